@@ -1,0 +1,56 @@
+"""The Celery queue as a doorbell: a message holds one row id, Postgres holds the truth.
+
+Both rooms know only this file of each other: the listener rings by task name, the worker answers.
+"""
+
+from typing import Final
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from neurotriage.core.settings import Settings
+
+ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
+DELIVER: Final = "neurotriage.deliver"  # argument: destination name
+QUEUES: Final = {ANALYSE: "analysis", DELIVER: "delivery"}
+
+# Above the longest analysis, so that the broker never hands a running study to a second worker by itself;
+# the sweep over the tables is what brings lost work back.
+_VISIBILITY_TIMEOUT_S: Final = 6 * 3600
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery application, configured so that the broker may lose everything and nothing is lost."""
+    app = Celery("neurotriage", broker=settings.broker.url)
+    app.conf.update(
+        task_acks_late=True,
+        # The sweep redelivers; with True a study that kills its worker would be redelivered for ever.
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": _VISIBILITY_TIMEOUT_S,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            # A doorbell that cannot ring now is rung by the sweep; nobody waits for it.
+            "max_retries": 1,
+        },
+        worker_proc_alive_timeout=60,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_pool_limit=2,
+    )
+    return app
+
+
+def ring(app: Celery, task: str, argument: int | str) -> bool:
+    """Send a doorbell. False when the broker does not answer: the sweep rings again later."""
+    try:
+        app.send_task(task, args=[argument], queue=QUEUES[task], retry=False)
+    except (OperationalError, OSError):
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""Heat maps and masks of the slices that matter, beside an ``Analysis``."""
+
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceEvidence:
+    """What the model looked at on one slice, on the grid of the stored image."""
+
+    series_uid: str
+    sop_instance_uid: str
+    frame: int | None  # 1-based; None if single-frame
+    slice_index: int  # 0-based along the sorted volume
+    probability: float
+    heat: NDArray[np.float16]  # (rows, columns), 0..1: Grad-CAM, model relevance, not tumour extent
+    mask: NDArray[np.bool_]  # (rows, columns): the decoder's lesion mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """All kept slices, ordered by series and slice; the slice that decided is ``key``."""
+
+    slices: tuple[SliceEvidence, ...] = ()
+    key: int | None = None  # index into slices
+
+    def to_bytes(self) -> bytes:
+        """One compressed array file, without pickle."""
+        index = [
+            [s.series_uid, s.sop_instance_uid, s.frame, s.slice_index, s.probability] for s in self.slices
+        ]
+        arrays: dict[str, NDArray[np.generic]] = {}
+        for number, item in enumerate(self.slices):
+            arrays[f"heat{number}"] = item.heat
+            arrays[f"mask{number}"] = item.mask
+        header = np.frombuffer(json.dumps({"key": self.key, "slices": index}).encode(), dtype=np.uint8)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, header=header, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Evidence":
+        """Read what ``to_bytes`` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            header = json.loads(arrays["header"].tobytes())
+            slices = tuple(
+                SliceEvidence(
+                    series_uid=row[0],
+                    sop_instance_uid=row[1],
+                    frame=row[2],
+                    slice_index=row[3],
+                    probability=row[4],
+                    heat=arrays[f"heat{number}"],
+                    mask=arrays[f"mask{number}"],
+                )
+                for number, row in enumerate(header["slices"])
+            )
+        return cls(slices, header["key"])

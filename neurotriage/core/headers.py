@@ -1,0 +1,194 @@
+"""What is read from an instance's header, without its pixels."""
+
+import re
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.values import ReasonCode
+
+# Real devices write components with leading zeros, so the check is laxer than PS3.5 section 9.1.
+_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
+_TEXT_LIMIT: Final = 256
+# Of a bigint column; devices exceed the 32 bits of IS (PS3.5 6.2) with numbers made of dates.
+_NUMBER_LIMIT: Final = 2**63 - 1
+# More than any header without pixels; larger files are read only up to their pixel data anyway.
+_CHUNK_BYTES: Final = 1 << 20
+
+# What pydicom raises on bytes that are no data set, or on a value that is none of its type.
+MALFORMED: Final = (
+    ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError,
+    struct.error, BytesLengthException,
+)  # fmt: skip
+
+# Ours are recognised by this in Manufacturer or ContributingEquipmentSequence.
+MANUFACTURER: Final = "neurotriage"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """The header facts that become rows. Absent values are empty."""
+
+    path: Path
+    digest: str  # SHA-256 of the file's data set, hex
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_key: str  # SHA-256 that tells patients apart and names nobody
+    accession_number: str
+    study_date: str
+    study_description: str
+    series_description: str
+    series_number: int | None
+    instance_number: int | None
+    body_part: str
+    own_result: bool
+
+
+def read_header(path: Path) -> FileDataset:
+    """Read a DICOM file up to its pixel data; also one without preamble or File Meta (PS3.10 7.1).
+
+    Raises ``Refused`` where it is no DICOM or cannot be parsed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=_looks_bare(path))
+    except InvalidDicomError as error:
+        raise Refused(ReasonCode.NOT_DICOM, f"not a DICOM file: {error}") from error
+    except RecursionError as error:
+        raise Refused(ReasonCode.NOT_DICOM, "sequences are nested too deep to be read") from error
+    except MALFORMED as error:
+        raise Refused(ReasonCode.NOT_DICOM, f"the header cannot be parsed: {first_line(error)}") from error
+    if "SOPClassUID" not in dataset and "StudyInstanceUID" not in dataset and "Rows" not in dataset:
+        raise Refused(ReasonCode.NOT_DICOM, "no DICOM attributes found")
+    return dataset
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a reason."""
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _looks_bare(path: Path) -> bool:
+    """A data set without preamble starts with a tag of group 0002 or 0008."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start[128:132] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def read_instance(path: Path) -> InstanceHeader:
+    """The header of one file. Raises ``Refused`` with a reason where it cannot be used."""
+    dataset = read_header(path)
+    return describe(dataset, path, digest_of_file(path))
+
+
+def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
+    """Pick the facts out of a data set."""
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    return InstanceHeader(
+        path=path,
+        digest=digest,
+        sop_instance_uid=_uid(dataset, "SOPInstanceUID") or _uid(meta, "MediaStorageSOPInstanceUID"),
+        sop_class_uid=_uid(dataset, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID"),
+        study_instance_uid=_uid(dataset, "StudyInstanceUID"),
+        series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+        modality=text(dataset, "Modality").upper(),
+        patient_id=text(dataset, "PatientID"),
+        issuer_of_patient_id=text(dataset, "IssuerOfPatientID"),
+        patient_key=patient_key(dataset),
+        accession_number=text(dataset, "AccessionNumber"),
+        study_date=text(dataset, "StudyDate"),
+        study_description=text(dataset, "StudyDescription"),
+        series_description=text(dataset, "SeriesDescription"),
+        series_number=_number(dataset, "SeriesNumber"),
+        instance_number=_number(dataset, "InstanceNumber"),
+        body_part=text(dataset, "BodyPartExamined").upper(),
+        own_result=is_own_result(dataset),
+    )
+
+
+def patient_key(dataset: Dataset) -> str:
+    """Whose images these are: the Patient ID; name and birth date only where there is none.
+
+    Devices spell one patient's name in different ways and leave the issuer out, so neither tells
+    patients apart beside an ID.
+    """
+    identity = text(dataset, "PatientID")
+    if not identity:
+        identity = f"{text(dataset, 'PatientName')}\0{text(dataset, 'PatientBirthDate')}"
+    return sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+
+def is_own_result(dataset: Dataset) -> bool:
+    """True for an object that neurotriage made (a PACS may route our results back to us)."""
+    if text(dataset, "Manufacturer") == MANUFACTURER:
+        return True
+    equipment = dataset.get("ContributingEquipmentSequence") or ()
+    return any(text(item, "Manufacturer") == MANUFACTURER for item in equipment)
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of the data set: everything after the File Meta, so that it names the received bytes."""
+    summary = sha256()
+    with path.open("rb") as file:
+        file.seek(_data_set_offset(file.read(144)))
+        while chunk := file.read(_CHUNK_BYTES):
+            summary.update(chunk)
+    return summary.hexdigest()
+
+
+def _data_set_offset(start: bytes) -> int:
+    """PS3.10 7.1: 128 bytes, "DICM", then (0002,0000) UL 4 with the length of the rest of the group."""
+    if start[128:132] != b"DICM" or start[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+        return 0
+    return 144 + int.from_bytes(start[140:144], "little")
+
+
+def text(dataset: Dataset, name: str) -> str:
+    """An attribute as trimmed, bounded text; "" where it is absent, empty or unreadable."""
+    value = _get(dataset, name)
+    if value is None:
+        return ""
+    joined = "\\".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+    return joined.replace("\0", "").strip()[:_TEXT_LIMIT]
+
+
+def _uid(dataset: Dataset, name: str) -> str:
+    value = text(dataset, name)
+    return value if _UID.fullmatch(value) else ""
+
+
+def _number(dataset: Dataset, name: str) -> int | None:
+    value = _get(dataset, name)
+    try:
+        number = None if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number is None or abs(number) <= _NUMBER_LIMIT else None
+
+
+def _get(dataset: Dataset, name: str) -> Any:
+    """A malformed value of one attribute must not cost the whole instance."""
+    getter: Callable[[str], Any] = dataset.get
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = getter(name)
+        except MALFORMED:
+            return None
+    return list(value) if type(value).__name__ == "MultiValue" else value

@@ -1,0 +1,109 @@
+"""``result.json``: the view of an analysis, its objects and their deliveries that others build on.
+
+Later versions only add keys. The fields are documented in ``docs/data-dictionary.md``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neurotriage.core.values import Analysis, Finding, Outcome, Prediction, Reason, SeriesVerdict, Triage
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """One result object as the view shows it."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: str
+    state: str  # "written" by ``run``; the state of its delivery elsewhere
+    destination: str | None = None
+
+
+def study_entry(
+    analysis: Analysis, objects: Sequence[ObjectState], timings_s: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """One study as plain JSON values. ``timings_s`` adds hops that the analysis does not know."""
+    return {
+        "study_instance_uid": analysis.study_instance_uid,
+        "revision": analysis.revision,
+        "outcome": analysis.outcome.value,
+        "reasons": _reasons(analysis),
+        "triage": analysis.triage.value,
+        "predictions": [_prediction(prediction) for prediction in analysis.predictions],
+        "findings": [_finding(finding) for finding in analysis.findings],
+        "series": [_verdict(verdict) for verdict in analysis.verdicts],
+        "results": [
+            {
+                "kind": item.kind,
+                "sop_class_uid": item.sop_class_uid,
+                "sop_instance_uid": item.sop_instance_uid,
+                "path": item.path,
+                "state": item.state,
+                "destination": item.destination,
+            }
+            for item in objects
+        ],
+        "degradations": list(analysis.degradations),
+        "analysed_at": analysis.analysed_at.isoformat(),
+        "software_version": analysis.software_version,
+        "timings_s": {**analysis.timings_s, **(timings_s or {})},
+    }
+
+
+def refusal_entry(reason: Reason) -> dict[str, Any]:
+    """The entry of something that is no study at all."""
+    return {
+        "study_instance_uid": None,
+        "revision": 1,
+        "outcome": Outcome.NOT_ELIGIBLE.value,
+        "reasons": [{"code": reason.code.value, "text": reason.text}],
+        "triage": Triage.NONE.value,
+        **{key: [] for key in ("predictions", "findings", "series", "results", "degradations")},
+        "timings_s": {},
+    }
+
+
+def _reasons(analysis: Analysis) -> list[dict[str, str]]:
+    return [{"code": reason.code.value, "text": reason.text} for reason in analysis.reasons]
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "model": prediction.model,
+        "version": prediction.version,
+        "sha256": prediction.sha256,
+        "modality": prediction.modality,
+        "series_uid": prediction.series_uid,
+        "probabilities": {name: round(value, 4) for name, value in prediction.probabilities.items()},
+        "threshold": prediction.threshold,
+        "engine": prediction.engine,
+        "device": prediction.device,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "lesion": finding.lesion,
+        "series_uid": finding.series_uid,
+        "sop_instance_uid": finding.sop_instance_uid,
+        "frame": finding.frame,
+        "slice_index": finding.slice_index,
+        "box": list(finding.box),
+        "size_mm": round(finding.size_mm, 1),
+        "side": finding.side.value,
+        "probability": round(finding.probability, 4),
+    }
+
+
+def _verdict(verdict: SeriesVerdict) -> dict[str, Any]:
+    return {
+        "series_uid": verdict.series_instance_uid,
+        "modality": verdict.modality,
+        "description": verdict.description,
+        "taken": verdict.taken,
+        "reason": {"code": verdict.reason.code.value, "text": verdict.reason.text},
+        "evidence": verdict.evidence,
+    }

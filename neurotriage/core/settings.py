@@ -1,0 +1,235 @@
+"""Configuration: ``config.toml`` and environment variables ``NEUROTRIAGE__SECTION__FIELD``.
+
+The environment wins over the file, the file over the defaults. A misspelt key is refused by name.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from neurotriage.core.values import Claims, ResultKind
+
+ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
+CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names the key."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(Section):
+    """``[listener.tls]``: reserved for the encrypted intake."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
+class ListenerSettings(Section):
+    """``[listener]``: where studies come in."""
+
+    ae_title: str = Field("NEUROTRIAGE", max_length=16, description="our AE title; also our calling AE title")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(11112, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    max_associations: int = Field(32, ge=1, description="associations served at once")
+    network_timeout_s: float = Field(60.0, gt=0, description="an association idle for longer is closed")
+    tls: TlsSettings = TlsSettings()
+
+
+class AssemblySettings(Section):
+    """``[assembly]``: when a study is taken to be complete."""
+
+    quiet_s: float = Field(60.0, gt=0, description="complete when no instance came for this long")
+
+
+class DatabaseSettings(Section):
+    """``[database]``: Postgres, the truth."""
+
+    url: str = Field(
+        "postgresql+psycopg2://neurotriage@127.0.0.1:5432/neurotriage", description="SQLAlchemy URL"
+    )
+
+
+class BrokerSettings(Section):
+    """``[broker]``: Redis or Valkey, the doorbell."""
+
+    url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
+
+
+class StorageSettings(Section):
+    """``[storage]``: the folder that holds received bytes and results."""
+
+    root: Path = Field(Path("storage"), description="folder for received bytes, evidence and results")
+    min_free_bytes: int = Field(2 * 1024**3, ge=0, description="below this, C-STORE answers 0xA700")
+
+
+class WorkerSettings(Section):
+    """``[worker]``: limits of the analysis and of delivery."""
+
+    weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
+    threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
+    lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
+    deadline_s: float = Field(1800.0, gt=0, description="an attempt is not renewed past this")
+    max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
+    sweep_s: float = Field(10.0, gt=0, description="how often the tables are swept for work that waits")
+
+
+class DeliverySettings(Section):
+    """``[delivery]``: how sending is repeated while a destination does not take results."""
+
+    retry_s: float = Field(30.0, gt=0, description="delay before the second try; doubles with each")
+    retry_max_s: float = Field(3600.0, gt=0, description="longest delay between two tries")
+    max_attempts: int = Field(200, ge=1, description="tries before a delivery is given up (about a week)")
+
+
+class ResultsSettings(Section):
+    """``[results]``: what result objects say."""
+
+    claims: Claims = Field(Claims.RESEARCH, description="triage-only: no region, side, class or heat map")
+
+
+def _spelt_out(names: object) -> object:
+    """``sc`` stands for page and overlay, ``sr`` for report."""
+    short = {"sc": ["page", "overlay"], "sr": ["report"]}
+    if not isinstance(names, list | tuple):
+        return names
+    return [kind for name in names for kind in short.get(str(name), [name])]
+
+
+class Destination(Section):
+    """``[[destination]]``: a PACS that gets the results."""
+
+    name: str
+    ae_title: str = Field(max_length=16)
+    host: str
+    port: int = Field(ge=1, le=65535)
+    report_unanalysed: Literal["head", "all", "none"] = "head"
+    objects: Annotated[tuple[Literal["page", "overlay", "report"], ...], BeforeValidator(_spelt_out)] = Field(
+        ("page", "overlay", "report"), min_length=1, description="the kinds of object that it gets"
+    )
+    overlay: Literal["findings", "series", "none"] = Field(
+        "findings", description="overlays of the slices that matter, of every slice, or none"
+    )
+
+    @property
+    def kinds(self) -> frozenset[ResultKind]:
+        """The kinds of object that it gets."""
+        asked = {ResultKind(name) for name in self.objects}
+        if ResultKind.OVERLAY in asked and self.overlay != "findings":
+            asked.remove(ResultKind.OVERLAY)
+            asked |= {ResultKind.OVERLAY_SERIES} if self.overlay == "series" else set()
+        return frozenset(asked)
+
+
+class Peer(Section):
+    """``[[peer]]``: who may send."""
+
+    ae_title: str = Field(max_length=16)
+    host: str = Field(description="a name, an address or a CIDR")
+    port: int | None = Field(None, ge=1, le=65535)
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    listener: ListenerSettings = ListenerSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
+    storage: StorageSettings = StorageSettings()
+    worker: WorkerSettings = WorkerSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    results: ResultsSettings = ResultsSettings()
+    destination: tuple[Destination, ...] = ()
+    peer: tuple[Peer, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over ``config.toml``."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def config_file() -> Path:
+    """The file that is read: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
+    return Path(os.environ.get(CONFIG_VARIABLE, "config.toml"))
+
+
+def load_settings() -> Settings:
+    """Read and check the configuration.
+
+    Raises ``ConfigurationError`` with one line per wrong key.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).exists():
+        raise ConfigurationError(f"{CONFIG_VARIABLE} names {named}, which does not exist")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from None
+    except SettingsError as error:  # a variable that should hold JSON
+        raise ConfigurationError(f"environment: {error}") from None
+    except ValueError as error:  # not TOML
+        raise ConfigurationError(f"{config_file()}: {error}") from None
+    unknown = _unknown_variables()
+    if unknown:
+        raise ConfigurationError("\n".join(f"{name}: there is no such setting" for name in unknown))
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables with which a child process reads the same configuration."""
+    variables = {
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value)
+        for name, value in settings.model_dump(mode="json").items()
+    }
+    return {**variables, CONFIG_VARIABLE: os.devnull}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        problem = "there is no such setting" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{key}: {problem}")
+    return "\n".join(lines)
+
+
+def _unknown_variables() -> list[str]:
+    """Environment variables with our prefix whose section does not exist (pydantic ignores those)."""
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(ENVIRONMENT_PREFIX)
+        and name[len(ENVIRONMENT_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
+    )

@@ -1,0 +1,309 @@
+"""The frozen values that flow through the stages.
+
+Sockets, rows and files stay at the edges; what passes between stages is defined here. ``Analysis`` with
+its ``Evidence`` (``core.evidence``) is the waist: every result is built from it, without inference.
+Pixel coordinates are 0-based, x = column, y = row, of the stored image; lengths are in millimetres.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """How a study ended. There is no other end."""
+
+    PRESENT = "present"  # tumour found
+    ABSENT = "absent"  # analysed, and every analysed series says no tumour
+    UNDETERMINED = "undetermined"  # analysed, no safe answer, or something else looks wrong
+    POOR_QUALITY = "poor_quality"  # a head, but too little or too broken
+    INCOMPLETE = "incomplete"  # images are known to be missing
+    NOT_ELIGIBLE = "not_eligible"  # no head CT or MR to analyse, or no model for it
+    FAILED = "failed"  # our fault
+
+    @property
+    def analysed(self) -> bool:
+        """True where a model looked at the study and said something."""
+        return self in (Outcome.PRESENT, Outcome.ABSENT, Outcome.UNDETERMINED)
+
+
+class Triage(StrEnum):
+    """How soon a person should look."""
+
+    URGENT = "urgent"
+    PRIORITY = "priority"
+    ROUTINE = "routine"
+    NONE = "none"
+
+
+class Side(StrEnum):
+    """The patient's side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    MIDLINE = "midline"
+
+
+class Plane(StrEnum):
+    """The anatomical plane nearest to a series' slices."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+class ReasonCode(StrEnum):
+    """Why something was taken, refused or ended as it did. ``docs/data-dictionary.md`` lists them all."""
+
+    # a series is taken
+    ELIGIBLE = "eligible"
+    # a series or study is refused by its header
+    NOT_DICOM = "not_dicom"
+    NO_STUDY = "no_study"
+    NO_PIXELS = "no_pixels"
+    NOT_AN_IMAGE = "not_an_image"
+    OTHER_MODALITY = "other_modality"
+    SECONDARY_CAPTURE = "secondary_capture"
+    OWN_RESULT = "own_result"
+    LOCALIZER = "localizer"
+    DERIVED = "derived"
+    MOSAIC = "mosaic"
+    FUNCTIONAL = "functional"
+    DIFFUSION = "diffusion"
+    PERFUSION = "perfusion"
+    ANGIOGRAPHY = "angiography"
+    FIELD_MAP = "field_map"
+    COLOUR = "colour"
+    OTHER_BODY_PART = "other_body_part"
+    NOT_A_HUMAN = "not_a_human"
+    NO_GEOMETRY = "no_geometry"
+    INCONSISTENT_GEOMETRY = "inconsistent_geometry"
+    NO_CALIBRATION = "no_calibration"
+    LOWER_RANK = "lower_rank"
+    # a series or study is refused by its pixels
+    NOT_A_HEAD = "not_a_head"
+    NOISE = "noise"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    UNREADABLE_PIXELS = "unreadable_pixels"
+    TOO_FEW_SLICES = "too_few_slices"
+    TOO_COARSE = "too_coarse"
+    # about the study
+    IDENTITY_CONFLICT = "identity_conflict"
+    MISSING_IMAGES = "missing_images"
+    NO_MODEL = "no_model"
+    NO_HEAD_SERIES = "no_head_series"
+    HEADER_CONTRADICTS_PIXELS = "header_contradicts_pixels"
+    # what an analysis says
+    TUMOUR = "tumour"
+    NO_TUMOUR = "no_tumour"
+    NO_SAFE_ANSWER = "no_safe_answer"
+    LOOK_ALIKE = "look_alike"
+    # our fault
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A code for machines and a sentence for a PACS admin."""
+
+    code: ReasonCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestInstance:
+    """One instance of a frozen study: where its bytes lie and what they are."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    path: Path
+    digest: str  # SHA-256 of the data set bytes as received, hex
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesManifest:
+    series_instance_uid: str
+    modality: str  # as the header says; "" where it says nothing
+    instances: tuple[ManifestInstance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyManifest:
+    """A revision: the frozen list of what a study consisted of when it was judged complete."""
+
+    study_instance_uid: str | None
+    revision: int
+    series: tuple[SeriesManifest, ...]
+    completed_by: str  # which evidence completed it: "quiet", "folder"
+    conflict: Reason | None = None  # identity conflict found at intake; such a study is never analysed
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the sorted (SOP Instance UID, file digest) of all instances, hex."""
+        return digest_of((i.sop_instance_uid, i.digest) for series in self.series for i in series.instances)
+
+
+def digest_of(instances: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over the sorted (SOP Instance UID, file digest) pairs, hex."""
+    summary = sha256()
+    for uid, digest in sorted(instances):
+        summary.update(f"{uid}\0{digest}\n".encode())
+    return summary.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesVerdict:
+    """Whether a series was taken, by which rule, and which tag or pixel fact decided."""
+
+    series_instance_uid: str
+    modality: str
+    description: str
+    taken: bool
+    reason: Reason
+    evidence: str = ""  # the tag with its value, or the pixel fact: "(0008,0008) ImageType = ...\\LOCALIZER"
+    head_meant: bool = False  # the header speaks of a head CT or MR, whatever the pixels show
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSource:
+    """Where a slice of a volume came from."""
+
+    sop_instance_uid: str
+    frame: int | None  # 1-based; None for a single-frame instance
+    instance_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScores:
+    """What the model said about each slice of one volume, in volume order."""
+
+    tumour: tuple[float, ...]  # calibrated probability
+    out_of_distribution: tuple[float, ...]  # 0 = like the training data, 1 = unlike anything seen
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One lesion on one slice. ``lesion`` joins the slices of one lesion (1-based, largest first)."""
+
+    lesion: int
+    series_uid: str
+    sop_instance_uid: str
+    frame: int | None  # 1-based; None if single-frame
+    slice_index: int  # 0-based along the sorted volume
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1; end exclusive
+    outline: tuple[
+        tuple[float, float], ...
+    ]  # closed polygon of (x, y), first = last; whole numbers are pixel edges
+    size_mm: float  # largest extent in the slice
+    side: Side
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one model said about one series or the study, and exactly which model it was."""
+
+    model: str
+    version: str
+    sha256: str
+    modality: str
+    probabilities: Mapping[str, float]
+    threshold: float  # operating point for "tumour" at study level
+    series_uid: str | None = None  # None: about the study
+    engine: str = "torch"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesDecision:
+    """What vision says of one volume."""
+
+    series_instance_uid: str
+    outcome: Outcome  # PRESENT, ABSENT, UNDETERMINED, POOR_QUALITY or NOT_ELIGIBLE
+    reason: Reason
+    scores: SliceScores
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDecision:
+    """What vision says of all volumes of a study."""
+
+    outcome: Outcome
+    triage: Triage
+    reasons: tuple[Reason, ...]
+    findings: tuple[Finding, ...]
+    predictions: tuple[Prediction, ...]
+    series: tuple[SeriesDecision, ...]
+    degradations: tuple[str, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """All that is known of a study's revision after analysis. No pixels, no handles: it serialises."""
+
+    study_instance_uid: str | None
+    revision: int
+    analysed_at: datetime  # timezone aware; dates inside result objects come from here, never from now()
+    outcome: Outcome
+    triage: Triage
+    reasons: tuple[Reason, ...]
+    verdicts: tuple[SeriesVerdict, ...]
+    predictions: tuple[Prediction, ...]
+    findings: tuple[Finding, ...]
+    series: tuple[SeriesDecision, ...]
+    input_digest: str  # digest_of the instances of the analysed series; of all instances if none was
+    software_version: str
+    degradations: tuple[str, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def head_meant(self) -> bool:
+        """True where at least one series' header speaks of a head CT or MR."""
+        return any(verdict.head_meant for verdict in self.verdicts)
+
+
+class ResultKind(StrEnum):
+    """The kinds of result object."""
+
+    PAGE = "page"  # Secondary Capture: one summary page
+    OVERLAY = "overlay"  # Secondary Capture: the slices that matter with heat map and outline
+    OVERLAY_SERIES = "overlay_series"  # the same of every slice of the series
+    REPORT = "report"  # Comprehensive 3D SR, TID 1500
+
+
+# What is made where nobody asks for anything else.
+USUAL_KINDS: Final = frozenset({ResultKind.PAGE, ResultKind.OVERLAY, ResultKind.REPORT})
+
+
+class Claims(StrEnum):
+    """How much result objects say."""
+
+    RESEARCH = "research"  # all that is known
+    TRIAGE_ONLY = "triage-only"  # the verdict; no lesion region, side, class or heat map
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReference:
+    """A result object of an earlier revision."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A DICOM object made by us, as bytes of a whole Part 10 file."""
+
+    kind: ResultKind
+    index: int  # 0-based within its kind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    data: bytes
