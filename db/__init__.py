@@ -1,0 +1,1 @@
+"""Postgres, the truth: tables, states and the compare-and-set moves between them."""

@@ -1,0 +1,29 @@
+"""The connection to Postgres."""
+
+from sqlalchemy import Engine, create_engine
+
+# A statement or lock that waits longer than this is stuck: fail, and let the caller try again.
+_STATEMENT_TIMEOUT_MS = 60_000
+_LOCK_TIMEOUT_MS = 20_000
+
+
+def connect(url: str, *, pool_size: int = 3) -> Engine:
+    """An engine whose connections answer or fail within a limit; vanished hosts are noticed in a minute."""
+    options = (
+        f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS} "
+        f"-c idle_in_transaction_session_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+    )
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_pre_ping=True,
+        hide_parameters=True,  # an error's text ends up in logs, and parameters hold patients' ids
+        connect_args={
+            "connect_timeout": 5,
+            "options": options,
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 4,
+        },
+    )

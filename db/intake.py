@@ -1,0 +1,261 @@
+"""From received instances to frozen revisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from db import events
+from db.tables import (
+    Instance,
+    Quarantined,
+    RefusedContext,
+    Revision,
+    RevisionInstance,
+    RevisionState,
+    Series,
+    Study,
+    StudyState,
+)
+from neurotriage.core.headers import InstanceHeader
+from neurotriage.core.values import Reason, digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """How an instance came: who sent it, when, how large it was."""
+
+    peer_ae_title: str
+    peer_host: str
+    received_at: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStudy:
+    """A study to which instances may still come. Times are by the database's clock."""
+
+    id: int
+    idle_s: float
+    instances: int
+
+
+def record_instance(connection: Connection, header: InstanceHeader, reception: Reception) -> bool:
+    """Write the rows of one instance; True when it is new and counts.
+
+    The same instance again only raises its counter. The same SOP Instance UID with other bytes is kept
+    and marked: the first counts. Our own results never open a study. Needs all four UIDs in the header.
+    """
+    study_id = _study(connection, header, reception)
+    series_id = _series(connection, study_id, header)
+    # The study's row is locked from here on: intake of one study is one after the other.
+    earlier = connection.execute(
+        select(Instance.id, Instance.digest).where(
+            Instance.study_id == study_id, Instance.sop_instance_uid == header.sop_instance_uid
+        )
+    ).all()
+    for row in earlier:
+        if row.digest == header.digest:
+            connection.execute(
+                update(Instance)
+                .where(Instance.id == row.id)
+                .values(times_received=Instance.times_received + 1)
+            )
+            return False
+    counts = not earlier
+    connection.execute(
+        insert(Instance).values(
+            study_id=study_id,
+            series_id=series_id,
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            instance_number=header.instance_number,
+            digest=header.digest,
+            size_bytes=reception.size_bytes,
+            patient_key=header.patient_key,
+            own_result=header.own_result,
+            counts=counts,
+            peer_ae_title=reception.peer_ae_title,
+            peer_host=reception.peer_host,
+            received_at=reception.received_at,
+        )
+    )
+    if not counts:
+        events.record(
+            connection, "same_uid_other_bytes", study_id=study_id, sop_instance_uid=header.sop_instance_uid
+        )
+    elif not header.own_result:
+        _open(connection, study_id)
+    return counts
+
+
+def _study(connection: Connection, header: InstanceHeader, reception: Reception) -> int:
+    connection.execute(
+        insert(Study)
+        .values(
+            study_instance_uid=header.study_instance_uid,
+            state=StudyState.QUIET,
+            patient_id=header.patient_id,
+            issuer_of_patient_id=header.issuer_of_patient_id,
+            accession_number=header.accession_number,
+            study_date=header.study_date,
+            description=header.study_description,
+            first_received_at=reception.received_at,
+            last_received_at=func.clock_timestamp(),
+        )
+        .on_conflict_do_nothing(index_elements=[Study.study_instance_uid])
+    )
+    return connection.execute(
+        select(Study.id).where(Study.study_instance_uid == header.study_instance_uid).with_for_update()
+    ).scalar_one()
+
+
+def _series(connection: Connection, study_id: int, header: InstanceHeader) -> int:
+    connection.execute(
+        insert(Series)
+        .values(
+            study_id=study_id,
+            series_instance_uid=header.series_instance_uid,
+            modality=header.modality,
+            number=header.series_number,
+            description=header.series_description,
+            body_part=header.body_part,
+        )
+        .on_conflict_do_nothing(index_elements=[Series.study_id, Series.series_instance_uid])
+    )
+    return connection.execute(
+        select(Series.id).where(
+            Series.study_id == study_id, Series.series_instance_uid == header.series_instance_uid
+        )
+    ).scalar_one()
+
+
+def _open(connection: Connection, study_id: int) -> None:
+    """A new instance opens the study, or keeps it open for longer."""
+    was = connection.execute(select(Study.state).where(Study.id == study_id)).scalar_one()
+    connection.execute(
+        update(Study)
+        .where(Study.id == study_id)
+        .values(state=StudyState.OPEN, last_received_at=func.clock_timestamp())
+    )
+    if was != StudyState.OPEN:
+        events.record(connection, "received", study_id=study_id)
+
+
+def quarantine(connection: Connection, name: str, reason: Reason, reception: Reception) -> None:
+    """Record a file that could not be parsed. Idempotent by name."""
+    connection.execute(
+        insert(Quarantined)
+        .values(
+            name=name,
+            code=reason.code,
+            reason=reason.text,
+            peer_ae_title=reception.peer_ae_title,
+            peer_host=reception.peer_host,
+            received_at=reception.received_at,
+        )
+        .on_conflict_do_nothing(index_elements=[Quarantined.name])
+    )
+
+
+def record_refused_context(
+    connection: Connection,
+    peer_ae_title: str,
+    peer_host: str,
+    sop_class_uid: str,
+    transfer_syntaxes: Sequence[str],
+) -> None:
+    """Count a presentation context that a peer proposed and we refused."""
+    statement = insert(RefusedContext).values(
+        peer_ae_title=peer_ae_title,
+        peer_host=peer_host,
+        sop_class_uid=sop_class_uid,
+        transfer_syntaxes=" ".join(transfer_syntaxes),
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["peer_ae_title", "peer_host", "sop_class_uid", "transfer_syntaxes"],
+            set_={"times": RefusedContext.times + 1, "last_at": func.now()},
+        )
+    )
+
+
+def open_studies(connection: Connection) -> list[OpenStudy]:
+    """All studies to which instances may still come."""
+    idle = func.extract("epoch", func.clock_timestamp() - Study.last_received_at)
+    rows = connection.execute(
+        select(Study.id, idle, func.count(Instance.id))
+        .join(Instance, Instance.study_id == Study.id)
+        .where(Study.state == StudyState.OPEN)
+        .group_by(Study.id)
+        .order_by(Study.last_received_at)
+    )
+    return [OpenStudy(row[0], float(row[1]), row[2]) for row in rows]
+
+
+def freeze(connection: Connection, study_id: int, *, idle_s: float, completed_by: str) -> int | None:
+    """Make the next revision of a study that has been idle for ``idle_s``; its id.
+
+    None where an instance came meanwhile, another process was faster, or nothing has changed since the
+    last revision.
+    """
+    idle = Study.last_received_at <= func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, idle_s)
+    locked = connection.execute(
+        select(Study.id).where(Study.id == study_id, Study.state == StudyState.OPEN, idle).with_for_update()
+    ).scalar_one_or_none()
+    if locked is None:
+        return None
+    connection.execute(update(Study).where(Study.id == study_id).values(state=StudyState.QUIET))
+    events.record(connection, "quiet", study_id=study_id, completed_by=completed_by)
+    _note_identity_conflict(connection, study_id)
+    return _add_revision(connection, study_id, completed_by)
+
+
+def _add_revision(connection: Connection, study_id: int, completed_by: str) -> int | None:
+    instances = connection.execute(
+        select(Instance.id, Instance.sop_instance_uid, Instance.digest).where(
+            Instance.study_id == study_id, Instance.counts, ~Instance.own_result
+        )
+    ).all()
+    digest = digest_of((row.sop_instance_uid, row.digest) for row in instances)
+    last = connection.execute(
+        select(Revision.number, Revision.digest)
+        .where(Revision.study_id == study_id)
+        .order_by(Revision.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is not None and last.digest == digest:
+        return None
+    revision_id = connection.execute(
+        insert(Revision)
+        .values(
+            study_id=study_id,
+            number=1 if last is None else last.number + 1,
+            state=RevisionState.READY,
+            digest=digest,
+            completed_by=completed_by,
+        )
+        .returning(Revision.id)
+    ).scalar_one()
+    connection.execute(
+        insert(RevisionInstance),
+        [{"revision_id": revision_id, "instance_id": row.id} for row in instances],
+    )
+    events.record(connection, "ready", study_id=study_id, revision_id=revision_id, instances=len(instances))
+    return revision_id
+
+
+def _note_identity_conflict(connection: Connection, study_id: int) -> None:
+    """Two patients under one StudyInstanceUID: nobody can say whose result it would be."""
+    patients = connection.execute(
+        select(func.count(func.distinct(Instance.patient_key))).where(
+            Instance.study_id == study_id, ~Instance.own_result
+        )
+    ).scalar_one()
+    if patients > 1:
+        text = (
+            f"{patients} different patients share this StudyInstanceUID; correct the identity and send again"
+        )
+        connection.execute(update(Study).where(Study.id == study_id).values(conflict=text))

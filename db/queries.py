@@ -1,0 +1,135 @@
+"""What people ask: which studies came, what became of each, and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, text
+
+from db.tables import AnalysisRow, Delivery, Event, ResultObjectRow, Revision, Series, SeriesVerdictRow, Study
+from neurotriage.core.documents import from_document
+from neurotriage.core.result_json import ObjectState
+from neurotriage.core.values import Analysis
+
+_HOPS = ("received_at", "ready_at", "analysed_at", "stored_at")
+
+
+def study_results(connection: Connection, *, limit: int) -> list[Mapping[str, Any]]:
+    """The newest rows of the view ``study_results``, newest first."""
+    statement = text("select * from study_results order by received_at desc limit :limit")
+    return [dict(row) for row in connection.execute(statement, {"limit": limit}).mappings()]
+
+
+def find_studies(connection: Connection, key: str) -> list[int]:
+    """Ids of the studies with this StudyInstanceUID or accession number."""
+    found = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))
+    return list(connection.execute(found.order_by(Study.id)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHistory:
+    """All that is known of one study."""
+
+    row: Mapping[str, Any]  # of the view study_results
+    analysis: Analysis | None
+    series: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Mapping[str, Any]]
+    objects: Sequence[ObjectState]
+    deliveries: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
+    last_error: str | None
+
+    @property
+    def hops_s(self) -> dict[str, float]:
+        """Seconds from one hop to the next, where both are known."""
+        times = [(hop.removesuffix("_at"), self.row[hop]) for hop in _HOPS if self.row[hop] is not None]
+        return {
+            f"{before}_to_{after}": round((end - begin).total_seconds(), 3)
+            for (before, begin), (after, end) in pairwise(times)
+        }
+
+
+def history(connection: Connection, study_id: int) -> StudyHistory:
+    """The history of a study, by the newest revision that is more than a repetition."""
+    uid = connection.execute(select(Study.study_instance_uid).where(Study.id == study_id)).scalar_one()
+    row = connection.execute(
+        text("select * from study_results where study_instance_uid = :uid"), {"uid": uid}
+    ).mappings()
+    shown = dict(row.one())
+    revision = connection.execute(
+        select(Revision.id, Revision.last_error).where(
+            Revision.study_id == study_id, Revision.number == shown["revision"]
+        )
+    ).one_or_none()
+    analysis = connection.execute(
+        select(AnalysisRow.id, AnalysisRow.document).where(
+            AnalysisRow.revision_id == (revision.id if revision else None)
+        )
+    ).one_or_none()
+    analysis_id = analysis.id if analysis else None
+    deliveries = _deliveries(connection, analysis_id)
+    return StudyHistory(
+        row=shown,
+        analysis=from_document(analysis.document) if analysis else None,
+        series=_rows(connection, select(Series.__table__).where(Series.study_id == study_id)),
+        verdicts=_rows(
+            connection,
+            select(SeriesVerdictRow.__table__)
+            .where(SeriesVerdictRow.analysis_id == analysis_id)
+            .order_by(SeriesVerdictRow.id),
+        ),
+        objects=_objects(connection, analysis_id, deliveries),
+        deliveries=deliveries,
+        events=_rows(
+            connection, select(Event.__table__).where(Event.study_id == study_id).order_by(Event.id)
+        ),
+        last_error=revision.last_error if revision else None,
+    )
+
+
+def _rows(connection: Connection, statement: Any) -> list[Mapping[str, Any]]:
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _deliveries(connection: Connection, analysis_id: int | None) -> list[Mapping[str, Any]]:
+    return _rows(
+        connection,
+        select(
+            Delivery.__table__,
+            ResultObjectRow.kind,
+            ResultObjectRow.sop_instance_uid,
+        )
+        .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
+        .where(ResultObjectRow.analysis_id == analysis_id)
+        .order_by(Delivery.destination, Delivery.id),
+    )
+
+
+def _objects(
+    connection: Connection, analysis_id: int | None, deliveries: Sequence[Mapping[str, Any]]
+) -> list[ObjectState]:
+    """Each object once per destination; once, as written, where it goes nowhere."""
+    states: dict[int, list[tuple[str, str | None]]] = {}
+    for delivery in deliveries:
+        states.setdefault(delivery["result_object_id"], []).append(
+            (delivery["state"], delivery["destination"])
+        )
+    rows = _rows(
+        connection,
+        select(ResultObjectRow.__table__)
+        .where(ResultObjectRow.analysis_id == analysis_id)
+        .order_by(ResultObjectRow.id),
+    )
+    return [
+        ObjectState(
+            kind=row["kind"],
+            sop_class_uid=row["sop_class_uid"],
+            sop_instance_uid=row["sop_instance_uid"],
+            path=row["path"],
+            state=state,
+            destination=destination,
+        )
+        for row in rows
+        for state, destination in states.get(row["id"], [("written", None)])
+    ]

@@ -1,0 +1,62 @@
+"""What waits and has nobody: the tables are asked, not the queue.
+
+Each question marks what it returns as rung, so that over-ringing stays rare; it would be harmless.
+"""
+
+from sqlalchemy import Connection, and_, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from db.claims import lease_is_dead, seconds
+from db.tables import Delivery, DeliveryState, DestinationLease, Revision, RevisionState
+
+# One number for the whole product, unlike any other advisory lock in this database.
+_SWEEP_LOCK = 0x6E657572
+
+
+def try_lock(connection: Connection) -> bool:
+    """Be the one process that sweeps, until this transaction ends."""
+    return bool(
+        connection.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": _SWEEP_LOCK}).scalar()
+    )
+
+
+def revisions_to_ring(connection: Connection, *, every_s: float) -> list[int]:
+    """Revisions that wait for a worker, or whose worker is gone; oldest first."""
+    waiting = or_(
+        Revision.state == RevisionState.READY,
+        and_(Revision.state == RevisionState.ANALYSING, lease_is_dead(Revision.lease_until)),
+    )
+    quiet = or_(Revision.rung_at.is_(None), Revision.rung_at < func.clock_timestamp() - seconds(every_s))
+    rows = connection.execute(
+        update(Revision).where(waiting, quiet).values(rung_at=func.clock_timestamp()).returning(Revision.id)
+    )
+    return sorted(row.id for row in rows)
+
+
+def destinations_to_ring(connection: Connection, *, every_s: float) -> list[str]:
+    """Destinations with something due that nobody is sending to."""
+    due = connection.execute(
+        select(Delivery.destination)
+        .where(
+            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+            Delivery.next_try_at <= func.clock_timestamp(),
+        )
+        .distinct()
+    ).scalars()
+    names = sorted(due)
+    if not names:
+        return []
+    connection.execute(
+        insert(DestinationLease)
+        .values([{"destination": name} for name in names])
+        .on_conflict_do_nothing(index_elements=[DestinationLease.destination])
+    )
+    lease = DestinationLease
+    quiet = or_(lease.rung_at.is_(None), lease.rung_at < func.clock_timestamp() - seconds(every_s))
+    rows = connection.execute(
+        update(lease)
+        .where(lease.destination.in_(names), lease_is_dead(lease.lease_until), quiet)
+        .values(rung_at=func.clock_timestamp())
+        .returning(lease.destination)
+    )
+    return sorted(row.destination for row in rows)

@@ -1,0 +1,351 @@
+"""The tables. Comments are written for the admin who reads them in psql (``\\d+ studies``)."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class StudyState(StrEnum):
+    OPEN = "open"  # instances still arrive
+    QUIET = "quiet"  # judged complete; a later instance opens it again
+
+
+class RevisionState(StrEnum):
+    READY = "ready"  # waits for a worker
+    ANALYSING = "analysing"  # a worker holds the lease
+    ANALYSED = "analysed"
+    UNCHANGED = "unchanged"  # the selected instances equal those last analysed
+    FAILED = "failed"  # attempts used up
+
+
+class DeliveryState(StrEnum):
+    WAITING = "waiting"
+    SENDING = "sending"
+    STORED = "stored"
+    REFUSED = "refused"  # the destination will never take it
+    GIVEN_UP = "given_up"  # cancelled, or too many tries
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        str: Text,
+        float: Double,
+        dict[str, Any]: JSONB,
+    }
+
+
+def _key() -> Mapped[int]:
+    return mapped_column(BigInteger, Identity(always=True), primary_key=True)
+
+
+def _parent(column: str) -> Mapped[int]:
+    return mapped_column(BigInteger, ForeignKey(column), index=True)
+
+
+class Study(Base):
+    __tablename__ = "studies"
+    __table_args__ = ({"comment": "One row per StudyInstanceUID received"},)
+
+    id: Mapped[int] = _key()
+    study_instance_uid: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(comment="open: instances still arrive; quiet: judged complete")
+    patient_id: Mapped[str]
+    issuer_of_patient_id: Mapped[str]
+    accession_number: Mapped[str] = mapped_column(index=True)
+    study_date: Mapped[str] = mapped_column(comment="as in the header (YYYYMMDD), empty where absent")
+    description: Mapped[str]
+    conflict: Mapped[str | None] = mapped_column(comment="why this study must not be analysed, if so")
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(comment="newest instance that opened the study")
+
+
+class Series(Base):
+    __tablename__ = "series"
+    __table_args__ = (
+        UniqueConstraint("study_id", "series_instance_uid"),
+        {"comment": "One row per series received"},
+    )
+
+    id: Mapped[int] = _key()
+    study_id: Mapped[int] = _parent("studies.id")
+    series_instance_uid: Mapped[str]
+    modality: Mapped[str]
+    number: Mapped[int | None] = mapped_column(BigInteger)
+    description: Mapped[str]
+    body_part: Mapped[str]
+
+
+class Instance(Base):
+    __tablename__ = "instances"
+    __table_args__ = (
+        UniqueConstraint("study_id", "sop_instance_uid", "digest"),
+        {"comment": "One row per distinct instance received; the bytes lie in the store, by digest"},
+    )
+
+    id: Mapped[int] = _key()
+    study_id: Mapped[int] = _parent("studies.id")
+    series_id: Mapped[int] = _parent("series.id")
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_class_uid: Mapped[str]
+    instance_number: Mapped[int | None] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(comment="SHA-256 of the data set as received, hex")
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    patient_key: Mapped[str] = mapped_column(comment="tells patients apart and names nobody")
+    own_result: Mapped[bool] = mapped_column(comment="made by us and sent back: never opens a study")
+    counts: Mapped[bool] = mapped_column(
+        comment="false: another instance with the same SOP Instance UID and other bytes came first"
+    )
+    times_received: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    peer_ae_title: Mapped[str]
+    peer_host: Mapped[str]
+    received_at: Mapped[datetime]
+
+
+class Quarantined(Base):
+    __tablename__ = "quarantined"
+    __table_args__ = ({"comment": "Received files that could not be parsed; the bytes are kept"},)
+
+    id: Mapped[int] = _key()
+    name: Mapped[str] = mapped_column(unique=True, comment="file name in the quarantine folder")
+    code: Mapped[str]
+    reason: Mapped[str]
+    peer_ae_title: Mapped[str]
+    peer_host: Mapped[str]
+    received_at: Mapped[datetime]
+
+
+class RefusedContext(Base):
+    __tablename__ = "refused_contexts"
+    __table_args__ = ({"comment": "Presentation contexts that peers proposed and we refused"},)
+
+    id: Mapped[int] = _key()
+    peer_ae_title: Mapped[str]
+    peer_host: Mapped[str]
+    sop_class_uid: Mapped[str]
+    transfer_syntaxes: Mapped[str]
+    times: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    last_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy reads it from the class
+
+
+Index(
+    "uq_refused_contexts_what",
+    RefusedContext.peer_ae_title,
+    RefusedContext.peer_host,
+    RefusedContext.sop_class_uid,
+    RefusedContext.transfer_syntaxes,
+    unique=True,
+)
+
+
+class Revision(Base):
+    __tablename__ = "revisions"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        {"comment": "A frozen list of a study's instances, and how far its analysis has come"},
+    )
+
+    id: Mapped[int] = _key()
+    study_id: Mapped[int] = _parent("studies.id")
+    number: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(index=True, comment="ready, analysing, analysed, unchanged or failed")
+    superseded: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="a newer revision was analysed"
+    )
+    digest: Mapped[str] = mapped_column(comment="SHA-256 over the instances, hex")
+    completed_by: Mapped[str] = mapped_column(comment="the evidence that completed the study")
+    ready_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    rung_at: Mapped[datetime | None] = mapped_column(comment="when the queue was last told")
+    owner: Mapped[str | None] = mapped_column(comment="the process that holds the lease")
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    token: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="raised by each claim; a stale holder changes nothing"
+    )
+    lease_until: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(comment="traceback of the last failed attempt")
+
+
+class RevisionInstance(Base):
+    __tablename__ = "revision_instances"
+    __table_args__ = ({"comment": "Which instances a revision froze"},)
+
+    revision_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("revisions.id"), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("instances.id"), primary_key=True, index=True
+    )
+
+
+class AnalysisRow(Base):
+    __tablename__ = "analyses"
+    __table_args__ = ({"comment": "What was found in a revision"},)
+
+    id: Mapped[int] = _key()
+    revision_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("revisions.id"), unique=True)
+    study_id: Mapped[int] = _parent("studies.id")
+    outcome: Mapped[str] = mapped_column(index=True)
+    triage: Mapped[str]
+    head_meant: Mapped[bool] = mapped_column(comment="the header speaks of a head CT or MR")
+    reasons: Mapped[list[Any]] = mapped_column(JSONB, comment="codes and sentences")
+    input_digest: Mapped[str] = mapped_column(comment="SHA-256 over the analysed instances, hex")
+    software_version: Mapped[str]
+    started_at: Mapped[datetime]
+    analysed_at: Mapped[datetime]
+    document: Mapped[dict[str, Any]] = mapped_column(comment="the whole analysis, as JSON")
+
+
+class SeriesVerdictRow(Base):
+    __tablename__ = "series_verdicts"
+    __table_args__ = ({"comment": "Why each series of a revision was taken or refused"},)
+
+    id: Mapped[int] = _key()
+    analysis_id: Mapped[int] = _parent("analyses.id")
+    series_instance_uid: Mapped[str]
+    modality: Mapped[str]
+    description: Mapped[str]
+    taken: Mapped[bool]
+    code: Mapped[str]
+    reason: Mapped[str]
+    evidence: Mapped[str] = mapped_column(comment="the tag or pixel fact that decided")
+
+
+class ModelVersion(Base):
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        UniqueConstraint("name", "version", "sha256"),
+        {"comment": "Every model that ever said something, by the hash of its weights"},
+    )
+
+    id: Mapped[int] = _key()
+    name: Mapped[str]
+    version: Mapped[str]
+    sha256: Mapped[str]
+    modality: Mapped[str]
+    first_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PredictionRow(Base):
+    __tablename__ = "predictions"
+    __table_args__ = ({"comment": "What a model said of a series, or of the study (series empty)"},)
+
+    id: Mapped[int] = _key()
+    analysis_id: Mapped[int] = _parent("analyses.id")
+    model_version_id: Mapped[int] = _parent("model_versions.id")
+    series_instance_uid: Mapped[str | None]
+    probabilities: Mapped[dict[str, Any]]
+    threshold: Mapped[float]
+    engine: Mapped[str]
+    device: Mapped[str]
+
+
+class FindingRow(Base):
+    __tablename__ = "findings"
+    __table_args__ = ({"comment": "One lesion on one slice"},)
+
+    id: Mapped[int] = _key()
+    analysis_id: Mapped[int] = _parent("analyses.id")
+    lesion: Mapped[int] = mapped_column(Integer, comment="joins the slices of one lesion")
+    series_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    frame: Mapped[int | None] = mapped_column(Integer, comment="1-based; empty if single-frame")
+    slice_index: Mapped[int] = mapped_column(Integer)
+    x0: Mapped[int] = mapped_column(Integer)
+    y0: Mapped[int] = mapped_column(Integer)
+    x1: Mapped[int] = mapped_column(Integer, comment="exclusive")
+    y1: Mapped[int] = mapped_column(Integer, comment="exclusive")
+    size_mm: Mapped[float]
+    side: Mapped[str] = mapped_column(comment="the patient's")
+    probability: Mapped[float]
+
+
+class ResultObjectRow(Base):
+    __tablename__ = "result_objects"
+    __table_args__ = ({"comment": "DICOM objects that we made"},)
+
+    id: Mapped[int] = _key()
+    analysis_id: Mapped[int] = _parent("analyses.id")
+    kind: Mapped[str]
+    index: Mapped[int] = mapped_column(Integer)
+    sop_class_uid: Mapped[str]
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    series_instance_uid: Mapped[str]
+    path: Mapped[str] = mapped_column(comment="below the storage root")
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Delivery(Base):
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("result_object_id", "destination"),
+        Index("ix_deliveries_due", "destination", "state", "next_try_at"),
+        {"comment": "One result object to one destination"},
+    )
+
+    id: Mapped[int] = _key()
+    result_object_id: Mapped[int] = _parent("result_objects.id")
+    destination: Mapped[str] = mapped_column(comment="name in the configuration")
+    state: Mapped[str] = mapped_column(comment="waiting, sending, stored, refused or given_up")
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_status: Mapped[str] = mapped_column(server_default=text("''"), comment="in plain words")
+    next_try_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    stored_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None] = mapped_column(comment="storage commitment, a proof")
+    found_at: Mapped[datetime | None] = mapped_column(comment="found by query, a proof")
+
+
+class DestinationLease(Base):
+    __tablename__ = "destination_leases"
+    __table_args__ = ({"comment": "Which process may send to a destination right now"},)
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str | None]
+    token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    lease_until: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+
+
+class Event(Base):
+    __tablename__ = "events"
+    __table_args__ = ({"comment": "One row per change of state: what happened, when, to which study"},)
+
+    id: Mapped[int] = _key()
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    study_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("studies.id"), index=True)
+    revision_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("revisions.id"), index=True)
+    kind: Mapped[str] = mapped_column(comment="received, quiet, ready, analysing, analysed, stored, ...")
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class Installation(Base):
+    __tablename__ = "installation"
+    __table_args__ = ({"comment": "Who we are: one row, made by the first migration"},)
+
+    uid: Mapped[str] = mapped_column(primary_key=True, comment="part of every UID that we derive")
