@@ -1,0 +1,90 @@
+"""What may be sent to us: SOP classes and transfer syntaxes."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import AllStoragePresentationContexts, build_context
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid
+
+_VERIFICATION: Final = "1.2.840.10008.1.1"
+
+# In the order of our preference, for a peer that offers several in one context.
+_UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+
+# The modules of which one must be importable to decode a transfer syntax. RLE needs none. Deflated is
+# never accepted: 1 MB on the wire can be 1 GB in memory.
+_DECODERS: Final = {
+    JPEGLosslessSV1: ("imagecodecs",),
+    JPEGLossless: ("imagecodecs",),
+    JPEGBaseline8Bit: ("imagecodecs", "PIL"),
+    JPEGExtended12Bit: ("imagecodecs",),
+    JPEGLSLossless: ("imagecodecs", "jpeg_ls"),
+    JPEGLSNearLossless: ("imagecodecs", "jpeg_ls"),
+    JPEG2000Lossless: ("openjpeg", "imagecodecs"),
+    JPEG2000: ("openjpeg", "imagecodecs"),
+    HTJ2KLossless: ("openjpeg",),
+    HTJ2KLosslessRPCL: ("openjpeg",),
+    HTJ2K: ("openjpeg",),
+    RLELossless: (),
+}
+
+# Storage classes that a PACS still forwards with whole studies and that pynetdicom does not know:
+# retired ones (PS3.6 annex A) and private ones (conformance statements of Siemens and Philips MR).
+_OTHER_STORAGE: Final = {
+    "1.2.840.10008.5.1.1.29": "HardcopyGrayscaleImageStorage",
+    "1.2.840.10008.5.1.1.30": "HardcopyColorImageStorage",
+    "1.2.840.10008.5.1.4.1.1.3": "UltrasoundMultiFrameImageStorageRetired",
+    "1.2.840.10008.5.1.4.1.1.5": "NuclearMedicineImageStorageRetired",
+    "1.2.840.10008.5.1.4.1.1.6": "UltrasoundImageStorageRetired",
+    "1.2.840.10008.5.1.4.1.1.8": "StandaloneOverlayStorage",
+    "1.2.840.10008.5.1.4.1.1.9": "StandaloneCurveStorage",
+    "1.2.840.10008.5.1.4.1.1.10": "StandaloneModalityLUTStorage",
+    "1.2.840.10008.5.1.4.1.1.11": "StandaloneVOILUTStorage",
+    "1.2.840.10008.5.1.4.1.1.12.3": "XRayAngiographicBiPlaneImageStorage",
+    "1.2.840.10008.5.1.4.1.1.129": "StandalonePETCurveStorage",
+    "1.3.12.2.1107.5.9.1": "SiemensCSANonImageStorage",
+    "1.3.46.670589.11.0.0.12.1": "PhilipsPrivateMRSpectrumStorage",
+    "1.3.46.670589.11.0.0.12.2": "PhilipsPrivateMRSeriesDataStorage",
+    "1.3.46.670589.11.0.0.12.3": "PhilipsPrivateMRColorImageStorage",
+    "1.3.46.670589.11.0.0.12.4": "PhilipsPrivateMRExamcardStorage",
+}
+for _uid, _keyword in _OTHER_STORAGE.items():
+    register_uid(_uid, _keyword, StorageServiceClass)
+
+
+def transfer_syntaxes() -> list[str]:
+    """Transfer syntaxes that can be decoded here, in the order of preference."""
+    compressed = (
+        syntax
+        for syntax, modules in _DECODERS.items()
+        if not modules or any(find_spec(module) is not None for module in modules)
+    )
+    return [*_UNCOMPRESSED, *compressed]
+
+
+def supported_contexts() -> list[PresentationContext]:
+    """Verification, and every storage SOP class in every transfer syntax that can be decoded."""
+    syntaxes: Sequence[str] = transfer_syntaxes()
+    storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    contexts = [build_context(uid, list(syntaxes)) for uid in (*storage, *_OTHER_STORAGE)]
+    return [build_context(_VERIFICATION, list(_UNCOMPRESSED)), *contexts]

@@ -1,0 +1,234 @@
+"""Receives: C-ECHO and C-STORE for every storage SOP class. Nothing that is received is parsed here."""
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from io import BytesIO
+from typing import Final, TypeVar, cast
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association as Acceptor
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from dicom_listener.contexts import supported_contexts, transfer_syntaxes
+from dicom_listener.peers import LIMIT_EXCEEDED, NO_REASON, Rejection, rejection
+from dicom_listener.spool import Association, Spool
+from dicom_listener.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, SPARE_CONNECTIONS, GuardedServer
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import Storage
+
+log = structlog.get_logger()
+_Answer = TypeVar("_Answer")
+
+# C-STORE response statuses (PS3.4 table B.2-1).
+SUCCESS: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700
+CANNOT_UNDERSTAND: Final = 0xC000
+
+# Laxer than PS3.5 9.1: real devices write components with leading zeros. No path is made of a UID.
+_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
+_ACCEPT_POLL_S: Final = 0.1
+
+
+class Listener:
+    """A DICOM acceptor that answers a C-STORE with 0x0000 once the instance is durable in the spool."""
+
+    def __init__(self, settings: Settings, name: str = "main") -> None:
+        self._settings = settings
+        self.spool = Spool(
+            Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
+        )
+        self._admission = threading.Lock()
+        self._admitted: set[Acceptor] = set()
+        self._server: GuardedServer | None = None
+
+    def start(self) -> int:
+        """Clear up after a crash, then listen; the port.
+
+        Raises ``Unavailable`` while another process has this spool, ``OSError`` where the port is taken.
+        """
+        _quieten_libraries()
+        leftovers = self.spool.recover()
+        listener = self._settings.listener
+        entity = AE(listener.ae_title)
+        entity.maximum_pdu_size = MAX_PDU_BYTES
+        # pynetdicom counts connections, also silent ones; associations are counted in _admit.
+        entity.maximum_associations = listener.max_associations + SPARE_CONNECTIONS
+        entity.acse_timeout = REQUEST_DEADLINE_S
+        entity.network_timeout = listener.network_timeout_s
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, _reported(self._judge)),
+            (evt.EVT_ACCEPTED, _reported(self._note_refused_contexts)),
+            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_C_STORE, _reported(self._store)),
+        ]
+        address = (listener.host, listener.port)
+        try:
+            server = GuardedServer(entity, address, supported_contexts(), handlers)
+        except OSError:
+            self.spool.close()
+            raise
+        self._server = server
+        threading.Thread(
+            target=server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True
+        ).start()
+        port = int(server.server_address[1])
+        log.info(
+            "listening",
+            ae_title=listener.ae_title,
+            host=listener.host,
+            port=port,
+            transfer_syntaxes=transfer_syntaxes(),
+            incomplete_files_deleted=leftovers,
+        )
+        return port
+
+    def stop(self) -> None:
+        """Stop accepting and abort what runs; whatever was not answered is sent again by its sender."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        self._server = None
+        self.spool.close()
+        log.info("stopped_listening")
+
+    def _judge(self, event: evt.Event) -> None:
+        """Accept or reject an A-ASSOCIATE-RQ. pynetdicom goes on after an exception here; we do not."""
+        verdict: Rejection | None = NO_REASON
+        try:
+            if event.assoc.is_aborted:  # the peer went away before it asked
+                event.assoc.kill()
+                verdict = None
+            else:
+                verdict = self._verdict(event.assoc)
+        finally:
+            if verdict is not None:
+                self._reject(event.assoc, verdict)
+
+    def _verdict(self, acceptor: Acceptor) -> Rejection | None:
+        request = _request(acceptor)
+        refused = rejection(
+            self._settings,
+            calling=request.calling_ae_title.strip(),
+            called=request.called_ae_title.strip(),
+            host=acceptor.requestor.address,
+        )
+        return refused or (None if self._admit(acceptor) else LIMIT_EXCEEDED)
+
+    def _admit(self, acceptor: Acceptor) -> bool:
+        """Count associations, not connections: one that never asks takes no place."""
+        with self._admission:
+            self._admitted = {other for other in self._admitted if other.is_alive()}
+            if len(self._admitted) >= self._settings.listener.max_associations:
+                return False
+            self._admitted.add(acceptor)
+            return True
+
+    def _reject(self, acceptor: Acceptor, verdict: Rejection) -> None:
+        log.warning("association_rejected", peer_host=acceptor.requestor.address, reason=verdict.why)
+        acceptor.acse.send_reject(verdict.result, verdict.source, verdict.diagnostic)
+        acceptor.kill()
+
+    def _note_refused_contexts(self, event: evt.Event) -> None:
+        acceptor = event.assoc
+        rejected = {context.context_id for context in acceptor.rejected_contexts}
+        if not rejected:
+            return
+        proposed = _request(acceptor).presentation_context_definition_list
+        contexts = [
+            (str(context.abstract_syntax), [str(syntax) for syntax in context.transfer_syntax])
+            for context in proposed
+            if context.context_id in rejected
+        ]
+        log.info(
+            "contexts_refused",
+            peer_host=acceptor.requestor.address,
+            sop_classes=sorted({sop_class for sop_class, _ in contexts}),
+        )
+        try:
+            self.spool.note_refused(_parties(acceptor), contexts)
+        except OSError as error:
+            log.warning("refused_contexts_not_kept", error=error.strerror)
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        """Answer a C-STORE-RQ, from the command set and the bytes alone."""
+        request = cast(C_STORE, event.request)
+        data_set = cast(BytesIO, request.DataSet).getbuffer()
+        sop_class_uid = str(request.AffectedSOPClassUID)
+        sop_instance_uid = str(request.AffectedSOPInstanceUID)
+        if not (_UID.fullmatch(sop_class_uid) and _UID.fullmatch(sop_instance_uid)):
+            return _failure(CANNOT_UNDERSTAND, "UID is not made of digits and dots")
+        if not data_set.nbytes:
+            return _failure(CANNOT_UNDERSTAND, "data set is empty")
+        try:
+            name = self.spool.receive(
+                _parties(event.assoc),
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=str(event.context.transfer_syntax),
+                data_set=data_set,
+            )
+        except OSError as error:
+            log.error("instance_not_kept", sop_instance_uid=sop_instance_uid, error=error.strerror)
+            return _failure(OUT_OF_RESOURCES, "no space or storage error")
+        log.debug("instance_received", sop_instance_uid=sop_instance_uid, name=name)
+        return SUCCESS
+
+
+def _request(acceptor: Acceptor) -> A_ASSOCIATE:
+    """The A-ASSOCIATE-RQ; only where one has come."""
+    return cast(A_ASSOCIATE, acceptor.requestor.primitive)
+
+
+def _parties(acceptor: Acceptor) -> Association:
+    return Association(
+        calling_ae_title=_request(acceptor).calling_ae_title.strip(),
+        called_ae_title=acceptor.acceptor.ae_title.strip(),
+        peer_host=acceptor.requestor.address,
+    )
+
+
+def _failure(status: int, comment: str) -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    answer.ErrorComment = comment
+    return answer
+
+
+def _reported(handler: Callable[[evt.Event], _Answer]) -> Callable[[evt.Event], _Answer]:
+    """A bug in a handler is told with its traceback; pynetdicom then answers for us."""
+
+    def report(event: evt.Event) -> _Answer:
+        try:
+            return handler(event)
+        except Exception:
+            log.exception("handler_failed", handler=handler.__name__)
+            raise
+
+    return report
+
+
+class _WithoutPeerText(logging.Handler):
+    """Tells that a library complained, and where: its own words quote what the peer wrote."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        log.warning(
+            "library_error", where=f"{record.name}:{record.lineno}", error=kind.__name__ if kind else ""
+        )
+
+
+def _quieten_libraries() -> None:
+    """pynetdicom and pydicom log raw text of the peer, over several lines."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    library = logging.getLogger("pynetdicom")
+    library.setLevel(logging.ERROR)
+    library.propagate = False
+    library.handlers = [_WithoutPeerText()]
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")

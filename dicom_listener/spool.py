@@ -1,0 +1,236 @@
+"""The spool: a maildir where received instances lie, whole and durable, before anybody looks at them.
+
+``tmp`` holds what is being written, ``new`` what is complete. A file is our own File Meta (PS3.10 7.1)
+with the data set behind it, byte for byte as received. Nothing received is part of a file name.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from db.intake import Reception
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.storage import Storage, sync_folder
+from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+
+# Owner of the private part of our File Meta: who sent the instance, and when it was complete.
+_RECEPTION_UID: Final = derived_uid("neurotriage", "reception")
+
+_PREAMBLE: Final = bytes(128) + b"DICM"
+_GROUP_LENGTH: Final = struct.Struct("<HH2sHL")  # (0002,0000) UL 4 and the bytes that follow
+_META_START: Final = len(_PREAMBLE) + _GROUP_LENGTH.size
+_LONG_VRS: Final = (b"OB",)
+_PRIVATE_INFORMATION: Final = 0x0102
+_META_LIMIT_BYTES: Final = 1 << 16  # ours are below 1 kB
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """The peer of an association, and what both sides call themselves."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """A complete file in the spool; nothing of its data set is parsed."""
+
+    path: Path
+    reception: Reception
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+class Spool:
+    """The maildir of one listener. One process at a time receives into it."""
+
+    def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
+        self._storage = storage
+        self._root = storage.spool(listener)
+        self._tmp, self._new, self._refused = (self._root / part for part in ("tmp", "new", "refused"))
+        self._min_free_bytes = min_free_bytes
+        self._lock: int | None = None
+        for folder in (self._tmp, self._new, self._refused):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def recover(self) -> int:
+        """Take the spool for this process and delete what was never complete; the number of files.
+
+        Their senders never heard 0x0000. Raises ``Unavailable`` while another process receives here.
+        """
+        self._lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"another listener receives into {self._root}") from error
+        leftovers = list(self._tmp.iterdir())
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
+
+    def close(self) -> None:
+        """Let another process receive here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def receive(
+        self,
+        association: Association,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        data_set: bytes | memoryview,
+    ) -> str:
+        """Keep a data set as received; its name, once it is on stable storage.
+
+        Raises ``OSError`` when it cannot be kept (or less than ``min_free_bytes`` would be left): then
+        no file is left behind.
+        """
+        if self._storage.free_bytes() - len(data_set) < self._min_free_bytes:
+            raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
+        meta = file_meta(association, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        name = _new_name()
+        self._write(self._new / f"{name}.dcm", (meta, data_set), durable=True)
+        return name
+
+    def note_refused(self, association: Association, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes)."""
+        note = {
+            "peer_ae_title": association.calling_ae_title,
+            "peer_host": association.peer_host,
+            "contexts": [[sop_class, list(syntaxes)] for sop_class, syntaxes in contexts],
+        }
+        path = self._refused / f"{_new_name()}.json"
+        self._write(path, (json.dumps(note).encode(),), durable=False)
+
+    def _write(self, path: Path, parts: Sequence[bytes | memoryview], *, durable: bool) -> None:
+        temporary = self._tmp / path.name
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - from a descriptor
+                for part in parts:
+                    _write_all(file.fileno(), part)
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.rename(path)
+            if durable:
+                sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise
+
+    def waiting(self) -> list[Path]:
+        """Complete instances in the order in which they came."""
+        return sorted(self._new.glob("*.dcm"))
+
+    def refused(self) -> list[Path]:
+        """Notes of refused presentation contexts, as ``note_refused`` wrote them."""
+        return sorted(self._refused.glob("*.json"))
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _new_name() -> str:
+    """Ours alone, and in the order of time."""
+    return f"{time.time_ns():020d}-{uuid4().hex}"
+
+
+def file_meta(
+    association: Association, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+) -> bytes:
+    """Preamble and File Meta Information (PS3.10 table 7.1-1), group length first."""
+    information = {"peer_host": association.peer_host, "received_at": datetime.now(UTC).isoformat()}
+    calling = association.calling_ae_title
+    elements = b"".join(
+        _element(number, vr, value)
+        for number, vr, value in (
+            (0x0001, b"OB", b"\x00\x01"),
+            (0x0002, b"UI", sop_class_uid),
+            (0x0003, b"UI", sop_instance_uid),
+            (0x0010, b"UI", transfer_syntax_uid),
+            (0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            (0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            (0x0016, b"AE", calling),  # SourceApplicationEntityTitle
+            (0x0017, b"AE", calling),  # SendingApplicationEntityTitle
+            (0x0018, b"AE", association.called_ae_title),  # ReceivingApplicationEntityTitle
+            (0x0100, b"UI", _RECEPTION_UID),
+            (_PRIVATE_INFORMATION, b"OB", json.dumps(information).encode()),
+        )
+    )
+    return _PREAMBLE + _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(elements)) + elements
+
+
+def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
+    """One element of group 0002 in Explicit VR Little Endian (PS3.5 7.1.2)."""
+    data = value.encode("ascii", "replace") if isinstance(value, str) else value
+    if len(data) % 2:
+        data += b"\0" if vr in (b"UI", b"OB") else b" "
+    length = struct.pack("<xxL" if vr in _LONG_VRS else "<H", len(data))
+    return struct.pack("<HH2s", 2, number, vr) + length + data
+
+
+def received(path: Path) -> ReceivedInstance:
+    """What our own File Meta says of how an instance came; a file that is damaged there says nothing."""
+    size = path.stat().st_size
+    when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    with path.open("rb") as file:
+        meta = _meta_elements(file.read(_META_START + _META_LIMIT_BYTES))
+    if meta is None:
+        return ReceivedInstance(path, Reception("", "", when, size))
+    length, values = meta
+    information = _information(values.get(_PRIVATE_INFORMATION, b""))
+    reception = Reception(
+        peer_ae_title=values.get(0x0016, b"").decode("ascii", "replace").strip(),
+        peer_host=str(information.get("peer_host", "")),
+        received_at=datetime.fromisoformat(information["received_at"]) if information else when,
+        size_bytes=size - _META_START - length,
+    )
+    return ReceivedInstance(path, reception)
+
+
+def _meta_elements(start: bytes) -> tuple[int, dict[int, bytes]] | None:
+    """Length of the File Meta group and its values by element number; None where it is not ours."""
+    if len(start) < _META_START or not start.startswith(_PREAMBLE):
+        return None
+    group, element, vr, size, length = _GROUP_LENGTH.unpack_from(start, len(_PREAMBLE))
+    if (group, element, vr, size) != (2, 0, b"UL", 4) or len(start) < _META_START + length:
+        return None
+    values: dict[int, bytes] = {}
+    position, end = _META_START, _META_START + length
+    while position + 12 <= end:
+        number, vr = struct.unpack_from("<xxH2s", start, position)
+        long = vr in _LONG_VRS
+        (size,) = struct.unpack_from("<L" if long else "<H", start, position + (8 if long else 6))
+        position += 12 if long else 8
+        values[number] = start[position : position + size]
+        position += size
+    return length, values
+
+
+def _information(data: bytes) -> dict[str, Any]:
+    try:
+        information: dict[str, Any] = json.loads(data.rstrip(b"\0"))
+    except ValueError:
+        return {}
+    return information if "received_at" in information else {}
