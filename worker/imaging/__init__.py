@@ -1,0 +1,18 @@
+"""Instances to volumes in true units, and cheap facts about their pixels."""
+
+from worker.imaging.build import BuiltVolume, LeftOut, build_volume
+from worker.imaging.pixels import Pixels, decode_frame, open_pixels
+from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
+
+__all__ = [
+    "BuiltVolume",
+    "LeftOut",
+    "PixelFacts",
+    "Pixels",
+    "build_volume",
+    "decode_frame",
+    "judge_extent",
+    "judge_pixels",
+    "open_pixels",
+    "pixel_facts",
+]

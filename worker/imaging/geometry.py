@@ -1,0 +1,150 @@
+"""Where each frame lies in the patient, as its header says."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.headers import text
+from neurotriage.core.values import Plane, ReasonCode
+from worker.imaging.attributes import functional_group, items, number, numbers, whole_number
+
+# No scanner makes more frames in one object; a header that says more lies.
+MAX_FRAMES: Final = 100_000
+# Row and column directions must be unit vectors at right angles (PS3.3 C.7.6.2.1.1); headers are rounded.
+_DIRECTION_TOLERANCE: Final = 0.02
+_COMPONENTS: Final = frozenset("MPRI")  # magnitude, phase, real, imaginary
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGeometry:
+    """One frame's place and grid. Patient coordinates are DICOM's LPS, in mm."""
+
+    sop_instance_uid: str
+    path: Path
+    frame: int | None  # 1-based; None for a single-frame instance
+    instance_number: int | None
+    position_mm: tuple[float, ...]  # centre of the first pixel
+    orientation: tuple[float, ...]  # row direction x, y, z, column direction x, y, z
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    thickness_mm: float | None
+    rows: int
+    columns: int
+    component: str  # complex image component: "M" magnitude, "P" phase, "R" real, "I" imaginary, "" unsaid
+    echo_time_ms: float | None
+    temporal_position: int | None
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector along which slices are stacked: row direction x column direction."""
+        return np.cross(self.orientation[:3], self.orientation[3:]).astype(np.float64)
+
+    @property
+    def offset_mm(self) -> float:
+        """Distance of the slice from the origin along its normal."""
+        return float(np.dot(self.normal, self.position_mm))
+
+
+def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry, ...]:
+    """The geometry of every frame of one instance. Raises ``Refused`` (NO_GEOMETRY) where it has none."""
+    count = whole_number(dataset, "NumberOfFrames") or 1
+    if not 1 <= count <= MAX_FRAMES:
+        raise _no_geometry(f"NumberOfFrames is {count}")
+    groups = len(items(dataset, "PerFrameFunctionalGroupsSequence"))
+    multi = groups > 0
+    if multi and groups != count:
+        raise _no_geometry(f"{count} frames, but another number of per-frame functional groups")
+    if count > 1 and not multi:
+        raise _no_geometry("a multi-frame object without a position for each frame")
+    return tuple(_frame(dataset, path, index, multi) for index in range(count))
+
+
+def plane_of(normal: NDArray[np.float64]) -> Plane:
+    """The anatomical plane nearest to slices with this normal."""
+    axis = int(np.argmax(np.abs(normal)))
+    return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
+
+
+def _frame(dataset: Dataset, path: Path, index: int, multi: bool) -> FrameGeometry:
+    position = _vector(dataset, index, "PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = _vector(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    spacing = _vector(dataset, index, "PixelMeasuresSequence", "PixelSpacing", 2)
+    rows, columns = whole_number(dataset, "Rows") or 0, whole_number(dataset, "Columns") or 0
+    if min(spacing) <= 0 or rows < 1 or columns < 1:
+        raise _no_geometry("the pixel size or the matrix is not positive")
+    return FrameGeometry(
+        sop_instance_uid=text(dataset, "SOPInstanceUID"),
+        path=path,
+        frame=index + 1 if multi else None,
+        instance_number=whole_number(dataset, "InstanceNumber"),
+        position_mm=position,
+        orientation=_checked_directions(orientation),
+        spacing_mm=(spacing[0], spacing[1]),
+        thickness_mm=_thickness(dataset, index),
+        rows=rows,
+        columns=columns,
+        component=_component(dataset, index),
+        echo_time_ms=_echo_time(dataset, index),
+        temporal_position=_temporal_position(dataset, index),
+    )
+
+
+def _vector(dataset: Dataset, index: int, group_name: str, name: str, length: int) -> tuple[float, ...]:
+    group = functional_group(dataset, index, group_name)
+    found = numbers(group, name) if group is not None else ()
+    if not found and index == 0 and (whole_number(dataset, "NumberOfFrames") or 1) == 1:
+        found = numbers(dataset, name)
+    # One multi-frame object may carry what all frames share at the top, against PS3.3; positions differ.
+    if not found and name != "ImagePositionPatient":
+        found = numbers(dataset, name)
+    if len(found) != length:
+        raise _no_geometry(f"{name} is absent or not {length} numbers")
+    return found
+
+
+def _checked_directions(orientation: tuple[float, ...]) -> tuple[float, ...]:
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
+    wrong = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(np.dot(row, column))))
+    if wrong > _DIRECTION_TOLERANCE:
+        raise _no_geometry("ImageOrientationPatient is not two unit vectors at right angles")
+    return tuple(row / lengths[0]) + tuple(column / lengths[1])
+
+
+def _thickness(dataset: Dataset, index: int) -> float | None:
+    group = functional_group(dataset, index, "PixelMeasuresSequence")
+    stated = number(group, "SliceThickness") if group is not None else None
+    stated = stated if stated is not None else number(dataset, "SliceThickness")
+    return stated if stated is not None and 0 < stated < math.inf else None
+
+
+def _component(dataset: Dataset, index: int) -> str:
+    """ComplexImageComponent (0008,9208) of Enhanced MR, else ImageType's letter (PS3.3 C.8.3.1.1.1)."""
+    group = functional_group(dataset, index, "MRImageFrameTypeSequence")
+    stated = text(group if group is not None else dataset, "ComplexImageComponent").upper()
+    if stated in ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY"):
+        return stated[0]
+    words = text(dataset, "ImageType").upper().split("\\")[2:]
+    is_mr = text(dataset, "Modality").upper() == "MR"
+    return next((word for word in words if is_mr and word in _COMPONENTS), "")
+
+
+def _echo_time(dataset: Dataset, index: int) -> float | None:
+    group = functional_group(dataset, index, "MREchoSequence")
+    stated = number(group, "EffectiveEchoTime") if group is not None else None
+    return stated if stated is not None else number(dataset, "EchoTime")
+
+
+def _temporal_position(dataset: Dataset, index: int) -> int | None:
+    group = functional_group(dataset, index, "FrameContentSequence")
+    stated = whole_number(group, "TemporalPositionIndex") if group is not None else None
+    return stated if stated is not None else whole_number(dataset, "TemporalPositionIdentifier")
+
+
+def _no_geometry(sentence: str) -> Refused:
+    return Refused(ReasonCode.NO_GEOMETRY, sentence)

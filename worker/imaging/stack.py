@@ -1,0 +1,126 @@
+"""Which frames of a series form one regular stack, in which order, and what is missing in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from worker.imaging.geometry import FrameGeometry
+
+# Frames this near along the normal show the same slice; the thinnest real step is 0.4 mm.
+SAME_PLACE_MM: Final = 0.1
+# Normals within 1.8 degrees are one orientation: scanners round, and motion correction turns a little.
+_SAME_DIRECTION_COS: Final = 0.9995
+_SAME_SPACING_MM: Final = 1e-3
+# Echoes of one dual-echo series lie 10 ms or more apart; some scanners vary one echo time by slice.
+_SAME_ECHO_MS: Final = 5.0
+# A step is missing images where it is 2, 3, ... regular steps within this part of a step ...
+_STEP_TOLERANCE: Final = 0.15
+# ... and nearly all other steps are regular: a stack whose steps vary by design misses nothing.
+_REGULAR_SHARE: Final = 0.7
+_MIN_STEPS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Slices that are not there between two neighbours of a regular stack."""
+
+    before: int  # index of the slice before the gap
+    missing: int
+    step_mm: float
+
+
+def largest_group(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
+    """The largest set of frames with one orientation, matrix, pixel size, component and echo.
+
+    Of equal sets the one with the longest echo time is taken: of a PD and T2 pair, the T2.
+    """
+    groups: list[list[FrameGeometry]] = []
+    for frame in frames:
+        home = next((group for group in groups if _alike(group[0], frame)), None)
+        if home is None:
+            groups.append([frame])
+        else:
+            home.append(frame)
+    return max(groups, key=lambda group: (len(group), group[0].echo_time_ms or 0.0))
+
+
+def sorted_along_normal(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
+    """Ascending along the slice normal. Where two show the same place, the order is that given."""
+    return sorted(frames, key=lambda frame: _offset_along(frames[0], frame))
+
+
+def without_duplicates(ordered: Sequence[FrameGeometry]) -> list[FrameGeometry]:
+    """Of frames at the same place the first one."""
+    kept: list[FrameGeometry] = []
+    for frame in ordered:
+        if not kept or _offset_along(ordered[0], frame) - _offset_along(ordered[0], kept[-1]) > SAME_PLACE_MM:
+            kept.append(frame)
+    return kept
+
+
+def steps_mm(ordered: Sequence[FrameGeometry]) -> list[float]:
+    """Distances between neighbouring slices along the normal of the first."""
+    offsets = [_offset_along(ordered[0], frame) for frame in ordered]
+    return [after - before for before, after in pairwise(offsets)]
+
+
+def interior_gaps(ordered: Sequence[FrameGeometry]) -> tuple[Gap, ...]:
+    """Where an otherwise regular stack leaves out one slice or more.
+
+    A wide step is no gap where its slices are as thick as the step (blocks of different thickness in one
+    CT series), nor where the instance numbers run on without a hole (two slabs acquired apart).
+    """
+    steps = steps_mm(ordered)
+    if len(steps) < _MIN_STEPS:
+        return ()
+    regular_mm = median(steps)
+    gaps = tuple(
+        Gap(index, round(step / regular_mm) - 1, step)
+        for index, step in enumerate(steps)
+        if _is_multiple(step / regular_mm) and not _explained(ordered, index, regular_mm)
+    )
+    regular = sum(abs(step / regular_mm - 1) <= _STEP_TOLERANCE for step in steps)
+    return gaps if regular >= _REGULAR_SHARE * len(steps) and regular + len(gaps) == len(steps) else ()
+
+
+def _is_multiple(ratio: float) -> bool:
+    return round(ratio) >= 2 and abs(ratio - round(ratio)) <= _STEP_TOLERANCE * round(ratio)
+
+
+def _explained(ordered: Sequence[FrameGeometry], index: int, regular_mm: float) -> bool:
+    before, after = ordered[index], ordered[index + 1]
+    thickness_mm = max(before.thickness_mm or 0.0, after.thickness_mm or 0.0)
+    usual_mm = median(frame.thickness_mm or 0.0 for frame in ordered)
+    if thickness_mm > 1.5 * max(usual_mm, regular_mm):
+        return True
+    return _numbers_run_on(ordered, index)
+
+
+def _numbers_run_on(ordered: Sequence[FrameGeometry], index: int) -> bool:
+    numbers = [f.frame if f.frame is not None else f.instance_number for f in ordered]
+    jumps = [None if a is None or b is None else b - a for a, b in pairwise(numbers)]
+    if any(jump is None for jump in jumps):
+        return False
+    # Only where numbers follow the places throughout do they prove that nothing was left out.
+    return jumps[index] in (-1, 1) and all(jump == jumps[index] for jump in jumps)
+
+
+def _offset_along(reference: FrameGeometry, frame: FrameGeometry) -> float:
+    return float(np.dot(reference.normal, frame.position_mm))
+
+
+def _alike(one: FrameGeometry, other: FrameGeometry) -> bool:
+    if (one.rows, one.columns, one.component) != (other.rows, other.columns, other.component):
+        return False
+    if max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
+        return False
+    if abs((one.echo_time_ms or 0.0) - (other.echo_time_ms or 0.0)) > _SAME_ECHO_MS:
+        return False
+    return all(
+        float(np.dot(one.orientation[part], other.orientation[part])) >= _SAME_DIRECTION_COS
+        for part in (slice(0, 3), slice(3, 6))
+    )

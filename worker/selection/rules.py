@@ -1,0 +1,277 @@
+"""Why a header turns a series away. One rule per subject; the first that speaks decides.
+
+Words are those of PS3.3 (ImageType, C.7.6.1.1.2, C.8.3.1.1.1, C.8.13.3.1.1) and the names that scanners of
+the large makers give their series.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from neurotriage.core.values import Reason, ReasonCode
+from worker.selection.body import BodyPart, body_part, words_of
+from worker.selection.facts import SeriesFacts
+
+_SLICE_CLASSES: Final = {
+    "CT": frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}),
+    "MR": frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}),
+}
+_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+_OWN_NAMES: Final = ("SeriesDescription", "ProtocolName")
+_HUMAN: Final = re.compile(r"HOMO SAPIENS|HUMAN", re.IGNORECASE)
+_OBJECT_WORDS: Final = frozenset(
+    {"PHANTOM", "PHANTOME", "FANTOM", "FANTOMA", "FRUIT", "MELON", "PLASTIC", "BOTTLE"}
+)
+
+_LOCALIZER: Final = re.compile(
+    r"(?<![A-Z])LOC(?![A-Z])|LOCA(?![A-Z])|LOCALI[SZ]|SCOUT|SURVEY|SURVIEW|TOPOGRAM|SCANO|PILOT|REPERAGE|UBERSICHT"
+    r"|SMARTBRAIN|3 ?PL(ANE)?(?![A-Z])"
+)
+_PERFUSION_NAMED: Final = re.compile(
+    r"PERF(?!O)|(?<![A-Z])(P?C?ASL|DSC|PWI|(REL|R)?CB[FV]|MTT|TTP|TMAX|DCE)(?![A-Z])"
+)
+_PERFUSION_TYPES: Final = frozenset({
+    "PERFUSION", "ASL", "CBF", "RCBF", "RELCBF", "CBV", "RCBV", "RELCBV", "MTT", "RELMTT", "TTP", "TMAX",
+})  # fmt: skip
+_DIFFUSION_NAMED: Final = re.compile(
+    r"DIFF|(?<![A-Z])(DWI?|DTI?|E?ADC|HARDI|DSI|DKI|TRACEW?|TENSOR|COLFA)(?![A-Z])|\d+ ?DIR(?![A-Z])"
+    r"|(?<![A-Z])DIR ?\d{2,3}(?![A-Z])|(?<![A-Z])B ?\d{3,4}(?!\d)|EP B\d"
+)
+_DIFFUSION_TYPES: Final = frozenset({
+    "DIFFUSION", "ADC", "EADC", "TRACEW", "TRACE", "FA", "TENSOR", "DTI", "DWI", "ISOTROPIC", "EXP",
+})  # fmt: skip
+# Ordinary Philips series carry b = 0; anything above is weighted (s/mm2).
+_LEAST_B_VALUE: Final = 10.0
+_FUNCTIONAL_NAMED: Final = re.compile(r"FMRI|BOLD|RESTING|(?<![A-Z])RS ?FUNC|(?<![A-Z])TASK(?![A-Z])")
+_ANGIOGRAPHY_NAMED: Final = re.compile(
+    r"(?<![A-Z])(TOF|MRA|MRV|CTA|CTV|PCA)(?![A-Z])|(?<![A-Z])ANGIO(?!M|B)|VENOGR"
+)
+_FIELD_MAP_NAMED: Final = re.compile(
+    r"FIELD ?MAP|GRE FIELD|(?<![A-Z])B[01] ?MAP|PHASE(?! ?ENC)|ASSET CAL|CALIB|(?<![A-Z])REF SCAN|SHIM"
+    r"|FREQ MAP"
+)
+_MAP_TYPES: Final = frozenset({
+    "MIP", "MINIP", "MIN IP", "MAX IP", "CSA MIP", "PROJECTION IMAGE", "SUB", "SUBTRACT", "SUBTRACTION",
+    "SCREEN SAVE", "VRT", "VOLUME RENDERED", "3D_RENDERING", "CPR", "CURVED", "DOSE_INFO",
+    "T1 MAP", "T2 MAP", "T2_STAR MAP", "R2 MAP", "QUANTIFIED", "SHADED", "FUSED",
+})  # fmt: skip
+_MAP_NAMED: Final = re.compile(
+    r"(?<![A-Z])(MIP|MINIP|VRT|CPR|SUB|SUBTRACTION)(?![A-Z])|RENDER|COLOU?R|DOSE (REP|INFO)"
+    r"|(?<![A-Z])T[12] MAP"
+)
+# Fewer places than this is no volume whose repetition would mean time.
+_LEAST_PLACES_IN_TIME: Final = 3
+_REPEATS_IN_TIME: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A rule's answer: the reason, and the tag with the value that decided."""
+
+    reason: Reason
+    evidence: str
+
+
+Rule = Callable[[SeriesFacts], Refusal | None]
+
+
+def refusal_of(facts: SeriesFacts) -> Refusal | None:
+    """The first rule that turns a series away by its header, or None where it may be analysed."""
+    return next((refusal for rule in RULES if (refusal := rule(facts)) is not None), None)
+
+
+def _own_result(facts: SeriesFacts) -> Refusal | None:
+    if not facts.own_result:
+        return None
+    return _refusal(ReasonCode.OWN_RESULT, "a result that neurotriage made", "(0008,0070) Manufacturer")
+
+
+def _sop_class(facts: SeriesFacts) -> Refusal | None:
+    classes = ", ".join(sorted(facts.sop_class_uids))
+    evidence = f"(0008,0016) SOPClassUID = {classes}"
+    if any(uid.startswith(_SECONDARY_CAPTURE) for uid in facts.sop_class_uids):
+        return _refusal(ReasonCode.SECONDARY_CAPTURE, "a secondary capture, not an acquired slice", evidence)
+    if facts.modality not in _SLICE_CLASSES:
+        said = f"modality {facts.modality}" if facts.modality else "no modality"
+        evidence = f"(0008,0060) Modality = {facts.modality}; {evidence}"
+        return _refusal(ReasonCode.OTHER_MODALITY, f"{said}; CT and MR are analysed", evidence)
+    if not facts.sop_class_uids <= _SLICE_CLASSES[facts.modality]:
+        sentence = f"not {facts.modality} image objects, though the modality says so"
+        return _refusal(ReasonCode.NOT_AN_IMAGE, sentence, evidence)
+    return None
+
+
+def _no_pixels(facts: SeriesFacts) -> Refusal | None:
+    if facts.has_pixels:
+        return None
+    return _refusal(ReasonCode.NO_PIXELS, "the images hold no pixel data", "(7FE0,0010) PixelData is absent")
+
+
+def _colour(facts: SeriesFacts) -> Refusal | None:
+    photometric = facts.texts.get("PhotometricInterpretation", "").upper()
+    if not facts.colour and (not photometric or photometric.startswith("MONOCHROME")):
+        return None
+    evidence = f"(0028,0004) PhotometricInterpretation = {photometric}"
+    return _refusal(ReasonCode.COLOUR, "a colour picture, not a grey slice", evidence)
+
+
+def _not_a_human(facts: SeriesFacts) -> Refusal | None:
+    species = facts.texts.get("PatientSpeciesDescription", "")
+    if species and not _HUMAN.search(species):
+        evidence = f"(0010,2201) PatientSpeciesDescription = {species}"
+        return _refusal(ReasonCode.NOT_A_HUMAN, "an animal by its header", evidence)
+    if facts.texts.get("PatientBreedDescription"):
+        return _refusal(
+            ReasonCode.NOT_A_HUMAN, "an animal by its header", "(0010,2292) PatientBreedDescription"
+        )
+    for name in ("PatientID", "StudyDescription", "SeriesDescription", "ProtocolName"):
+        found = _OBJECT_WORDS.intersection(words_of(facts.texts.get(name, "")))
+        if found:
+            sentence = "a phantom or an object by its header"
+            return _refusal(ReasonCode.NOT_A_HUMAN, sentence, f"{name} has the word {min(found)}")
+    return None
+
+
+def _localizer(facts: SeriesFacts) -> Refusal | None:
+    sentence = "a localizer, not a diagnostic series"
+    if "LOCALIZER" in facts.type_words:
+        return _refusal(ReasonCode.LOCALIZER, sentence, _type_evidence(facts))
+    return _by_name(facts, _LOCALIZER, ReasonCode.LOCALIZER, sentence, ("ScanOptions",))
+
+
+def _mosaic(facts: SeriesFacts) -> Refusal | None:
+    if not facts.type_words & {"MOSAIC", "VFRAME"}:
+        return None
+    return _refusal(ReasonCode.MOSAIC, "many slices tiled in one picture", _type_evidence(facts))
+
+
+def _perfusion(facts: SeriesFacts) -> Refusal | None:
+    sentence = "a perfusion series or map"
+    if facts.type_words & _PERFUSION_TYPES:
+        return _refusal(ReasonCode.PERFUSION, sentence, _type_evidence(facts))
+    if facts.modality == "CT" and "4D" in words_of(facts.texts.get("SeriesDescription", "")):
+        evidence = _text_evidence(facts, "SeriesDescription")
+        return _refusal(ReasonCode.PERFUSION, "a CT series over time", evidence)
+    return _by_name(facts, _PERFUSION_NAMED, ReasonCode.PERFUSION, sentence)
+
+
+def _diffusion(facts: SeriesFacts) -> Refusal | None:
+    sentence = "a diffusion series or map"
+    if facts.modality != "MR":
+        return None
+    if max(facts.b_values, default=0.0) >= _LEAST_B_VALUE:
+        evidence = f"(0018,9087) DiffusionBValue up to {max(facts.b_values):.0f}"
+        return _refusal(ReasonCode.DIFFUSION, sentence, evidence)
+    if facts.type_words & _DIFFUSION_TYPES:
+        return _refusal(ReasonCode.DIFFUSION, sentence, _type_evidence(facts))
+    return _by_name(facts, _DIFFUSION_NAMED, ReasonCode.DIFFUSION, sentence, ("SequenceName",))
+
+
+def _functional(facts: SeriesFacts) -> Refusal | None:
+    sentence = "a functional or other time series"
+    if facts.type_words & {"FMRI", "BOLD"}:
+        return _refusal(ReasonCode.FUNCTIONAL, sentence, _type_evidence(facts))
+    named = _by_name(facts, _FUNCTIONAL_NAMED, ReasonCode.FUNCTIONAL, sentence)
+    if named is not None:
+        return named
+    if facts.places >= _LEAST_PLACES_IN_TIME and facts.repeats > 1 and _most_repeat(facts):
+        evidence = f"{len(facts.frames)} images at {facts.places} places (0020,0032)"
+        return _refusal(ReasonCode.FUNCTIONAL, sentence, evidence)
+    return None
+
+
+def _most_repeat(facts: SeriesFacts) -> bool:
+    """Twice at a place may be a copy (sent again, or with and without normalization); more often is time."""
+    return facts.temporal_positions > 1 or facts.repeats >= _REPEATS_IN_TIME
+
+
+def _angiography(facts: SeriesFacts) -> Refusal | None:
+    sentence = "an angiography"
+    if facts.texts.get("AngioFlag", "").upper() == "Y":
+        return _refusal(ReasonCode.ANGIOGRAPHY, sentence, "(0018,0025) AngioFlag = Y")
+    return _by_name(facts, _ANGIOGRAPHY_NAMED, ReasonCode.ANGIOGRAPHY, sentence)
+
+
+def _field_map(facts: SeriesFacts) -> Refusal | None:
+    sentence = "a field, phase or calibration map"
+    components = {frame.component for frame in facts.frames}
+    if components and components <= {"P", "R", "I"} and facts.modality == "MR":
+        return _refusal(ReasonCode.FIELD_MAP, sentence, _type_evidence(facts))
+    if facts.modality != "MR":
+        return None
+    return _by_name(facts, _FIELD_MAP_NAMED, ReasonCode.FIELD_MAP, sentence)
+
+
+def _derived(facts: SeriesFacts) -> Refusal | None:
+    """Reformatted and recompressed slices are DERIVED too, and are taken; maps and projections are not."""
+    sentence = "a derived map or projection"
+    if facts.type_words & _MAP_TYPES:
+        return _refusal(ReasonCode.DERIVED, sentence, _type_evidence(facts))
+    return _by_name(facts, _MAP_NAMED, ReasonCode.DERIVED, sentence)
+
+
+def _other_body_part(facts: SeriesFacts) -> Refusal | None:
+    part, evidence = body_part(facts)
+    if part is not BodyPart.OTHER:
+        return None
+    return _refusal(ReasonCode.OTHER_BODY_PART, "another part of the body by its header", evidence)
+
+
+def _no_geometry(facts: SeriesFacts) -> Refusal | None:
+    if facts.frames:
+        return None
+    if facts.problem is None:
+        return _refusal(ReasonCode.NO_GEOMETRY, "no image has a position", "(0020,0032) ImagePositionPatient")
+    return Refusal(facts.problem, "(0020,0032) ImagePositionPatient, (0020,0037) ImageOrientationPatient")
+
+
+def _no_calibration(facts: SeriesFacts) -> Refusal | None:
+    if facts.modality != "CT" or facts.calibrated:
+        return None
+    sentence = "a CT without RescaleSlope and RescaleIntercept has no Hounsfield units"
+    return _refusal(ReasonCode.NO_CALIBRATION, sentence, "(0028,1052), (0028,1053) are absent or zero")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _own_result, _sop_class, _no_pixels, _colour, _not_a_human, _localizer, _mosaic, _perfusion, _diffusion,
+    _functional, _angiography, _field_map, _derived, _other_body_part, _no_geometry, _no_calibration,
+)  # fmt: skip
+
+
+def _by_name(
+    facts: SeriesFacts,
+    pattern: re.Pattern[str],
+    code: ReasonCode,
+    sentence: str,
+    more: tuple[str, ...] = (),
+) -> Refusal | None:
+    """A series' own names only: a study's description, and a CT's protocol, speak of all its series."""
+    described = bool(facts.texts.get("SeriesDescription"))
+    own = ("SeriesDescription",) if facts.modality == "CT" and described else _OWN_NAMES
+    for name in (*own, *more):
+        if pattern.search(" ".join(words_of(facts.texts.get(name, "")))):
+            return _refusal(code, sentence, _text_evidence(facts, name))
+    return None
+
+
+def _text_evidence(facts: SeriesFacts, name: str) -> str:
+    return f"{name} = {facts.texts[name]}"
+
+
+def _type_evidence(facts: SeriesFacts) -> str:
+    kinds = ", ".join("\\".join(values) for values in sorted(facts.image_types))
+    return f"(0008,0008) ImageType = {kinds}"
+
+
+def _refusal(code: ReasonCode, sentence: str, evidence: str) -> Refusal:
+    return Refusal(Reason(code, sentence), evidence)
