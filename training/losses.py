@@ -1,0 +1,64 @@
+"""The training objective of the slice network."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.augment import Slices
+from training.samples import UNLABELLED
+from worker.vision.network import SliceOutputs, grad_cam
+
+LABEL_SMOOTHING = 0.02
+MASK_WEIGHT, CLASS_WEIGHT, HEAD_WEIGHT, EVIDENCE_WEIGHT = 3.0, 0.5, 0.5, 0.3
+CLASS_BALANCE = (1.0, 1.6, 1.0)  # benign slices are drawn less often than the other two
+MASK_STRIDE = 2  # the mask loss is taken at this stride of the input
+
+
+def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_weights: Tensor) -> Tensor:
+    """Sum of the heads' losses over what is known of each slice; ``is_head`` (N,) is 1 for real heads."""
+    smooth = is_head * (1 - LABEL_SMOOTHING) + (1 - is_head) * LABEL_SMOOTHING
+    return (
+        _tumour(outputs.tumour, truth.tumour)
+        + CLASS_WEIGHT * _classes(outputs.classes, truth.classes)
+        + MASK_WEIGHT * _mask(outputs.mask, truth)
+        + EVIDENCE_WEIGHT * _evidence(outputs.features, tumour_weights, truth)
+        + HEAD_WEIGHT * functional.binary_cross_entropy_with_logits(outputs.head, smooth)
+    )
+
+
+def _tumour(logits: Tensor, truth: Tensor) -> Tensor:
+    known = truth != UNLABELLED
+    target = truth.float() * (1 - 2 * LABEL_SMOOTHING) + LABEL_SMOOTHING
+    losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (losses * known).sum() / known.sum().clamp_min(1)
+
+
+def _classes(logits: Tensor, truth: Tensor) -> Tensor:
+    balance = torch.tensor(CLASS_BALANCE)
+    losses = functional.cross_entropy(logits, truth, balance, reduction="sum", ignore_index=UNLABELLED)
+    return losses / (truth != UNLABELLED).sum().clamp_min(1)
+
+
+def _mask(logits: Tensor, truth: Slices) -> Tensor:
+    """Cross entropy, plus (1 - Dice) / 3 on the slices with a lesion."""
+    target = functional.avg_pool2d(truth.masks, MASK_STRIDE)
+    logits = functional.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
+    losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3))
+    entropy = (losses * truth.masked).sum() / truth.masked.sum().clamp_min(1)
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * target).sum((1, 2, 3)) + 1
+    dice = overlap / (probability.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 1)
+    lesion = truth.masked & (target.amax((1, 2, 3)) > 0)
+    return entropy + ((1 - dice) * lesion).sum() / lesion.sum().clamp_min(1) / MASK_WEIGHT
+
+
+def _evidence(features: Tensor, tumour_weights: Tensor, truth: Slices) -> Tensor:
+    """Share of the tumour evidence that lies off the lesion (after Ross et al., IJCAI 2017).
+
+    A score that lives on the sequence, the framing or the scanner has its evidence everywhere.
+    """
+    cam = grad_cam(features, tumour_weights)
+    lesion = functional.max_pool2d(functional.adaptive_max_pool2d(truth.masks, cam.shape[-2:]), 3, 1, 1)[:, 0]
+    inside = (cam * lesion).sum((1, 2)) / cam.sum((1, 2)).clamp_min(1e-4)
+    known = truth.masked & (truth.tumour == 1)
+    return ((1 - inside) * known).sum() / known.sum().clamp_min(1)

@@ -1,0 +1,101 @@
+"""The network's answers for the rows of a manifest, through the same preprocessing as at run time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.manifest import Row, grey_images, mask_of
+from worker.vision.network import SliceNet, grad_cam
+from worker.vision.preprocess import INPUT_PX, Box, head_box, network_input, to_source
+
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """One grey image's logits and maps; the maps lie over the network's input."""
+
+    row: Row
+    sequence: str
+    shape: tuple[int, int]  # rows, columns of the image
+    box: Box
+    tumour: float
+    classes: NDArray[np.float32]  # (3,)
+    head: float
+    mask: NDArray[np.float32]  # (h, w), logits
+    cam: NDArray[np.float32]  # (fh, fw)
+
+
+def predictions(network: SliceNet, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[Prediction]:
+    """Predictions in the rows' order, every grey image of each row."""
+    waiting: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]] = []
+    for row in rows:
+        for sequence, grey in grey_images(row):
+            box = head_box(grey)
+            waiting.append((row, sequence, grey.shape, box, network_input(grey, box, input_px)))
+        if len(waiting) >= BATCH:
+            yield from _answers(network, waiting)
+            waiting = []
+    if waiting:
+        yield from _answers(network, waiting)
+
+
+def combined(answers: Sequence[Prediction]) -> Prediction:
+    """One answer for the grey images of one slice: the mean of their maps and class logits.
+
+    The tumour logit is the logarithm of the mean of the odds, since a tumour may show in one of them only.
+    """
+    first = answers[0]
+    return Prediction(
+        row=first.row,
+        sequence="combined",
+        shape=first.shape,
+        box=first.box,
+        tumour=float(np.logaddexp.reduce([a.tumour for a in answers]) - np.log(len(answers))),
+        classes=np.mean([a.classes for a in answers], axis=0),
+        head=float(np.mean([a.head for a in answers])),
+        mask=np.mean([a.mask for a in answers], axis=0),
+        cam=np.mean([a.cam for a in answers], axis=0),
+    )
+
+
+def lesion(answer: Prediction) -> NDArray[np.bool_] | None:
+    """The true lesion on the grid of the answer's image."""
+    return mask_of(answer.row)
+
+
+def decoded(answer: Prediction) -> NDArray[np.float32]:
+    """The decoder's probability of lesion (rows, columns) on the grid of the answer's image."""
+    probability = 1 / (1 + np.exp(-answer.mask[None]))
+    result: NDArray[np.float32] = to_source(probability, answer.box, answer.shape)[0]
+    return result
+
+
+def explained(answer: Prediction) -> NDArray[np.float32]:
+    """Grad-CAM (rows, columns) on the grid of the answer's image."""
+    result: NDArray[np.float32] = to_source(answer.cam[None], answer.box, answer.shape)[0]
+    return result
+
+
+@torch.inference_mode()
+def _answers(
+    network: SliceNet, items: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]]
+) -> Iterator[Prediction]:
+    batch = torch.from_numpy(np.stack([item[4] for item in items]))
+    outputs = network(batch.contiguous(memory_format=torch.channels_last))
+    cams = grad_cam(outputs.features, network.tumour_weights()).numpy()
+    for index, (row, sequence, shape, box, _) in enumerate(items):
+        yield Prediction(
+            row=row,
+            sequence=sequence,
+            shape=shape,
+            box=box,
+            tumour=float(outputs.tumour[index]),
+            classes=outputs.classes[index].numpy(),
+            head=float(outputs.head[index]),
+            mask=outputs.mask[index, 0].numpy(),
+            cam=cams[index],
+        )

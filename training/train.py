@@ -1,0 +1,311 @@
+"""``python -m training.train``: trains a slice model for a given time and stops by itself."""
+
+import argparse
+import copy
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress as Bar
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.augment import Slices, augmented
+from training.checkpoint import Progress, resume, save
+from training.ct_augment import ct_augmented
+from training.ct_evaluate import ct_val_scores, held_apart, scores
+from training.ct_samples import cell_shares, ct_stock
+from training.initial import load_imagenet, load_weights
+from training.junk import junk
+from training.losses import loss
+from training.manifest import Row, read
+from training.metrics import auc_roc, dice
+from training.predict import decoded, lesion, predictions
+from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock
+from worker.vision.network import SliceNet
+from worker.vision.preprocess import INPUT_PX
+
+MODELS = {"mr-teacher": "MR", "ct-teacher": "CT"}  # model: modality
+BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
+LEARNING_RATE, ENCODER_RATE_SHARE, WEIGHT_DECAY = 1e-3, 0.5, 0.02
+WARM_UP_STEPS, LARGEST_GRADIENT = 150, 5.0
+AVERAGE_DECAY = 0.998
+LAST_RATE_SHARE = 0.01
+LOG_STEPS = 50
+SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
+PROBE_STEPS, PROBE_LENGTH = 40, 3  # how often, and over how many steps, fewer threads are tried
+MASK_LEVEL = 0.5
+PATIENT_SOURCES = ("lgg", "btp")  # with tumour-free slices of the same patients
+
+log = logging.getLogger("training")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One training run."""
+
+    model: str
+    manifest: Path
+    minutes: float
+    folder: Path
+    init: str
+    input_px: int
+    check_minutes: float
+    threads: int
+    seed: int
+
+
+def main() -> None:
+    """Command line."""
+    settings = _settings()
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    lines: list[logging.Handler] = [
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(settings.folder / "training.log"),
+    ]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=lines)
+    torch.manual_seed(settings.seed)
+    Run(settings).train()
+
+
+def _settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
+    parser.add_argument(
+        "--folder", type=Path, help="log, best weights and checkpoint (a run there goes on); default: a cache"
+    )
+    parser.add_argument("--init", default="imagenet", help="imagenet, random, or a safetensors file")
+    parser.add_argument("--input-px", type=int, default=INPUT_PX)
+    parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    options.folder = options.folder or _cache() / options.model
+    return Settings(**vars(options))
+
+
+def _cache() -> Path:
+    """Where runs lie by default: outside the repository."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "neurotriage" / "training"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What differs between modalities: the stored slices, how they are drawn, varied and judged."""
+
+    stock: Callable[[Sequence[Row]], Stock]
+    cell_shares: Mapping[tuple[str, str], float]
+    augmented: Callable[[Slices, Tensor, int], Slices]
+    val_scores: Callable[[SliceNet, Sequence[Row], int], dict[str, float]]
+
+
+def mr_recipe(_: Settings) -> Recipe:
+    """Manifest rows as they are."""
+    return Recipe(stock, CELL_SHARES, augmented, val_scores)
+
+
+def ct_recipe(settings: Settings) -> Recipe:
+    """Manifest rows and template volumes, each slice with and without a synthetic mass."""
+    folder = settings.manifest.parent
+    return Recipe(
+        stock=lambda rows: ct_stock(rows, folder, settings.seed),
+        cell_shares=cell_shares(),
+        augmented=ct_augmented,
+        val_scores=lambda network, rows, px: ct_val_scores(scores(network, held_apart(rows, folder), px)),
+    )
+
+
+RECIPES = {"MR": mr_recipe, "CT": ct_recipe}
+
+
+class Pace:
+    """Chooses one or all threads by what is faster now: beside other work, one thread waits for none."""
+
+    def __init__(self, threads: int) -> None:
+        self.choices = sorted({1, threads})
+        self.seconds = dict.fromkeys(self.choices, 0.0)
+        self.steps, self.begun = 0, 0.0
+
+    def __enter__(self) -> None:
+        best = min(self.choices, key=self.seconds.__getitem__)
+        place = self.steps % PROBE_STEPS
+        self.threads = (
+            self.choices[place // PROBE_LENGTH] if place < PROBE_LENGTH * len(self.choices) else best
+        )
+        torch.set_num_threads(self.threads)
+        self.begun = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        taken, known = time.monotonic() - self.begun, self.seconds[self.threads]
+        self.seconds[self.threads] = taken if known == 0 else 0.6 * known + 0.4 * taken
+        self.steps += 1
+
+
+class Run:
+    """A training run: the data in memory, the network, its average, the optimiser, the progress."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        manifest = read(settings.manifest, MODELS[settings.model])
+        self.val = manifest.of_split("val")
+        self.recipe = RECIPES[MODELS[settings.model]](settings)
+        self.stock = self.recipe.stock(manifest.of_split("train"))
+        heads, depths = self.stock.images.numpy(), self.stock.depths.numpy()
+        self.junk = torch.from_numpy(junk(heads, depths, JUNK_PICTURES, settings.seed))
+        self.network = SliceNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._begin()
+        self.average = copy.deepcopy(self.network).eval()
+        encoder = {id(p) for p in self.network.encoder.parameters()}
+        others = [p for p in self.network.parameters() if id(p) not in encoder]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": list(self.network.encoder.parameters()), "share": ENCODER_RATE_SHARE},
+                {"params": others, "share": 1.0},
+            ],
+            lr=LEARNING_RATE,
+            weight_decay=WEIGHT_DECAY,
+        )
+        self.progress = Progress()
+        self.pace = Pace(settings.threads)
+        if self.checkpoint.is_file():
+            self.progress = resume(self.checkpoint, self.network, self.average, self.optimiser)
+            log.info("resumed at step %d", self.progress.step)
+        log.info("%d slices for training, %d rows for val", len(self.stock.images), len(self.val))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.settings.folder / "checkpoint.safetensors"
+
+    def train(self) -> None:
+        """Train until the time is used; look at val now and then and keep the best averaged weights."""
+        seconds = self.settings.minutes * 60
+        started = time.monotonic() - self.progress.seconds
+        next_check = self.progress.seconds + self.settings.check_minutes * 60
+        losses: list[float] = []
+        draw = Draw(self.stock, self.settings.seed + self.progress.step, self.recipe.cell_shares)
+        with Bar(disable=not sys.stdout.isatty()) as bar:
+            task = bar.add_task(self.settings.model, total=seconds)
+            while self.progress.seconds < seconds:
+                with self.pace:
+                    losses.append(self._step(draw.batch(BATCH - JUNK_PER_BATCH)))
+                self.progress.seconds = time.monotonic() - started
+                bar.update(task, completed=self.progress.seconds)
+                step = self.progress.step
+                if step % LOG_STEPS == 0:
+                    rate = step * BATCH / self.progress.seconds
+                    log.info(
+                        "step %d loss %.4f %.1f slices/s %d threads",
+                        step,
+                        np.mean(losses),
+                        rate,
+                        self.pace.threads,
+                    )
+                    losses = []
+                if self.progress.seconds >= next_check:
+                    self._check()
+                    next_check = time.monotonic() - started + self.settings.check_minutes * 60
+        self._check()
+
+    def _begin(self) -> None:
+        if self.settings.init == "imagenet":
+            load_imagenet(self.network)
+        elif self.settings.init != "random":
+            load_weights(self.network, Path(self.settings.init))
+
+    def _step(self, indices: Tensor) -> float:
+        rate = LEARNING_RATE * self._rate_share()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        truth, is_head = batch(self.stock, self.junk, indices, self._input_px(), self.recipe.augmented)
+        self.network.train()
+        outputs = self.network(truth.images.contiguous(memory_format=torch.channels_last))
+        value = loss(outputs, truth, is_head, self.network.tumour_weights())
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimiser.step()
+        self.progress.step += 1
+        self._follow()
+        return float(value.detach())
+
+    def _input_px(self) -> int:
+        small = self.progress.seconds < SMALL_SHARE * self.settings.minutes * 60
+        return min(SMALL_PX, self.settings.input_px) if small else self.settings.input_px
+
+    def _rate_share(self) -> float:
+        """Warm-up by steps, then a cosine over the time of the run."""
+        done = min(1.0, self.progress.seconds / (self.settings.minutes * 60))
+        cosine = LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * (1 + math.cos(math.pi * done)) / 2
+        return cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the averaged weights towards the network's."""
+        step = self.progress.step
+        decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+        ours = self.network.state_dict()
+        for name, mean in self.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(ours[name], 1 - decay)
+            else:
+                mean.copy_(ours[name])
+
+    def _check(self) -> None:
+        scores = self.recipe.val_scores(self.average, self.val, self.settings.input_px)
+        score = sum(scores.values()) / len(scores)
+        text = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        log.info("val at %.1f min: %s mean %.4f", self.progress.seconds / 60, text, score)
+        if score > self.progress.best_score:
+            self.progress.best_score = score
+            tensors = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
+            save_file(tensors, self.settings.folder / "best.safetensors")
+        save(self.checkpoint, self.network, self.average, self.optimiser, self.progress)
+
+
+def batch(
+    stored: Stock,
+    junk_pictures: Tensor,
+    indices: Tensor,
+    input_px: int,
+    augment: Callable[[Slices, Tensor, int], Slices] = augmented,
+) -> tuple[Slices, Tensor]:
+    """Augmented slices of the stock and some junk, and which of them are heads (N,) 0 or 1."""
+    picked = junk_pictures[torch.randint(len(junk_pictures), (JUNK_PER_BATCH,))]
+    nothing, unknown = torch.zeros_like(picked), torch.full((len(picked),), UNLABELLED)
+    raw = Slices(
+        images=torch.cat([stored.images[indices], picked])[:, None] / 255,
+        masks=torch.cat([stored.masks[indices], nothing])[:, None] / 255,
+        depths=torch.cat([stored.depths[indices], nothing])[:, None].float(),
+        tumour=torch.cat([stored.tumour[indices], unknown]),
+        classes=torch.cat([stored.classes[indices], unknown]),
+        masked=torch.cat([stored.masked[indices], torch.zeros(len(picked), dtype=torch.bool)]),
+    )
+    scale = torch.cat([stored.volume_scale[indices], torch.ones(len(picked))])
+    is_head = torch.cat([torch.ones(len(indices)), torch.zeros(len(picked))])
+    return augment(raw, scale, input_px), is_head
+
+
+def val_scores(network: SliceNet, rows: Sequence[Row], input_px: int) -> dict[str, float]:
+    """AUC within patients and across sources, and mean Dice of the decoder."""
+    answers = list(predictions(network, rows, input_px))
+    within = [a for a in answers if a.row.source in PATIENT_SOURCES]
+    across = [a for a in answers if a.row.source not in PATIENT_SOURCES]
+    overlaps = [dice(decoded(a) > MASK_LEVEL, truth) for a in answers if (truth := lesion(a)) is not None]
+    return {
+        "within": auc_roc([a.row.tumour is True for a in within], [a.tumour for a in within]),
+        "across": auc_roc([a.row.tumour is True for a in across], [a.tumour for a in across]),
+        "dice": float(np.mean(overlaps)) if overlaps else 0.0,
+    }
+
+
+if __name__ == "__main__":
+    main()

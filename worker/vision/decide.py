@@ -1,0 +1,167 @@
+"""From slice scores to a series, from series to the study. Every number comes from the study rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode, Triage
+from neurotriage.core.volume import Volume
+from worker.vision.eligibility import Sections
+from worker.vision.findings import Lesion, find_lesions
+from worker.vision.predict import Grid, SlicePredictions
+from worker.vision.rule import StudyRule
+
+DECIDING_SHARE = 0.5  # of the highest slice score; slices below it say nothing about the tumour's kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesScore:
+    """What one series amounts to."""
+
+    smoothed: NDArray[np.float64]  # (n,) weighed and smoothed slice probabilities
+    score: float  # the largest of them: the series' probability of a tumour
+    classes: NDArray[np.float64]  # (3,) healthy, benign, malignant; they sum to 1
+    lesions: tuple[Lesion, ...]  # of the decoder, large enough to agree with the classifier
+    coverage_mm: float
+
+
+def score_series(
+    volume: Volume, predictions: SlicePredictions, sections: Sections, rule: StudyRule
+) -> SeriesScore:
+    """Smooth along the slice axis, take the highest run, look for lesions on the suspicious slices."""
+    along_mm = slice_positions_mm(volume)[predictions.indices]
+    weights = slice_weights(volume, sections, rule)[predictions.indices]
+    smoothed = smooth(predictions.tumour * weights, along_mm, rule.smoothing_mm)
+    steps_mm = slice_steps_mm(along_mm, volume.thickness_mm)
+    maps = suspicious_only(predictions.masks, smoothed >= rule.low)
+    found = find_lesions(maps, rule.mask_level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
+    return SeriesScore(
+        smoothed=smoothed,
+        score=float(smoothed.max()),
+        classes=series_classes(predictions.classes, smoothed),
+        lesions=tuple(lesion for lesion in found if agrees(lesion, smoothed, rule)),
+        coverage_mm=float(steps_mm.sum()),
+    )
+
+
+def series_classes(classes: NDArray[np.float64], smoothed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) healthy, benign, malignant of a series from those of its slices (n, 3).
+
+    The tumour head says whether there is one, the class head only which of the two kinds it is: its
+    "healthy" knows no tumour-free slice of a patient. The deciding slices count by their score.
+    """
+    score = smoothed.max()
+    weights = np.where(smoothed >= DECIDING_SHARE * score, smoothed, 0.0)
+    _, benign, malignant = (weights[:, None] * classes).sum(0)
+    kinds = np.array([benign, malignant]) / max(benign + malignant, np.finfo(float).tiny)
+    return np.array([1 - score, *(score * kinds)])
+
+
+def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bool:
+    """Whether a lesion is large enough, lasts over enough slices and reaches one that is surely positive."""
+    return bool(
+        lesion.volume_mm3 >= rule.lesion_mm3
+        and len(lesion.rows) >= min(rule.lesion_slices, len(smoothed))
+        and smoothed[lesion.rows].max() >= rule.high
+    )
+
+
+def suspicious_only(maps: NDArray[np.float32], suspicious: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Maps (n, h, w) with those of other slices set to 0."""
+    result: NDArray[np.float32] = maps * suspicious[:, None, None].astype(np.float32)
+    return result
+
+
+def slice_positions_mm(volume: Volume) -> NDArray[np.float64]:
+    """(slices,) position of each slice along the slice normal."""
+    normal = np.cross(volume.row_direction, volume.column_direction)
+    result: NDArray[np.float64] = volume.positions_mm @ normal
+    return result
+
+
+def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArray[np.float64]:
+    """(n,) the part of the slice axis that each slice stands for: half way to its neighbours."""
+    if len(along_mm) < 2:
+        return np.full(len(along_mm), thickness_mm)
+    gaps = np.abs(np.diff(along_mm))
+    return np.asarray((np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2)
+
+
+def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArray[np.float64]:
+    """(slices,) 1, or less near the vertex, on end slices and below the skull base.
+
+    Such slices hold little brain, and most false alarms. The skull base is found by its distance from the
+    vertex, which is only known where the uppermost slice shows a small section.
+    """
+    small = sections.area_mm2 < rule.small_section * sections.area_mm2.max()
+    outer = small
+    if volume.plane is Plane.AXIAL and not small.all():
+        height_mm = volume.positions_mm[:, 2]
+        top = int(height_mm.argmax())
+        if small[top]:
+            vertex_mm = height_mm[~small].max()
+            outer = small | (height_mm < vertex_mm - rule.brain_height_mm)
+    return np.where(outer, rule.outer_weight, 1.0)
+
+
+def smooth(
+    values: NDArray[np.float64], along_mm: NDArray[np.float64], deviation_mm: float
+) -> NDArray[np.float64]:
+    """Gaussian smoothing by true distance (n,), so that thin and thick slices are judged alike."""
+    distance = along_mm[:, None] - along_mm[None, :]
+    kernel = np.exp(-0.5 * (distance / deviation_mm) ** 2)
+    result: NDArray[np.float64] = kernel @ values / kernel.sum(1)
+    return result
+
+
+def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> float:
+    """Area of one pixel of maps (n, h, w) over the network's input."""
+    row_mm, column_mm = grid.display.spacing_mm(volume.pixel_spacing_mm)
+    height, width = maps.shape[1:]
+    return float(grid.box.height_px / height * row_mm * grid.box.width_px / width * column_mm)
+
+
+def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
+    """PRESENT, ABSENT or UNDETERMINED, and why."""
+    score = found.score
+    if score >= rule.certain or (score >= rule.high and found.lesions):
+        return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, score {score:.2f}")
+    if score >= rule.high:
+        text = f"score {score:.2f} speaks of a tumour, but no lesion could be outlined"
+        return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
+    if score >= rule.low:
+        text = f"score {score:.2f} lies between {rule.low:.2f} (no tumour) and {rule.high:.2f} (tumour)"
+        return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
+    if found.coverage_mm < rule.coverage_mm:
+        text = f"no tumour on the {found.coverage_mm:.0f} mm that were imaged, which is not the whole head"
+        return Outcome.UNDETERMINED, Reason(ReasonCode.TOO_FEW_SLICES, text)
+    return Outcome.ABSENT, Reason(ReasonCode.NO_TUMOUR, f"no tumour, score {score:.2f}")
+
+
+def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tuple[Reason, ...]]:
+    """PRESENT beats UNDETERMINED beats ABSENT; a series that shows a part of the head yields to a whole one.
+
+    Without a series that could be judged: POOR_QUALITY beats NOT_ELIGIBLE, with the reasons of all.
+    """
+    judged = [(outcome, reason) for outcome, reason in series if outcome.analysed]
+    whole = [row for row in judged if row[1].code is not ReasonCode.TOO_FEW_SLICES]
+    order = (
+        (Outcome.PRESENT, Outcome.UNDETERMINED, Outcome.ABSENT)
+        if judged
+        else (Outcome.POOR_QUALITY, Outcome.NOT_ELIGIBLE)
+    )
+    rows = whole or judged or series
+    for outcome in order:
+        reasons = tuple(dict.fromkeys(reason for found, reason in rows if found is outcome))
+        if reasons:
+            return outcome, reasons
+    return Outcome.NOT_ELIGIBLE, (Reason(ReasonCode.NO_HEAD_SERIES, "no series of a head to analyse"),)
+
+
+def triage_of(outcome: Outcome, malignant: bool) -> Triage:
+    """How soon a person should look; ``malignant``: the tumour looks malignant rather than benign."""
+    if outcome is Outcome.PRESENT:
+        return Triage.URGENT if malignant else Triage.PRIORITY
+    return {Outcome.UNDETERMINED: Triage.PRIORITY, Outcome.ABSENT: Triage.ROUTINE}.get(outcome, Triage.NONE)

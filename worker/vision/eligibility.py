@@ -1,0 +1,169 @@
+"""Whether the pixels of a volume are a head that the network may judge, whatever the header says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from neurotriage.core.values import Outcome, Reason, ReasonCode
+from neurotriage.core.volume import Volume
+from worker.vision.predict import SlicePredictions
+from worker.vision.rule import StudyRule
+
+COARSE_PX = 96  # longest side of the copy on which sections are measured
+SECTION_LEVEL = 0.12  # share of the range above the background at which tissue begins
+CORE_DEPTH = 0.35  # of a section's greatest depth; what is less deep is scalp and skull
+EMPTY_SHARE = 0.1  # of the largest standard deviation of a slice; a slice below it shows only air
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sections:
+    """The body's cross section on each slice."""
+
+    area_mm2: NDArray[np.float64]  # (slices,)
+    centre_px: NDArray[np.float64]  # (slices, 2) row, column as stored; of the image where it is empty
+    filled: NDArray[np.float64]  # (slices,) share of its inside that gives signal; 1 where it is empty
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureReference:
+    """A Gaussian of the features of training slices, and which distances from it are ordinary.
+
+    Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018; the
+    channels beyond the principal axes count by their common deviation.
+    """
+
+    weights: NDArray[np.float32]  # (channels,) put the network's maps on one scale
+    mean: NDArray[np.float32]  # (channels,) of the weighed features
+    axes: NDArray[np.float16]  # (n, channels) principal axes of these
+    deviations: NDArray[np.float32]  # (n,) along the axes
+    rest: NDArray[np.float32]  # () root mean square distance from the space of the axes
+    near: NDArray[np.float32]  # () distance that scores 0: the median of validation slices
+    far: NDArray[np.float32]  # () distance that scores 1
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Features (n, channels) to (n,): 0 = like the training data, 1 = unlike anything seen."""
+        scaled = (self.distance(features) - self.near) / (self.far - self.near)
+        result: NDArray[np.float64] = np.clip(scaled, 0.0, 1.0).astype(np.float64)
+        return result
+
+    def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mahalanobis distance (n,) in units of its expected size."""
+        offset = features * self.weights - self.mean
+        axes = self.axes.astype(np.float32)
+        along = offset @ axes.T
+        beyond = np.linalg.norm(offset - along @ axes, axis=1) / self.rest
+        result: NDArray[np.float32] = np.sqrt(np.mean((along / self.deviations) ** 2, axis=1) + beyond**2)
+        return result
+
+
+def noisy(volume: Volume, rule: StudyRule) -> Reason | None:
+    """The reason where most slices that hold anything hold no picture; None where they do."""
+    deviation = volume.voxels.std((1, 2))
+    filled = volume.voxels[deviation >= EMPTY_SHARE * deviation.max()]
+    correlation = float(np.median([neighbour_correlation(pixels) for pixels in filled]))
+    if correlation >= rule.noise_correlation:
+        return None
+    return Reason(
+        ReasonCode.NOISE,
+        f"no picture: neighbouring pixels agree with {correlation:.2f} "
+        f"(a picture has at least {rule.noise_correlation:.2f})",
+    )
+
+
+def neighbour_correlation(pixels: NDArray[np.float32]) -> float:
+    """Pearson correlation of pixels with their neighbours in the row and column; 0 for a flat slice."""
+    pairs = (pixels[:, :-1], pixels[:, 1:]), (pixels[:-1], pixels[1:])
+    values = []
+    for one, other in pairs:
+        a, b = one.ravel() - one.mean(), other.ravel() - other.mean()
+        scale = float(np.sqrt((a @ a) * (b @ b)))
+        values.append(float(a @ b) / scale if scale > 0 else 0.0)
+    return min(values)
+
+
+def no_head(
+    predictions: SlicePredictions, odd: NDArray[np.float64], sections: Sections, rule: StudyRule
+) -> Reason | None:
+    """The reason where the slices show no head; None where they do.
+
+    ``odd`` (n,) is the out-of-distribution score. Slices with a small section say little and are left out.
+    """
+    area = sections.area_mm2[predictions.indices]
+    full = area >= rule.small_section * area.max()
+    head, strange = float(np.median(predictions.head[full])), float(np.median(odd[full]))
+    filled = float(np.median(sections.filled[predictions.indices][full]))
+    if head < rule.head_probability:
+        text = f"the pixels show no head: score {head:.2f}, a head has at least {rule.head_probability:.2f}"
+        return Reason(ReasonCode.NOT_A_HEAD, text)
+    if filled < rule.filled_share:
+        text = f"hollow: {filled:.0%} of the inside gives signal, of a head at least {rule.filled_share:.0%}"
+        return Reason(ReasonCode.NOT_A_HEAD, text)
+    if strange > rule.odd_score:
+        text = f"unlike any head the model has seen: score {strange:.2f}, limit {rule.odd_score:.2f}"
+        return Reason(ReasonCode.OUT_OF_DISTRIBUTION, text)
+    return None
+
+
+def too_little(volume: Volume, rule: StudyRule) -> Reason | None:
+    """The reason where a head is there, but too little of it for any answer."""
+    count = len(volume.voxels)
+    covered_mm = float(np.linalg.norm(volume.positions_mm[-1] - volume.positions_mm[0])) + volume.thickness_mm
+    if count >= rule.fewest_slices and covered_mm >= rule.least_mm:
+        return None
+    return Reason(
+        ReasonCode.TOO_FEW_SLICES,
+        f"{count} slices over {covered_mm:.0f} mm; "
+        f"{rule.fewest_slices} slices over {rule.least_mm:.0f} mm are needed",
+    )
+
+
+# What is no head, or no head that the model knows (a fruit in a brain protocol), is not eligible; a head of
+# which there is too little, and a header without a picture, are of poor quality.
+ENDS = {
+    ReasonCode.NOISE: Outcome.POOR_QUALITY,
+    ReasonCode.NOT_A_HEAD: Outcome.NOT_ELIGIBLE,
+    ReasonCode.OUT_OF_DISTRIBUTION: Outcome.NOT_ELIGIBLE,
+    ReasonCode.TOO_FEW_SLICES: Outcome.POOR_QUALITY,
+}
+
+
+def measure_sections(volume: Volume) -> Sections:
+    """Area, centre and filling of the tissue on each slice, from a small copy of the volume."""
+    step = max(1, -(-max(volume.voxels.shape[1:]) // COARSE_PX))
+    small = (
+        ndimage.uniform_filter(volume.voxels, (0, step, step))[:, ::step, ::step]
+        if step > 1
+        else volume.voxels
+    )
+    border = np.concatenate([small[:, 0], small[:, -1], small[:, :, 0], small[:, :, -1]], axis=1)
+    distance = np.abs(small - np.percentile(border, 25))
+    tissue = distance > SECTION_LEVEL * np.percentile(distance, 99.5)
+    area, centre, filled = np.zeros(len(small)), np.zeros((len(small), 2)), np.ones(len(small))
+    pixel_mm2 = step**2 * volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1]
+    for index, mask in enumerate(tissue):
+        outline = largest_piece(ndimage.binary_fill_holes(ndimage.binary_opening(mask)))
+        if not outline.any():
+            centre[index] = (np.array(mask.shape) - 1) / 2 * step
+            continue
+        area[index] = outline.sum() * pixel_mm2
+        centre[index] = np.argwhere(outline).mean(0) * step
+        filled[index] = mask[_core(outline)].mean()
+    return Sections(area, centre, filled)
+
+
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece of a mask (rows, columns); empty where the mask is."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    piece: NDArray[np.bool_] = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    return piece
+
+
+def _core(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The inside of a filled section: what lies deeper than its rim."""
+    depth = ndimage.distance_transform_edt(np.pad(outline, 1))[1:-1, 1:-1]
+    deep: NDArray[np.bool_] = depth > CORE_DEPTH * depth.max()
+    return deep

@@ -1,0 +1,101 @@
+"""Grad-CAM of the slices that matter, on the grid of the stored images.
+
+The maps themselves come with the forward pass in closed form (``network.grad_cam``); here they are chosen,
+brought onto the source grid and scaled to the hottest point of the study.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.evidence import Evidence, SliceEvidence
+from neurotriage.core.values import Finding
+from neurotriage.core.volume import Volume
+from worker.vision.predict import SlicePredictions
+
+MOST_KEPT = 25  # slices of one study; nobody leafs through more
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """The slices of one series that are kept."""
+
+    volume: Volume
+    predictions: SlicePredictions
+    rows: tuple[int, ...]  # of the n slices of the predictions
+    lesions: NDArray[np.float32]  # (n, h, w) maps of the lesions that the findings outline, else 0
+    level: float  # from which a pixel of these is lesion
+
+
+def build_evidence(series: Sequence[Shown], key: tuple[str, int] | None) -> Evidence:
+    """Heat maps and masks of the kept slices; ``key``: series UID and slice index of the deciding one."""
+    heats = [one.predictions.grid.on_source(one.predictions.heat[list(one.rows)]) for one in series]
+    hottest = max((float(heat.max(initial=0.0)) for heat in heats), default=0.0) or 1.0
+    slices = tuple(
+        evidence
+        for one, heat in zip(series, heats, strict=True)
+        for evidence in _slices_of(one, (heat / hottest).astype(np.float16))
+    )
+    places = [(item.series_uid, item.slice_index) for item in slices]
+    return Evidence(slices, places.index(key) if key in places else None)
+
+
+def _slices_of(shown: Shown, heat: NDArray[np.float16]) -> list[SliceEvidence]:
+    predictions, rows = shown.predictions, list(shown.rows)
+    masks = predictions.grid.on_source(shown.lesions[rows]) > shown.level
+    items = []
+    for position, row in enumerate(rows):
+        index = int(predictions.indices[row])
+        source = shown.volume.sources[index]
+        items.append(
+            SliceEvidence(
+                series_uid=shown.volume.series_instance_uid,
+                sop_instance_uid=source.sop_instance_uid,
+                frame=source.frame,
+                slice_index=index,
+                probability=float(predictions.tumour[row]),
+                heat=heat[position],
+                mask=masks[position],
+            )
+        )
+    return items
+
+
+def rows_to_show(
+    predictions: SlicePredictions,
+    smoothed: NDArray[np.float64],
+    findings: Sequence[Finding],
+    most: int,
+) -> tuple[int, ...]:
+    """Which of the n slices of a series are kept: those with findings and their neighbours.
+
+    Without findings: the slice of the highest score and the middle one. Of more than ``most`` the key slice,
+    then the most probable ones with a finding stay.
+    """
+    count, key = len(predictions.indices), key_row(predictions, smoothed, findings)
+    if not findings:
+        return tuple(sorted({key, count // 2}))
+    marked = _has_finding(predictions, findings)
+    wanted = {int(row) + step for row in np.flatnonzero(marked) for step in (-1, 0, 1)} & set(range(count))
+    best = sorted(wanted, key=lambda row: (row != key, not marked[row], -predictions.tumour[row]))
+    return tuple(sorted(best[:most]))
+
+
+def key_row(predictions: SlicePredictions, smoothed: NDArray[np.float64], findings: Sequence[Finding]) -> int:
+    """The slice of the highest score; with findings, among the slices that have one."""
+    if not findings:
+        return int(smoothed.argmax())
+    return int(np.where(_has_finding(predictions, findings), smoothed, -1.0).argmax())
+
+
+def _has_finding(predictions: SlicePredictions, findings: Sequence[Finding]) -> NDArray[np.bool_]:
+    return np.isin(predictions.indices, [finding.slice_index for finding in findings])
+
+
+def hot_region(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Heat (n, h, w) as share of its hottest point, to stand in for a lesion map; all 0 where it is cold."""
+    hottest = float(heat.max(initial=0.0))
+    result: NDArray[np.float32] = heat / hottest if hottest > 0 else np.zeros_like(heat)
+    return result

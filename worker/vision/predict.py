@@ -1,0 +1,99 @@
+"""What the network says of the slices of a volume, in batches."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurotriage.core.volume import Volume
+from worker.vision.display import Display, display_of
+from worker.vision.network import SliceNet, SliceOutputs, grad_cam
+from worker.vision.preprocess import Box, head_box, network_inputs, to_source
+
+if TYPE_CHECKING:
+    from worker.vision.models import Model
+
+BATCH_SLICES = 16  # more is no faster on two cores and costs memory
+MOST_SLICES = 200  # about 5 s on two cores; a longer stack is looked at in evenly spread slices
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """How maps over the network's input lie on the stored slices of one volume."""
+
+    display: Display
+    box: Box  # in the view
+    shape: tuple[int, int]  # rows, columns as stored
+
+    def on_source(self, maps: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Maps (n, h, w) to the stored grid (n, rows, columns); 0 outside the network's field of view."""
+        shown = (self.shape[1], self.shape[0]) if self.display.swap else self.shape
+        return self.display.restore(to_source(maps, self.box, shown))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicePredictions:
+    """The network's word on n slices of one volume; probabilities are calibrated, 0..1."""
+
+    indices: NDArray[np.intp]  # (n,) which slices of the volume, ascending
+    tumour: NDArray[np.float64]  # (n,)
+    classes: NDArray[np.float64]  # (n, 3): healthy, benign, malignant
+    head: NDArray[np.float64]  # (n,) a slice through a head
+    features: NDArray[np.float32]  # (n, channels) by which a slice is like the training data or not
+    masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input
+    heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the tumour logit, not scaled
+    grid: Grid
+
+
+def predict(volume: Volume, model: "Model") -> SlicePredictions:
+    """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly."""
+    indices = looked_at(len(volume.voxels))
+    display = display_of(volume)
+    shown = display.show(volume.voxels[indices])
+    box = head_box(shown, display.spacing_mm(volume.pixel_spacing_mm))
+    batches = [
+        _batch(network_inputs(shown[start : start + BATCH_SLICES], box, model.card.input_px), model)
+        for start in range(0, len(indices), BATCH_SLICES)
+    ]
+    tumour, classes, head, features, masks, heat = (
+        np.concatenate(rows) for rows in zip(*batches, strict=True)
+    )
+    grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
+    return SlicePredictions(indices, tumour, classes, head, features, masks, heat, grid)
+
+
+def looked_at(slices: int) -> NDArray[np.intp]:
+    """Indices of the slices that go through the network."""
+    return np.unique(np.linspace(0, slices - 1, min(slices, MOST_SLICES)).round().astype(np.intp))
+
+
+def run(network: SliceNet, inputs: torch.Tensor) -> tuple[SliceOutputs, torch.Tensor]:
+    """The network's outputs for (N, 1, S, S), and the averages (N, C) of its last and its deepest map.
+
+    The last map knows tumours, the deepest one what kind of picture it is: together they tell odd slices.
+    """
+    deepest: list[torch.Tensor] = []
+    hook = network.encoder.top.register_forward_hook(lambda _, __, output: deepest.append(output))
+    try:
+        outputs: SliceOutputs = network(inputs)
+    finally:
+        hook.remove()
+    return outputs, torch.cat([outputs.pooled, deepest[0].mean((2, 3))], dim=1)
+
+
+@torch.inference_mode()
+def _batch(inputs: NDArray[np.float32], model: "Model") -> tuple[NDArray[np.generic], ...]:
+    x = torch.from_numpy(inputs).to(model.device, memory_format=torch.channels_last)
+    outputs, features = run(model.network, x)
+    heat = grad_cam(outputs.features, model.network.tumour_weights())
+    tensors = (
+        torch.sigmoid(outputs.tumour.double() / model.card.temperature),
+        torch.softmax(outputs.classes.double(), dim=1),
+        torch.sigmoid(outputs.head.double()),
+        features,
+        torch.sigmoid(outputs.mask[:, 0]),
+        heat,
+    )
+    return tuple(tensor.cpu().numpy() for tensor in tensors)

@@ -1,0 +1,118 @@
+"""Which models there are, and how one is loaded: ``weights/registry.json`` and safetensors files.
+
+Reading cards needs no torch; only ``load`` imports it. Files are never pickle, and one whose hash is not
+the card's is refused before it is parsed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker.vision.network import SliceNet
+
+REGISTRY_FILE = "registry.json"
+
+
+class BadWeights(Exception):
+    """A registry or weight file that must not be used; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model is, and the numbers that were fixed for it on validation data."""
+
+    name: str
+    version: str
+    file: str  # in the folder of the registry
+    sha256: str
+    modality: str
+    input_px: int
+    temperature: float  # the tumour logit is divided by it before the sigmoid
+    thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    classes: tuple[str, ...] = ()
+
+
+def cards(weights_dir: Path) -> dict[str, ModelCard]:
+    """All models of a weights folder by name. Raises BadWeights."""
+    path = weights_dir / REGISTRY_FILE
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["models"]
+        found = [_card(row) for row in rows]
+    except FileNotFoundError:
+        raise BadWeights(f"no model registry at {path}; set the weights folder to one that has it") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"the model registry {path} is damaged: {error!r}") from error
+    return {card.name: card for card in found}
+
+
+def card(name: str, weights_dir: Path) -> ModelCard:
+    """One model's card. Raises BadWeights where the registry does not list it."""
+    known = cards(weights_dir)
+    if name not in known:
+        raise BadWeights(f"no model {name!r} in {weights_dir / REGISTRY_FILE}; it lists {sorted(known)}")
+    return known[name]
+
+
+def verified_bytes(model: ModelCard, weights_dir: Path) -> bytes:
+    """A weight file's bytes after its hash was compared with the card's. Raises BadWeights."""
+    path = weights_dir / model.file
+    if path.suffix != ".safetensors":
+        raise BadWeights(f"{path.name} of model {model.name} is no safetensors file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadWeights(f"the weights of model {model.name} cannot be read: {error}") from error
+    digest = sha256(data).hexdigest()
+    if digest != model.sha256:
+        raise BadWeights(
+            f"{path} ({len(data)} bytes) has SHA-256 {digest}, the registry says {model.sha256}: truncated, "
+            "damaged or of another version; restore the file from the release"
+        )
+    return data
+
+
+def load(model: ModelCard, weights_dir: Path) -> "SliceNet":
+    """The network with its weights, float32 on the CPU, in evaluation mode. Raises BadWeights."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as parsed
+
+    from worker.vision.network import CLASSES_OF, SliceNet
+
+    known = CLASSES_OF.get(model.modality)
+    if model.classes != known:
+        raise BadWeights(f"model {model.name} has classes {model.classes}, this software knows {known}")
+    data = verified_bytes(model, weights_dir)
+    try:
+        tensors = {name: t.float() if t.is_floating_point() else t for name, t in parsed(data).items()}
+        network = SliceNet()
+        network.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError) as error:
+        raise BadWeights(f"the weights of model {model.name} do not fit this software: {error}") from error
+    return network.eval()
+
+
+def _card(row: Mapping[str, Any]) -> ModelCard:
+    return ModelCard(
+        name=str(row["name"]),
+        version=str(row["version"]),
+        file=str(row["file"]),
+        sha256=str(row["sha256"]),
+        modality=str(row["modality"]),
+        input_px=int(row["input_px"]),
+        temperature=float(row["temperature"]),
+        thresholds=MappingProxyType({key: float(value) for key, value in row["thresholds"].items()}),
+        classes=tuple(row["classes"]),
+    )
+
+
+def verify_all(weights_dir: Path) -> tuple[ModelCard, ...]:
+    """Every model's card, after each weight file was compared with its hash. Raises BadWeights."""
+    found = tuple(cards(weights_dir).values())
+    for model in found:
+        verified_bytes(model, weights_dir)
+    return found

@@ -1,0 +1,71 @@
+"""The study rule: every number that turns slice scores into an outcome, kept beside the weights.
+
+``weights/study_rule.json`` holds one rule per modality. ``training.study_rule`` writes it from whole
+volumes of the split ``study-val``; nothing here has a default, so that no number is decided in code.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from worker.vision.registry import BadWeights
+
+RULE_FILE = "study_rule.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRule:
+    """Operating points of one modality and the weights for which they were chosen."""
+
+    model: str  # name in the registry
+    model_sha256: str  # of the weights on which the numbers below were chosen
+    features_file: str  # reference features, beside the weights
+    features_sha256: str
+    # eligibility
+    noise_correlation: float  # of neighbouring pixels; a noisy slice lies below
+    head_probability: float  # median over slices; a series below shows no head
+    filled_share: float  # median over slices of the inside that gives signal; a hollow thing lies below
+    odd_score: float  # median out-of-distribution score; a series above is unlike the training data
+    # from slices to the series
+    smoothing_mm: float  # standard deviation of the Gaussian along the slice axis
+    small_section: float  # share of the largest head section under which a slice counts less
+    brain_height_mm: float  # axial slices further below the vertex count less
+    outer_weight: float  # what such slices count
+    low: float  # series score below: absent
+    high: float  # series score from here on: present where the mask agrees
+    certain: float  # series score from here on: present even without a mask
+    # mask
+    mask_level: float  # decoder probability from which a pixel is lesion
+    lesion_mm3: float  # the least lesion that agrees with the classifier
+    lesion_slices: int  # and on how many neighbouring slices it has to be
+    heat_level: float  # share of the hottest point that stands in for a missing mask
+    # extent along the slice axis
+    fewest_slices: int  # and
+    least_mm: float  # less is of poor quality
+    coverage_mm: float  # less is never absent
+
+
+def read_rules(weights_dir: Path) -> dict[str, StudyRule]:
+    """The rule of each modality ("MR", "CT"). Raises BadWeights."""
+    path = weights_dir / RULE_FILE
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rules"]
+        return {modality: _rule(row) for modality, row in rows.items()}
+    except FileNotFoundError:
+        raise BadWeights(
+            f"no study rule at {path}; restore it or run python -m training.study_rule"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"the study rule {path} is damaged: {error!r}") from error
+
+
+def modalities(weights_dir: Path) -> frozenset[str]:
+    """The modalities ("MR", "CT") that a model decides; needs no torch. Raises BadWeights."""
+    return frozenset(read_rules(weights_dir))
+
+
+def _rule(row: Mapping[str, Any]) -> StudyRule:
+    """Fields by name and type; figures that lie beside them are for people and are not read."""
+    return StudyRule(**{field.name: field.type(row[field.name]) for field in fields(StudyRule)})  # type: ignore[operator]
