@@ -1,0 +1,31 @@
+"""Made studies with analyses that are known to be right, for benchmarks, validation and tests."""
+
+from bench.made.analysis import INSTALLATION, MODEL_SHA256, make_analysis
+from bench.made.study import (
+    AXIAL,
+    CORONAL,
+    FLIPPED,
+    LESION_CENTRE_MM,
+    OBLIQUE,
+    SAGITTAL,
+    STUDIES,
+    TILTED,
+    Made,
+    make_study,
+)
+
+__all__ = [
+    "AXIAL",
+    "CORONAL",
+    "FLIPPED",
+    "INSTALLATION",
+    "LESION_CENTRE_MM",
+    "MODEL_SHA256",
+    "OBLIQUE",
+    "SAGITTAL",
+    "STUDIES",
+    "TILTED",
+    "Made",
+    "make_analysis",
+    "make_study",
+]

@@ -1,0 +1,168 @@
+"""Is every result object valid? The objects of every outcome of made studies, held against three validators.
+
+``python -m bench.validate [--all] [--json FILE]`` prints a table and each error, and exits 1 where there is
+one. ``--all``: a validator that is not installed is an error, too.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.made import INSTALLATION, STUDIES, make_analysis, make_study
+from bench.validators import Absent, dcentvfy, dciodvfy, pixelmed
+from neurotriage.core.values import USUAL_KINDS, Claims, ObjectReference, Outcome, ResultKind
+from worker.results import build
+
+# Their reports differ in structure; those of the others differ in the patient only. PixelMed takes its time.
+REPORTS_OF = ("mr_axial", "mr_enhanced", "ct_tilted")
+# What every study would show alike is made of one.
+EVERYTHING_OF = "mr_axial"
+# Their sources break the standard, so what is copied of them differs from them.
+ILLEGAL_SOURCES = ("malformed", "sparse")
+EARLIER = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The objects of one outcome of one study, on disk beside their source."""
+
+    study: str
+    outcome: Outcome
+    claims: Claims
+    sources: tuple[Path, ...]
+    objects: tuple[tuple[ResultKind, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a validator said of one object, or of all objects of a case."""
+
+    object: str
+    case: Case
+    validator: str
+    errors: tuple[str, ...]
+
+
+def cases_of(study: str, folder: Path) -> Iterator[Case]:
+    """Make a study of ``STUDIES`` and the objects of each of its outcomes below ``folder``."""
+    made = make_study(folder / "source", slices=9, **STUDIES[study])
+    sources = tuple(instance.path for series in made.manifest.series for instance in series.instances)
+    kinds = frozenset(ResultKind) if study == EVERYTHING_OF else USUAL_KINDS
+    for claims in Claims if study == EVERYTHING_OF else (Claims.RESEARCH,):
+        for outcome in Outcome:
+            analysis, evidence = make_analysis(made, outcome)
+            place = folder / claims.value / outcome.value
+            place.mkdir(parents=True)
+            objects = []
+            for result in build(
+                analysis,
+                evidence,
+                made.manifest,
+                INSTALLATION,
+                claims=claims,
+                kinds=kinds,
+                previous=(EARLIER,),
+            ):
+                path = place / f"{result.kind.value}-{result.index:03d}.dcm"
+                path.write_bytes(result.data)
+                objects.append((result.kind, path))
+            yield Case(study, outcome, claims, sources, tuple(objects))
+
+
+def check(case: Case) -> Iterator[Checked]:
+    """What dicom3tools say of a case. Raises ``Absent``."""
+    for kind, path in case.objects:
+        yield Checked(kind.value, case, "dciodvfy", tuple(dciodvfy(path)))
+    if case.study in ILLEGAL_SOURCES:
+        return
+    paths = [path for _, path in case.objects]
+    yield Checked("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
+
+
+def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
+    """What PixelMed says of the reports of all cases. Raises ``Absent``."""
+    reports = {
+        path: case
+        for case in cases
+        if case.study in REPORTS_OF
+        for kind, path in case.objects
+        if kind is ResultKind.REPORT
+    }
+    for path, errors in pixelmed(list(reports)).items():
+        yield Checked(ResultKind.REPORT.value, reports[path], "PixelMed", tuple(errors))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all validators that are here; 1 if any finds an error."""
+    parser = argparse.ArgumentParser(prog="python -m bench.validate", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="a validator that is not installed is an error")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table's rows")
+    options = parser.parse_args(arguments)
+    checked, absent = _check_all()
+    rows = _rows(checked)
+    _show(rows)
+    for one in checked:
+        for error in one.errors:
+            print(f"{one.case.study} {one.case.outcome} {one.object} {one.validator}: {error}")
+    for sentence in absent:
+        print(sentence)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows, "absent": absent}, indent=2))
+    return int(any(one.errors for one in checked) or (options.all and bool(absent)) or not checked)
+
+
+def _check_all() -> tuple[list[Checked], list[str]]:
+    """All that the validators said, and sentences about those that are not here."""
+    checked: list[Checked] = []
+    absent: dict[str, None] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        cases = [case for study in STUDIES for case in cases_of(study, Path(folder) / study)]
+        for verdicts in (*map(check, cases), check_reports(cases)):
+            try:
+                checked.extend(verdicts)
+            except Absent as missing:
+                absent[str(missing)] = None
+    return checked, list(absent)
+
+
+def _without_earlier(complaints: Iterable[str]) -> list[str]:
+    """The report that is replaced lies in the archive, not here."""
+    return [line for line in complaints if EARLIER.sop_instance_uid not in line]
+
+
+def _rows(checked: Iterable[Checked]) -> list[dict[str, str | int]]:
+    """One row per object, outcome, claims and validator, over all studies."""
+    groups: dict[tuple[str, str, str, str], list[Checked]] = defaultdict(list)
+    for one in checked:
+        groups[one.object, one.case.outcome.value, one.case.claims.value, one.validator].append(one)
+    names = ("object", "outcome", "claims", "validator")
+    return [
+        {
+            **dict(zip(names, key, strict=True)),
+            "checked": len(group),
+            "errors": sum(len(one.errors) for one in group),
+        }
+        for key, group in sorted(groups.items())
+    ]
+
+
+def _show(rows: Sequence[dict[str, str | int]]) -> None:
+    layout = "{object:16}{outcome:15}{claims:13}{validator:11}{checked:>8}{errors:>8}"
+    print(
+        layout.format(
+            **{name: name for name in ("object", "outcome", "claims", "validator", "checked", "errors")}
+        )
+    )
+    for row in rows:
+        print(layout.format(**row))
+    total = sum(int(row["errors"]) for row in rows)
+    print(f"{total} errors in {sum(int(row['checked']) for row in rows)} checks")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

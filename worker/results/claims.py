@@ -1,0 +1,35 @@
+"""How much the results may say: what is taken out of an analysis cannot appear in any object."""
+
+from dataclasses import replace
+
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.values import Analysis, Claims, Prediction, SeriesDecision, SliceScores
+from worker.results import text
+
+
+def claimed(analysis: Analysis, evidence: Evidence, claims: Claims) -> tuple[Analysis, Evidence]:
+    """What results are built from.
+
+    ``triage-only`` leaves outcome, urgency, reasons and the probability of a tumour: no findings, no classes,
+    no heat maps, and no scores that single out a slice.
+    """
+    if claims is Claims.RESEARCH:
+        return analysis, evidence
+    verdict = replace(
+        analysis,
+        findings=(),
+        predictions=tuple(_without_classes(prediction) for prediction in analysis.predictions),
+        series=tuple(_without_scores(series) for series in analysis.series),
+    )
+    return verdict, Evidence()
+
+
+def _without_classes(prediction: Prediction) -> Prediction:
+    kept = {name: value for name, value in prediction.probabilities.items() if name == text.TUMOUR}
+    return replace(prediction, probabilities=kept)
+
+
+def _without_scores(series: SeriesDecision) -> SeriesDecision:
+    """The number of slices stays: results say how many were looked at."""
+    level = (0.0,) * len(series.scores.tumour)
+    return replace(series, scores=SliceScores(level, level))

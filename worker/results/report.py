@@ -1,0 +1,283 @@
+"""The report: a Comprehensive 3D SR (PS3.3 A.35.13) with root template TID 1500 (PS3.16).
+
+Each measurement group has a region (TID 1410): viewers cannot show one without. So a study without a
+finding has one group that frames the analysed head, and a study without an image has no report. A lesion
+that is seen on many slices is outlined on some, and the comment says on how many it is seen.
+"""
+
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations as PlanarGroup
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import Comprehensive3DSRStorage
+
+from neurotriage.core.headers import MANUFACTURER
+from neurotriage.core.values import (
+    Analysis,
+    ObjectReference,
+    Outcome,
+    Prediction,
+    ResultKind,
+    ResultObject,
+    Side,
+)
+from worker.results import text
+from worker.results.dataset import MODEL_NAME, Frame, new_object, part10_bytes
+from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
+from worker.results.scene import Scene
+from worker.results.source import SourceSlice
+
+PROBABILITY = Code("122157", "DCM", "Probability")
+LONG_AXIS = Code("103339001", "SCT", "Long axis")
+PERCENT = Code("%", "UCUM", "Percent")
+BRAIN = Code("12738006", "SCT", "Brain")
+NEOPLASM = Code("108369006", "SCT", "Neoplasm")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+FINDING = Code("121071", "DCM", "Finding")
+COMMENT = Code("121106", "DCM", "Comment")
+PRESENT, ABSENT = Code("52101004", "SCT", "Present"), Code("272519000", "SCT", "Absent")
+INDETERMINATE = Code("280416009", "SCT", "Indeterminate result")
+_LATERALITY = {Side.LEFT: Code("7771000", "SCT", "Left"), Side.RIGHT: Code("24028007", "SCT", "Right")}
+_PROCEDURES = {
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+}
+_STATES = {Outcome.PRESENT: PRESENT, Outcome.ABSENT: ABSENT, Outcome.UNDETERMINED: INDETERMINATE}
+
+# How the run went (CID 6047); a study that could not be analysed has no report.
+WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
+WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
+
+
+def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ()) -> ResultObject | None:
+    """The report, or None where there is no image to point at. It replaces the ``previous`` ones."""
+    regions = _regions(frame, scene)
+    if not regions:
+        return None
+    images = list({image.key[0]: image for image, _ in regions}.values())
+    dataset = new_object(frame, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
+    root = hd.sr.MeasurementReport(
+        observation_context=_observer(frame),
+        procedure_reported=[_PROCEDURES[m] for m in sorted({i.modality for i in images} & set(_PROCEDURES))],
+        imaging_measurements=[group for _, group in regions],
+        title=codes.DCM.ImagingMeasurementReport,
+        referenced_images=[_library_entry(image) for image in images],
+    )[0]
+    dataset.update(root)
+    dataset.ContentSequence.append(_evaluations(frame, len(regions)))
+    _document(dataset, images)
+    _replace(dataset, previous)
+    return ResultObject(
+        kind=ResultKind.REPORT,
+        index=0,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        data=part10_bytes(dataset),
+    )
+
+
+def _regions(frame: Frame, scene: Scene) -> list[tuple[SourceSlice, PlanarGroup]]:
+    """Image and measurement group of each finding that is outlined, else of the analysed head."""
+    drawn = chosen(outlined_findings(frame.analysis, scene))
+    if drawn or scene.key is None:
+        return [(one.image, _finding_group(frame, one)) for one in drawn]
+    image = _middle(scene, scene.key)
+    pixels = scene.pixels(image)
+    return [] if pixels is None else [(image, _head_group(frame, image, head_frame(pixels, image.modality)))]
+
+
+def _middle(scene: Scene, key: SourceSlice) -> SourceSlice:
+    series = scene.series_of(key)
+    return series[len(series) // 2]
+
+
+def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
+    """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
+    finding, image = outlined.finding, outlined.image
+    prediction = _prediction_for(frame.analysis, finding.series_uid)
+    return PlanarGroup(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=frame.uid(ResultKind.REPORT, "group", str(outlined.place)),
+            identifier=f"Lesion {finding.lesion}, slice {image.number}",
+        ),
+        referenced_region=_region(image, outlined.line),
+        finding_type=NEOPLASM,
+        algorithm_id=_algorithm(prediction),
+        finding_sites=[hd.sr.FindingSite(BRAIN, laterality=_LATERALITY.get(finding.side))],
+        measurements=[
+            _measurement(PROBABILITY, round(100 * finding.probability, 2), PERCENT, prediction),
+            _measurement(LONG_AXIS, round(finding.size_mm, 1), codes.UCUM.Millimeter, prediction),
+        ],
+    )
+
+
+def _head_group(frame: Frame, image: SourceSlice, line: NDArray[np.float64]) -> PlanarGroup:
+    """TID 1410 that frames what was analysed and carries the study's probability. It claims no finding."""
+    prediction = text.deciding_prediction(frame.analysis)
+    measurements = []
+    if prediction is not None:
+        value = round(100 * prediction.probabilities[text.TUMOUR], 2)
+        measurements = [_measurement(PROBABILITY, value, PERCENT, prediction)]
+    return PlanarGroup(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=frame.uid(ResultKind.REPORT, "group", "head"), identifier="Analysed head"
+        ),
+        referenced_region=_region(image, line),
+        algorithm_id=_algorithm(prediction),
+        finding_sites=[hd.sr.FindingSite(BRAIN)],
+        measurements=measurements,
+    )
+
+
+def _region(image: SourceSlice, line: NDArray[np.float64]) -> hd.sr.ImageRegion:
+    source = hd.sr.SourceImageForRegion(
+        referenced_sop_class_uid=image.sop_class_uid,
+        referenced_sop_instance_uid=image.sop_instance_uid,
+        referenced_frame_numbers=None if image.frame is None else [image.frame],
+    )
+    return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, line, source)
+
+
+def _prediction_for(analysis: Analysis, series_uid: str) -> Prediction | None:
+    """The prediction about a series, else the one that decided."""
+    own = [p for p in analysis.predictions if p.series_uid == series_uid and text.TUMOUR in p.probabilities]
+    return own[0] if own else text.deciding_prediction(analysis)
+
+
+def _algorithm(prediction: Prediction | None) -> hd.sr.AlgorithmIdentification | None:
+    """TID 4019: exactly which model this was, and at which operating point it worked."""
+    if prediction is None:
+        return None
+    return hd.sr.AlgorithmIdentification(
+        name=prediction.model,
+        version=prediction.version,
+        parameters=[
+            f"weights sha256={prediction.sha256}",
+            f"threshold={prediction.threshold:g}",
+            f"engine={prediction.engine}, device={prediction.device}",
+        ],
+        family=ARTIFICIAL_INTELLIGENCE,
+    )
+
+
+def _measurement(name: Code, value: float, unit: Code, prediction: Prediction | None) -> hd.sr.Measurement:
+    """A number that names its model in short (some viewers cannot read a number without a child item)."""
+    named = (
+        None if prediction is None else hd.sr.AlgorithmIdentification(prediction.model, prediction.version)
+    )
+    return hd.sr.Measurement(name, value, unit, algorithm_id=named)
+
+
+def _observer(frame: Frame) -> hd.sr.ObservationContext:
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=frame.installation_uid,
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=frame.analysis.software_version,
+    )
+    return hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
+    )
+
+
+def _evaluations(frame: Frame, outlines: int) -> Dataset:
+    """The statement about the whole study, beside the groups (TID 1500 row 12)."""
+    analysis = frame.analysis
+    run = WITH_FINDINGS if analysis.outcome is Outcome.PRESENT else WITHOUT_FINDINGS
+    contains = hd.sr.RelationshipTypeValues.CONTAINS
+    comment = " ".join(
+        filter(
+            None,
+            (
+                f"{text.verdict(analysis.outcome).title}.",
+                text.summary(analysis, frame.claims),
+                text.extent(analysis, outlines),
+                text.notes(analysis),
+                f"{text.RESEARCH_NOTICE}.",
+            ),
+        )
+    )
+    container = hd.sr.ContainerContentItem(QUALITATIVE_EVALUATIONS, relationship_type=contains)
+    container.ContentSequence = hd.sr.ContentSequence(
+        [
+            hd.sr.CodeContentItem(FINDING, run, contains),
+            hd.sr.CodeContentItem(NEOPLASM, _STATES[analysis.outcome], contains),
+            hd.sr.TextContentItem(COMMENT, comment, contains),
+        ]
+    )
+    return container
+
+
+def _library_entry(image: SourceSlice) -> Dataset:
+    """What TID 1602 says of a referenced image; a frame's geometry stands for its instance."""
+    entry = Dataset()
+    for keyword in (
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Rows",
+        "Columns",
+    ):
+        setattr(entry, keyword, image.header[keyword].value)
+    entry.Modality = image.modality
+    entry.PixelSpacing = list(image.spacing_mm)
+    entry.SliceThickness = image.thickness_mm if image.thickness_mm is not None else 0.0
+    entry.ImagePositionPatient = image.position_mm.tolist()
+    entry.ImageOrientationPatient = [*image.row_direction.tolist(), *image.column_direction.tolist()]
+    if image.header.get("FrameOfReferenceUID"):
+        entry.FrameOfReferenceUID = image.header.FrameOfReferenceUID
+    return entry
+
+
+def _document(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
+    """SR Document General module (PS3.3 C.17.2): complete, preliminary, and verified by nobody."""
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PerformedProcedureCodeSequence = DicomSequence()
+    dataset.ReferencedPerformedProcedureStepSequence = DicomSequence()
+    dataset.CurrentRequestedProcedureEvidenceSequence = _study_references(
+        dataset,
+        [ObjectReference(image.sop_class_uid, image.sop_instance_uid, image.series_uid) for image in images],
+    )
+
+
+def _replace(dataset: Dataset, previous: Sequence[ObjectReference]) -> None:
+    """Name the reports that this one takes the place of; no report replaces itself (PS3.3 C.17.2)."""
+    others = [item for item in previous if item.sop_instance_uid != dataset.SOPInstanceUID]
+    if others:
+        dataset.PredecessorDocumentsSequence = _study_references(dataset, others)
+
+
+def _study_references(dataset: Dataset, objects: Sequence[ObjectReference]) -> DicomSequence:
+    """Objects of the report's own study, by series (PS3.3 table C.17-3)."""
+    study = Dataset()
+    study.StudyInstanceUID = dataset.StudyInstanceUID
+    study.ReferencedSeriesSequence = DicomSequence()
+    for uid in dict.fromkeys(item.series_instance_uid for item in objects):
+        series = Dataset()
+        series.SeriesInstanceUID = uid
+        series.ReferencedSOPSequence = DicomSequence(
+            [_reference(item) for item in objects if item.series_instance_uid == uid]
+        )
+        study.ReferencedSeriesSequence.append(series)
+    return DicomSequence([study])
+
+
+def _reference(referenced: ObjectReference) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = referenced.sop_class_uid
+    item.ReferencedSOPInstanceUID = referenced.sop_instance_uid
+    return item

@@ -1,0 +1,143 @@
+"""Which images a study's results show, and their pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.evidence import Evidence, SliceEvidence
+from neurotriage.core.values import Analysis, Outcome, StudyManifest
+from worker.imaging import Pixels, open_pixels
+from worker.results import picture, text
+from worker.results.source import SourceSlice, series_slices
+
+MAX_OVERLAYS = 25
+NEIGHBOURS = 1  # slices shown on either side of one with a finding
+MONTAGE = 9  # slices that show what was looked at where nothing was found
+
+SliceKey = tuple[str, int | None]
+
+
+class FrameReader:
+    """Slices in true units. The last file stays at hand: frames of one file come one after the other."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._opened: Pixels | None = None
+
+    def read(self, image: SourceSlice) -> NDArray[np.float32] | None:
+        """The slice, or None where it cannot be decoded (a neighbour that nobody analysed)."""
+        try:
+            if self._opened is None or self._path != image.path:
+                self._opened, self._path = open_pixels(image.path), image.path
+            return self._opened.frame(image.frame)
+        except Refused:
+            return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """The analysed images of a study, sorted, with what the model saw on them."""
+
+    slices: tuple[
+        SourceSlice, ...
+    ]  # of all series that findings or evidence speak of, else of the analysed one
+    key: SourceSlice | None  # the slice that decided
+    evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)
+    _windows: dict[str, tuple[float, float]] = field(default_factory=dict)  # by series UID, once asked for
+    _reader: FrameReader = field(default_factory=FrameReader)
+
+    def find(self, sop_instance_uid: str, frame: int | None) -> SourceSlice | None:
+        """The image of a finding."""
+        return next((s for s in self.slices if s.key == (sop_instance_uid, frame)), None)
+
+    def pixels(self, image: SourceSlice) -> NDArray[np.float32] | None:
+        """A slice in true units, or None where it cannot be decoded."""
+        return self._reader.read(image)
+
+    def series_of(self, image: SourceSlice) -> tuple[SourceSlice, ...]:
+        return tuple(s for s in self.slices if s.series_uid == image.series_uid)
+
+    def window(self, image: SourceSlice) -> tuple[float, float]:
+        """Of the image's whole series, by slices all along it, so that all its pictures look alike."""
+        uid = image.series_uid
+        if uid not in self._windows:
+            sample = () if image.modality == "CT" else _spread(self.series_of(image))
+            decoded = [pixels for pixels in map(self.pixels, sample) if pixels is not None]
+            self._windows[uid] = picture.window_of(image.modality, decoded)
+        return self._windows[uid]
+
+
+def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) -> Scene:
+    """Find the images of an analysis; empty where nothing was analysed."""
+    if not analysis.outcome.analysed:
+        return Scene((), None)
+    wanted = _shown_series(analysis, evidence)
+    by_uid = {series.series_instance_uid: series for series in source.series}
+    slices = tuple(image for uid in wanted if uid in by_uid for image in series_slices(by_uid[uid]))
+    kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices}
+    key = _key_slice(analysis, evidence, slices)
+    return Scene(slices, key, kept)
+
+
+def _shown_series(analysis: Analysis, evidence: Evidence) -> list[str]:
+    """Series UIDs whose images are shown, the deciding one first."""
+    deciding = [s.series_instance_uid for s in analysis.series if s.outcome is analysis.outcome]
+    uids = [evidence.slices[evidence.key].series_uid] if evidence.key is not None else []
+    uids += [f.series_uid for f in analysis.findings] + [e.series_uid for e in evidence.slices]
+    return list(dict.fromkeys(uids or deciding[:1]))
+
+
+def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
+    """The slices with a finding, or else with evidence, and their neighbours; at most ``MAX_OVERLAYS``.
+
+    A study without a tumour gets none: a heat map on it would only mislead. Where there are too many, the
+    most probable slices stay.
+    """
+    if analysis.outcome is Outcome.ABSENT:
+        return ()
+    marked = {(f.sop_instance_uid, f.frame): f.probability for f in analysis.findings}
+    marked = marked or {key: item.probability for key, item in scene.evidence.items()}
+    rank: dict[int, float] = {}
+    for place, image in enumerate(scene.slices):
+        if image.key not in marked:
+            continue
+        for near in range(max(place - NEIGHBOURS, 0), min(place + NEIGHBOURS + 1, len(scene.slices))):
+            if scene.slices[near].series_uid == image.series_uid:
+                # A neighbour goes before a marked slice does, if there are too many.
+                worth = marked[image.key] + (1.0 if near == place else 0.0)
+                rank[near] = max(rank.get(near, 0.0), worth)
+    best = sorted(rank, key=lambda place: (-rank[place], place))[:MAX_OVERLAYS]
+    return tuple(scene.slices[place] for place in sorted(best))
+
+
+def montage_slices(scene: Scene) -> tuple[SourceSlice, ...]:
+    """What was looked at: slices all along the deciding series."""
+    return () if scene.key is None else _spread(scene.series_of(scene.key))
+
+
+def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
+    """At most ``MONTAGE`` slices, each from the middle of an equal part of the series."""
+    count = min(MONTAGE, len(series))
+    return tuple(series[(2 * part + 1) * len(series) // (2 * count)] for part in range(count))
+
+
+def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]) -> SourceSlice | None:
+    """The slice that decided, else of the largest finding, else the highest score, else the middle one."""
+    by_key = {image.key: image for image in slices}
+    if evidence.key is not None:
+        decided = evidence.slices[evidence.key]
+        if (decided.sop_instance_uid, decided.frame) in by_key:
+            return by_key[decided.sop_instance_uid, decided.frame]
+    finding = text.main_finding(analysis)
+    if finding is not None and (finding.sop_instance_uid, finding.frame) in by_key:
+        return by_key[finding.sop_instance_uid, finding.frame]
+    for item in analysis.series:
+        series = [image for image in slices if image.series_uid == item.series_instance_uid]
+        # Scores that are all the same single no slice out.
+        if len(series) == len(item.scores.tumour) and len(set(item.scores.tumour)) > 1:
+            return series[int(np.argmax(item.scores.tumour))]
+    return slices[len(slices) // 2] if slices else None

@@ -1,0 +1,70 @@
+"""Text on pictures: Inter (SIL Open Font Licence, ``fonts/OFL.txt``), measured, wrapped and cut to fit."""
+
+from functools import cache
+from pathlib import Path
+
+from PIL import ImageDraw, ImageFont
+
+_FONTS = Path(__file__).parent / "fonts"
+_ELLIPSIS = "…"
+# What the shipped fonts can draw; anything else (kanji in a series description) is shown as a question mark.
+_DRAWABLE = (range(0x20, 0x7F), range(0xA0, 0x180), range(0x384, 0x3CF), range(0x400, 0x460))
+_PUNCTUATION = "–—‘’“”•…−€"
+
+
+@cache
+def font(size_px: float, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The typeface at a size. Basic layout: the same pixels on every machine."""
+    name = "Inter-SemiBold.ttf" if bold else "Inter-Regular.ttf"
+    return ImageFont.truetype(_FONTS / name, size_px, layout_engine=ImageFont.Layout.BASIC)
+
+
+def drawable(text: str) -> str:
+    """One line of text that the fonts can draw."""
+    flat = " ".join(text.split())
+    return "".join(c if c in _PUNCTUATION or any(ord(c) in r for r in _DRAWABLE) else "?" for c in flat)
+
+
+def shorten(text: str, face: ImageFont.FreeTypeFont, width_px: float) -> str:
+    """The text, or as much of its beginning as fits, with an ellipsis."""
+    text = drawable(text)
+    if face.getlength(text) <= width_px:
+        return text
+    while text and face.getlength(text + _ELLIPSIS) > width_px:
+        text = text[:-1]
+    return text.rstrip() + _ELLIPSIS
+
+
+def wrap(text: str, face: ImageFont.FreeTypeFont, width_px: float, max_lines: int) -> list[str]:
+    """The text in at most ``max_lines`` lines; what does not fit ends in an ellipsis."""
+    lines: list[str] = []
+    words = drawable(text).split()
+    while words and len(lines) < max_lines - 1:
+        line = words.pop(0)
+        while words and face.getlength(f"{line} {words[0]}") <= width_px:
+            line = f"{line} {words.pop(0)}"
+        lines.append(shorten(line, face, width_px))
+    if words:
+        lines.append(shorten(" ".join(words), face, width_px))
+    return lines
+
+
+def fitted(text: str, size_px: float, width_px: float, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The typeface at ``size_px``, or smaller where the text would be wider than ``width_px``."""
+    length = font(size_px, bold).getlength(text)
+    return font(size_px if length <= width_px else int(size_px * width_px / length), bold)
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    face: ImageFont.FreeTypeFont,
+    colour: tuple[int, int, int],
+    anchor: str = "ls",
+    rim_px: int = 0,
+) -> None:
+    """Draw one line; ``rim_px`` of black around it keeps it legible on any picture."""
+    draw.text(
+        place, drawable(text), fill=colour, font=face, anchor=anchor, stroke_width=rim_px, stroke_fill="black"
+    )
