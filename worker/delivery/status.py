@@ -1,0 +1,58 @@
+"""What the answer to a C-STORE means for a delivery (PS3.4 B.2.3, PS3.7 annex C)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from db.tables import DeliveryState
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a delivery goes on. ``WAITING`` means: another try later."""
+
+    state: DeliveryState
+    text: str
+
+
+_SUCCESS: Final = 0x0000
+_WARNINGS: Final = {
+    0xB000: "stored; some elements were coerced",
+    0xB006: "stored; some elements were discarded",
+    0xB007: "stored; the data set did not match its SOP class",
+}
+_PERMANENT: Final = {
+    0x0117: "invalid object instance",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised: the destination does not allow this AE title to store",
+}
+
+
+def verdict_of(status: int | None) -> Verdict:
+    """The verdict on a C-STORE status; None where no answer came."""
+    if status is None:
+        return Verdict(DeliveryState.WAITING, "no answer: the connection was lost or timed out")
+    if status == _SUCCESS:
+        return Verdict(DeliveryState.STORED, "stored")
+    if status in _WARNINGS:
+        return Verdict(DeliveryState.STORED, f"{_WARNINGS[status]} (0x{status:04X})")
+    # The UID is derived from the content, so a duplicate is this very object, sent before a crash.
+    if status == 0x0111:
+        return Verdict(DeliveryState.STORED, "the destination already has it (0x0111)")
+    if status in _PERMANENT:
+        return Verdict(DeliveryState.REFUSED, f"refused: {_PERMANENT[status]} (0x{status:04X})")
+    if status & 0xFF00 == 0xA900:
+        return Verdict(
+            DeliveryState.REFUSED, f"refused: the data set does not match its SOP class (0x{status:04X})"
+        )
+    if status & 0xF000 == 0xC000:
+        return Verdict(
+            DeliveryState.REFUSED, f"refused: the destination cannot understand it (0x{status:04X})"
+        )
+    if status & 0xFF00 == 0xA700:
+        return Verdict(DeliveryState.WAITING, f"the destination is out of resources (0x{status:04X})")
+    return Verdict(DeliveryState.WAITING, f"the destination reports a failure (0x{status:04X})")
+
+
+def retry_delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:
+    """Doubling delay before the next try, after ``attempts`` tries (1-based)."""
+    return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))

@@ -1,0 +1,247 @@
+"""The Celery tasks: thin. Each takes one id, asks the tables whether there is work, and does it.
+
+The parent of a prefork worker never imports torch: a child forked after a torch operation hangs.
+"""
+
+import functools
+import os
+import socket
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from celery import Celery
+from celery.signals import worker_process_init
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from db import claims, records
+from db.claims import Claim
+from db.engine import connect
+from db.records import LastAnalysis, WrittenObject
+from db.tables import RevisionState
+from neurotriage import __version__
+from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, celery_app, ring
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.storage import Storage, write_durably
+from neurotriage.core.values import (
+    USUAL_KINDS,
+    Analysis,
+    Reason,
+    ReasonCode,
+    ResultKind,
+    ResultObject,
+)
+from worker.analysis import Selection, analyse, failure, select_series
+from worker.delivery import deliver
+from worker.lease import LeaseKeeper
+from worker.results import build
+from worker.vision import modalities
+from worker.vision.registry import cards
+
+if TYPE_CHECKING:
+    from worker.vision import Models
+
+log = structlog.get_logger()
+
+ROLES: Final = ("analysis", "delivery")
+_ERROR_FRAMES: Final = 40
+
+
+def owner_name() -> str:
+    """Who holds a lease: host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass
+class Worker:
+    """One worker process: its configuration and what it keeps between tasks."""
+
+    settings: Settings
+    app: Celery
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Connected after the fork: a connection is not shared between processes."""
+        return connect(self.settings.database.url)
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        return Storage(self.settings.storage.root)
+
+    @functools.cached_property
+    def modalities(self) -> frozenset[str]:
+        return modalities(self.settings.worker.weights)
+
+    @functools.cached_property
+    def installed_sha256s(self) -> frozenset[str]:
+        return frozenset(card.sha256 for card in cards(self.settings.worker.weights).values())
+
+    @functools.cached_property
+    def models(self) -> "Models":
+        """Loaded once per process, after the fork."""
+        from worker.vision import load_models  # imports torch, which the parent must not
+
+        return load_models(self.settings.worker.weights, threads=self.settings.worker.threads or None)
+
+    def analyse(self, revision_id: int) -> None:
+        """Claim a revision and end it, or leave it to another attempt."""
+        limits = self.settings.worker
+        with self.engine.begin() as connection:
+            held = claims.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
+        if held is None:
+            return
+        with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
+            try:
+                destinations = self._work(held)
+            except Exception as error:  # noqa: BLE001 - whatever went wrong is kept with the revision
+                self._leave(held, error)
+                return
+        for name in destinations:
+            ring(self.app, DELIVER, name)
+
+    def _leave(self, held: Claim, error: Exception) -> None:
+        """Leave the revision to another attempt: soon after a bug, later where the surroundings failed."""
+        surroundings = isinstance(error, OSError | Unavailable | DBAPIError)
+        # The text of an error may hold a header's values, so the log gets its kind only.
+        log.error(
+            "attempt_failed", revision=held.revision_id, attempt=held.attempt, kind=type(error).__name__
+        )
+        told = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
+        retry_in_s = self.settings.worker.lease_s * held.attempt if surroundings else 0.0
+        with self.engine.begin() as connection:
+            claims.give_back(connection, held, told, retry_in_s=retry_in_s)
+
+    def _work(self, held: Claim) -> tuple[str, ...]:
+        """Analyse, write the results, record them; the destinations that get some."""
+        started_at = datetime.now(UTC).astimezone()
+        with self.engine.begin() as connection:
+            manifest = claims.manifest(connection, held.revision_id, self.storage)
+            installation = records.installation_uid(connection)
+            last = records.last_analysis(connection, held.study_id)
+            previous = records.last_report(connection, held.study_id)
+        selection = select_series(manifest)
+        if last is not None and self._says_nothing_new(selection, last):
+            with self.engine.begin() as connection:
+                claims.finish(connection, held, RevisionState.UNCHANGED)
+            return ()
+        analysis, evidence = self._analysis(held, selection, started_at)
+        objects = build(
+            analysis,
+            evidence,
+            manifest,
+            installation,
+            claims=self.settings.results.claims,
+            kinds=wanted_kinds(self.settings.destination),
+            previous=previous,
+        )
+        written = self._write(held, analysis, evidence, objects)
+        with self.engine.begin() as connection:
+            recorded = records.record_analysis(connection, held, analysis, started_at, written)
+        log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)
+        return tuple({name for w in written for name in w.destinations}) if recorded else ()
+
+    def _says_nothing_new(self, selection: Selection, last: LastAnalysis) -> bool:
+        """The same images, the same models, the same software: the result would be the same."""
+        return bool(
+            selection.input_digest == last.input_digest
+            and last.software_version == __version__
+            and last.model_sha256s <= self.installed_sha256s
+            # What no model looked at is looked at when there is one.
+            and (last.model_sha256s or not any(s.modality in self.modalities for s in selection.taken))
+        )
+
+    def _analysis(self, held: Claim, selection: Selection, at: datetime) -> tuple[Analysis, Evidence]:
+        if held.attempt > self.settings.worker.max_attempts:
+            text = (
+                f"the analysis failed {held.attempt - 1} times; the log and the revision's last error say why"
+            )
+            return failure(selection, Reason(ReasonCode.ATTEMPTS_EXHAUSTED, text), at), Evidence()
+        return analyse(selection, self.modalities, lambda: self.models, at)
+
+    def _write(
+        self, held: Claim, analysis: Analysis, evidence: Evidence, objects: Iterable[ResultObject]
+    ) -> list[WrittenObject]:
+        """Write evidence and result objects durably, before any row names them."""
+        write_durably(self.storage.evidence(held.revision_id), evidence.to_bytes())
+        written = []
+        for result in objects:
+            path = self.storage.result(held.revision_id, result.sop_instance_uid)
+            write_durably(path, result.data)
+            names = tuple(d.name for d in self.settings.destination if wanted(d, analysis, result))
+            written.append(WrittenObject(result, path.relative_to(self.storage.root), names))
+        return written
+
+
+def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
+    """What has to be made: all that a destination wants; the usual objects where there is none."""
+    asked = frozenset(kind for destination in destinations for kind in destination.kinds)
+    return asked or USUAL_KINDS
+
+
+def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -> bool:
+    """Whether a destination gets an object: one of the kinds that it wants.
+
+    A study that was not analysed sends its page where ``report_unanalysed`` says so; after an identity
+    conflict nothing is sent, since nobody knows whose it is.
+    """
+    if any(reason.code is ReasonCode.IDENTITY_CONFLICT for reason in analysis.reasons):
+        return False
+    if result.kind not in destination.kinds:
+        return False
+    if analysis.outcome.analysed:
+        return True
+    if result.kind is not ResultKind.PAGE:
+        return False
+    if destination.report_unanalysed == "head":
+        return analysis.head_meant
+    return destination.report_unanalysed == "all"
+
+
+def worker_app(settings: Settings, role: str) -> Celery:
+    """The Celery application of a worker process of one role."""
+    app = celery_app(settings)
+    worker = Worker(settings, app)
+
+    def analyse_revision(revision_id: int) -> None:
+        worker.analyse(revision_id)
+
+    def deliver_to(destination: str) -> None:
+        deliver(worker.engine, settings, destination, owner=owner_name())
+
+    task = {"analysis": (ANALYSE, analyse_revision), "delivery": (DELIVER, deliver_to)}[role]
+    app.task(name=task[0])(task[1])
+    if role == "analysis":
+
+        def load_early(**_: Any) -> None:
+            worker.models  # noqa: B018 - loads them
+
+        worker_process_init.connect(load_early, weak=False)
+    return app
+
+
+def run_worker(settings: Settings, role: str, *, concurrency: int) -> None:
+    """Serve a role until SIGTERM; the running task is finished first."""
+    app = worker_app(settings, role)
+    queue = QUEUES[{"analysis": ANALYSE, "delivery": DELIVER}[role]]
+    app.worker_main(
+        [
+            "worker",
+            "--queues",
+            queue,
+            "--concurrency",
+            str(concurrency),
+            "--hostname",
+            f"{role}-{os.getpid()}@%h",
+            "--loglevel",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
