@@ -1,0 +1,48 @@
+"""The command line, one file per command."""
+
+import sys
+
+import typer
+
+from neurotriage import __version__
+from neurotriage.cli import demo, listen, migrate, results, run, serve, settings, weights, why, work
+from neurotriage.core.settings import ConfigurationError
+
+app = typer.Typer(
+    name="neurotriage",
+    help="Head-imaging triage for CT and MR. Research software: not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+for command in (demo, serve, listen, work, migrate, run, results, why):
+    command.register(app)
+app.add_typer(settings.app, name="settings")
+app.add_typer(weights.app, name="weights")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"neurotriage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Head-imaging triage for CT and MR. Research software: not for diagnosis."""
+
+
+def main() -> None:
+    """Run the command line; configuration errors are told in a line, not in a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        typer.echo(f"configuration: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,37 @@
+"""``neurotriage demo``: the main job, from end to end, on this host."""
+
+import signal
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    folder: Path | None = typer.Argument(
+        None, exists=True, file_okay=False, help="A folder of DICOM studies; sample studies without it."
+    ),
+    output: Path = typer.Option(Path("demo-output"), help="Where results go; emptied first."),
+) -> None:
+    """Send studies through the whole product on embedded servers, and show what comes back.
+
+    Example: neurotriage demo ./studies
+    """
+    from rich.console import Console
+
+    from neurotriage.core.errors import Unavailable
+    from neurotriage.demo.show import DemoFailed, show
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop servers then too
+    console = Console(soft_wrap=True)
+    try:
+        show(folder, output.absolute(), console)
+    except (DemoFailed, Unavailable) as error:
+        console.print(f"the demo failed: {error}", markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("stopped; no process is left")
+        raise typer.Exit(130) from None

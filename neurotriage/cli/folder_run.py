@@ -1,0 +1,107 @@
+"""A folder's studies from files to files: what ``neurotriage run`` does."""
+
+import json
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.manifest import Scan, scan_folder
+from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import write_durably
+from neurotriage.core.uids import derived_uid
+from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
+from worker.analysis import analyse, failure, select_series
+from worker.results import build, picture_of
+from worker.vision import modalities
+from worker.vision.registry import verify_all
+
+# Every folder run is the same installation: the same study gives the same UIDs on every host.
+_INSTALLATION_UID = derived_uid("neurotriage run")
+
+
+def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, Any]]:
+    """Analyse the studies below ``folder``, write their results and ``result.json`` into ``out``.
+
+    Returns the entries of ``result.json``: one per study, or one refusal where there is none. Raises
+    ``BadWeights`` before any work where the weights must not be used.
+    """
+    verify_all(settings.worker.weights)
+    known = modalities(settings.worker.weights)
+    scan = scan_folder(folder)
+    entries = [FolderRun(settings, out, study, known).entry() for study in scan.studies]
+    for path, reason in scan.unreadable:
+        typer.echo(f"passed over {path.relative_to(folder)}: {reason.text}", err=True)
+    if not entries:
+        entries = [refusal_entry(_nothing_readable(scan))]
+    write_durably(out / "result.json", json.dumps(entries, indent=2).encode())
+    return entries
+
+
+def _nothing_readable(scan: Scan) -> Reason:
+    if not scan.unreadable:
+        return Reason(ReasonCode.NO_STUDY, "the folder holds no file")
+    _, first = scan.unreadable[0]
+    count = len(scan.unreadable)
+    return Reason(
+        ReasonCode.NO_STUDY, f"none of {count} files is a readable DICOM image; the first: {first.text}"
+    )
+
+
+def line(entry: dict[str, Any]) -> str:
+    """An entry for a terminal: study, outcome, why."""
+    reasons = "; ".join(reason["text"] for reason in entry["reasons"])
+    return f"{entry['study_instance_uid'] or '(no study UID)'}  {entry['outcome']}  {reasons}".rstrip()
+
+
+class FolderRun:
+    """One study of a folder, from files to files."""
+
+    def __init__(self, settings: Settings, out: Path, study: StudyManifest, known: frozenset[str]) -> None:
+        self._known = known
+        self._claims = settings.results.claims
+        self._weights = settings.worker.weights
+        self._threads = settings.worker.threads or None
+        self._out = out
+        self._study = study
+
+    def entry(self) -> dict[str, Any]:
+        """Analyse, write the objects, and say what came of it. A bug in here ends this study only."""
+        selection = select_series(self._study)
+        now = datetime.now(UTC).astimezone()
+        analysis: Analysis
+        try:
+            analysis, evidence = analyse(selection, self._known, self._models, now)
+            objects = build(analysis, evidence, self._study, _INSTALLATION_UID, claims=self._claims)
+        except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
+            traceback.print_exc()
+            reason = Reason(
+                ReasonCode.INTERNAL_ERROR, f"the analysis failed: {type(error).__name__}: {error}"
+            )
+            analysis = failure(selection, reason, now)
+            objects = build(analysis, Evidence(), self._study, _INSTALLATION_UID, claims=self._claims)
+        return study_entry(analysis, [self._write(result) for result in objects])
+
+    def _models(self) -> Any:
+        from worker.vision import load_models
+
+        return load_models(self._weights, threads=self._threads)
+
+    def _write(self, result: ResultObject) -> ObjectState:
+        name = f"{result.kind.value}-{result.index:03d}"
+        place = Path(self._study.study_instance_uid or "no-study-uid")
+        write_durably(self._out / place / f"{name}.dcm", result.data)
+        picture = picture_of(result)
+        if picture is not None:
+            write_durably(self._out / place / f"{name}.png", picture)
+        return ObjectState(
+            kind=result.kind.value,
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            path=str(place / f"{name}.dcm"),
+            state="written",
+        )

@@ -1,0 +1,28 @@
+"""``neurotriage listen``: the side before the queue."""
+
+import signal
+import threading
+
+import typer
+
+from neurotriage.core.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(listen)
+
+
+def listen() -> None:
+    """Receive studies: C-STORE listener, ingester, assembler and sweep in one process.
+
+    Example: neurotriage listen
+    """
+    from dicom_listener.intake import run  # pynetdicom takes half a second to import
+    from neurotriage.core.log import set_up_logging
+
+    set_up_logging()
+    settings = load_settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(settings, stop)

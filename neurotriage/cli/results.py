@@ -1,0 +1,91 @@
+"""``neurotriage results``: what came of the studies."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import typer
+
+from neurotriage.cli import database
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(results)
+
+
+def results(
+    form: Format = typer.Option(Format.TABLE, "--format", help="table for people; json as result.json; csv."),
+    limit: int = typer.Option(50, min=1, max=10000, help="How many studies, newest first."),
+) -> None:
+    """Show what came of each study, newest first.
+
+    Example: neurotriage results --format json
+    """
+    from db import queries
+
+    with database.connection() as connection:
+        rows = queries.study_results(connection, limit=limit)
+        if form is Format.JSON:
+            typer.echo(json.dumps([_entry(connection, row) for row in rows], indent=2))
+        elif form is Format.CSV:
+            _print_csv(rows)
+        else:
+            print_table(rows)
+
+
+def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
+    from db import queries
+    from neurotriage.core.result_json import study_entry
+
+    (study_id,) = queries.find_studies(connection, row["study_instance_uid"])[:1]
+    known = queries.history(connection, study_id)
+    if known.analysis is not None:
+        return study_entry(known.analysis, known.objects, known.hops_s)
+    return {
+        "study_instance_uid": row["study_instance_uid"],
+        "revision": row["revision"],
+        "outcome": row["outcome"],
+        "state": row["state"],
+        "reasons": [],
+        "triage": row["triage"],
+        **{key: [] for key in ("predictions", "findings", "series", "results", "degradations")},
+        "timings_s": known.hops_s,
+    }
+
+
+def _print_csv(rows: list[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_table(rows: list[Mapping[str, Any]]) -> None:
+    """One line per study for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("study", "accession", "outcome", "triage", "tumour", "findings", "sent", "why")
+    for row in rows:
+        probability = row["tumour_probability"]
+        table.add_row(
+            row["study_instance_uid"][-24:],
+            row["accession_number"],
+            row["outcome"] or row["state"],
+            row["triage"] or "",
+            "" if probability is None else f"{100 * probability:.0f} %",
+            str(row["findings"]),
+            f"{row['deliveries_stored']}/{row['deliveries']}",
+            row["reasons"] or "",
+        )
+    Console().print(table)

@@ -1,0 +1,40 @@
+"""``neurotriage settings``: what the configuration comes to."""
+
+import json
+import re
+from typing import Any
+
+import typer
+
+from neurotriage.core.settings import load_settings
+
+app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+# In a URL: between user and host up to the last @, for a password may hold one; or in the query.
+_PASSWORD = re.compile(r"(://[^:@/]*:).+@|([?&]password=)[^&]+")
+
+
+@app.callback()
+def options() -> None:
+    """The configuration."""
+
+
+@app.command()
+def show() -> None:
+    """Print the whole configuration as JSON, passwords hidden.
+
+    Example: neurotriage settings show
+    """
+    typer.echo(json.dumps(_hidden(load_settings().model_dump(mode="json")), indent=2))
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return _PASSWORD.sub(_stars, value) if isinstance(value, str) else value
+
+
+def _stars(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] else f"{found[2]}***"

@@ -1,0 +1,44 @@
+"""``neurotriage work``: the side after the queue."""
+
+from enum import StrEnum
+
+import typer
+
+from neurotriage.core.settings import load_settings
+
+
+class Role(StrEnum):
+    ANALYSIS = "analysis"
+    DELIVERY = "delivery"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(work)
+
+
+def work(
+    role: Role = typer.Option(..., help="analysis: models; delivery: results to their destinations."),
+    concurrency: int = typer.Option(
+        0, min=0, help="Child processes; 0 takes 1 for analysis, and one per destination for delivery."
+    ),
+) -> None:
+    """Serve one role of the queue until SIGTERM; the running task is finished first.
+
+    Example: neurotriage work --role analysis
+    """
+    from neurotriage.core.log import set_up_logging
+    from worker.tasks import run_worker  # Celery takes half a second to import
+    from worker.vision import modalities
+    from worker.vision.registry import BadWeights, verify_all
+
+    set_up_logging()
+    settings = load_settings()
+    if role is Role.ANALYSIS:
+        try:
+            verify_all(settings.worker.weights)
+            modalities(settings.worker.weights)
+        except BadWeights as error:
+            typer.echo(f"weights: {error}", err=True)
+            raise typer.Exit(1) from None
+    default = 1 if role is Role.ANALYSIS else max(1, len(settings.destination))
+    run_worker(settings, role, concurrency=concurrency or default)

@@ -1,0 +1,102 @@
+"""A small stand-in PACS: it takes what it is sent and keeps one file per SOP instance."""
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, AllStoragePresentationContexts, VerificationPresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
+
+_SYNTAXES: Final = [
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, JPEGLosslessSV1,
+    JPEGLSLossless, JPEG2000Lossless, JPEG2000,
+]  # fmt: skip
+_SUCCESS: Final = 0x0000
+
+
+class StandInPacs:
+    """An SCP for C-ECHO and C-STORE of every storage class, on a loopback port, in a thread.
+
+    ``answer`` is the status of the next C-STOREs: any but 0x0000 is answered and nothing is kept.
+    ``stores`` counts all C-STOREs that came, also the refused and the repeated ones.
+    """
+
+    def __init__(self, folder: Path, *, ae_title: str = "PACS", host: str = "127.0.0.1") -> None:
+        self.ae_title = ae_title
+        self.host = host
+        self.port = 0
+        self.answer = _SUCCESS
+        self.stores = 0
+        self._folder = folder
+        self._received: dict[str, Path] = {}
+        self._changed = threading.Condition()
+        self._ae = AE(ae_title=ae_title)
+        for context in (*VerificationPresentationContexts, *AllStoragePresentationContexts):
+            self._ae.add_supported_context(str(context.abstract_syntax), _SYNTAXES)
+
+    def start(self, port: int = 0) -> Self:
+        """Listen on ``port``, without one on that of the last start, else on a free one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        server = self._ae.start_server(
+            (self.host, port or self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+        )
+        assert server is not None  # noqa: S101 (block=False always gives one)
+        self.port = int(server.server_address[1])
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and end all associations; what was received stays."""
+        self._ae.shutdown()
+
+    def received(self) -> Mapping[str, Path]:
+        """The file of each SOP Instance UID that was stored, in order of arrival."""
+        with self._changed:
+            return dict(self._received)
+
+    def wait_for(self, count: int, timeout_s: float) -> bool:
+        """Wait until at least ``count`` instances are stored; False when the time has passed."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while len(self._received) < count:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _store(self, event: evt.Event) -> int:
+        with self._changed:
+            self.stores += 1
+            answer = self.answer
+            if answer != _SUCCESS:
+                return answer
+            # Numbered, not named by the UID: no name from the network is part of a path.
+            request = event.request
+            assert isinstance(request, C_STORE)  # noqa: S101 (the handler of EVT_C_STORE)
+            uid = str(request.AffectedSOPInstanceUID)
+            path = self._received.get(uid, self._folder / f"{len(self._received) + 1:05d}.dcm")
+            path.write_bytes(event.encoded_dataset())
+            self._received[uid] = path
+            self._changed.notify_all()
+        return _SUCCESS

@@ -1,0 +1,191 @@
+"""The show: the whole product on this host, with sample studies sent to it and a PACS that takes results."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from rich.console import Console
+from sqlalchemy import Engine
+
+from db import queries
+from db.engine import connect
+from neurotriage.core.manifest import scan_folder
+from neurotriage.core.result_json import study_entry
+from neurotriage.core.settings import CONFIG_VARIABLE, Settings
+from neurotriage.demo import present
+from neurotriage.demo.pacs import StandInPacs
+from neurotriage.demo.send import SendingFailed, send
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
+from neurotriage.embedded.process import LOOPBACK
+from neurotriage.embedded.stack import Stack
+
+_QUIET_S: Final = 2.0
+_SWEEP_S: Final = 2.0
+_PATIENCE_S: Final = 420.0  # for all studies together, on a slow host
+_LOOK_EVERY_S: Final = 0.25
+
+
+class DemoFailed(Exception):
+    """The demo did not come to its end; the message says why and where the logs are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A study that was sent, and what we know of it."""
+
+    name: str
+    study_instance_uid: str
+    paths: tuple[Path, ...]
+    sample: SampleStudy | None = None
+
+
+def show(folder: Path | None, output: Path, console: Console) -> None:
+    """Run the demo with the sample studies, or with the studies of ``folder``.
+
+    Everything is written below ``output``, which is emptied first. Raises ``DemoFailed``.
+    """
+    begun = time.monotonic()
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    console.print("[bold]neurotriage demo[/]: research software, not for diagnosis\n")
+    studies = _own_studies(folder) if folder else _samples(output / "studies", console)
+    os.environ[CONFIG_VARIABLE] = os.devnull  # the demo is the same whatever this host is configured for
+    with StandInPacs(output / "pacs", ae_title="PACS") as pacs:
+        console.print(f"stand-in PACS listens on port {pacs.port}")
+        with Stack(_settings(output, pacs.port), output / "servers", ephemeral=True) as stack:
+            listener = stack.settings.listener
+            console.print(f"Postgres, Valkey, workers and listener are up (port {listener.port})\n")
+            engine = connect(stack.settings.database.url)
+            try:
+                _send_all(studies, listener.port, console)
+                _wait(engine, studies, stack, console)
+                _present(engine, studies, pacs, output, console)
+            finally:
+                engine.dispose()
+    console.print(f"\ndone in {time.monotonic() - begun:.0f} s; everything lies in {output}")
+
+
+def _settings(output: Path, pacs_port: int) -> Settings:
+    return Settings.model_validate(
+        {
+            "listener": {"port": 0},
+            "assembly": {"quiet_s": _QUIET_S},
+            "storage": {"root": output / "storage", "min_free_bytes": 0},
+            "worker": {"sweep_s": _SWEEP_S},
+            "destination": [
+                {
+                    "name": "pacs",
+                    "ae_title": "PACS",
+                    "host": LOOPBACK,
+                    "port": pacs_port,
+                    "report_unanalysed": "all",
+                }
+            ],
+        }
+    )
+
+
+def _samples(folder: Path, console: Console) -> list[Sent]:
+    """Make the sample studies and write them, so that they can be looked at and sent by hand."""
+    makers: tuple[Callable[[], SampleStudy], ...] = (head_mr, head_ct)
+    studies = []
+    with console.status("making the sample studies"):
+        for maker in makers:
+            sample = maker()
+            paths = sample.write(folder / sample.modality)
+            studies.append(Sent(sample.name, sample.study_instance_uid, tuple(paths), sample))
+    console.print(f"made {len(studies)} sample studies: {', '.join(study.name for study in studies)}")
+    return studies
+
+
+def _own_studies(folder: Path) -> list[Sent]:
+    scan = scan_folder(folder)
+    studies = []
+    for manifest in scan.studies:
+        if manifest.study_instance_uid is None:
+            continue
+        paths = tuple(
+            header.path for header in scan.headers if header.study_instance_uid == manifest.study_instance_uid
+        )
+        studies.append(Sent(f"study of {len(paths)} files", manifest.study_instance_uid, paths))
+    if not studies:
+        raise DemoFailed(f"no DICOM study in {folder}")
+    return studies
+
+
+def _send_all(studies: Sequence[Sent], port: int, console: Console) -> None:
+    for study in studies:
+        with console.status(f"sending {study.name}"):
+            try:
+                report = send(study.paths, LOOPBACK, port, called="NEUROTRIAGE", calling="MODALITY")
+            except SendingFailed as error:
+                raise DemoFailed(str(error)) from error
+        console.print(f"sent {study.name}: {report}")
+
+
+def _wait(engine: Engine, studies: Sequence[Sent], stack: Stack, console: Console) -> None:
+    """Follow the studies through the tables until each has an outcome and nothing waits to be sent."""
+    deadline = time.monotonic() + _PATIENCE_S
+    seen: dict[str, str] = {}
+    with console.status("waiting") as status:
+        while time.monotonic() < deadline:
+            rows = _rows(engine, studies)
+            for study in studies:
+                step = _step(rows.get(study.study_instance_uid))
+                if seen.get(study.study_instance_uid) != step:
+                    seen[study.study_instance_uid] = step
+                    console.print(f"  {study.name}: {step}")
+            if all(_ended(rows.get(study.study_instance_uid)) for study in studies):
+                return
+            if dead := stack.dead():
+                raise DemoFailed("\n".join(f"{role} ended:\n{log}" for role, log in dead.items()))
+            status.update(f"waiting ({deadline - time.monotonic():.0f} s left)")
+            time.sleep(_LOOK_EVERY_S)
+    raise DemoFailed(f"not done after {_PATIENCE_S:.0f} s; the logs are in {stack.folder}")
+
+
+def _rows(engine: Engine, studies: Sequence[Sent]) -> dict[str, Mapping[str, Any]]:
+    with engine.connect() as connection:
+        rows = queries.study_results(connection, limit=10_000)
+    wanted = {study.study_instance_uid for study in studies}
+    return {row["study_instance_uid"]: row for row in rows if row["study_instance_uid"] in wanted}
+
+
+def _step(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "on its way"
+    if row["outcome"] is None:
+        return f"{row['state']} ({row['instances']} instances)" if row["state"] == "open" else row["state"]
+    return f"{row['outcome']}, {row['deliveries_stored']} of {row['deliveries']} objects stored"
+
+
+def _ended(row: Mapping[str, Any] | None) -> bool:
+    return row is not None and row["outcome"] is not None and row["deliveries_waiting"] == 0
+
+
+def _present(
+    engine: Engine, studies: Sequence[Sent], pacs: StandInPacs, output: Path, console: Console
+) -> None:
+    entries = []
+    stored = [dcmread(path) for path in pacs.received().values()]
+    for study in studies:
+        with engine.connect() as connection:
+            (study_id,) = queries.find_studies(connection, study.study_instance_uid)
+            known = queries.history(connection, study_id)
+        console.print(f"\n[bold]{study.name}[/]")
+        console.print(present.outcome_table(known))
+        mine = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
+        present.write_results(mine, output / "results" / study.study_instance_uid[-12:], console)
+        if known.analysis is not None:
+            entries.append(study_entry(known.analysis, known.objects, known.hops_s))
+        if study.sample is not None:
+            console.print(present.truth(study.sample, known))
+    (output / "result.json").write_text(json.dumps(entries, indent=2))
+    console.print("\n[bold]The database, view study_results[/]")
+    console.print(present.database_table(_rows(engine, studies).values()))

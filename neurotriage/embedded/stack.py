@@ -1,0 +1,146 @@
+"""Everything in one go: Postgres, Valkey, listener and workers as children of this process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from db import migrate
+from db.engine import connect
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import BrokerSettings, DatabaseSettings, Settings, environment_of
+from neurotriage.embedded.postgres import EmbeddedPostgres
+from neurotriage.embedded.process import LOOPBACK, end, free_port, log_tail, spawn
+from neurotriage.embedded.valkey import EmbeddedValkey
+
+# Each role with its command line; the same that the services of a real installation run.
+ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "listen": ("listen",),
+    "analysis": ("work", "--role", "analysis"),
+    "delivery": ("work", "--role", "delivery"),
+}
+_LISTENING_WITHIN_S: Final = 60.0
+_POLITE_STOP_S: Final = 15.0
+_POLL_S: Final = 0.05
+
+
+class Stack:
+    """The whole product on one host. ``with Stack(settings, folder) as stack: ...``
+
+    ``folder`` holds the servers' data and every log. A listener port of 0 takes a free one;
+    ``stack.settings`` says which. ``ephemeral``: for demo and tests; without fsync, and the database goes
+    with the stack. Use it from the main thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        *,
+        ephemeral: bool = False,
+        roles: tuple[str, ...] = tuple(ROLES),
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.postgres = EmbeddedPostgres(folder / "postgres", durable=not ephemeral)
+        self.valkey = EmbeddedValkey(folder / "valkey", durable=not ephemeral)
+        self._roles = roles
+        self._ephemeral = ephemeral
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_servers()
+            for role in self._roles:
+                self.start(role)
+            if "listen" in self._roles:
+                self.await_listener()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start_servers(self) -> None:
+        """Start Postgres and Valkey, bring the schema up to date, settle the listener's port."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        listener = self.settings.listener
+        if listener.port == 0:
+            listener = listener.model_copy(update={"port": free_port()})
+        self.settings = self.settings.model_copy(
+            update={
+                "database": DatabaseSettings(url=self.postgres.start()),
+                "broker": BrokerSettings(url=self.valkey.start()),
+                "listener": listener,
+            }
+        )
+        engine = connect(self.settings.database.url)
+        migrate.upgrade(engine)
+        engine.dispose()
+
+    def start(self, role: str) -> subprocess.Popen[bytes]:
+        """Start one of ``ROLES`` as ``python -m neurotriage ...``; its log is ``<role>.log``."""
+        environment = {**os.environ, **environment_of(self.settings)}
+        self._processes[role] = spawn(
+            [sys.executable, "-m", "neurotriage", *ROLES[role]],
+            self.log(role),
+            cwd=self.folder,
+            death_signal=signal.SIGTERM,
+            environment=environment,
+        )
+        return self._processes[role]
+
+    def process(self, role: str) -> subprocess.Popen[bytes]:
+        return self._processes[role]
+
+    def log(self, role: str) -> Path:
+        return self.folder / f"{role}.log"
+
+    def await_listener(self) -> None:
+        """Wait until the listener accepts connections. Raises ``Unavailable`` with the end of its log."""
+        deadline = time.monotonic() + _LISTENING_WITHIN_S
+        address = (LOOPBACK, self.settings.listener.port)
+        while time.monotonic() < deadline:
+            if self._processes["listen"].poll() is not None:
+                break
+            try:
+                socket.create_connection(address, timeout=1).close()
+            except OSError:
+                time.sleep(_POLL_S)
+            else:
+                return
+        raise Unavailable(f"the listener did not start:\n{log_tail(self.log('listen'))}")
+
+    def dead(self) -> dict[str, str]:
+        """Roles whose process ended by itself, with the end of their logs."""
+        return {
+            role: log_tail(self.log(role))
+            for role, process in self._processes.items()
+            if process.poll() is not None
+        }
+
+    def stop(self) -> None:
+        """Stop all: first who takes work in, then who does it, then what they stand on."""
+        for role in list(self._processes):
+            process = self._processes[role]
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for role in list(self._processes):
+            end(self._processes.pop(role), signal.SIGTERM, _POLITE_STOP_S)
+        self.valkey.stop()
+        self.postgres.stop()
+        if self._ephemeral:
+            self.postgres.remove()
