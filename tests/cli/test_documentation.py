@@ -1,0 +1,157 @@
+"""What the documents say of commands and settings is what there is."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from pydantic import BaseModel
+
+from neurotriage.cli import app
+from neurotriage.core.settings import ENVIRONMENT_PREFIX, Settings
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+
+
+def _commands(
+    group: typer.core.TyperGroup, name: str = "neurotriage"
+) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    for word, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from _commands(command, f"{name} {word}")
+        else:
+            assert isinstance(command, typer.core.TyperCommand)
+            yield f"{name} {word}", command
+
+
+def _root() -> typer.core.TyperGroup:
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
+COMMANDS = dict(_commands(_root()))
+
+
+def _documented() -> dict[str, str]:
+    """The lines of the table in ``docs/command-line.md``, by command."""
+    lines = (ROOT / "docs" / "command-line.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `neurotriage")]
+    return {name: row for row in rows for name in COMMANDS if re.search(rf"`{name}[ `]", row)}
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    lines = (ROOT / "docs" / "command-line.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `neurotriage")]
+    assert set(_documented()) == set(COMMANDS)
+    assert len(rows) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None:
+    usage = _documented()[name].split("|")[1]
+    options = {
+        option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("--")
+    } - {"--help"}
+    arguments = {p.name.upper() for p in COMMANDS[name].params if p.param_type_name == "argument" and p.name}
+    row = _documented()[name]
+    assert set(re.findall(r"--[a-z-]+", row)) == options
+    assert set(re.findall(r"\b[A-Z]{3,}\b", usage)) - {"DIR", "ROLE"} == arguments
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example_that_is_valid(name: str) -> None:
+    command = COMMANDS[name]
+    example = re.search(r"Example: (neurotriage .+)", command.help or "")
+    assert example is not None
+    words = shlex.split(example[1])[len(name.split()) :]
+    assert example[1].startswith(name)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+    assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help")
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(section, field) of every setting."""
+    for name, field in model.model_fields.items():
+        kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if inner:
+            yield from _keys(inner[0], f"{prefix}.{name}".lstrip("."))
+        else:
+            yield prefix, name
+
+
+@pytest.mark.parametrize(("section", "field"), list(_keys(Settings)))
+def test_every_setting_is_documented(section: str, field: str) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    if section == "listener.tls":  # reserved: told in prose
+        assert f"`{field}`" in text.split("`[listener.tls]`")[1].split("\n\n")[0]
+        return
+    block = text.split("```toml")[1].split("```")[0]
+    bodies = dict(re.findall(r"^\[+([a-z.]+)\]+[^\n]*\n(.*?)(?=^\[|\Z)", block, re.MULTILINE | re.DOTALL))
+    assert re.search(rf"^{field} = .*$", bodies[section], re.MULTILINE)
+
+
+def test_the_documented_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurotriage.core.settings import CONFIG_VARIABLE, load_settings
+
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    path = tmp_path / "config.toml"
+    path.write_text(text.split("```toml")[1].split("```")[0])
+    monkeypatch.setenv(CONFIG_VARIABLE, str(path))
+    settings = load_settings()
+    assert settings.destination[0].name == "pacs"
+    assert settings.peer[0].host == "10.1.2.0/24"
+    for section in ("worker", "delivery", "assembly"):  # the values shown there are the defaults
+        shown, default = getattr(settings, section), getattr(Settings(), section)
+        kept = {"weights": default.weights} if section == "worker" else {}
+        assert shown.model_copy(update=kept) == default
+
+
+def _compose() -> str:
+    return (ROOT / "docker-compose.yml").read_text()
+
+
+def test_the_composition_s_commands_are_commands() -> None:
+    found = re.findall(r"^    command: (\[.*\])$", _compose(), re.MULTILINE)
+    lines = [json.loads(command) for command in found]
+    assert [line[0] for line in lines] == ["migrate", "listen", "work", "work"]
+    for line in lines:
+        command = COMMANDS[f"neurotriage {line[0]}"]
+        command.make_context("neurotriage", line[1:])  # raises a UsageError for a wrong option
+
+
+def test_the_composition_s_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurotriage.core.settings import CONFIG_VARIABLE, load_settings
+
+    variables = re.findall(rf"^    ({ENVIRONMENT_PREFIX}\w+): (.*)$", _compose(), re.MULTILINE)
+    assert len(variables) >= 5
+    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
+    for name, value in variables:
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value.strip("'")))
+    settings = load_settings()
+    assert settings.database.url.endswith("@postgres:5432/neurotriage")
+    assert settings.listener.host == "0.0.0.0"  # noqa: S104 (inside a container)
+    assert [d.name for d in settings.destination] == ["orthanc"]
+    assert [p.ae_title for p in settings.peer] == ["ORTHANC"]
+
+
+def test_the_composition_is_well_formed() -> None:
+    """Without a YAML parser: indentation by two, no tab, every service that is waited for exists."""
+    text = _compose()
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert "\t" not in text
+    assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in lines)
+    services = text.split("\nservices:\n")[1].split("\nvolumes:\n")[0]
+    names = set(re.findall(r"^  (\w+):$", services, re.MULTILINE))
+    waited_for = set(re.findall(r"^      (\w+):\n        condition:", services, re.MULTILINE))
+    assert names == {"postgres", "valkey", "migrate", "listener", "analysis", "delivery", "orthanc"}
+    assert waited_for <= names
+    volumes = set(re.findall(r"^  (\w+):$", text.split("\nvolumes:\n")[1], re.MULTILINE))
+    assert set(re.findall(r"^ +- (\w+):/", text, re.MULTILINE)) == volumes

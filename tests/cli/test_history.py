@@ -1,0 +1,155 @@
+"""``results`` and ``why`` tell what the tables hold."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url
+from typer.testing import CliRunner, Result
+
+from db import claims, ledger
+from db.tables import DeliveryState
+from neurotriage.cli import app
+from neurotriage.core.settings import CONFIG_VARIABLE
+from tests.db.rows import STUDY, analysed, claimed, ready_revision, receive, written
+
+OTHER = "1.2.4"
+
+
+@pytest.fixture(autouse=True)
+def _configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
+    monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", database_url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def told(engine: Engine) -> None:
+    """One study with a tumour, of whose two objects one is stored; one that just came."""
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection))
+        claims.give_back(connection, held, "Traceback\nValueError: first try")
+        again = claimed(connection, held.revision_id)
+        analysed(connection, again, written(1, "pacs"), written(2, "pacs"))
+        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        assert right is not None
+        first, second = ledger.due(connection, "pacs")
+        for delivery, state, text in (
+            (first, DeliveryState.STORED, "stored"),
+            (second, DeliveryState.REFUSED, "refused: not authorised (0x0124)"),
+        ):
+            ledger.begin(connection, right, delivery.id)
+            ledger.settle(connection, right, delivery, state, text)
+    with engine.begin() as connection:
+        receive(connection, 1, study=OTHER)
+
+
+def _say(*words: str, exit_code: int = 0) -> Result:
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == exit_code, answer.output
+    return answer
+
+
+@pytest.mark.usefixtures("told")
+def test_results_as_a_table_have_a_line_per_study() -> None:
+    lines = _say("results").stdout.splitlines()
+    (line,) = [line for line in lines if STUDY in line]
+    for word in ("A1", "present", "urgent", "90 %", "1/2", "because"):
+        assert word in line
+    assert any(OTHER in line and "open" in line for line in lines)
+
+
+@pytest.mark.usefixtures("told")
+def test_results_as_json_are_those_of_result_json() -> None:
+    entries = {
+        entry["study_instance_uid"]: entry for entry in json.loads(_say("results", "--format", "json").stdout)
+    }
+    present = entries[STUDY]
+    assert (present["outcome"], present["triage"], present["revision"]) == ("present", "urgent", 1)
+    assert [(o["state"], o["destination"]) for o in present["results"]] == [
+        ("stored", "pacs"),
+        ("refused", "pacs"),
+    ]
+    assert {"received_to_ready", "ready_to_analysed", "analysed_to_stored"} <= set(present["timings_s"])
+    waiting = entries[OTHER]
+    assert (waiting["outcome"], waiting["state"]) == (None, "open")
+
+
+@pytest.mark.usefixtures("told")
+def test_results_as_csv_have_a_header_and_a_line_per_study() -> None:
+    rows = list(csv.DictReader(io.StringIO(_say("results", "--format", "csv").stdout)))
+    assert {row["study_instance_uid"] for row in rows} == {STUDY, OTHER}
+    (present,) = [row for row in rows if row["study_instance_uid"] == STUDY]
+    assert (present["outcome"], present["deliveries_stored"], present["deliveries_refused"]) == (
+        "present",
+        "1",
+        "1",
+    )
+
+
+@pytest.mark.usefixtures("told")
+def test_results_are_limited_to_the_newest() -> None:
+    assert len(json.loads(_say("results", "--format", "json", "--limit", "1").stdout)) == 1
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_no_study_yet_is_no_error(form: str) -> None:
+    _say("results", "--format", form)
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("key", [STUDY, "A1"])
+def test_why_tells_outcome_series_hops_deliveries_and_the_last_error(key: str) -> None:
+    text = _say("why", key).stdout
+    assert f"Study      {STUDY}" in text
+    assert "Outcome    present (triage urgent), state analysed, revision 1, attempts 2" in text
+    assert "taken   MR  T1: fits [eligible]" in text
+    hops = [line.split()[2] for line in text.splitlines() if line.startswith("  20")]
+    assert hops[:8] == [
+        "received",
+        "quiet",
+        "ready",
+        "analysing",
+        "attempt_failed",
+        "analysing",
+        "analysed",
+        "stored",
+    ]
+    assert "page     to pacs: stored after 1 tries; stored" in text
+    assert "page     to pacs: refused after 1 tries; refused: not authorised (0x0124)" in text
+    assert "ValueError: first try" in text
+
+
+@pytest.mark.usefixtures("told")
+def test_why_of_a_study_that_just_came_says_what_is_known() -> None:
+    text = _say("why", OTHER).stdout
+    assert "Outcome    - (triage -), state open, revision -, attempts 0" in text
+    assert "not judged yet" in text
+
+
+@pytest.mark.usefixtures("told")
+def test_why_of_an_unknown_study_ends_with_1() -> None:
+    answer = _say("why", "9.9.9", exit_code=1)
+    assert answer.stdout == ""
+    assert answer.stderr == "no study has the StudyInstanceUID or accession number 9.9.9\n"
+
+
+def test_a_database_without_our_schema_is_told_in_a_line(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = make_url(database_url).set(database="postgres").render_as_string(hide_password=False)
+    monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", empty)
+    answer = _say("results", exit_code=1)
+    assert answer.stderr == 'database: relation "study_results" does not exist\n'
+
+
+@pytest.mark.parametrize("words", [["results"], ["why", STUDY], ["migrate"]])
+def test_a_database_that_does_not_answer_is_told_in_a_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql+psycopg2://nobody@/nothing?host={tmp_path}"
+    monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", url)
+    answer = _say(*words, exit_code=1)
+    assert answer.stderr.startswith("database: ")

@@ -1,0 +1,96 @@
+"""What tests share: where the data lies, and which outside parts a run insists on."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from db import migrate
+from db.engine import connect
+from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def required() -> frozenset[str]:
+    """The parts that must be there: with ``NEUROTRIAGE_REQUIRE=data,dcmtk`` their absence is a failure."""
+    return frozenset(filter(None, os.environ.get("NEUROTRIAGE_REQUIRE", "").split(",")))
+
+
+def absent(part: str, message: str) -> None:
+    """Skip because ``part`` is not here, or fail where the run requires it."""
+    if part in required():
+        pytest.fail(f"{message} (required by NEUROTRIAGE_REQUIRE)")
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The evaluation data; a user's clone does not have it."""
+    folder = Path(os.environ.get("NEUROTRIAGE_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve()
+    if not (folder / "manifest.csv").is_file():
+        absent("data", f"no test data at {folder}; set NEUROTRIAGE_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> None:
+    """DCMTK's command line tools."""
+    if shutil.which("storescu") is None:
+        absent("dcmtk", "DCMTK is not installed (Debian: apt install dcmtk)")
+
+
+@pytest.fixture(scope="session")
+def orthanc() -> None:
+    """Orthanc as the PACS."""
+    if shutil.which("Orthanc") is None:
+        absent("orthanc", "Orthanc is not installed (Debian: apt install orthanc)")
+
+
+@pytest.fixture(scope="session")
+def template_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running Postgres whose database has the schema and no rows; it is copied, never written to."""
+    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    url = postgres.start()
+    engine = connect(url)
+    migrate.upgrade(engine)
+    engine.dispose()
+    yield url
+    postgres.stop()
+    postgres.remove()
+
+
+_DATABASES = itertools.count(1)
+
+
+@pytest.fixture
+def database_url(template_url: str) -> Iterator[str]:
+    """A database of this test's own, with the schema."""
+    template = make_url(template_url)
+    name = f"test_{next(_DATABASES)}"
+    admin = connect(str(template.set(database="postgres").render_as_string(hide_password=False)))
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f'create database {name} template "{template.database}"'))
+        yield template.set(database=name).render_as_string(hide_password=False)
+        connection.execute(text(f"drop database {name} with (force)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Connected to a database of this test's own."""
+    connected = connect(database_url)
+    yield connected
+    connected.dispose()
+
+
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running Valkey."""
+    valkey = EmbeddedValkey(tmp_path_factory.mktemp("valkey"), durable=False)
+    yield valkey.start()
+    valkey.stop()

@@ -1,0 +1,78 @@
+"""Where bytes lie, and that a file is absent or whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from neurotriage.core.storage import Storage, write_durably
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    write_durably(tmp_path / "a" / "b" / "file", b"data")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"data"
+    assert list((tmp_path / "a" / "b").iterdir()) == [tmp_path / "a" / "b" / "file"]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_durably(path, b"a long first content")
+    reader = path.open("rb")
+    write_durably(path, b"second")
+    assert reader.read() == b"a long first content"  # who reads the old file reads all of it
+    assert path.read_bytes() == b"second"
+    reader.close()
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
+def test_an_error_leaves_the_old_file_and_no_part_of_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "file"
+    write_durably(path, b"old")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(call, fails)
+    with pytest.raises(OSError, match="No space left"):
+        write_durably(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bytes_are_synced_before_the_name_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    path = tmp_path / "file"
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        seen.append(path.exists())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_durably(path, b"data")
+    assert seen == [False, True]  # the file, then its folder
+
+
+def test_every_place_lies_below_the_root(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    digest = "ab" * 32
+    places = [
+        storage.spool("listener"),
+        storage.stored_instance(digest),
+        storage.quarantine,
+        storage.evidence(17),
+        storage.result(17, "2.25.1"),
+    ]
+    assert all(place.is_relative_to(tmp_path) for place in places)
+    assert len(set(places)) == len(places)
+    assert storage.stored_instance(digest).name == f"{digest}.dcm"
+
+
+def test_free_space_is_that_of_the_root(tmp_path: Path) -> None:
+    assert Storage(tmp_path).free_bytes() > 0

@@ -1,0 +1,125 @@
+"""Rows for tests: instances, revisions and analyses, through the doors that the product uses."""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from db import claims, intake, records
+from db.claims import Claim
+from db.intake import Reception
+from db.records import WrittenObject
+from db.tables import Study
+from neurotriage.core.headers import InstanceHeader
+from neurotriage.core.values import (
+    Analysis,
+    Finding,
+    Outcome,
+    Prediction,
+    Reason,
+    ReasonCode,
+    ResultKind,
+    ResultObject,
+    SeriesVerdict,
+    Side,
+    Triage,
+)
+
+STUDY = "1.2.3"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RECEPTION = Reception("SCANNER", "127.0.0.1", NOW, 1000)
+
+
+def header(
+    number: int, *, study: str = STUDY, content: str = "", patient: str = "P1", own: bool = False
+) -> InstanceHeader:
+    """The header of instance ``number``; other ``content`` means other bytes under the same UID."""
+    return InstanceHeader(
+        path=Path("unused"),
+        digest=sha256(f"{study} {number} {content}".encode()).hexdigest(),
+        sop_instance_uid=f"{study}.9.{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+        study_instance_uid=study,
+        series_instance_uid=f"{study}.1",
+        modality="MR",
+        patient_id=patient,
+        issuer_of_patient_id="",
+        patient_key=sha256(patient.encode()).hexdigest(),
+        accession_number="A1",
+        study_date="20260102",
+        study_description="",
+        series_description="T1",
+        series_number=1,
+        instance_number=number,
+        body_part="HEAD",
+        own_result=own,
+    )
+
+
+def receive(connection: Connection, *numbers: int, study: str = STUDY) -> int:
+    """Receive instances of one study; its id."""
+    for number in numbers:
+        intake.record_instance(connection, header(number, study=study), RECEPTION)
+    return connection.execute(select(Study.id).where(Study.study_instance_uid == study)).scalar_one()
+
+
+def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) -> int:
+    """A revision that waits for a worker; its id."""
+    study_id = receive(connection, *(numbers or (1, 2)), study=study)
+    revision_id = intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+    assert revision_id is not None
+    return revision_id
+
+
+def claimed(connection: Connection, revision_id: int, *, owner: str = "w1", lease_s: float = 60) -> Claim:
+    held = claims.claim(connection, revision_id, owner=owner, lease_s=lease_s)
+    assert held is not None
+    return held
+
+
+def analysis(outcome: Outcome = Outcome.PRESENT, *, digest: str = "d1", revision: int = 1) -> Analysis:
+    found = outcome is Outcome.PRESENT
+    return Analysis(
+        study_instance_uid=STUDY,
+        revision=revision,
+        analysed_at=NOW,
+        outcome=outcome,
+        triage=Triage.URGENT if found else Triage.NONE,
+        reasons=(Reason(ReasonCode.TUMOUR if found else ReasonCode.NO_MODEL, "because"),),
+        verdicts=(
+            SeriesVerdict(f"{STUDY}.1", "MR", "T1", True, Reason(ReasonCode.ELIGIBLE, "fits"), "", True),
+        ),
+        predictions=(Prediction("mr", "1", "ab" * 32, "MR", {"tumour": 0.9}, 0.5),),
+        findings=(
+            Finding(
+                1,
+                f"{STUDY}.1",
+                f"{STUDY}.9.1",
+                None,
+                0,
+                (1, 2, 3, 4),
+                ((1, 2), (3, 4), (1, 2)),
+                9.5,
+                Side.LEFT,
+                0.9,
+            ),
+        )
+        if found
+        else (),
+        series=(),
+        input_digest=digest,
+        software_version="0",
+    )
+
+
+def written(number: int, *destinations: str) -> WrittenObject:
+    """A result object that lies somewhere."""
+    result = ResultObject(
+        ResultKind.PAGE, number, "1.2.840.10008.5.1.4.1.1.7", f"2.25.{number}", "2.25.7", b"DICOM"
+    )
+    return WrittenObject(result, Path(f"results/{number}.dcm"), destinations)
+
+
+def analysed(connection: Connection, held: Claim, *objects: WrittenObject) -> None:
+    assert records.record_analysis(connection, held, analysis(), NOW, objects)

@@ -1,0 +1,78 @@
+"""Instances to rows, studies to revisions."""
+
+from sqlalchemy import Engine, func, select
+
+from db import intake
+from db.tables import Instance, Revision, Study, StudyState
+from tests.db.rows import RECEPTION, STUDY, header, ready_revision, receive
+
+
+def _state(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return connection.execute(select(Study.state)).scalar_one()
+
+
+def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1)
+        assert not intake.record_instance(connection, header(1), RECEPTION)
+        assert connection.execute(select(Instance.times_received)).scalars().all() == [2]
+    assert _state(engine) == StudyState.QUIET
+
+
+def test_other_bytes_under_the_same_uid_are_kept_and_the_first_counts(engine: Engine) -> None:
+    with engine.begin() as connection:
+        receive(connection, 1)
+        assert not intake.record_instance(connection, header(1, content="other"), RECEPTION)
+        rows = connection.execute(select(Instance.counts).order_by(Instance.id)).scalars().all()
+        assert rows == [True, False]
+
+
+def test_our_own_results_never_open_a_study(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1)
+        intake.record_instance(connection, header(2, own=True), RECEPTION)
+        intake.record_instance(connection, header(1, study="1.2.9", own=True), RECEPTION)
+        states = connection.execute(select(Study.state)).scalars().all()
+        assert states == [StudyState.QUIET, StudyState.QUIET]
+
+
+def test_a_late_instance_makes_the_next_revision(engine: Engine) -> None:
+    with engine.begin() as connection:
+        first = ready_revision(connection, 1)
+        second = ready_revision(connection, 2)
+        numbers = connection.execute(select(Revision.number).order_by(Revision.id)).scalars().all()
+        assert first != second
+        assert numbers == [1, 2]
+
+
+def test_a_study_that_is_not_idle_is_not_frozen(engine: Engine) -> None:
+    with engine.begin() as connection:
+        study_id = receive(connection, 1)
+        assert intake.freeze(connection, study_id, idle_s=60, completed_by="quiet") is None
+    assert _state(engine) == StudyState.OPEN
+
+
+def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
+    with engine.begin() as connection:
+        receive(connection, 1)
+        intake.record_instance(connection, header(2, patient="P2"), RECEPTION)
+        study_id = connection.execute(select(Study.id)).scalar_one()
+        intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+        conflict = connection.execute(select(Study.conflict)).scalar_one()
+        assert conflict is not None
+        assert "2 different patients" in conflict
+
+
+def test_many_writers_of_one_instance_leave_one_row(engine: Engine) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def write(_: int) -> bool:
+        with engine.begin() as connection:
+            return intake.record_instance(connection, header(1), RECEPTION)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(write, range(8))) == 1
+    with engine.connect() as connection:
+        assert connection.execute(select(func.count(Instance.id))).scalar_one() == 1
+        assert connection.execute(select(Study.study_instance_uid)).scalar_one() == STUDY

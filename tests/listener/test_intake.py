@@ -1,0 +1,227 @@
+"""The whole way in, as a real process: killed, without Postgres, without a broker."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import Engine, text
+
+from db.engine import connect
+from db.tables import Base
+from dicom_listener.dispatch import Swept, sweep
+from dicom_listener.header_reader import HeaderReader
+from dicom_listener.ingest import ingest
+from dicom_listener.intake import run
+from dicom_listener.spool import Spool
+from neurotriage.core.doorbell import celery_app
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import Storage
+from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of
+from tests.listener.intake_process import IntakeProcess
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(scope="module")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"), durable=False)
+    yield server.start()
+    server.remove()
+
+
+def transfer(intake: IntakeProcess, images: list[Dataset], *, kill_after_s: float) -> list[Dataset]:
+    """Send while the receiver is killed; what was answered 0x0000."""
+    association = associate(intake.port)
+    assert association.is_established
+    killer = threading.Timer(kill_after_s, intake.end, (signal.SIGKILL,))
+    killer.start()
+    answered = []
+    for image in images:
+        if not association.is_established or status_of(association, image) != 0:
+            break
+        answered.append(image)
+    killer.join()
+    association.abort()
+    return answered
+
+
+KILLS = 20
+
+
+@pytest.mark.scenario
+def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_once(
+    engine: Engine, database_url: str, settings: Settings, reader: HeaderReader
+) -> None:
+    """Twenty kills, each at another moment of a transfer; some hit ingest or recovery as well."""
+    root = settings.storage.root
+    with_rows = changed(settings, database={"url": database_url}, broker={"url": NOWHERE})
+    spool_only = changed(with_rows, database={"url": "postgresql+psycopg2://nobody@127.0.0.1:1/none"})
+    images = [instance(number=number, PixelData=os.urandom(2 * 64 * 64)) for number in range(1, 401)]
+    waiting, answered = list(images), []
+    moments = random.Random(20)
+    for kill in range(KILLS):
+        intake = IntakeProcess(spool_only if kill % 2 else with_rows)
+        done = transfer(intake, waiting, kill_after_s=moments.uniform(0.02, 0.2))
+        answered += done
+        waiting = waiting[len(done) :]
+    assert len(answered) > KILLS
+    spool = Spool(Storage(root), "main", min_free_bytes=0)
+    spool.recover()
+    ingest(engine, Storage(root), spool, reader)
+    spool.close()
+    files = {data_set_of(path) for path in (root / "store").rglob("*.dcm")}
+    assert {encoded(image) for image in answered} <= files
+    assert len(files) <= len(answered) + KILLS  # whole, but killed before the answer
+    with engine.connect() as connection:
+        uids = connection.execute(text("select sop_instance_uid from instances")).scalars().all()
+    assert len(uids) == len(set(uids)) == len(files)
+    assert list((root / "spool" / "main" / "tmp").iterdir()) == []
+
+
+@pytest.mark.scenario
+def test_a_terminated_intake_leaves_no_process_behind(
+    engine: Engine, database_url: str, settings: Settings
+) -> None:
+    intake = IntakeProcess(changed(settings, database={"url": database_url}, broker={"url": NOWHERE}))
+    send(intake.port, [instance()])
+    until(lambda: count(engine, "instances") == 1)
+    children = [
+        child
+        for task in Path(f"/proc/{intake.process.pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    assert children
+    assert intake.end(signal.SIGTERM) == 0
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Settings], int]]:
+    """Run the intake in a thread of the test; its port."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(settings: Settings) -> int:
+        ports: list[int] = []
+        started = threading.Event()
+
+        def note(port: int) -> None:
+            ports.append(port)
+            started.set()
+
+        thread = threading.Thread(target=run, args=(settings, stop, note), daemon=True)
+        threads.append(thread)
+        thread.start()
+        assert started.wait(10)
+        return ports[0]
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def changed(settings: Settings, **sections: dict[str, object]) -> Settings:
+    document = settings.model_dump()
+    for section, fields in sections.items():
+        document[section] |= fields
+    return Settings.model_validate(document)
+
+
+def count(engine: Engine, table: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text(f"select count(*) from {table}")).scalar_one())  # noqa: S608
+
+
+def until(happens: Callable[[], bool], within_s: float = 15.0) -> None:
+    end = time.monotonic() + within_s
+    while not happens():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.scenario
+def test_a_study_sent_becomes_one_revision_and_a_ring(
+    in_thread: Callable[[Settings], int],
+    engine: Engine,
+    database_url: str,
+    broker_url: str,
+    settings: Settings,
+) -> None:
+    here = changed(settings, database={"url": database_url}, broker={"url": broker_url})
+    port = in_thread(here)
+    assert send(port, [instance(number=number) for number in range(1, 11)]) == [0] * 10
+    until(lambda: count(engine, "revisions") == 1)
+    with celery_app(here).connection_for_read() as connection:
+        message = connection.SimpleQueue("analysis").get(timeout=10)
+        assert message.headers["task"] == "neurotriage.analyse"
+        assert message.payload[0] == [1]
+        message.ack()
+    time.sleep(1.0)
+    assert count(engine, "revisions") == 1
+    assert count(engine, "revision_instances") == 10
+
+
+@pytest.mark.scenario
+def test_while_postgres_is_down_images_are_accepted_and_recorded_when_it_is_back(
+    in_thread: Callable[[Settings], int], tmp_path: Path, settings: Settings
+) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    url = postgres.start()
+    own = connect(url)
+    Base.metadata.create_all(own)
+    port = in_thread(changed(settings, database={"url": url}, broker={"url": NOWHERE}))
+    try:
+        assert send(port, [instance(number=1)]) == [0]
+        until(lambda: count(own, "instances") == 1)
+        postgres.stop()
+        assert send(port, [instance(number=number) for number in range(2, 8)]) == [0] * 6
+        time.sleep(1.5)
+        postgres.start()
+        until(lambda: count(own, "instances") == 7)
+        until(lambda: count(own, "revisions") >= 1)
+    finally:
+        own.dispose()
+        postgres.remove()
+
+
+def test_a_sweep_rings_again_for_what_waits(
+    engine: Engine, database_url: str, broker_url: str, settings: Settings
+) -> None:
+    here = changed(settings, broker={"url": broker_url}, worker={"sweep_s": 0.2})
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "insert into studies (study_instance_uid, state, patient_id, issuer_of_patient_id,"
+                " accession_number, study_date, description, first_received_at, last_received_at)"
+                " values ('1.2', 'quiet', '', '', '', '', '', now(), now())"
+            )
+        )
+        connection.execute(
+            text(
+                "insert into revisions (study_id, number, state, digest, completed_by, attempt) values"
+                " (1, 1, 'ready', '', 'quiet', 0), (1, 2, 'ready', '', 'quiet', 3),"
+                " (1, 3, 'ready', '', 'quiet', 4)"
+            )
+        )
+    app = celery_app(here)
+    # The fourth attempt is the one that writes the page; after it, the revision is buried.
+    assert sweep(engine, app, here) == Swept(revisions=2, buried=1)
+    assert sweep(engine, app, here) == Swept()
+    time.sleep(0.25)
+    assert sweep(engine, app, here) == Swept(revisions=2)
+
+
+def test_without_a_broker_a_sweep_says_so_and_changes_nothing(engine: Engine, settings: Settings) -> None:
+    here = changed(settings, broker={"url": NOWHERE})
+    with pytest.raises(Unavailable, match="broker"):
+        sweep(engine, celery_app(here), here)

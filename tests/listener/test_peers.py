@@ -1,0 +1,67 @@
+"""Who may send, and what."""
+
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
+
+from dicom_listener.contexts import supported_contexts, transfer_syntaxes
+from dicom_listener.peers import CALLED_UNKNOWN, CALLING_UNKNOWN, rejection
+from neurotriage.core.settings import Peer, Settings
+
+pytestmark = pytest.mark.unit
+
+
+def settings(host: str = "0.0.0.0", *peers: tuple[str, str]) -> Settings:  # noqa: S104 - nothing listens
+    return Settings.model_validate(
+        {"listener": {"host": host}, "peer": [Peer(ae_title=title, host=where) for title, where in peers]}
+    )
+
+
+def test_a_listener_on_a_loopback_address_allows_loopback_peers() -> None:
+    local = settings("127.0.0.1")
+    assert rejection(local, calling="ANY", called="NEUROTRIAGE", host="127.0.0.1") is None
+    assert rejection(local, calling="ANY", called="NEUROTRIAGE", host="10.0.0.1") == CALLING_UNKNOWN
+
+
+def test_a_listener_on_the_network_without_peers_allows_nobody() -> None:
+    for host in ("127.0.0.1", "10.0.0.1", "::1"):
+        assert rejection(settings(), calling="ANY", called="NEUROTRIAGE", host=host) == CALLING_UNKNOWN
+
+
+def test_another_called_ae_title_is_rejected() -> None:
+    local = settings("127.0.0.1")
+    assert rejection(local, calling="ANY", called="ARCHIVE", host="127.0.0.1") == CALLED_UNKNOWN
+
+
+@pytest.mark.parametrize("where", ["10.1.2.3", "10.1.2.0/24", "10.1.2.77/24"])
+def test_a_peer_needs_both_its_address_and_its_title(where: str) -> None:
+    known = settings("0.0.0.0", ("PACS", where))  # noqa: S104 - nothing listens
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.1.2.3") is None
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="::ffff:10.1.2.3") is None
+    assert rejection(known, calling="OTHER", called="NEUROTRIAGE", host="10.1.2.3") == CALLING_UNKNOWN
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.1.3.3") == CALLING_UNKNOWN
+
+
+def test_a_peer_may_be_a_name() -> None:
+    known = settings("0.0.0.0", ("PACS", "localhost"))  # noqa: S104 - nothing listens
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="127.0.0.1") is None
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.0.0.1") == CALLING_UNKNOWN
+
+
+def test_deflated_is_never_offered_and_jpeg_is() -> None:
+    assert DeflatedExplicitVRLittleEndian not in transfer_syntaxes()
+    assert JPEGBaseline8Bit in transfer_syntaxes()
+    for context in supported_contexts():
+        assert DeflatedExplicitVRLittleEndian not in context.transfer_syntax
+
+
+def test_more_than_images_is_taken_so_that_whole_studies_arrive() -> None:
+    offered = {str(context.abstract_syntax) for context in supported_contexts()}
+    assert len(offered) > 180
+    for uid in (
+        "1.2.840.10008.1.1",  # Verification
+        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+        "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
+        "1.2.840.10008.5.1.4.1.1.6",  # retired Ultrasound
+        "1.3.12.2.1107.5.9.1",  # Siemens CSA Non-Image
+    ):
+        assert uid in offered

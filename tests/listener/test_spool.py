@@ -1,0 +1,112 @@
+"""The spool: whole files or none, with the bytes as they came."""
+
+import errno
+import os
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from dicom_listener.spool import Spool, received
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.headers import digest_of_file, read_instance
+from neurotriage.core.storage import Storage
+from tests.listener.conftest import data_set_of, encoded, instance, spooled
+
+pytestmark = pytest.mark.unit
+
+
+def all_files(spool_root: Path) -> list[Path]:
+    return [path for path in spool_root.rglob("*") if path.is_file()]
+
+
+def test_bytes_are_kept_as_received_behind_our_own_file_meta(spool: Spool) -> None:
+    dataset = instance()
+    spooled(spool, dataset)
+    (path,) = spool.waiting()
+    assert data_set_of(path) == encoded(dataset)
+    meta = pydicom.dcmread(path).file_meta
+    assert meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+    assert meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+    assert meta.SourceApplicationEntityTitle == meta.SendingApplicationEntityTitle == "SENDER"
+    assert meta.ReceivingApplicationEntityTitle == "NEUROTRIAGE"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_how_an_instance_came_is_read_back(spool: Spool) -> None:
+    dataset = instance()
+    spooled(spool, dataset)
+    reception = received(spool.waiting()[0]).reception
+    assert (reception.peer_ae_title, reception.peer_host) == ("SENDER", "127.0.0.1")
+    assert reception.size_bytes == len(encoded(dataset))
+    assert reception.received_at.tzinfo is not None
+
+
+def test_the_digest_names_the_data_set_alone(spool: Spool, tmp_path: Path) -> None:
+    for _ in range(2):
+        spooled(spool, instance())
+    first, second = spool.waiting()
+    assert digest_of_file(first) == digest_of_file(second)
+    assert read_instance(first).study_instance_uid == "1.2.3"
+
+
+@pytest.mark.parametrize("damage", [b"", b"DICM", bytes(128) + b"DICM", bytes(128) + b"DICM" + b"\xff" * 200])
+def test_a_damaged_file_meta_is_no_obstacle(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(damage)
+    assert received(path).reception.peer_ae_title == ""
+
+
+def test_instances_are_listed_as_they_came(spool: Spool) -> None:
+    names = [spooled(spool, instance(number=number)) for number in (3, 1, 2)]
+    assert [path.stem for path in spool.waiting()] == names
+
+
+@pytest.mark.parametrize(("call", "times"), [("open", 2), ("write", 2), ("fsync", 2), ("rename", 1)])
+def test_whichever_system_call_fails_no_file_is_left(
+    call: str, times: int, spool: Spool, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(os, call)
+    for failing in range(1, 10):
+        calls = 0
+
+        def fail(*arguments: object, failing: int = failing, **more: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise OSError(errno.EIO, "broken disk")
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(os, call, fail)
+        try:
+            spooled(spool, instance())
+        except OSError:
+            monkeypatch.setattr(os, call, real)
+            assert all_files(storage.root) == []
+        else:
+            break
+    assert failing == times + 1  # every call was made to fail once
+    assert len(spool.waiting()) == 1
+
+
+def test_below_the_free_space_limit_nothing_is_written(storage: Storage) -> None:
+    full = Spool(storage, "main", min_free_bytes=1 << 60)
+    with pytest.raises(OSError, match="min_free_bytes"):
+        spooled(full, instance())
+    assert all_files(storage.root) == []
+
+
+def test_recovery_deletes_what_was_never_complete_and_keeps_the_rest(spool: Spool, storage: Storage) -> None:
+    spooled(spool, instance())
+    (storage.spool("main") / "tmp" / "half.dcm").write_bytes(b"half")
+    again = Spool(storage, "main", min_free_bytes=0)
+    assert again.recover() == 1
+    assert len(again.waiting()) == 1
+    again.close()
+
+
+def test_two_processes_never_receive_into_one_spool(spool: Spool, storage: Storage) -> None:
+    spool.recover()
+    with pytest.raises(Unavailable, match="another listener"):
+        Spool(storage, "main", min_free_bytes=0).recover()
+    spool.close()

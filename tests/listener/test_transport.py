@@ -1,0 +1,271 @@
+"""Attacks on the acceptor over raw sockets: every wait has a deadline, every buffer a limit."""
+
+import inspect
+import resource
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from pydicom.uid import MRImageStorage
+from pynetdicom import AE, fsm
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
+
+import dicom_listener.transport
+from dicom_listener.server import Listener
+from tests.listener.conftest import associate, instance, status_of
+
+Listen = Callable[..., tuple[Listener, int]]
+
+
+def connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.settimeout(10)
+    return connection
+
+
+def closes(connection: socket.socket, within_s: float) -> bool:
+    """True when the other side ends the connection in time, whatever it says before."""
+    connection.settimeout(within_s)
+    try:
+        while connection.recv(65_536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def cut_off_while_sending(connection: socket.socket, parts: Iterable[bytes], pause_s: float = 0.0) -> bool:
+    """True when the other side ends the connection before all parts are sent."""
+    try:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause_s)
+    except OSError:
+        return True
+    return False
+
+
+def echo_works(port: int) -> bool:
+    association = associate(port)
+    if not association.is_established:
+        return False
+    status = association.send_c_echo()
+    association.release()
+    return bool(status.get("Status", -1) == 0)
+
+
+def acceptor_threads() -> int:
+    return sum("AcceptorThread" in thread.name for thread in threading.enumerate())
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.unit
+def test_every_private_name_of_pynetdicom_that_we_use_is_still_there() -> None:
+    assert "_create_association" in vars(RequestHandler)
+    assert {"_shutdown_socket", "ready", "recv", "send"} <= vars(AssociationSocket).keys()
+    assert "nr_bytes" in inspect.signature(AssociationSocket.recv).parameters
+    assert {"receive_primitive", "get_msg"} <= vars(DIMSEServiceProvider).keys()
+    assert {"verify_request", "get_request", "shutdown"} <= set(dir(AssociationServer))
+    association = Association(AE(), "acceptor")
+    assert association._accepted_cx == {}
+    assert isinstance(association.dul, DULServiceProvider)
+    for name in ("event_queue", "to_user_queue", "state_machine", "kill_dul", "socket"):
+        assert hasattr(association.dul, name)
+    # A-ABORT for an invalid PDU, the end for a closed connection: in the state of a data transfer.
+    assert fsm.TRANSITION_TABLE[("Evt19", "Sta6")] == "AA-8"
+    assert fsm.TRANSITION_TABLE[("Evt17", "Sta6")] == "AA-4"
+    read = inspect.getsource(DULServiceProvider._read_pdu_data)
+    assert read.index("self.socket.recv(6)") < read.index("self.socket.recv(pdu_length)")
+
+
+def test_tcp_probes_take_no_place_of_a_real_peer(listen: Listen) -> None:
+    _, port = listen(listener={"max_associations": 3})
+    for _ in range(12):
+        connect(port).close()
+    assert echo_works(port)
+    time.sleep(0.3)
+    assert acceptor_threads() == 0
+
+
+def test_silent_connections_take_no_place_and_are_closed(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_listener.server.REQUEST_DEADLINE_S", 1.0)
+    _, port = listen(listener={"max_associations": 3})
+    silent = [connect(port) for _ in range(12)]
+    assert echo_works(port)
+    assert all(closes(connection, within_s=4) for connection in silent)
+
+
+def test_one_host_cannot_open_connections_without_end(listen: Listen) -> None:
+    _, port = listen(listener={"max_associations": 3})
+    opened = [connect(port) for _ in range(40)]
+    time.sleep(0.3)
+    refused = sum(closes(connection, within_s=0.01) for connection in opened)
+    assert refused >= 40 - (3 + 16)
+    for connection in opened:
+        connection.close()
+
+
+def test_associations_have_a_limit_and_a_place_becomes_free(listen: Listen) -> None:
+    _, port = listen(listener={"max_associations": 2})
+    first, second = associate(port), associate(port)
+    assert first.is_established
+    assert second.is_established
+    assert associate(port).is_rejected
+    first.release()
+    time.sleep(0.1)
+    assert echo_works(port)
+    second.release()
+
+
+def test_a_peer_that_stops_inside_a_pdu_is_cut_off(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_listener.transport, "PDU_DEADLINE_S", 0.5)
+    _, port = listen()
+    stuck = connect(port)
+    stuck.sendall(b"\x01\x00\x00\x00\x01\x00half of an A-ASSOCIATE-RQ")
+    assert closes(stuck, within_s=3)
+
+
+def test_a_peer_that_dribbles_is_cut_off_by_the_deadline_of_the_whole_pdu(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_listener.transport, "PDU_DEADLINE_S", 0.6)
+    _, port = listen()
+    slow = connect(port)
+    started = time.monotonic()
+    header = b"\x01\x00\x00\x00\x01\x00"
+    assert cut_off_while_sending(slow, (bytes([byte]) for byte in header + bytes(100)), pause_s=0.1)
+    assert time.monotonic() - started < 4
+
+
+def test_a_pdu_of_four_gigabytes_is_not_read(listen: Listen) -> None:
+    _, port = listen()
+    before = resident_bytes()
+    greedy = connect(port)
+    started = time.monotonic()
+    greedy.sendall(b"\x01\x00\xff\xff\xff\xff")
+    assert cut_off_while_sending(greedy, (bytes(1 << 20) for _ in range(200)))
+    assert time.monotonic() - started < 4  # at once, not at the deadline of the PDU
+    assert resident_bytes() - before < 50 * 2**20
+    assert echo_works(port)
+
+
+def established(port: int) -> tuple[Association, socket.socket]:
+    """An association, and its socket for sending what pynetdicom would not."""
+    association = associate(port)
+    assert association.is_established
+    assert association.dul.socket is not None
+    connection = association.dul.socket.socket
+    assert connection is not None
+    return association, connection
+
+
+def p_data(context_id: int, control: int, payload: bytes) -> bytes:
+    """A P-DATA-TF PDU (PS3.8 9.3.5)."""
+    item = struct.pack(">LBB", len(payload) + 2, context_id, control) + payload
+    return struct.pack(">BBL", 4, 0, len(item)) + item
+
+
+def ends(association: Association, within_s: float = 5.0) -> bool:
+    end = time.monotonic() + within_s
+    while association.is_established and time.monotonic() < end:
+        time.sleep(0.02)
+    return not association.is_established
+
+
+@pytest.mark.parametrize(
+    ("context_id", "control"),
+    [(1, 1), (77, 0)],
+    ids=["a command set without end", "a context that was not accepted"],
+)
+def test_abuse_of_an_association_ends_it(listen: Listen, context_id: int, control: int) -> None:
+    _, port = listen()
+    association, connection = established(port)
+    try:
+        for _ in range(40):
+            connection.sendall(p_data(context_id, control, bytes(4096)))
+    except OSError:
+        pass  # cut off while sending
+    assert ends(association)
+    assert echo_works(port)
+
+
+def test_a_request_that_nobody_can_answer_ends_the_association(listen: Listen) -> None:
+    """A C-STORE-RQ with an empty SOP Instance UID gets no answer from pynetdicom."""
+    listener, port = listen()
+    association, connection = established(port)
+    uid = MRImageStorage.encode() + b"\0"
+    elements = struct.pack("<HHL", 0, 2, len(uid)) + uid
+    for element, value in ((0x100, 1), (0x110, 7), (0x700, 0), (0x800, 1)):
+        elements += struct.pack("<HHLH", 0, element, 2, value)
+    elements += struct.pack("<HHL", 0, 0x1000, 0)
+    command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    connection.sendall(p_data(3, 3, command) + p_data(3, 2, bytes(100)))
+    assert ends(association)
+    assert listener.spool.waiting() == []
+
+
+def test_the_listener_stops_while_a_peer_is_stuck_inside_a_pdu(listen: Listen) -> None:
+    listener, port = listen()
+    stuck = connect(port)
+    stuck.sendall(b"\x01\x00\x00\x00\x01\x00half")
+    working = associate(port)
+    started = time.monotonic()
+    listener.stop()
+    assert time.monotonic() - started < 3
+    assert ends(working)
+    assert closes(stuck, within_s=3)
+
+
+def test_it_works_with_more_files_open_than_select_can_take(listen: Listen) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip(f"only {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    with ExitStack() as files:
+        for _ in range(1050):
+            files.enter_context(Path("/dev/null").open("rb"))
+        _, port = listen()
+        sender = connect(port)  # pynetdicom's own client cannot work here
+        sender.sendall(a_associate_rq())
+        assert sender.recv(6)[0] == 2  # A-ASSOCIATE-AC
+        sender.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def a_associate_rq() -> bytes:
+    """An A-ASSOCIATE-RQ for Verification, written by hand (PS3.8 9.3.2)."""
+
+    def item(kind: int, payload: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(payload)) + payload
+
+    context = b"\x01\x00\x00\x00" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
+    user = item(0x51, struct.pack(">L", 16_384)) + item(0x52, b"1.2.3.4")
+    body = struct.pack(">HH16s16s32x", 1, 0, b"NEUROTRIAGE".ljust(16), b"SENDER".ljust(16))
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
+    return struct.pack(">BBL", 1, 0, len(body)) + body
+
+
+def test_an_association_aborted_in_mid_transfer_leaves_only_whole_instances(listen: Listen) -> None:
+    listener, port = listen()
+    association, connection = established(port)
+    assert status_of(association, instance(number=1)) == 0
+    connection.sendall(p_data(3, 0, bytes(4096)))  # a data set that is never finished
+    association.abort()
+    time.sleep(0.3)
+    assert len(listener.spool.waiting()) == 1
+    assert list((listener.spool.waiting()[0].parents[1] / "tmp").iterdir()) == []

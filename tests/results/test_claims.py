@@ -1,0 +1,132 @@
+"""With triage-only claims no object says where or what the lesion is."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+
+from bench.made import INSTALLATION, Made, make_analysis
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.values import Analysis, Claims, Outcome, ResultKind, ResultObject, Side
+from worker.results import build, page, picture_of, typeface
+
+ANALYSED = [outcome for outcome in Outcome if outcome.analysed]
+
+
+def built(made: Made, outcome: Outcome, claims: Claims = Claims.TRIAGE_ONLY) -> tuple[ResultObject, ...]:
+    analysis, evidence = with_classes(made, outcome)
+    return build(analysis, evidence, made.manifest, INSTALLATION, claims=claims, kinds=set(ResultKind))
+
+
+def with_classes(made: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
+    """An analysis that knows what the lesion is, too."""
+    analysis, evidence = make_analysis(made, outcome)
+    told = tuple(
+        replace(p, probabilities={**p.probabilities, "malignant": 0.913, "benign": 0.06})
+        for p in analysis.predictions
+    )
+    return replace(analysis, predictions=told), evidence
+
+
+def read(result: ResultObject) -> Dataset:
+    return dcmread(io.BytesIO(result.data))
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_there_is_a_page_and_where_analysed_a_report_and_nothing_else(outcome: Outcome, mr: Made) -> None:
+    kinds = [result.kind for result in built(mr, outcome)]
+    assert kinds == [ResultKind.PAGE, ResultKind.REPORT] if outcome.analysed else [ResultKind.PAGE]
+
+
+@pytest.mark.parametrize("outcome", ANALYSED)
+def test_the_report_frames_the_head_on_the_middle_slice(outcome: Outcome, mr: Made) -> None:
+    report = hd.sr.srread(io.BytesIO(built(mr, outcome)[1].data))
+    (group,) = report.content.get_planar_roi_measurement_groups()
+    assert group.finding_type is None
+    assert group.finding_sites[0].laterality is None
+    assert [m.name.meaning for m in group.get_measurements()] == ["Probability"]
+    assert np.ptp(group.roi.value, axis=0).min() > 100  # the lesion is 30 pixels across
+    (image,) = group.roi.ContentSequence[0].ReferencedSOPSequence
+    assert image.ReferencedSOPInstanceUID == mr.keys[len(mr.keys) // 2][0]
+
+
+def test_a_suspected_tumour_is_said(mr: Made) -> None:
+    report = read(built(mr, Outcome.PRESENT)[1])
+    assert b"TUMOUR SUSPECTED" in built(mr, Outcome.PRESENT)[1].data
+    (evaluations,) = [
+        item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "C0034375"
+    ]
+    codes = [item.ConceptCodeSequence[0].CodeValue for item in evaluations.ContentSequence[:2]]
+    assert codes == ["111242", "52101004"]  # with findings; neoplasm present
+
+
+@pytest.mark.parametrize("outcome", ANALYSED)
+def test_objects_do_not_depend_on_region_side_class_scores_or_heat_map(outcome: Outcome, mr: Made) -> None:
+    analysis, evidence = with_classes(mr, outcome)
+    moved = replace(
+        analysis,
+        findings=tuple(
+            replace(f, side=Side.RIGHT, size_mm=1.0, sop_instance_uid=mr.keys[0][0], slice_index=0)
+            for f in analysis.findings[:1]
+        ),
+        predictions=tuple(
+            replace(p, probabilities={**p.probabilities, "malignant": 0.0}) for p in analysis.predictions
+        ),
+        series=tuple(
+            replace(s, scores=replace(s.scores, tumour=s.scores.tumour[::-1])) for s in analysis.series
+        ),
+    )
+    claims = Claims.TRIAGE_ONLY
+    one = build(analysis, evidence, mr.manifest, INSTALLATION, claims=claims)
+    other = build(moved, Evidence(), mr.manifest, INSTALLATION, claims=claims)
+    assert [result.data for result in one] == [result.data for result in other]
+
+
+def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(
+    mr: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+
+    def spy(draw: Any, place: Any, line: str, *rest: Any, **more: Any) -> None:
+        words.append(line)
+        typeface.write(draw, place, line, *rest, **more)
+
+    monkeypatch.setattr(page, "write", spy)
+    picture = picture_of(built(mr, Outcome.PRESENT)[0])
+    assert picture is not None
+    said = " | ".join(words)
+    assert "TUMOUR SUSPECTED" in said
+    assert "97.3 %" in said
+    for word in ("left", "right", " mm", "Side", "lesion", "relevance", "malignant", "benign", "slice 10"):
+        assert word not in said, word
+    whole = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
+    for left in (page.MARGIN_PX, page.MARGIN_PX + page.PANE_PX + page.GAP_PX):  # without orientation marks
+        pane = whole[
+            page.PANES_Y + 50 : page.PANES_Y + page.PANE_PX - 50, left + 50 : left + page.PANE_PX - 50
+        ]
+        assert np.ptp(pane, axis=2).max() <= 12  # the ground is nearly grey, a heat map is not
+
+
+@pytest.mark.parametrize("claims", Claims)
+def test_every_object_records_its_claims(claims: Claims, mr: Made) -> None:
+    for result in built(mr, Outcome.PRESENT, claims):
+        equipment = read(result).ContributingEquipmentSequence[0]
+        assert equipment.ContributionDescription.endswith(f"claims: {claims.value}")
+
+
+def test_objects_with_other_claims_have_other_uids(mr: Made) -> None:
+    research, triage = (built(mr, Outcome.ABSENT, claims) for claims in Claims)
+    assert not {r.sop_instance_uid for r in research} & {r.sop_instance_uid for r in triage}
+    assert not {r.series_instance_uid for r in research} & {r.series_instance_uid for r in triage}
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_dciodvfy_finds_no_error(outcome: Outcome, mr: Made, errors_of: Callable[[bytes], list[str]]) -> None:
+    for result in built(mr, outcome):
+        assert errors_of(result.data) == [], result.kind

@@ -1,0 +1,71 @@
+"""How pixels become pictures and words become lines."""
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from bench.made import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
+from worker.results import page, picture, typeface
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_outline_is_white_on_a_black_rim_outside_the_lesion() -> None:
+    mask = np.zeros((100, 100), dtype=np.bool_)
+    mask[40:60, 30:70] = True
+    grey = np.full((100, 100, 3), 128, dtype=np.uint8)
+    drawn = picture.with_outline(grey, mask, line_px=2)
+    assert (drawn[mask] == 128).all()
+    row = drawn[50, 70:76, 0].tolist()
+    assert row == [0, 255, 255, 0, 128, 128]
+
+
+def test_the_heat_map_is_clear_below_its_threshold_and_blended_above() -> None:
+    grey = np.full((8, 8, 3), 100, dtype=np.uint8)
+    below = np.full((8, 8), picture.HEAT_THRESHOLD - 0.01, dtype=np.float16)
+    assert (picture.with_heat(grey, below) == 100).all()
+    top = picture.with_heat(grey, np.ones((8, 8), dtype=np.float16))
+    np.testing.assert_allclose(top[4, 4], 0.4 * 100 + 0.6 * picture.inferno(np.array(1.0)), atol=1)
+
+
+def test_ct_is_shown_in_the_brain_window_and_mr_by_its_own_head() -> None:
+    slices = [np.full((16, 16), 40, dtype=np.float32)]
+    assert picture.window_of("CT", slices) == (0, 80)
+    head = np.zeros((64, 64), dtype=np.float32)
+    head[8:56, 8:56] = np.linspace(300, 900, 48, dtype=np.float32)
+    low, high = picture.window_of("MR", [head])
+    assert 300 <= low < 330
+    assert 870 < high <= 900
+
+
+@pytest.mark.parametrize(
+    ("orientation", "marks"),
+    [
+        (AXIAL, ("R", "L", "A", "P")),
+        (SAGITTAL, ("A", "P", "H", "F")),
+        (CORONAL, ("R", "L", "H", "F")),
+        (FLIPPED, ("L", "R", "P", "A")),
+        (TILTED, ("R", "L", "AH", "PF")),
+    ],
+)
+def test_orientation_marks_follow_the_header(orientation: tuple[float, ...], marks: tuple[str, ...]) -> None:
+    axes = np.array(orientation, float)
+    assert picture.orientation_marks(axes[:3], axes[3:]) == marks
+
+
+def test_a_name_typed_into_a_series_description_is_blanked() -> None:
+    header = Dataset()
+    header.PatientName, header.PatientID = "Mustermann^Erika", "PAT-4711"
+    assert page.without_identity("T2 mustermann PAT-4711 ax", header) == "T2 ... ... ax"
+
+
+def test_words_that_the_font_cannot_draw_become_question_marks() -> None:
+    assert typeface.drawable("頭部 MRI\nÖdem") == "?? MRI Ödem"
+
+
+def test_long_text_is_wrapped_and_cut_to_its_width() -> None:
+    face = typeface.font(20)
+    lines = typeface.wrap("one two three four five six seven eight nine ten " * 5, face, 150, 3)
+    assert len(lines) == 3
+    assert all(face.getlength(line) <= 150 for line in lines)
+    assert lines[-1].endswith("…")

@@ -1,0 +1,204 @@
+"""Every object of every outcome is valid, belongs to the source's study, and is made anew byte by byte."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from bench.made import (
+    INSTALLATION,
+    MODEL_SHA256,
+    STUDIES,
+    TILTED,
+    make_analysis,
+    make_study,
+)
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.headers import is_own_result
+from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from worker.results import build
+from worker.results.scene import MAX_OVERLAYS, overlay_slices, read_scene
+
+
+def built(folder: Path, study: dict[str, Any], outcome: Outcome, **changes: Any) -> tuple[ResultObject, ...]:
+    made = make_study(folder, slices=9, **study)
+    analysis, evidence = make_analysis(made, outcome, **changes)
+    return build(analysis, evidence, made.manifest, INSTALLATION)
+
+
+def read(result: ResultObject) -> Dataset:
+    return dcmread(io.BytesIO(result.data))
+
+
+def overlays_of(results: tuple[ResultObject, ...]) -> list[ResultObject]:
+    return [result for result in results if result.kind is ResultKind.OVERLAY]
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_each_outcome_has_its_kinds_of_object(outcome: Outcome, tmp_path: Path) -> None:
+    kinds = {result.kind for result in built(tmp_path, {}, outcome)}
+    expected = {ResultKind.PAGE}
+    if outcome.analysed:
+        expected |= {ResultKind.REPORT}
+    if outcome in (Outcome.PRESENT, Outcome.UNDETERMINED):
+        expected |= {ResultKind.OVERLAY}
+    assert kinds == expected
+
+
+def test_a_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=9)
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    again = Evidence.from_bytes(evidence.to_bytes())
+    first = build(analysis, evidence, made.manifest, INSTALLATION)
+    second = build(analysis, again, made.manifest, INSTALLATION)
+    assert [r.data for r in first] == [r.data for r in second]
+
+
+def test_uids_differ_by_installation_model_and_input_and_never_collide(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=9)
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    other_model = (replace(analysis.predictions[0], sha256=MODEL_SHA256[::-1]),)
+    runs = [
+        build(analysis, evidence, made.manifest, INSTALLATION),
+        build(analysis, evidence, made.manifest, "2.25.42"),
+        build(replace(analysis, predictions=other_model), evidence, made.manifest, INSTALLATION),
+        build(replace(analysis, input_digest="0" * 64), evidence, made.manifest, INSTALLATION),
+    ]
+    uids = [r.sop_instance_uid for run in runs for r in run]
+    assert len(set(uids)) == len(uids)
+    assert len({r.series_instance_uid for run in runs for r in run}) == 3 * len(runs)
+
+
+def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
+    results = built(tmp_path, STUDIES["kanji"], Outcome.PRESENT)
+    source = dcmread(next(tmp_path.glob("*.dcm")))
+    for result in results:
+        dataset = read(result)
+        assert dataset.SpecificCharacterSet == "ISO_IR 192"
+        for keyword in (
+            "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+            "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription",
+            "ReferringPhysicianName",
+        ):  # fmt: skip
+            assert dataset[keyword].value == source[keyword].value, keyword
+        assert dataset.SOPInstanceUID == result.sop_instance_uid
+        assert dataset.SeriesInstanceUID == result.series_instance_uid != source.SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 127", "قباني^لنزار"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_names_survive_the_source_character_set(tmp_path: Path, character_set: Any, name: str) -> None:
+    header = {"SpecificCharacterSet": character_set, "PatientName": name}
+    for result in built(tmp_path, {"header": header}, Outcome.ABSENT):
+        assert str(read(result).PatientName) == name
+
+
+def test_an_over_long_patient_id_is_not_cut(tmp_path: Path) -> None:
+    results = built(tmp_path, {"header": {"PatientID": "P" * 80}}, Outcome.NOT_ELIGIBLE)
+    assert read(results[0]).PatientID == "P" * 80
+
+
+def test_objects_are_recognised_as_our_own(tmp_path: Path) -> None:
+    for result in built(tmp_path, {}, Outcome.PRESENT):
+        dataset = read(result)
+        assert is_own_result(dataset)
+        dataset.Manufacturer = "An archive that coerces"
+        assert is_own_result(dataset)
+
+
+def test_times_are_those_of_the_analysis_in_the_time_zone_of_the_source(tmp_path: Path) -> None:
+    when = datetime(2026, 3, 1, 23, 45, 0, tzinfo=UTC)
+    for result in built(tmp_path, {}, Outcome.PRESENT, analysed_at=when):
+        dataset = read(result)
+        assert dataset.TimezoneOffsetFromUTC == "+0100"
+        for part in ("InstanceCreation", "Series", "Content"):
+            assert (dataset[f"{part}Date"].value, dataset[f"{part}Time"].value) == ("20260302", "004500")
+
+
+def test_without_a_source_time_zone_the_analysis_keeps_its_own(tmp_path: Path) -> None:
+    when = datetime(2026, 3, 1, 23, 45, 0, tzinfo=timezone(timedelta(hours=-5)))
+    study = {"without": ("TimezoneOffsetFromUTC",)}
+    dataset = read(built(tmp_path, study, Outcome.ABSENT, analysed_at=when)[0])
+    assert (dataset.TimezoneOffsetFromUTC, dataset.ContentTime) == ("-0500", "234500")
+
+
+def test_a_study_without_a_study_uid_gets_no_object(tmp_path: Path) -> None:
+    assert built(tmp_path, {}, Outcome.NOT_ELIGIBLE, study_instance_uid=None) == ()
+
+
+def test_a_study_whose_files_cannot_be_read_still_gets_its_page(
+    tmp_path: Path, errors_of: Callable[[bytes], list[str]]
+) -> None:
+    made = make_study(tmp_path, slices=3)
+    analysis, evidence = make_analysis(made, Outcome.FAILED)
+    for path in tmp_path.glob("*.dcm"):
+        path.write_bytes(b"no longer DICOM")
+    (page,) = build(analysis, evidence, made.manifest, INSTALLATION)
+    assert errors_of(page.data) == []
+    assert read(page).StudyInstanceUID == made.manifest.study_instance_uid
+
+
+def test_an_overlay_has_the_place_of_its_source(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=9, orientation=TILTED, shape=(200, 150))
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    overlays = [
+        r for r in build(analysis, evidence, made.manifest, INSTALLATION) if r.kind is ResultKind.OVERLAY
+    ]
+    for result in overlays:
+        overlay = read(result)
+        reference = overlay.SourceImageSequence[0]
+        source = dcmread(tmp_path / f"{reference.ReferencedSOPInstanceUID}.dcm")
+        assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+        assert min(overlay.Rows, overlay.Columns) >= 512
+        factor = overlay.Rows // source.Rows
+        assert (overlay.Rows, overlay.Columns) == (source.Rows * factor, source.Columns * factor)
+        assert overlay.FrameOfReferenceUID == source.FrameOfReferenceUID
+        assert overlay.BurnedInAnnotation == "NO"
+        for shown, there in ((-0.5, -0.5), (factor * 10 - 0.5, 9.5)):  # pixel edges stay where they were
+            np.testing.assert_allclose(place(overlay, shown), place(source, there), atol=1e-3)
+
+
+def place(dataset: Dataset, pixel: float) -> np.ndarray[Any, Any]:
+    """Patient position (mm) of column = row = ``pixel`` (PS3.3 C.7.6.2.1.1)."""
+    axes = np.array(dataset.ImageOrientationPatient, float)
+    spacing = np.array(dataset.PixelSpacing, float)
+    origin = np.array(dataset.ImagePositionPatient, float)
+    return np.asarray(origin + axes[:3] * spacing[1] * pixel + axes[3:] * spacing[0] * pixel)
+
+
+def test_an_overlay_of_a_multi_frame_source_names_the_frame(tmp_path: Path) -> None:
+    overlays = overlays_of(built(tmp_path, STUDIES["mr_enhanced"], Outcome.PRESENT))
+    frames = [read(result).SourceImageSequence[0].ReferencedFrameNumber for result in overlays]
+    assert frames == sorted(set(frames))
+    assert set(frames) <= set(range(1, 10))
+
+
+def test_no_more_than_25_overlays_are_made_and_neighbours_go_first(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=150, shape=(48, 48))
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    assert len(analysis.findings) > MAX_OVERLAYS
+    shown = overlay_slices(analysis, read_scene(analysis, evidence, made.manifest))
+    assert len(shown) == MAX_OVERLAYS
+    findings = {(finding.sop_instance_uid, finding.frame) for finding in analysis.findings}
+    assert {image.key for image in shown} <= findings
+
+
+def test_lossy_sources_are_declared(tmp_path: Path) -> None:
+    header = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "10"}
+    dataset = read(built(tmp_path, {"header": header}, Outcome.PRESENT)[0])
+    assert (dataset.LossyImageCompression, dataset.LossyImageCompressionRatio) == ("01", 10)

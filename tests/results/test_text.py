@@ -1,0 +1,60 @@
+"""The sentences."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.made import make_analysis, make_study
+from neurotriage.core.values import Outcome
+from worker.results import report_text
+from worker.results.text import main_finding, percent, summary, verdict
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("outcome", "title"),
+    [
+        (Outcome.PRESENT, "TUMOUR SUSPECTED"),
+        (Outcome.ABSENT, "NO TUMOUR FOUND BY THE MODEL"),
+        (Outcome.UNDETERMINED, "UNDETERMINED: NO SAFE ANSWER"),
+        (Outcome.POOR_QUALITY, "NOT ANALYSED: POOR QUALITY"),
+        (Outcome.INCOMPLETE, "NOT ANALYSED: IMAGES MISSING"),
+        (Outcome.NOT_ELIGIBLE, "NOT ANALYSED: NOT ELIGIBLE"),
+        (Outcome.FAILED, "NOT ANALYSED: SOFTWARE FAILURE"),
+    ],
+)
+def test_each_outcome_has_a_title_and_a_sentence(outcome: Outcome, title: str, tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), outcome)
+    assert verdict(outcome).title == title
+    assert summary(analysis).endswith(".")
+    words = report_text(analysis)
+    assert words.startswith(title)
+    assert "RESEARCH USE ONLY - NOT FOR DIAGNOSIS" in words
+    assert "refused: MR 3-PLANE LOC: a localizer, three planes" in words
+
+
+def test_a_negative_says_what_was_covered_and_that_it_rules_nothing_out(tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.ABSENT)
+    assert summary(analysis) == (
+        "No tumour found by the model on 9 slices of 1 series. This does not rule out disease."
+    )
+
+
+def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
+    unsure = replace(analysis.findings[0], series_uid="1.2.3", size_mm=99.0, slice_index=0)
+    told = replace(analysis.predictions[0], series_uid=unsure.series_uid, probabilities={"tumour": 0.6})
+    own = replace(analysis.predictions[0], series_uid=analysis.findings[0].series_uid)
+    mixed = replace(analysis, findings=(unsure, *analysis.findings), predictions=(told, own))
+    assert summary(mixed) == summary(analysis)
+    assert main_finding(mixed) == main_finding(analysis)
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.0, "< 0.1 %"), (0.496, "49.6 %"), (0.5, "50.0 %"), (0.9999, "> 99.9 %"), (1.0, "> 99.9 %")],
+)
+def test_probabilities_never_read_as_certain(probability: float, words: str) -> None:
+    assert percent(probability) == words

@@ -1,0 +1,43 @@
+"""Validators find nothing wrong with any object, and what they find makes ``make validate`` fail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from bench import validate
+from bench.made import STUDIES
+from bench.validate import Case, cases_of, check
+from bench.validators import Absent, dciodvfy
+from tests.conftest import absent
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_dicom3tools_find_no_error_on_any_object_of_any_outcome(name: str, tmp_path: Path) -> None:
+    try:
+        checked = [one for case in cases_of(name, tmp_path) for one in check(case)]
+    except Absent as missing:
+        absent("dicom3tools", str(missing))
+    assert {one.object for one in checked} >= {"page", "overlay", "report"}
+    assert [(one.object, one.case.outcome, one.errors) for one in checked if one.errors] == []
+
+
+def test_an_object_that_is_not_valid_makes_the_command_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoilt(study: str, folder: Path) -> Iterator[Case]:
+        case = next(cases_of(study, folder))
+        dataset = dcmread(case.objects[0][1])
+        del dataset.ConversionType
+        dataset.save_as(case.objects[0][1])
+        if not dciodvfy(case.objects[0][1]):
+            pytest.fail("dciodvfy does not miss a type 1 attribute")
+        yield case
+
+    monkeypatch.setattr(validate, "STUDIES", {"mr_axial": {}})
+    monkeypatch.setattr(validate, "cases_of", spoilt)
+    monkeypatch.setattr(validate, "REPORTS_OF", ())
+    monkeypatch.setattr(validate, "pixelmed", lambda _: {})
+    assert validate.main([]) == 1
+    assert "ConversionType" in capsys.readouterr().out

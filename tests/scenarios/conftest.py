@@ -1,0 +1,96 @@
+"""The whole product as real processes, to be broken."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db import queries
+from db.engine import connect
+from neurotriage.core.settings import CONFIG_VARIABLE, Settings
+from neurotriage.demo.pacs import StandInPacs
+from neurotriage.demo.send import send
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
+from neurotriage.embedded.stack import Stack
+
+PATIENCE_S = 150.0
+
+
+@dataclass
+class Site:
+    """A hospital's corner: the product, a PACS, and a way to ask the tables."""
+
+    stack: Stack
+    pacs: StandInPacs
+    engine: Engine
+
+    def send(self, study: SampleStudy) -> None:
+        """Send a study; every instance must be answered 0x0000."""
+        port = self.stack.settings.listener.port
+        report = send(study.datasets, "127.0.0.1", port, called="NEUROTRIAGE", calling="MODALITY")
+        assert len(report.stored) == len(study.datasets), report
+
+    def row(self, study: SampleStudy) -> Mapping[str, Any] | None:
+        """The study's row of ``study_results``."""
+        with self.engine.connect() as connection:
+            rows = queries.study_results(connection, limit=1000)
+        return next((row for row in rows if row["study_instance_uid"] == study.study_instance_uid), None)
+
+    def scalar(self, statement: str) -> Any:
+        with self.engine.connect() as connection:
+            return connection.execute(text(statement)).scalar()
+
+    def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
+        """Wait until the tables say so."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if answer := condition():
+                return answer
+            time.sleep(0.02)
+        raise AssertionError(f"not within {timeout_s} s: {what}")
+
+    def wait_for_end(self, study: SampleStudy) -> Mapping[str, Any]:
+        """Wait until the study has an outcome and nothing of it waits to be sent."""
+
+        def ended() -> Mapping[str, Any] | None:
+            row = self.row(study)
+            done = row is not None and row["outcome"] is not None and row["deliveries_waiting"] == 0
+            return row if done else None
+
+        row: Mapping[str, Any] = self.wait("the study's end", ended)
+        return row
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Everything up, with leases short enough to be waited for."""
+    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
+    with StandInPacs(tmp_path / "pacs", ae_title="PACS") as pacs:
+        settings = Settings.model_validate(
+            {
+                "listener": {"port": 0},
+                "assembly": {"quiet_s": 1},
+                "storage": {"root": tmp_path / "storage", "min_free_bytes": 0},
+                "worker": {"sweep_s": 1, "lease_s": 4, "threads": 1},
+                "delivery": {"retry_s": 1, "retry_max_s": 2},
+                "destination": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}],
+            }
+        )
+        with Stack(settings, tmp_path / "servers", ephemeral=True) as stack:
+            engine = connect(stack.settings.database.url)
+            yield Site(stack, pacs, engine)
+            engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def mr_study() -> SampleStudy:
+    return head_mr()
+
+
+@pytest.fixture(scope="session")
+def ct_study() -> SampleStudy:
+    return head_ct()

@@ -1,0 +1,99 @@
+"""The best series decide, and a study without one ends with a named outcome."""
+
+from pathlib import Path
+
+import pytest
+
+from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict
+from tests.imaging.made import picture, slice_of, study_in
+from worker.selection import outcome_of_refusals, select
+
+pytestmark = pytest.mark.unit
+
+
+def _refused(code: ReasonCode, head_meant: bool = False) -> SeriesVerdict:
+    return SeriesVerdict("2.25.1", "MR", "", False, Reason(code, code.value), "", head_meant)
+
+
+def test_each_weighting_is_represented_before_any_comes_twice(tmp_path: Path) -> None:
+    names = ["T1", "T1", "T2", "T2", "FLAIR", "T1 +C", "PD"]
+    datasets = [
+        slice_of(picture(), number, SeriesInstanceUID=f"2.25.{300 + place}", SeriesDescription=name)
+        for place, name in enumerate(names)
+        for number in range(1, 6 + place % 2)
+    ]
+    verdicts = select(study_in(tmp_path, datasets))
+    assert len(verdicts) == len(names)
+    taken = {verdict.description for verdict in verdicts if verdict.taken}
+    assert taken == {"T1 +C", "FLAIR", "T2", "T1"}
+    longer = [v.series_instance_uid for v in verdicts if v.taken and v.description in ("T1", "T2")]
+    assert sorted(longer) == ["2.25.301", "2.25.303"]
+    assert {v.reason.code for v in verdicts if not v.taken} == {ReasonCode.LOWER_RANK}
+
+
+def test_verdicts_keep_the_order_of_the_manifest(tmp_path: Path) -> None:
+    datasets = [
+        slice_of(picture(), number, SeriesInstanceUID=f"2.25.{uid}")
+        for uid in (309, 301, 305)
+        for number in (1, 2)
+    ]
+    study = study_in(tmp_path, datasets)
+    uids = [verdict.series_instance_uid for verdict in select(study)]
+    assert uids == [series.series_instance_uid for series in study.series]
+
+
+def test_a_file_that_broke_after_intake_gives_a_reason(tmp_path: Path) -> None:
+    study = study_in(tmp_path, [slice_of(picture())])
+    study.series[0].instances[0].path.write_bytes(b"gone")
+    (verdict,) = select(study)
+    assert not verdict.taken
+    assert verdict.reason.text
+
+
+@pytest.mark.parametrize(
+    ("code", "head_meant", "outcome"),
+    [
+        (ReasonCode.OTHER_BODY_PART, False, Outcome.NOT_ELIGIBLE),
+        (ReasonCode.LOCALIZER, True, Outcome.NOT_ELIGIBLE),
+        (ReasonCode.NOT_A_HEAD, True, Outcome.NOT_ELIGIBLE),
+        (ReasonCode.NO_MODEL, True, Outcome.NOT_ELIGIBLE),
+        (ReasonCode.TOO_FEW_SLICES, True, Outcome.POOR_QUALITY),
+        (ReasonCode.TOO_FEW_SLICES, False, Outcome.NOT_ELIGIBLE),
+        (ReasonCode.UNREADABLE_PIXELS, True, Outcome.POOR_QUALITY),
+        (ReasonCode.NO_GEOMETRY, True, Outcome.POOR_QUALITY),
+        (ReasonCode.NOISE, False, Outcome.POOR_QUALITY),
+        (ReasonCode.MISSING_IMAGES, True, Outcome.INCOMPLETE),
+        (ReasonCode.NO_CALIBRATION, False, Outcome.UNDETERMINED),
+        (ReasonCode.HEADER_CONTRADICTS_PIXELS, False, Outcome.UNDETERMINED),
+    ],
+)
+def test_a_refused_study_ends_as_its_reason_says(
+    code: ReasonCode, head_meant: bool, outcome: Outcome
+) -> None:
+    found, reasons = outcome_of_refusals([_refused(code, head_meant)])
+    assert found is outcome
+    assert code in [reason.code for reason in reasons]
+
+
+def test_the_gravest_refusal_decides() -> None:
+    verdicts = [
+        _refused(ReasonCode.LOCALIZER, True),
+        _refused(ReasonCode.TOO_FEW_SLICES, True),
+        _refused(ReasonCode.MISSING_IMAGES, True),
+    ]
+    outcome, reasons = outcome_of_refusals(verdicts)
+    assert outcome is Outcome.INCOMPLETE
+    assert [reason.code for reason in reasons] == [ReasonCode.MISSING_IMAGES]
+
+
+def test_a_head_without_a_model_is_not_called_no_head() -> None:
+    verdicts = [_refused(ReasonCode.LOCALIZER, True), _refused(ReasonCode.NO_MODEL, True)]
+    outcome, reasons = outcome_of_refusals(verdicts)
+    assert outcome is Outcome.NOT_ELIGIBLE
+    assert [reason.code for reason in reasons] == [ReasonCode.NO_MODEL]
+
+
+def test_a_study_without_series_is_not_eligible_with_a_reason() -> None:
+    outcome, reasons = outcome_of_refusals([])
+    assert outcome is Outcome.NOT_ELIGIBLE
+    assert [reason.code for reason in reasons] == [ReasonCode.NO_HEAD_SERIES]

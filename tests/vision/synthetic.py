@@ -1,0 +1,181 @@
+"""Volumes with a known content, and a weights folder with a random network, for fast tests."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save as saved_arrays
+from safetensors.torch import save as saved_tensors
+
+from neurotriage.core.values import Plane, SliceSource
+from neurotriage.core.volume import Volume
+from worker.vision.eligibility import FeatureReference
+from worker.vision.network import CLASSES, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
+from worker.vision.rule import StudyRule
+
+INPUT_PX = 64
+# Directions (row, column) in which each plane may be stored: the view of ``display`` turned and mirrored.
+STORED = {
+    Plane.AXIAL: ((1, 0, 0), (0, 1, 0)),
+    Plane.CORONAL: ((1, 0, 0), (0, 0, -1)),
+    Plane.SAGITTAL: ((0, 1, 0), (0, 0, -1)),
+}
+
+
+def turned(plane: Plane) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """All eight ways (row direction, column direction) in which slices of a plane can be stored."""
+    across, down = (np.array(direction, float) for direction in STORED[plane])
+    ways = [(a * across, b * down) for a in (1, -1) for b in (1, -1)]
+    return ways + [(column, row) for row, column in ways]
+
+
+def volume(
+    patient: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    row_direction: NDArray[np.float64],
+    column_direction: NDArray[np.float64],
+    plane: Plane,
+    *,
+    shape: tuple[int, int, int] = (12, 80, 96),
+    spacing_mm: tuple[float, float] = (2.5, 2.0),
+    step_mm: float = 12.0,
+    uid: str = "1.2.3",
+    modality: str = "MR",
+) -> Volume:
+    """Sample ``patient`` (function of LPS points (..., 3) in mm) on a stack centred on the origin."""
+    slices, rows, columns = shape
+    normal = np.cross(row_direction, column_direction)
+    corner = (
+        -(
+            row_direction * spacing_mm[1] * (columns - 1)
+            + column_direction * spacing_mm[0] * (rows - 1)
+            + normal * step_mm * (slices - 1)
+        )
+        / 2
+    )
+    positions = corner + normal * step_mm * np.arange(slices)[:, None]
+    points = (
+        positions[:, None, None]
+        + row_direction * spacing_mm[1] * np.arange(columns)[None, None, :, None]
+        + column_direction * spacing_mm[0] * np.arange(rows)[None, :, None, None]
+    )
+    return Volume(
+        series_instance_uid=uid,
+        modality=modality,
+        description="synthetic",
+        voxels=patient(points).astype(np.float32),
+        row_direction=row_direction,
+        column_direction=column_direction,
+        pixel_spacing_mm=spacing_mm,
+        positions_mm=positions,
+        thickness_mm=step_mm,
+        plane=plane,
+        sources=tuple(SliceSource(f"{uid}.{i}", None, i + 1) for i in range(slices)),
+    )
+
+
+def ball(centre_mm: tuple[float, float, float], radius_mm: float) -> Callable[..., NDArray[np.float64]]:
+    """1 inside a ball, with an edge of 2 mm, 0 outside."""
+
+    def value(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        distance = np.linalg.norm(points - np.array(centre_mm), axis=-1)
+        inside: NDArray[np.float64] = np.clip((radius_mm - distance) / 2 + 0.5, 0, 1)
+        return inside
+
+    return value
+
+
+def head_with(*lesions: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
+    """A ball of a head with some texture, and lesions three times as bright."""
+    head = ball((0, 0, 0), 75)
+
+    def value(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        texture = 1 + 0.1 * np.sin(points / 9).sum(-1)
+        signal: NDArray[np.float64] = 100 * head(points) * texture
+        return signal + 200 * sum(lesion(points) for lesion in lesions)
+
+    return value
+
+
+def axial_head(**changes: object) -> Volume:
+    """A textured ball as an axial series in the usual orientation."""
+    return volume(head_with(), *turned(Plane.AXIAL)[0], Plane.AXIAL, **changes)  # type: ignore[arg-type]
+
+
+def rule(**changes: object) -> StudyRule:
+    """A study rule with plain numbers."""
+    numbers = {
+        "model": "random",
+        "model_sha256": "",
+        "features_file": "random.features.safetensors",
+        "features_sha256": "",
+        "noise_correlation": 0.5,
+        "head_probability": 0.0,
+        "filled_share": 0.5,
+        "odd_score": 1.0,
+        "smoothing_mm": 6.0,
+        "small_section": 0.3,
+        "brain_height_mm": 140.0,
+        "outer_weight": 0.5,
+        "low": 0.3,
+        "high": 0.7,
+        "certain": 0.95,
+        "mask_level": 0.5,
+        "lesion_mm3": 300.0,
+        "lesion_slices": 2,
+        "heat_level": 0.5,
+        "fewest_slices": 2,
+        "least_mm": 10.0,
+        "coverage_mm": 80.0,
+    }
+    return StudyRule(**{**numbers, **changes})  # type: ignore[arg-type]
+
+
+@cache
+def random_weights(seed: int) -> bytes:
+    """A network's weights as a safetensors file."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return saved_tensors(SliceNet().state_dict())
+
+
+def reference_features(channels: int) -> FeatureReference:
+    """A Gaussian whose first two axes vary by 1 and the rest by 0.1 in all."""
+    return FeatureReference(
+        weights=np.ones(channels, np.float32),
+        mean=np.zeros(channels, np.float32),
+        axes=np.eye(2, channels, dtype=np.float16),
+        deviations=np.ones(2, np.float32),
+        rest=np.array(0.1, np.float32),
+        near=np.array(1.4, np.float32),
+        far=np.array(2.8, np.float32),
+    )
+
+
+def write_weights(folder: Path, seed: int = 0, **changes: object) -> Path:
+    """A weights folder whose one MR model has random weights; ``changes`` go to its study rule."""
+    data = random_weights(seed)
+    reference = saved_arrays(asdict(reference_features(FEATURE_CHANNELS + TOP_CHANNELS)))
+    (folder / "random.safetensors").write_bytes(data)
+    (folder / "random.features.safetensors").write_bytes(reference)
+    digest = sha256(data).hexdigest()
+    card = {
+        "name": "random",
+        "version": "0",
+        "file": "random.safetensors",
+        "sha256": digest,
+        "modality": "MR",
+        "input_px": INPUT_PX,
+        "temperature": 1.0,
+        "thresholds": {},
+        "classes": list(CLASSES),
+    }
+    study_rule = rule(**{"model_sha256": digest, "features_sha256": sha256(reference).hexdigest(), **changes})
+    (folder / "registry.json").write_text(json.dumps({"models": [card]}))
+    (folder / "study_rule.json").write_text(json.dumps({"rules": {"MR": asdict(study_rule)}}))
+    return folder

@@ -1,0 +1,109 @@
+"""What is no head never gets an answer."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neurotriage.core.values import ReasonCode
+from tests.vision.synthetic import axial_head, reference_features, rule
+from worker.vision.display import display_of
+from worker.vision.eligibility import (
+    measure_sections,
+    neighbour_correlation,
+    no_head,
+    noisy,
+)
+from worker.vision.predict import Grid, SlicePredictions
+from worker.vision.preprocess import Box
+
+pytestmark = pytest.mark.unit
+
+
+def predictions(head: np.ndarray) -> SlicePredictions:
+    count = len(head)
+    grid = Grid(display_of(axial_head()), Box(0, 0, 1, 1), (1, 1))
+    empty = np.zeros((count, 1, 1), np.float32)
+    return SlicePredictions(
+        np.arange(count), head, np.zeros((count, 3)), head, empty[:, 0], empty, empty, grid
+    )
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "rayleigh", "flat", "sparse"])
+def test_noise_is_named_noise(kind: str) -> None:
+    random, shape = np.random.default_rng(0), (5, 64, 64)
+    pixels = {
+        "normal": random.normal(size=shape),
+        "uniform": random.uniform(size=shape),
+        "rayleigh": random.rayleigh(size=shape),
+        "flat": np.full(shape, 7.0),
+        "sparse": (random.uniform(size=shape) > 0.99).astype(float),
+    }[kind]
+    reason = noisy(replace(axial_head(), voxels=pixels.astype(np.float32)), rule())
+    assert reason is not None
+    assert reason.code is ReasonCode.NOISE
+
+
+def test_a_noisy_head_is_no_noise() -> None:
+    stack = axial_head()
+    grainy = stack.voxels + np.random.default_rng(0).normal(scale=20, size=stack.voxels.shape)
+    assert noisy(replace(stack, voxels=grainy.astype(np.float32)), rule()) is None
+
+
+def test_slices_of_air_beyond_the_head_are_not_taken_for_noise() -> None:
+    stack = axial_head(shape=(31, 80, 96))  # the ball fills the middle 13 slices
+    grainy = stack.voxels + np.random.default_rng(0).normal(scale=2, size=stack.voxels.shape)
+    assert noisy(replace(stack, voxels=grainy.astype(np.float32)), rule()) is None
+
+
+def test_the_correlation_of_neighbours_is_that_of_the_worse_direction() -> None:
+    stripes = np.random.default_rng(0).normal(size=(64, 1)).repeat(64, 1).astype(np.float32)
+    assert neighbour_correlation(stripes) < 0.3
+
+
+def test_a_series_whose_slices_show_no_head_is_refused() -> None:
+    stack = axial_head()
+    sections, strict = measure_sections(stack), rule(head_probability=0.5, odd_score=0.8)
+    ordinary, strange = np.zeros(12), np.ones(12)
+    assert no_head(predictions(np.full(12, 0.9)), ordinary, sections, strict) is None
+    low = no_head(predictions(np.full(12, 0.1)), ordinary, sections, strict)
+    odd = no_head(predictions(np.full(12, 0.9)), strange, sections, strict)
+    assert low is not None
+    assert low.code is ReasonCode.NOT_A_HEAD
+    assert odd is not None
+    assert odd.code is ReasonCode.OUT_OF_DISTRIBUTION
+
+
+def test_a_hollow_thing_is_no_head() -> None:
+    stack = axial_head()
+    inside = np.indices(stack.voxels.shape[1:]) - np.array(stack.voxels.shape[1:])[:, None, None] / 2
+    hollow = np.where(np.hypot(inside[0] * 2.5, inside[1] * 2.0) < 55, 1, stack.voxels).astype(np.float32)
+    sections = measure_sections(replace(stack, voxels=hollow))
+    refusal = no_head(predictions(np.ones(12)), np.zeros(12), sections, rule())
+    assert refusal is not None
+    assert refusal.code is ReasonCode.NOT_A_HEAD
+    assert measure_sections(stack).filled.min() > 0.95
+
+
+def test_empty_end_slices_do_not_make_a_head_something_else() -> None:
+    stack = axial_head(shape=(31, 80, 96))  # the ball fills the middle 13 slices
+    sections = measure_sections(stack)
+    head = np.where(sections.area_mm2 > 0, 0.9, 0.0)
+    assert no_head(predictions(head), np.zeros(31), sections, rule(head_probability=0.5)) is None
+
+
+def test_sections_are_measured_in_square_millimetres() -> None:
+    stack = axial_head(shape=(3, 200, 240), spacing_mm=(1.0, 0.8), step_mm=20.0)
+    sections = measure_sections(stack)
+    assert sections.area_mm2[1] == pytest.approx(np.pi * 75**2, rel=0.06)
+    assert sections.centre_px[1] == pytest.approx([99.5, 119.5], abs=2)
+
+
+def test_a_feature_far_from_the_training_data_is_odd() -> None:
+    reference = reference_features(6)
+    ordinary = np.array([[1, 1, 0.1, 0, 0, 0], [0, 0, 0, 0.1, 0, 0]], np.float32)
+    beyond_the_axes = np.array([[1, 1, 0, 1, 0, 0]], np.float32)
+    far_along_an_axis = np.array([[9, 0, 0, 0, 0, 0]], np.float32)
+    assert reference.score(ordinary).max() < 0.1
+    assert reference.score(beyond_the_axes) == 1
+    assert reference.score(far_along_an_axis) == 1

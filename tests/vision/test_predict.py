@@ -1,0 +1,99 @@
+"""Slices reach the network in its view, and what it says comes back to the voxel."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neurotriage.core.values import Plane
+from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
+from worker.vision.display import Display, display_of
+from worker.vision.models import Model, load_models
+from worker.vision.predict import MOST_SLICES, Grid, looked_at, predict
+from worker.vision.preprocess import head_box, network_inputs
+
+pytestmark = pytest.mark.unit
+
+EVERY_WAY = [
+    pytest.param(plane, row, column, id=f"{plane}-{number}")
+    for plane in Plane
+    for number, (row, column) in enumerate(turned(plane))
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    models = load_models(write_weights(tmp_path_factory.mktemp("weights")), threads=1)
+    found = models.of("MR")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("plane", "row", "column"), EVERY_WAY)
+def test_the_network_sees_the_radiological_view(plane, row, column) -> None:  # type: ignore[no-untyped-def]
+    marks = {
+        Plane.AXIAL: ((60.0, 0.0, 0.0), (0.0, -60.0, 0.0)),  # left of the patient; front
+        Plane.CORONAL: ((60.0, 0.0, 0.0), (0.0, 0.0, 60.0)),  # left of the patient; top
+        Plane.SAGITTAL: ((0.0, 60.0, 0.0), (0.0, 0.0, 60.0)),  # back; top
+    }
+    for place_mm, expected in zip(marks[plane], ("right", "top"), strict=True):
+        stack = volume(ball(place_mm, 20), row, column, plane)
+        image = display_of(stack).show(stack.voxels).max(0)
+        y, x = np.argwhere(image == image.max()).mean(0) / np.array(image.shape)
+        assert (x > 0.6 and 0.4 < y < 0.6) if expected == "right" else (y < 0.4 and 0.4 < x < 0.6)
+
+
+@pytest.mark.parametrize(("plane", "row", "column"), EVERY_WAY)
+def test_a_bright_spot_comes_back_at_its_voxel(plane, row, column) -> None:  # type: ignore[no-untyped-def]
+    stack = volume(head_with(ball((31.0, -22.0, 18.0), 9)), row, column, plane, spacing_mm=(2.0, 2.0))
+    display = display_of(stack)
+    shown = display.show(stack.voxels)
+    box = head_box(shown, display.spacing_mm(stack.pixel_spacing_mm))
+    inputs = network_inputs(shown, box, 128)
+    grid = Grid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
+    for seen, stored in zip(grid.on_source(inputs[:, 0]), stack.voxels, strict=True):
+        if stored.max() < 250:  # the spot is not on this slice
+            continue
+        expected, found = (np.argwhere(image > 0.9 * image.max()).mean(0) for image in (stored, seen))
+        assert np.abs(expected - found).max() < 0.5
+
+
+def test_an_oblique_slice_goes_by_its_nearest_plane() -> None:
+    angle = np.deg2rad(30)
+    row, column = np.array([1.0, 0, 0]), np.array([0, np.cos(angle), np.sin(angle)])
+    stack = volume(head_with(), row, column, Plane.AXIAL)
+    assert display_of(stack) == Display(swap=False, flip_rows=False, flip_columns=False)
+
+
+def test_batches_say_what_single_slices_say(model: Model) -> None:
+    stack = axial_head(shape=(20, 40, 48), spacing_mm=(5.0, 4.0), step_mm=7.0)
+    found = predict(stack, model)
+    display = display_of(stack)
+    with torch.inference_mode():
+        for row in (0, 7, 19):
+            shown = display.show(stack.voxels[row : row + 1])
+            single = model.network(
+                torch.from_numpy(network_inputs(shown, found.grid.box, model.card.input_px))
+            )
+            assert found.tumour[row] == pytest.approx(torch.sigmoid(single.tumour).item(), abs=1e-4)
+            assert found.masks[row] == pytest.approx(torch.sigmoid(single.mask[0, 0]).numpy(), abs=1e-4)
+    assert found.classes.sum(1) == pytest.approx(1.0)
+
+
+def test_a_long_stack_is_looked_at_in_evenly_spread_slices() -> None:
+    indices = looked_at(997)
+    assert len(indices) == MOST_SLICES
+    assert (indices[0], indices[-1]) == (0, 996)
+    assert set(np.diff(indices)) <= {5, 6}
+    assert looked_at(3).tolist() == [0, 1, 2]
+
+
+def test_the_temperature_of_the_card_softens_the_probability(tmp_path: Path, model: Model) -> None:
+    registry = write_weights(tmp_path) / "registry.json"
+    registry.write_text(registry.read_text().replace('"temperature": 1.0', '"temperature": 2.0'))
+    softer = load_models(tmp_path, threads=1).of("MR")
+    assert softer is not None
+    stack = axial_head(shape=(3, 40, 48), spacing_mm=(5.0, 4.0))
+    hard, soft = predict(stack, model).tumour, predict(stack, softer).tumour
+    assert np.log(soft / (1 - soft)) == pytest.approx(np.log(hard / (1 - hard)) / 2, abs=1e-5)

@@ -1,0 +1,84 @@
+"""A claim lives as long as its work, and not past its deadline."""
+
+import time
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from db import claims
+from db.claims import Claim
+from db.engine import connect
+from tests.db.rows import claimed, ready_revision
+from worker.lease import LeaseKeeper
+
+LEASE_S = 0.6
+
+
+@pytest.fixture
+def held(engine: Engine) -> Claim:
+    with engine.begin() as connection:
+        return claimed(connection, ready_revision(connection), lease_s=LEASE_S)
+
+
+def _taken_over(engine: Engine, held: Claim) -> bool:
+    with engine.begin() as connection:
+        return claims.claim(connection, held.revision_id, owner="w2", lease_s=60) is not None
+
+
+def test_a_claim_is_kept_for_longer_than_its_lease(engine: Engine, held: Claim) -> None:
+    with LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+        time.sleep(3 * LEASE_S)
+        assert not _taken_over(engine, held)
+    time.sleep(1.5 * LEASE_S)
+    assert _taken_over(engine, held)
+
+
+def test_a_hung_attempt_is_not_renewed_past_its_deadline(engine: Engine, held: Claim) -> None:
+    with LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=LEASE_S / 2):
+        time.sleep(3 * LEASE_S)
+        assert _taken_over(engine, held)
+
+
+def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: Claim) -> None:
+    with LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+        with engine.begin() as connection:
+            connection.execute(
+                text("update revisions set token = token + 1, lease_until = now() + interval '1 hour'")
+            )
+        time.sleep(LEASE_S)
+    with engine.begin() as connection:
+        left = connection.execute(text("select lease_until > now() + interval '30 minutes' from revisions"))
+        assert left.scalar_one()
+
+
+def _cut_off(database_url: str, for_s: float) -> None:
+    """End every connection to the database and take no new one for a while."""
+    url = make_url(database_url)
+    admin = connect(url.set(database="postgres").render_as_string(hide_password=False))
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"alter database {url.database} allow_connections false"))
+        connection.execute(
+            text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"),
+            {"name": url.database},
+        )
+        time.sleep(for_s)
+        connection.execute(text(f"alter database {url.database} allow_connections true"))
+    admin.dispose()
+
+
+def test_the_keeper_survives_a_database_that_is_away_for_a_moment(
+    engine: Engine, database_url: str, held: Claim
+) -> None:
+    lease_s = 4 * LEASE_S
+    with LeaseKeeper(engine, held, lease_s=lease_s, deadline_s=60):
+        time.sleep(lease_s / 3)  # it has renewed once
+        _cut_off(database_url, for_s=lease_s / 3)  # the next renewal fails
+        time.sleep(lease_s)
+        assert not _taken_over(engine, held)
+
+
+def test_leaving_does_not_wait_for_the_next_renewal(engine: Engine, held: Claim) -> None:
+    begun = time.monotonic()
+    with LeaseKeeper(engine, held, lease_s=60, deadline_s=60):
+        pass
+    assert time.monotonic() - begun < 1

@@ -1,0 +1,76 @@
+"""Who gets which result."""
+
+from dataclasses import replace
+
+import pytest
+
+from neurotriage.core.settings import Destination
+from neurotriage.core.values import (
+    USUAL_KINDS,
+    Analysis,
+    Outcome,
+    Reason,
+    ReasonCode,
+    ResultKind,
+    ResultObject,
+)
+from tests.db.rows import analysis
+from worker.tasks import wanted
+
+pytestmark = pytest.mark.unit
+
+KINDS = tuple(kind for kind in ResultKind if kind in USUAL_KINDS)
+UNANALYSED = tuple(outcome for outcome in Outcome if not outcome.analysed)
+
+
+def _wants(report_unanalysed: str, of: Analysis, kind: ResultKind) -> bool:
+    destination = Destination.model_validate(
+        {"name": "p", "ae_title": "P", "host": "h", "port": 1, "report_unanalysed": report_unanalysed}
+    )
+    return wanted(destination, of, ResultObject(kind, 0, "1.2", "2.25.1", "2.25.2", b""))
+
+
+def _of(outcome: Outcome, *, head: bool) -> Analysis:
+    plain = analysis(outcome)
+    return replace(plain, verdicts=(replace(plain.verdicts[0], head_meant=head),))
+
+
+def test_a_study_is_either_analysed_or_not() -> None:
+    assert set(UNANALYSED) == {
+        Outcome.POOR_QUALITY,
+        Outcome.INCOMPLETE,
+        Outcome.NOT_ELIGIBLE,
+        Outcome.FAILED,
+    }
+
+
+@pytest.mark.parametrize("setting", ["head", "all", "none"])
+@pytest.mark.parametrize("outcome", [Outcome.PRESENT, Outcome.ABSENT, Outcome.UNDETERMINED])
+def test_every_destination_gets_all_of_an_analysed_study(setting: str, outcome: Outcome) -> None:
+    assert all(_wants(setting, _of(outcome, head=False), kind) for kind in KINDS)
+
+
+@pytest.mark.parametrize("outcome", UNANALYSED)
+@pytest.mark.parametrize(
+    ("setting", "head", "gets"),
+    [
+        ("head", True, [ResultKind.PAGE]),
+        ("head", False, []),
+        ("all", True, [ResultKind.PAGE]),
+        ("all", False, [ResultKind.PAGE]),
+        ("none", True, []),
+        ("none", False, []),
+    ],
+)
+def test_of_a_study_that_was_not_analysed_the_page_goes_where_it_is_wanted(
+    outcome: Outcome, setting: str, head: bool, gets: list[ResultKind]
+) -> None:
+    assert [kind for kind in KINDS if _wants(setting, _of(outcome, head=head), kind)] == gets
+
+
+@pytest.mark.parametrize("setting", ["head", "all", "none"])
+def test_after_an_identity_conflict_nobody_gets_anything(setting: str) -> None:
+    conflict = replace(
+        _of(Outcome.NOT_ELIGIBLE, head=True), reasons=(Reason(ReasonCode.IDENTITY_CONFLICT, "two patients"),)
+    )
+    assert not any(_wants(setting, conflict, kind) for kind in KINDS)
