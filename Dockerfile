@@ -1,0 +1,20 @@
+# One image for every role: the command says which.
+FROM python:3.12-slim-bookworm
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /opt/neurotriage
+
+RUN pip install --extra-index-url "$TORCH_INDEX" torch==2.13.0
+COPY requirements/embedded.lock requirements/
+RUN pip install --no-deps --require-hashes -r requirements/embedded.lock
+
+COPY . .
+RUN pip install hatchling editables && pip install --no-deps --no-build-isolation . \
+ && useradd --system --create-home --home-dir /var/lib/neurotriage neurotriage \
+ && install -d -o neurotriage /var/lib/neurotriage/storage
+
+USER neurotriage
+WORKDIR /var/lib/neurotriage
+ENV NEUROTRIAGE__STORAGE__ROOT=/var/lib/neurotriage/storage
+ENTRYPOINT ["neurotriage"]
