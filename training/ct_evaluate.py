@@ -142,6 +142,11 @@ def report(found: CtScores, card: ModelCard) -> dict[str, Any]:
         ),
         "real_tumours": int(real.sum()),
         "real_tumours_auc_against": {name: auc(found.tumour, real, rows) for name, rows in free.items()},
+        "real_tumours_auc_inside_source": {
+            name: auc(found.tumour, found.of("real", name), rows)
+            for name, rows in free.items()
+            if found.of("real", name).any()
+        },
         "synthetic_difference_logit": {
             "mean": float(pushed.mean()),
             "spread_between_plain_slices": float(found.tumour[found.of("plain")].std()),

@@ -47,6 +47,7 @@ STARTING_POINT = {
     "filled_share": 0.7,  # series of training and validation heads: 0.82 and more
     "odd_score": 1.0,
     "smoothing_mm": 6.0,
+    "blank_section": 0.05,  # 30 mm across where the largest section is 130 mm
     "small_section": 0.35,
     "brain_height_mm": 140.0,  # vertex to foramen magnum of a large head
     "outer_weight": 0.75,
@@ -108,9 +109,10 @@ def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
 
 def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> Seen:
     """One volume after the network."""
-    predictions = predict(volume, model)
+    sections = measure_sections(volume)
+    predictions = predict(volume, sections, model)
     odd = float(np.median(model.reference.score(predictions.features)))
-    return Seen(name, tumour, volume, predictions, measure_sections(volume), odd)
+    return Seen(name, tumour, volume, predictions, sections, odd)
 
 
 def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:

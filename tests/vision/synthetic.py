@@ -119,6 +119,7 @@ def rule(**changes: object) -> StudyRule:
         "filled_share": 0.5,
         "odd_score": 1.0,
         "smoothing_mm": 6.0,
+        "blank_section": 0.05,
         "small_section": 0.3,
         "brain_height_mm": 140.0,
         "outer_weight": 0.5,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neurotriage.core.values import Finding, Plane, Side
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
+from worker.vision.eligibility import measure_sections
 from worker.vision.explain import Shown, build_evidence, hot_region, rows_to_show
 from worker.vision.models import load_models
 from worker.vision.network import SliceNet, grad_cam
@@ -47,7 +48,8 @@ def test_other_weights_give_another_map(tmp_path: Path) -> None:
         folder.mkdir()
         model = load_models(write_weights(folder, seed), threads=1).of("MR")
         assert model is not None
-        maps.append(predict(axial_head(shape=(2, 40, 48), spacing_mm=(5.0, 4.0)), model).heat.ravel())
+        stack = axial_head(shape=(2, 40, 48), spacing_mm=(5.0, 4.0))
+        maps.append(predict(stack, measure_sections(stack), model).heat.ravel())
     one, other = (values / (values.max() + 1e-12) for values in maps)
     assert np.abs(one - other).max() > 0.2
 
@@ -56,7 +58,8 @@ def test_other_weights_give_another_map(tmp_path: Path) -> None:
 def predictions(tmp_path_factory: pytest.TempPathFactory) -> SlicePredictions:
     model = load_models(write_weights(tmp_path_factory.mktemp("weights")), threads=1).of("MR")
     assert model is not None
-    return predict(volume(head_with(ball((20, 0, 0), 15)), *turned(Plane.AXIAL)[5], Plane.AXIAL), model)
+    stack = volume(head_with(ball((20, 0, 0), 15)), *turned(Plane.AXIAL)[5], Plane.AXIAL)
+    return predict(stack, measure_sections(stack), model)
 
 
 def test_a_negative_series_keeps_its_highest_and_its_middle_slice(predictions: SlicePredictions) -> None:

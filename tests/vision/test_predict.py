@@ -9,6 +9,7 @@ import torch
 from neurotriage.core.values import Plane
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.display import Display, display_of
+from worker.vision.eligibility import measure_sections
 from worker.vision.models import Model, load_models
 from worker.vision.predict import MOST_SLICES, Grid, looked_at, predict
 from worker.vision.preprocess import head_box, network_inputs
@@ -68,7 +69,7 @@ def test_an_oblique_slice_goes_by_its_nearest_plane() -> None:
 
 def test_batches_say_what_single_slices_say(model: Model) -> None:
     stack = axial_head(shape=(20, 40, 48), spacing_mm=(5.0, 4.0), step_mm=7.0)
-    found = predict(stack, model)
+    found = predict(stack, measure_sections(stack), model)
     display = display_of(stack)
     with torch.inference_mode():
         for row in (0, 7, 19):
@@ -95,5 +96,16 @@ def test_the_temperature_of_the_card_softens_the_probability(tmp_path: Path, mod
     softer = load_models(tmp_path, threads=1).of("MR")
     assert softer is not None
     stack = axial_head(shape=(3, 40, 48), spacing_mm=(5.0, 4.0))
-    hard, soft = predict(stack, model).tumour, predict(stack, softer).tumour
+    hard, soft = (predict(stack, measure_sections(stack), one).tumour for one in (model, softer))
     assert np.log(soft / (1 - soft)) == pytest.approx(np.log(hard / (1 - hard)) / 2, abs=1e-5)
+
+
+def test_a_blank_slice_has_no_tumour_whatever_the_network_says(model: Model) -> None:
+    stack = axial_head(shape=(31, 40, 48), spacing_mm=(5.0, 4.0))  # the ball fills the middle 13 slices
+    found = predict(stack, measure_sections(stack), model)
+    blank = np.abs(stack.positions_mm[:, 2]) > 76
+    assert blank.any()
+    assert not found.tumour[blank].any()
+    assert not found.masks[blank].any()
+    assert not found.heat[blank].any()
+    assert found.tumour[~blank].all()

@@ -107,10 +107,10 @@ def _judge(volume: Volume, models: Models) -> tuple[SeriesDecision, Judged | Non
     noise = noisy(volume, model.rule)
     if noise is not None:
         return SeriesDecision(uid, ENDS[noise.code], noise, unseen), None
-    predictions = predict(volume, model)
+    sections = measure_sections(volume)
+    predictions = predict(volume, sections, model)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
-    sections = measure_sections(volume)
     refusal = no_head(predictions, odd, sections, model.rule) or too_little(volume, model.rule)
     if refusal is not None:
         return SeriesDecision(uid, ENDS[refusal.code], refusal, scores), None

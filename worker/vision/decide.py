@@ -95,7 +95,7 @@ def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArra
     Such slices hold little brain, and most false alarms. The skull base is found by its distance from the
     vertex, which is only known where the uppermost slice shows a small section.
     """
-    small = sections.area_mm2 < rule.small_section * sections.area_mm2.max()
+    small = sections.shares < rule.small_section
     outer = small
     if volume.plane is Plane.AXIAL and not small.all():
         height_mm = volume.positions_mm[:, 2]

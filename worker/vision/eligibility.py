@@ -25,6 +25,12 @@ class Sections:
     centre_px: NDArray[np.float64]  # (slices, 2) row, column as stored; of the image where it is empty
     filled: NDArray[np.float64]  # (slices,) share of its inside that gives signal; 1 where it is empty
 
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(slices,) area as share of the largest section; 0 where all are empty."""
+        result: NDArray[np.float64] = self.area_mm2 / max(float(self.area_mm2.max()), 1e-9)
+        return result
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureReference:
@@ -90,8 +96,8 @@ def no_head(
 
     ``odd`` (n,) is the out-of-distribution score. Slices with a small section say little and are left out.
     """
-    area = sections.area_mm2[predictions.indices]
-    full = area >= rule.small_section * area.max()
+    shares = sections.shares[predictions.indices]
+    full = shares >= rule.small_section * shares.max()
     head, strange = float(np.median(predictions.head[full])), float(np.median(odd[full]))
     filled = float(np.median(sections.filled[predictions.indices][full]))
     if head < rule.head_probability:

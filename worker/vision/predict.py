@@ -13,6 +13,7 @@ from worker.vision.network import SliceNet, SliceOutputs, grad_cam
 from worker.vision.preprocess import Box, head_box, network_inputs, to_source
 
 if TYPE_CHECKING:
+    from worker.vision.eligibility import Sections
     from worker.vision.models import Model
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
@@ -47,8 +48,11 @@ class SlicePredictions:
     grid: Grid
 
 
-def predict(volume: Volume, model: "Model") -> SlicePredictions:
-    """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly."""
+def predict(volume: Volume, sections: "Sections", model: "Model") -> SlicePredictions:
+    """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly.
+
+    What the network says of a slice that shows next to nothing has no meaning: tumour, mask and heat are 0.
+    """
     indices = looked_at(len(volume.voxels))
     display = display_of(volume)
     shown = display.show(volume.voxels[indices])
@@ -61,7 +65,9 @@ def predict(volume: Volume, model: "Model") -> SlicePredictions:
         np.concatenate(rows) for rows in zip(*batches, strict=True)
     )
     grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
-    return SlicePredictions(indices, tumour, classes, head, features, masks, heat, grid)
+    shows = (sections.shares[indices] >= model.rule.blank_section).astype(np.float32)
+    masks, heat = masks * shows[:, None, None], heat * shows[:, None, None]
+    return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid)
 
 
 def looked_at(slices: int) -> NDArray[np.intp]:

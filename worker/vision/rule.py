@@ -30,6 +30,7 @@ class StudyRule:
     odd_score: float  # median out-of-distribution score; a series above is unlike the training data
     # from slices to the series
     smoothing_mm: float  # standard deviation of the Gaussian along the slice axis
+    blank_section: float  # share of the largest head section under which a slice shows nothing
     small_section: float  # share of the largest head section under which a slice counts less
     brain_height_mm: float  # axial slices further below the vertex count less
     outer_weight: float  # what such slices count
