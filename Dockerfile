@@ -1,5 +1,5 @@
 # One image for every role: the command says which.
-FROM python:3.12-slim-bookworm
+FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
