@@ -1,6 +1,6 @@
 """What evaluation knows of each slice: its truth, calibrated probabilities, and how well maps match."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,7 +14,6 @@ from worker.vision.registry import ModelCard
 
 POINTING_TOLERANCE = 15 / 224  # of the image's longest side
 CAM_LEVEL = 0.5  # of the map's maximum: where a Grad-CAM region begins
-COMBINED = "combined"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +80,3 @@ def _localisation(answer: Prediction, truth: NDArray[np.bool_], mask_level: floa
             f"{name}.pointing": float(points_at(shown, truth, tolerance_px)),
         }
     return figures
-
-
-def of_source(items: Sequence[Case], source: str) -> list[Case]:
-    return [case for case in items if case.row.source == source]

@@ -16,7 +16,7 @@ from neurotriage.core.storage import write_durably
 from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from worker.analysis import analyse, failure, select_series
-from worker.results import build, picture_of
+from worker.results import build, claimed, picture_of, report_text
 from worker.vision import modalities
 from worker.vision.registry import verify_all
 
@@ -84,7 +84,14 @@ class FolderRun:
             )
             analysis = failure(selection, reason, now)
             objects = build(analysis, Evidence(), self._study, _INSTALLATION_UID, claims=self._claims)
+        shown, _ = claimed(analysis, Evidence(), self._claims)
+        write_durably(self._out / self._place / "summary.txt", report_text(shown).encode())
         return study_entry(analysis, [self._write(result) for result in objects])
+
+    @property
+    def _place(self) -> Path:
+        """The study's folder below the output folder."""
+        return Path(self._study.study_instance_uid or "no-study-uid")
 
     def _models(self) -> Any:
         from worker.vision import load_models
@@ -93,7 +100,7 @@ class FolderRun:
 
     def _write(self, result: ResultObject) -> ObjectState:
         name = f"{result.kind.value}-{result.index:03d}"
-        place = Path(self._study.study_instance_uid or "no-study-uid")
+        place = self._place
         write_durably(self._out / place / f"{name}.dcm", result.data)
         picture = picture_of(result)
         if picture is not None:

@@ -109,6 +109,14 @@ def test_a_head_ct_without_a_model_gets_a_page_that_can_be_opened(tmp_path: Path
     assert (tmp_path / "out" / page["path"]).with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_each_study_has_a_summary_in_words(tmp_path: Path) -> None:
+    (entry,) = _run(_write(tmp_path / "in", head_ct()), tmp_path / "out")
+    words = (tmp_path / "out" / entry["study_instance_uid"] / "summary.txt").read_text()
+    assert words.startswith("NOT ANALYSED")
+    assert entry["reasons"][0]["text"] in words
+    assert "RESEARCH USE ONLY - NOT FOR DIAGNOSIS" in words
+
+
 def test_two_studies_of_which_one_is_no_dicom_do_not_disturb_each_other(tmp_path: Path) -> None:
     knee = {"BodyPartExamined": "KNEE", "StudyInstanceUID": "2.25.101"}
     _write(tmp_path / "in" / "a", [slice_of(_picture(), 1, **knee)])

@@ -2,6 +2,7 @@
 
 from worker.results.build import build
 from worker.results.capture import picture_of
+from worker.results.claims import claimed
 from worker.results.text import report_text
 
-__all__ = ["build", "picture_of", "report_text"]
+__all__ = ["build", "claimed", "picture_of", "report_text"]
