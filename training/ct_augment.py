@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from training.augment import Slices, blurred, chosen, placed, ranged, uniform
 
-GAIN = (0.75, 1.5)  # of a narrower or wider window
+GAIN = (0.6, 1.7)  # of a narrower or wider window
 LEVEL = 0.08  # shift of the window, share of its width
 GAMMA = (0.8, 1.25)
 NOISE_SHARE, NOISE_SIGMA = 0.6, 0.09

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from training.calibrate import MASK_LEVELS
 from training.ct_hosts import Grey, hosts_of
+from training.ct_lesions import lesions_of
 from training.ct_samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
 from training.evaluate import WEIGHTS
-from training.manifest import Row, read
+from training.manifest import read
 from training.metrics import auc_roc, dice
 from training.samples import CONTEXT, STORED_PX
 from training.volumes import read_rows, read_volume
@@ -35,6 +36,8 @@ MASSES_EACH = 2
 SECTIONS_EACH = {"ct_template_head": 24, "ct_template_brain_only": 12}
 BATCH_SLICES = 32
 SMALL_SECTION = 0.35  # as the study rule of MR: under it a slice hardly counts
+# The other sources' tumour-free slices hold bleeds and disease of all sorts, which may rightly score high.
+LESION_FREE = ("brainstroke-normal", "headct-normal", "ct_template_head", "ct_template_brain_only")
 NOT_JUDGED = ("aanlib-33",)  # a bleed and lesions of unknown nature
 _MARGIN_PX = round(STORED_PX * (1 - 1 / CONTEXT) / 2)
 SEEN = Box(_MARGIN_PX, _MARGIN_PX, STORED_PX - _MARGIN_PX, STORED_PX - _MARGIN_PX)
@@ -62,12 +65,16 @@ class CtScores:
         return sorted({case.host.source for case in self.cases if case.kind == "mass"})
 
 
-def held_apart(rows: Sequence[Row], folder: Path, masses: int = MASSES_EACH) -> tuple[CtCase, ...]:
-    """Cases of rows that were not trained on, and fresh sections of the template volumes."""
+def held_apart(manifest: Path, split: str, masses: int = MASSES_EACH) -> tuple[CtCase, ...]:
+    """Cases of the rows of a split that was not trained on, and fresh sections of the template volumes.
+
+    Some of the masses have the shape of lesions of the same split's MR slices.
+    """
     random = np.random.default_rng(SEED)
-    judged = [row for row in rows if row.group not in NOT_JUDGED]
-    hosts = [*hosts_of(judged), *volume_hosts(folder, SECTIONS_EACH, random)]
-    return tuple(case for host in hosts for case in cases_of(host, random, masses, 1))
+    lesions = lesions_of(read(manifest, "MR").of_split(split))
+    judged = [row for row in read(manifest, "CT").of_split(split) if row.group not in NOT_JUDGED]
+    hosts = [*hosts_of(judged), *volume_hosts(manifest.parent, SECTIONS_EACH, random)]
+    return tuple(case for host in hosts for case in cases_of(host, random, masses, 1, lesions))
 
 
 @torch.inference_mode()
@@ -89,7 +96,7 @@ def ct_val_scores(found: CtScores) -> dict[str, float]:
     by_source = with_against_without(found)
     return {
         "with_without": float(np.mean(list(by_source.values()))),
-        "worst_source": min(by_source.values()),
+        "worst_source": min(value for source, value in by_source.items() if source in LESION_FREE),
         "against_bleeds": mass_against_bleeds(found),
         "bleeds": bleeds_found(found),
         "dice": found.dice(0.5),
@@ -248,8 +255,7 @@ def main() -> None:
     torch.set_num_threads(1)
     card = registry.card("ct-teacher", options.weights)
     network = registry.load(card, options.weights)
-    rows = read(options.manifest, "CT").of_split(options.split)
-    found = scores(network, held_apart(rows, options.manifest.parent), card.input_px)
+    found = scores(network, held_apart(options.manifest, options.split), card.input_px)
     splits = ("train", "study-val") if options.split == "val" else ("study-test",)
     figures = {
         "model": card.name,

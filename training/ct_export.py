@@ -18,7 +18,6 @@ from training.ct_evaluate import CtScores, held_apart, scores
 from training.ct_samples import BLEEDS, LOOK_ALIKE
 from training.evaluate import WEIGHTS
 from training.export import as_row, enter, written
-from training.manifest import read
 from training.metrics import threshold_at_sensitivity
 from worker.vision import registry
 from worker.vision.preprocess import INPUT_PX
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cases = held_apart(read(options.manifest, "CT").of_split("val"), options.manifest.parent)
+    cases = held_apart(options.manifest, "val")
 
     def export(shift: float) -> tuple[ModelCard, CtScores]:
         card = written(MODEL, options.version, options.input_px, options.trained, options.weights, shift)

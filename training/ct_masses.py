@@ -5,6 +5,7 @@ its surroundings away. Densities are in Hounsfield units above or below the tiss
 textbook ranges: gliomas and metastases -18 to +18, meningiomas +6 to +20, calcium above +60.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.ct_hosts import STORED_MM, Grey, Host, Region
+from training.ct_lesions import Lesion, placed_lesion
 from training.samples import STORED_PX
 from worker.vision.window import BRAIN_WINDOW_HU
 
@@ -23,6 +25,9 @@ SKULL_PX = 4.0  # within which the brain is held by the skull
 ATTEMPTS = 12
 KINDS = ("hyperdense", "hypodense", "isodense", "ring", "calcified", "mixed", "meningioma")
 KIND_SHARES = (0.16, 0.2, 0.1, 0.2, 0.08, 0.12, 0.14)
+REAL_SHAPE_SHARE = 0.5  # of the masses, where lesions are at hand
+FAINTEST_HU = 5.0  # mean change that a reader may be asked to see
+DARK_SHARE = 0.7  # of the masses with a real shape: darker than brain, as without contrast agent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +40,12 @@ class Blob:
     radius_px: float
 
 
-def with_mass(host: Host, random: np.random.Generator) -> tuple[Grey, Region] | None:
+def with_mass(
+    host: Host, random: np.random.Generator, lesions: Sequence[Lesion] = ()
+) -> tuple[Grey, Region] | None:
     """The host with one mass, and the mass; None where no place for it was found."""
+    if lesions and random.random() < REAL_SHAPE_SHARE:
+        return with_lesion(host, lesions[int(random.integers(len(lesions)))], random)
     kind = str(random.choice(KINDS, p=KIND_SHARES))
     blob = placed_blob(host, random, _diameter_mm(kind, random), kind == "meningioma")
     if blob is None:
@@ -44,6 +53,47 @@ def with_mass(host: Host, random: np.random.Generator) -> tuple[Grey, Region] | 
     pushed = displaced(host, blob, random.uniform(0.1, 0.55))
     pushed = pushed + _oedema(host, blob, kind, random)
     return np.clip(_filled(pushed, host, blob, kind, random), 0, 1).astype(np.float32), blob.region
+
+
+def with_lesion(host: Host, lesion: Lesion, random: np.random.Generator) -> tuple[Grey, Region] | None:
+    """The host with a mass that has the outline and the texture of a real lesion."""
+    for attempt in range(ATTEMPTS):
+        shape, texture = placed_lesion(lesion, random, inside=attempt < ATTEMPTS // 2)
+        region = shape > 0.5
+        inside = region & host.brain
+        if region.any() and INSIDE_SHARE * region.sum() < inside.sum() < LARGEST_SHARE * host.brain.sum():
+            break
+    else:
+        return None
+    rows, columns = np.nonzero(inside)
+    blob = Blob(
+        shape, inside, (float(rows.mean()), float(columns.mean())), float(np.sqrt(inside.sum() / np.pi))
+    )
+    pushed = displaced(host, blob, random.uniform(0.0, 0.5))
+    if not lesion.water:
+        pushed = pushed + _oedema(host, blob, "mixed", random)
+    fringe = soft_edge(inside, random.uniform(0.6, 3.0)) * host.brain
+    grain = host.picture - ndimage.gaussian_filter(host.picture, 1.2)
+    level = (
+        ndimage.gaussian_filter(pushed, 3.0) if random.random() < 0.4 else np.median(host.picture[host.brain])
+    )
+    inner = level + _tissue_density(texture, lesion, random) + np.where(np.abs(grain) < grey(12), grain, 0)
+    mixed = np.clip(np.where(host.brain, pushed * (1 - fringe) + inner * fringe, pushed), 0, 1)
+    if np.abs(mixed - host.picture)[inside].mean() < grey(FAINTEST_HU):
+        return None
+    return mixed.astype(np.float32), inside
+
+
+def _tissue_density(texture: Grey, lesion: Lesion, random: np.random.Generator) -> Grey:
+    """Difference to the brain: water is dark; what took up contrast agent is bright if the CT had some."""
+    if lesion.water or random.random() < DARK_SHARE:
+        deepest = grey(random.uniform(6, 20))
+        wet = texture if lesion.water else 1 - texture
+        result: Grey = -deepest * (random.uniform(0.3, 0.8) + 0.5 * wet)
+        return result
+    low, high = sorted(random.uniform((-14, 4), (4, 22)))
+    bright: Grey = (grey(low) + grey(high - low) * texture).astype(np.float32)
+    return bright
 
 
 def displaced(host: Host, blob: Blob, strength: float) -> Grey:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from training.ct_hosts import Grey, Host, Region, end_sections, hosts_of, sections
+from training.ct_lesions import Lesion
 from training.ct_look_alikes import harmless, look_alike
 from training.ct_masses import with_mass
 from training.manifest import Row
@@ -70,12 +71,15 @@ def cell_shares() -> dict[tuple[str, str], float]:
     return made | real
 
 
-def ct_stock(rows: Sequence[Row], folder: Path, seed: int) -> Stock:
-    """Store the training slices of a manifest and of the volumes beside it with what is put into them."""
+def ct_stock(rows: Sequence[Row], folder: Path, seed: int, lesions: Sequence[Lesion] = ()) -> Stock:
+    """Store the training slices of a manifest and of the volumes beside it with what is put into them.
+
+    ``lesions`` lend some of the masses their shape.
+    """
     random = np.random.default_rng(seed)
     hosts = [*hosts_of(rows), *volume_hosts(folder, SECTIONS, random)]
     scale_of = dict(zip(map(id, hosts), volume_scales([(h.group, h.box) for h in hosts]), strict=True))
-    cases = [case for host in hosts for case in cases_of(host, random, MASSES, LOOK_ALIKES)]
+    cases = [case for host in hosts for case in cases_of(host, random, MASSES, LOOK_ALIKES, lesions)]
     return Stock(
         images=torch.from_numpy(np.stack([_byte(case.picture) for case in cases])),
         masks=torch.from_numpy(np.stack([_byte(case.mass) for case in cases])),
@@ -100,7 +104,13 @@ def volume_hosts(folder: Path, counts: Mapping[str, int], random: np.random.Gene
             yield from end_sections(volume, counts[name] // 4, random, name)
 
 
-def cases_of(host: Host, random: np.random.Generator, masses: int, look_alikes: int) -> Iterator[CtCase]:
+def cases_of(
+    host: Host,
+    random: np.random.Generator,
+    masses: int,
+    look_alikes: int,
+    lesions: Sequence[Lesion] = (),
+) -> Iterator[CtCase]:
     """The host as it is, and, if it is tumour-free and shows enough brain, with things put into it."""
     nothing = np.zeros(host.picture.shape, bool)
     if host.row is not None and host.row.tumour is not False:
@@ -110,7 +120,7 @@ def cases_of(host: Host, random: np.random.Generator, masses: int, look_alikes: 
     if not host.has_brain:
         return
     for _ in range(masses):
-        made = with_mass(host, random)
+        made = with_mass(host, random, lesions)
         if made is not None:
             yield CtCase(host, "mass", *made)
     for _ in range(look_alikes):

@@ -14,14 +14,14 @@ CLASS_BALANCE = (1.0, 1.6, 1.0)  # benign slices are drawn less often than the o
 MASK_STRIDE = 2  # the mask loss is taken at this stride of the input
 
 
-def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_weights: Tensor) -> Tensor:
+def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_gradient: Tensor) -> Tensor:
     """Sum of the heads' losses over what is known of each slice; ``is_head`` (N,) is 1 for real heads."""
     smooth = is_head * (1 - LABEL_SMOOTHING) + (1 - is_head) * LABEL_SMOOTHING
     return (
         _tumour(outputs.tumour, truth.tumour)
         + CLASS_WEIGHT * _classes(outputs.classes, truth.classes)
         + MASK_WEIGHT * _mask(outputs.mask, truth)
-        + EVIDENCE_WEIGHT * _evidence(outputs.features, tumour_weights, truth)
+        + EVIDENCE_WEIGHT * _evidence(outputs.features, tumour_gradient, truth)
         + HEAD_WEIGHT * functional.binary_cross_entropy_with_logits(outputs.head, smooth)
     )
 
@@ -52,12 +52,12 @@ def _mask(logits: Tensor, truth: Slices) -> Tensor:
     return entropy + ((1 - dice) * lesion).sum() / lesion.sum().clamp_min(1) / MASK_WEIGHT
 
 
-def _evidence(features: Tensor, tumour_weights: Tensor, truth: Slices) -> Tensor:
+def _evidence(features: Tensor, tumour_gradient: Tensor, truth: Slices) -> Tensor:
     """Share of the tumour evidence that lies off the lesion (after Ross et al., IJCAI 2017).
 
     A score that lives on the sequence, the framing or the scanner has its evidence everywhere.
     """
-    cam = grad_cam(features, tumour_weights)
+    cam = grad_cam(features, tumour_gradient)
     lesion = functional.max_pool2d(functional.adaptive_max_pool2d(truth.masks, cam.shape[-2:]), 3, 1, 1)[:, 0]
     inside = (cam * lesion).sum((1, 2)) / cam.sum((1, 2)).clamp_min(1e-4)
     known = truth.masked & (truth.tumour == 1)

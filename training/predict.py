@@ -86,7 +86,7 @@ def _answers(
 ) -> Iterator[Prediction]:
     batch = torch.from_numpy(np.stack([item[4] for item in items]))
     outputs = network(batch.contiguous(memory_format=torch.channels_last))
-    cams = grad_cam(outputs.features, network.tumour_weights()).numpy()
+    cams = grad_cam(outputs.features, network.tumour_gradient(outputs.pooled)).numpy()
     for index, (row, sequence, shape, box, _) in enumerate(items):
         yield Prediction(
             row=row,

@@ -64,7 +64,7 @@ def stock(rows: Sequence[Row]) -> Stock:
             picture = stored_picture(grey, box)
             images.append(picture)
             depths.append(depth_of(picture))
-            masks.append(_stored_mask(mask, box))
+            masks.append(stored_mask(mask, box))
             facts.append((_flag(row.tumour), _class(row), mask is not None or row.tumour is False))
             cells.append(_cell(row))
             series.append(row.series)
@@ -131,7 +131,8 @@ def stored_picture(grey: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     return _byte(network_input(grey, _wider(box), STORED_PX)[0])
 
 
-def _stored_mask(mask: NDArray[np.bool_] | None, box: Box) -> NDArray[np.uint8]:
+def stored_mask(mask: NDArray[np.bool_] | None, box: Box) -> NDArray[np.uint8]:
+    """A lesion mask (rows, columns) as it is stored beside its picture; empty where there is none."""
     if mask is None:
         return np.zeros((STORED_PX, STORED_PX), np.uint8)
     return _byte(mask_input(mask, _wider(box), STORED_PX))

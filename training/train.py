@@ -21,6 +21,7 @@ from training.augment import Slices, augmented
 from training.checkpoint import Progress, resume, save
 from training.ct_augment import ct_augmented
 from training.ct_evaluate import ct_val_scores, held_apart, scores
+from training.ct_lesions import lesions_of
 from training.ct_samples import cell_shares, ct_stock
 from training.initial import load_imagenet, load_weights
 from training.junk import junk
@@ -116,11 +117,13 @@ def mr_recipe(_: Settings) -> Recipe:
 def ct_recipe(settings: Settings) -> Recipe:
     """Manifest rows and template volumes, each slice with and without a synthetic mass."""
     folder = settings.manifest.parent
+    lesions = lesions_of(read(settings.manifest, "MR").of_split("train"))
+    judged = held_apart(settings.manifest, "val")
     return Recipe(
-        stock=lambda rows: ct_stock(rows, folder, settings.seed),
+        stock=lambda rows: ct_stock(rows, folder, settings.seed, lesions),
         cell_shares=cell_shares(),
         augmented=ct_augmented,
-        val_scores=lambda network, rows, px: ct_val_scores(scores(network, held_apart(rows, folder), px)),
+        val_scores=lambda network, _, px: ct_val_scores(scores(network, judged, px)),
     )
 
 
@@ -228,7 +231,7 @@ class Run:
         truth, is_head = batch(self.stock, self.junk, indices, self._input_px(), self.recipe.augmented)
         self.network.train()
         outputs = self.network(truth.images.contiguous(memory_format=torch.channels_last))
-        value = loss(outputs, truth, is_head, self.network.tumour_weights())
+        value = loss(outputs, truth, is_head, self.network.tumour_gradient(outputs.pooled))
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)

@@ -10,8 +10,9 @@ from training.augment import Slices
 from training.ct_augment import ct_augmented
 from training.ct_evaluate import CtScores, mass_against_bleeds, with_against_without
 from training.ct_hosts import Host, end_sections, host, sections
+from training.ct_lesions import Lesion, placed_lesion
 from training.ct_look_alikes import harmless, look_alike
-from training.ct_masses import with_mass
+from training.ct_masses import FAINTEST_HU, grey, with_lesion, with_mass
 from training.ct_samples import HEALTHY, LOOK_ALIKE, TUMOUR, CtCase, cases_of, cell_shares
 from training.manifest import Row
 from training.samples import STORED_PX, UNLABELLED
@@ -177,3 +178,36 @@ def test_figures_compare_the_same_slices_with_and_without(head: Host) -> None:
 def test_ct_and_mr_classes_fit_the_same_network() -> None:
     assert len({len(names) for names in CLASSES_OF.values()}) == 1
     assert CLASSES_OF["CT"][LOOK_ALIKE] == "look_alike"
+
+
+def _lesion(water: bool = True) -> Lesion:
+    """A disc left of the middle, wetter to one side."""
+    y, x = np.mgrid[:STORED_PX, :STORED_PX]
+    region = np.hypot(y - 80, x - 60) < 14
+    return Lesion(region, np.where(region, (x - 46) * 9, 0).clip(0, 255).astype(np.uint8), water)
+
+
+def test_a_lesion_keeps_about_its_size_wherever_it_is_placed() -> None:
+    random = np.random.default_rng(1)
+    for inside in (True, False):
+        shape, texture = placed_lesion(_lesion(), random, inside)
+        assert 0.4 < (shape > 0.5).sum() / _lesion().region.sum() < 1.8
+        assert texture[shape < 0.01].max() < 0.05
+
+
+def test_a_mass_with_a_real_shape_is_seen_and_lies_in_the_brain(head: Host) -> None:
+    random = np.random.default_rng(2)
+    made = [with_lesion(head, _lesion(water), random) for water in (True, False) for _ in range(20)]
+    seen = [pair for pair in made if pair is not None]
+    assert 20 < len(seen) < 40  # the faintest are refused
+    for picture, region in seen:
+        assert not (region & ~head.brain).any()
+        assert np.abs(picture - head.picture)[region].mean() >= grey(FAINTEST_HU) * 0.99
+
+
+def test_water_is_darker_than_brain(head: Host) -> None:
+    made = [with_lesion(head, _lesion(), np.random.default_rng(seed)) for seed in range(6)]
+    seen = [pair for pair in made if pair is not None]
+    assert seen
+    for picture, region in seen:
+        assert picture[region].mean() < np.median(head.picture[head.brain])
