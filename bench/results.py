@@ -44,7 +44,7 @@ def cost_of(slices: int, side_px: int, folder: Path) -> Cost:
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
 
     def objects(kinds: frozenset[ResultKind]) -> tuple[ResultObject, ...]:
-        return build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds)
+        return build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects
 
     everything, (report,) = objects(USUAL_KINDS), objects(frozenset({ResultKind.REPORT}))
     all_s = _median_s(lambda: objects(USUAL_KINDS))

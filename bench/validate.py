@@ -9,17 +9,36 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.made import INSTALLATION, STUDIES, make_analysis, make_study
+from bench.made import (
+    INSTALLATION,
+    STUDIES,
+    make_analysis,
+    make_fused_analysis,
+    make_pair,
+    make_study,
+)
 from bench.validators import Absent, dcentvfy, dciodvfy, pixelmed
-from neurotriage.core.values import USUAL_KINDS, Claims, ObjectReference, Outcome, ResultKind
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.values import (
+    Analysis,
+    Claims,
+    NoteKind,
+    ObjectReference,
+    Outcome,
+    ResultKind,
+    StudyManifest,
+)
 from worker.results import build
 
-# Their reports differ in structure; those of the others differ in the patient only. PixelMed takes its time.
-REPORTS_OF = ("mr_axial", "mr_enhanced", "ct_tilted")
+# A CT and an MR that were judged together.
+FUSION = "fusion"
+# Their documents differ in structure, those of the others in the patient only. PixelMed takes its time.
+REPORTS_OF = ("mr_axial", "mr_enhanced", "ct_tilted", FUSION)
+REPORTS = (ResultKind.REPORT, ResultKind.KEY_OBJECTS)
 # What every study would show alike is made of one.
 EVERYTHING_OF = "mr_axial"
 # Their sources break the standard, so what is copied of them differs from them.
@@ -35,7 +54,7 @@ class Case:
     outcome: Outcome
     claims: Claims
     sources: tuple[Path, ...]
-    objects: tuple[tuple[ResultKind, Path], ...]
+    objects: tuple[tuple[ResultKind | NoteKind, Path], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +68,40 @@ class Checked:
 
 
 def cases_of(study: str, folder: Path) -> Iterator[Case]:
-    """Make a study of ``STUDIES`` and the objects of each of its outcomes below ``folder``."""
-    made = make_study(folder / "source", slices=9, **STUDIES[study])
-    sources = tuple(instance.path for series in made.manifest.series for instance in series.instances)
-    kinds = frozenset(ResultKind) if study == EVERYTHING_OF else USUAL_KINDS
+    """Make a study of ``STUDIES``, or a pair, and the objects of each of its outcomes below ``folder``."""
+    manifest, analyse = _made(study, folder / "source")
+    sources = tuple(instance.path for series in manifest.series for instance in series.instances)
+    kinds = set(ResultKind)
+    if study != EVERYTHING_OF:
+        kinds.remove(ResultKind.OVERLAY_SERIES)
     for claims in Claims if study == EVERYTHING_OF else (Claims.RESEARCH,):
         for outcome in Outcome:
-            analysis, evidence = make_analysis(made, outcome)
+            analysis, evidence = analyse(outcome)
             place = folder / claims.value / outcome.value
             place.mkdir(parents=True)
             objects = []
             for result in build(
                 analysis,
                 evidence,
-                made.manifest,
+                manifest,
                 INSTALLATION,
                 claims=claims,
                 kinds=kinds,
                 previous=(EARLIER,),
-            ):
+            ).objects:
                 path = place / f"{result.kind.value}-{result.index:03d}.dcm"
                 path.write_bytes(result.data)
                 objects.append((result.kind, path))
             yield Case(study, outcome, claims, sources, tuple(objects))
+
+
+def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], tuple[Analysis, Evidence]]]:
+    """A study on disk, and what an analysis of each outcome says of it."""
+    if study == FUSION:
+        ct, mr = make_pair(folder, slices=9)
+        return ct.manifest, lambda outcome: make_fused_analysis(ct, mr, outcome)
+    made = make_study(folder, slices=9, **STUDIES[study])
+    return made.manifest, lambda outcome: make_analysis(made, outcome)
 
 
 def check(case: Case) -> Iterator[Checked]:
@@ -85,16 +115,17 @@ def check(case: Case) -> Iterator[Checked]:
 
 
 def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
-    """What PixelMed says of the reports of all cases. Raises ``Absent``."""
+    """What PixelMed says of the structured documents of all cases. Raises ``Absent``."""
     reports = {
-        path: case
+        path: (kind, case)
         for case in cases
         if case.study in REPORTS_OF
         for kind, path in case.objects
-        if kind is ResultKind.REPORT
+        if kind in REPORTS
     }
     for path, errors in pixelmed(list(reports)).items():
-        yield Checked(ResultKind.REPORT.value, reports[path], "PixelMed", tuple(errors))
+        kind, case = reports[path]
+        yield Checked(kind.value, case, "PixelMed", tuple(errors))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,7 +152,7 @@ def _check_all() -> tuple[list[Checked], list[str]]:
     checked: list[Checked] = []
     absent: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as folder:
-        cases = [case for study in STUDIES for case in cases_of(study, Path(folder) / study)]
+        cases = [case for study in (*STUDIES, FUSION) for case in cases_of(study, Path(folder) / study)]
         for verdicts in (*map(check, cases), check_reports(cases)):
             try:
                 checked.extend(verdicts)

@@ -1,6 +1,6 @@
 """Made studies with analyses that are known to be right, for benchmarks, validation and tests."""
 
-from bench.made.analysis import INSTALLATION, MODEL_SHA256, make_analysis
+from bench.made.analysis import INSTALLATION, MODEL_SHA256, make_analysis, make_fused_analysis
 from bench.made.study import (
     AXIAL,
     CORONAL,
@@ -11,6 +11,7 @@ from bench.made.study import (
     STUDIES,
     TILTED,
     Made,
+    make_pair,
     make_study,
 )
 
@@ -27,5 +28,7 @@ __all__ = [
     "TILTED",
     "Made",
     "make_analysis",
+    "make_fused_analysis",
+    "make_pair",
     "make_study",
 ]

@@ -51,6 +51,38 @@ def make_analysis(made: Made, outcome: Outcome, **changes: object) -> tuple[Anal
     return replace(analysis, **changes), Evidence(evidence, key)  # type: ignore[arg-type]
 
 
+def make_fused_analysis(ct: Made, mr: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
+    """The analysis of a pair that models of both modalities judged, and a third one both together."""
+    (one, seen_ct), (other, seen_mr) = make_analysis(ct, outcome), make_analysis(mr, outcome)
+    apart = (*_about(one, ct), *_about(other, mr))
+    together = tuple(
+        replace(p, model="fusion", modality="CT+MR", sha256=sha256(b"fusion").hexdigest())
+        for p in other.predictions
+    )
+    fused = replace(
+        one,
+        verdicts=(*one.verdicts[:1], *other.verdicts),
+        predictions=(*together, *apart),
+        findings=(*one.findings, *other.findings),
+        series=(*one.series, *other.series),
+    )
+    key = None if seen_mr.key is None else len(seen_ct.slices) + seen_mr.key
+    return fused, Evidence((*seen_ct.slices, *seen_mr.slices), key)
+
+
+def _about(analysis: Analysis, made: Made) -> tuple[Prediction, ...]:
+    """The predictions as those about one series, each of its modality's own model."""
+    return tuple(
+        replace(
+            p,
+            model=f"efficientnet-lite0-{made.modality.lower()}",
+            sha256=sha256(made.modality.encode()).hexdigest(),
+            series_uid=made.series_uid,
+        )
+        for p in analysis.predictions
+    )
+
+
 _TRIAGE = dict.fromkeys(Outcome, Triage.NONE) | {
     Outcome.PRESENT: Triage.URGENT,
     Outcome.ABSENT: Triage.ROUTINE,

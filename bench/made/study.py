@@ -1,7 +1,7 @@
 """A source study on disk: a geometric head with a lesion at a known place."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,23 @@ def make_study(
     shape: tuple[int, int] = (192, 192),
     slices: int = 15,
     enhanced: bool = False,
+    shear: bool = False,
     header: Mapping[str, object] | None = None,
     without: tuple[str, ...] = (),
 ) -> Made:
-    """Write a series of a head with a lesion. ``header`` overrides attributes, ``without`` removes them."""
+    """Write a series of a head with a lesion. ``header`` overrides attributes, ``without`` removes them.
+
+    ``shear``: the slices follow each other along the patient's axis and not along their normal, as those of a
+    CT with a tilted gantry do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
     normal = np.cross(row, column)
     spacing = (230.0 / shape[0], 200.0 / shape[1])
-    offsets = np.linspace(-66, 66, slices)
+    step = np.array([0.0, 0.0, 1.0]) if shear else normal
     corners = [
-        -row * spacing[1] * (shape[1] - 1) / 2 - column * spacing[0] * (shape[0] - 1) / 2 + normal * o
-        for o in offsets
+        -row * spacing[1] * (shape[1] - 1) / 2 - column * spacing[0] * (shape[0] - 1) / 2 + step * offset
+        for offset in np.linspace(-66, 66, slices)
     ]
     painted = [_paint(corner, row, column, spacing, shape, modality) for corner in corners]
     base = _base(modality, header or {}, enhanced)
@@ -104,6 +109,23 @@ def make_study(
     series = SeriesManifest(str(base.SeriesInstanceUID), modality, tuple(_write(folder, d) for d in datasets))
     manifest = StudyManifest(str(base.StudyInstanceUID), 1, (series,), "folder")
     return Made(manifest, tuple(m for _, m in painted), keys, series.series_instance_uid, spacing, modality)
+
+
+def make_pair(folder: Path, **choices: Any) -> tuple[Made, Made]:
+    """A CT and an MR series of the same head, in one study and one frame of reference."""
+    header = choices.pop("header", {})
+    shared = {name: derived_uid("test", "pair", name) for name in ("StudyInstanceUID", "FrameOfReferenceUID")}
+    ct, mr = (
+        make_study(
+            folder / modality,
+            modality=modality,
+            header={**header, **shared, "SeriesInstanceUID": derived_uid("test", "pair", modality)},
+            **choices,
+        )
+        for modality in ("CT", "MR")
+    )
+    manifest = replace(ct.manifest, series=(*ct.manifest.series, *mr.manifest.series))
+    return replace(ct, manifest=manifest), replace(mr, manifest=manifest)
 
 
 def _base(modality: str, header: Mapping[str, object], enhanced: bool) -> Dataset:

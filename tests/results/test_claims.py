@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
+from reportlab.pdfgen.canvas import Canvas
 
 from bench.made import INSTALLATION, Made, make_analysis
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Analysis, Claims, Outcome, ResultKind, ResultObject, Side
-from worker.results import build, page, picture_of, typeface
+from worker.results import build, picture_of
+from worker.results.pictures import page, typeface
 
 ANALYSED = [outcome for outcome in Outcome if outcome.analysed]
 
 
 def built(made: Made, outcome: Outcome, claims: Claims = Claims.TRIAGE_ONLY) -> tuple[ResultObject, ...]:
     analysis, evidence = with_classes(made, outcome)
-    return build(analysis, evidence, made.manifest, INSTALLATION, claims=claims, kinds=set(ResultKind))
+    kinds = set(ResultKind)
+    return build(analysis, evidence, made.manifest, INSTALLATION, claims=claims, kinds=kinds).objects
 
 
 def with_classes(made: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
@@ -39,9 +42,56 @@ def read(result: ResultObject) -> Dataset:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_there_is_a_page_and_where_analysed_a_report_and_nothing_else(outcome: Outcome, mr: Made) -> None:
-    kinds = [result.kind for result in built(mr, outcome)]
-    assert kinds == [ResultKind.PAGE, ResultKind.REPORT] if outcome.analysed else [ResultKind.PAGE]
+def test_only_objects_that_say_the_verdict_are_made(outcome: Outcome, mr: Made) -> None:
+    expected = [ResultKind.PAGE]
+    expected += [ResultKind.REPORT] if outcome.analysed else []
+    expected += [ResultKind.KEY_OBJECTS] if outcome.marked else []
+    assert [result.kind for result in built(mr, outcome)] == [*expected, ResultKind.DOCUMENT]
+
+
+def test_what_is_left_out_says_that_the_claims_are_why(mr: Made) -> None:
+    analysis, evidence = with_classes(mr, Outcome.PRESENT)
+    kinds = set(ResultKind)
+    told = build(analysis, evidence, mr.manifest, INSTALLATION, claims=Claims.TRIAGE_ONLY, kinds=kinds)
+    assert {item.kind: item.text for item in told.omissions} == dict.fromkeys(
+        (
+            ResultKind.OVERLAY, ResultKind.OVERLAY_SERIES, ResultKind.SEGMENTATION, ResultKind.LABELMAP,
+            ResultKind.PARAMETRIC_MAP, ResultKind.PRESENTATION_STATE,
+        ),
+        "the claims are triage-only",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PRESENT, Outcome.UNDETERMINED])
+def test_the_key_objects_name_no_slice_and_no_lesion(outcome: Outcome, mr: Made) -> None:
+    results = built(mr, outcome)
+    (selection,) = [read(r) for r in results if r.kind is ResultKind.KEY_OBJECTS]
+    named = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in selection.ContentSequence
+        if item.ValueType in ("IMAGE", "COMPOSITE")
+    }
+    assert named == {r.sop_instance_uid for r in results[:2]}
+    texts = [item for item in selection.ContentSequence if item.ValueType == "TEXT"]
+    (words,) = [i.TextValue for i in texts if i.ConceptNameCodeSequence[0].CodeValue == "113012"]
+    for word in ("left", "right", " mm", "lesion", "slice"):
+        assert word not in words
+
+
+def test_the_document_says_the_verdict_and_shows_no_picture(
+    mr: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+    pictures: list[Any] = []
+    monkeypatch.setattr(Canvas, "drawString", lambda self, x, y, line, *rest: words.append(line))
+    monkeypatch.setattr(Canvas, "drawImage", lambda self, *rest, **more: pictures.append(rest))
+    built(mr, Outcome.PRESENT)
+    said = " | ".join(words)
+    assert "TUMOUR SUSPECTED" in said
+    assert "97.3 %" in said
+    assert not pictures
+    for word in ("left", "right", " mm", "outline", "extends", "Colours", "malignant", "benign", "slice"):
+        assert word not in said, word
 
 
 @pytest.mark.parametrize("outcome", ANALYSED)
@@ -82,10 +132,10 @@ def test_objects_do_not_depend_on_region_side_class_scores_or_heat_map(outcome: 
             replace(s, scores=replace(s.scores, tumour=s.scores.tumour[::-1])) for s in analysis.series
         ),
     )
-    claims = Claims.TRIAGE_ONLY
-    one = build(analysis, evidence, mr.manifest, INSTALLATION, claims=claims)
-    other = build(moved, Evidence(), mr.manifest, INSTALLATION, claims=claims)
-    assert [result.data for result in one] == [result.data for result in other]
+    choices: dict[str, Any] = {"claims": Claims.TRIAGE_ONLY, "kinds": set(ResultKind)}
+    one = build(analysis, evidence, mr.manifest, INSTALLATION, **choices)
+    other = build(moved, Evidence(), mr.manifest, INSTALLATION, **choices)
+    assert one == other
 
 
 def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(

@@ -34,6 +34,11 @@ def destination(**choices: Any) -> Destination:
         ({"objects": ["sr", "page"]}, {PAGE, REPORT}),
         ({"objects": ["report"], "overlay": "series"}, {REPORT}),
         ({"overlay": "none"}, {PAGE, REPORT}),
+        ({"objects": ["sc", "seg"], "overlay": "none"}, {PAGE, ResultKind.SEGMENTATION}),
+        (
+            {"objects": ["ko", "seg", "seg-labelmap", "pm", "gsps", "pdf"]},
+            set(ResultKind) - USUAL_KINDS - {ResultKind.OVERLAY_SERIES},
+        ),
         ({"overlay": "series"}, {PAGE, ResultKind.OVERLAY_SERIES, REPORT}),
     ],
 )
@@ -45,7 +50,7 @@ def test_a_destination_gets_what_it_names(choices: dict[str, Any], kinds: set[Re
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("objects", [[], ["seg"], ["overlay_series"], "sc"])
+@pytest.mark.parametrize("objects", [[], ["rtstruct"], ["overlay_series"], "sc"])
 def test_other_names_are_refused(objects: Any) -> None:
     with pytest.raises(ValidationError):
         destination(objects=objects)
@@ -63,10 +68,10 @@ def test_only_the_kinds_that_are_asked_for_are_made_and_they_do_not_depend_on_ea
 ) -> None:
     made = make_study(tmp_path, slices=15, shape=(64, 64))
     findings, evidence = make_analysis(made, Outcome.PRESENT)
-    everything = build(findings, evidence, made.manifest, INSTALLATION, kinds=set(ResultKind))
+    everything = build(findings, evidence, made.manifest, INSTALLATION, kinds=set(ResultKind)).objects
     assert len({result.sop_instance_uid for result in everything}) == len(everything)
-    for kind in ResultKind:
-        alone = build(findings, evidence, made.manifest, INSTALLATION, kinds={kind})
+    for kind in set(ResultKind) - {ResultKind.KEY_OBJECTS}:  # they name the others
+        alone = build(findings, evidence, made.manifest, INSTALLATION, kinds={kind}).objects
         assert [r.data for r in alone] == [r.data for r in everything if r.kind is kind]
         assert alone
 
@@ -74,8 +79,8 @@ def test_only_the_kinds_that_are_asked_for_are_made_and_they_do_not_depend_on_ea
 def test_overlays_of_the_series_show_every_slice_in_a_series_of_their_own(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=15, shape=(64, 64))
     findings, evidence = make_analysis(made, Outcome.PRESENT)
-    some = build(findings, evidence, made.manifest, INSTALLATION, kinds={OVERLAY})
-    every = build(findings, evidence, made.manifest, INSTALLATION, kinds={ResultKind.OVERLAY_SERIES})
+    some = build(findings, evidence, made.manifest, INSTALLATION, kinds={OVERLAY}).objects
+    every = build(findings, evidence, made.manifest, INSTALLATION, kinds={ResultKind.OVERLAY_SERIES}).objects
     assert len(some) < len(every) == 15
     assert len({result.series_instance_uid for result in (*some, *every)}) == 2
 
@@ -83,7 +88,8 @@ def test_overlays_of_the_series_show_every_slice_in_a_series_of_their_own(tmp_pa
 def test_a_healthy_study_has_no_overlays_of_its_series_either(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=9, shape=(64, 64))
     healthy, evidence = make_analysis(made, Outcome.ABSENT)
-    assert not build(healthy, evidence, made.manifest, INSTALLATION, kinds={ResultKind.OVERLAY_SERIES})
+    every = build(healthy, evidence, made.manifest, INSTALLATION, kinds={ResultKind.OVERLAY_SERIES})
+    assert not every.objects
 
 
 def test_the_newest_report_of_a_study_is_known(engine: Engine) -> None:

@@ -5,7 +5,7 @@ import pytest
 from pydicom import Dataset
 
 from bench.made import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
-from worker.results import page, picture, typeface
+from worker.results.pictures import page, picture, typeface
 
 pytestmark = pytest.mark.unit
 

@@ -17,11 +17,16 @@ from bench.made import (
     STUDIES,
     TILTED,
     make_analysis,
+    make_fused_analysis,
+    make_pair,
     make_study,
 )
+from neurotriage.core.documents import from_document, to_document
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.headers import is_own_result
-from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from neurotriage.core.result_json import study_entry
+from neurotriage.core.settings import ResultsSettings
+from neurotriage.core.values import Omission, Outcome, ResultKind, ResultObject, SeriesLabel
 from worker.results import build
 from worker.results.scene import MAX_OVERLAYS, overlay_slices, read_scene
 
@@ -29,7 +34,20 @@ from worker.results.scene import MAX_OVERLAYS, overlay_slices, read_scene
 def built(folder: Path, study: dict[str, Any], outcome: Outcome, **changes: Any) -> tuple[ResultObject, ...]:
     made = make_study(folder, slices=9, **study)
     analysis, evidence = make_analysis(made, outcome, **changes)
-    return build(analysis, evidence, made.manifest, INSTALLATION)
+    return build(analysis, evidence, made.manifest, INSTALLATION).objects
+
+
+# Every slice as an overlay says nothing here that the overlays do not say.
+EVERY_KIND = frozenset(ResultKind) - {ResultKind.OVERLAY_SERIES}
+
+
+def of_every_kind(folder: Path, study: dict[str, Any], **changes: Any) -> tuple[ResultObject, ...]:
+    """The objects of all kinds that a study with a finding has."""
+    made = make_study(folder, **{"slices": 9, "shape": (96, 96), **study})
+    analysis, evidence = make_analysis(made, Outcome.PRESENT, **changes)
+    objects = build(analysis, evidence, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
+    assert {result.kind for result in objects} == EVERY_KIND
+    return objects
 
 
 def read(result: ResultObject) -> Dataset:
@@ -55,8 +73,10 @@ def test_a_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=9)
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
     again = Evidence.from_bytes(evidence.to_bytes())
-    first = build(analysis, evidence, made.manifest, INSTALLATION)
-    second = build(analysis, again, made.manifest, INSTALLATION)
+    first = build(analysis, evidence, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
+    told = replace(analysis, omissions=(Omission(ResultKind.PAGE, "told after the first time"),))
+    second = build(told, again, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
+    assert {r.kind for r in first} == EVERY_KIND
     assert [r.data for r in first] == [r.data for r in second]
 
 
@@ -65,10 +85,10 @@ def test_uids_differ_by_installation_model_and_input_and_never_collide(tmp_path:
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
     other_model = (replace(analysis.predictions[0], sha256=MODEL_SHA256[::-1]),)
     runs = [
-        build(analysis, evidence, made.manifest, INSTALLATION),
-        build(analysis, evidence, made.manifest, "2.25.42"),
-        build(replace(analysis, predictions=other_model), evidence, made.manifest, INSTALLATION),
-        build(replace(analysis, input_digest="0" * 64), evidence, made.manifest, INSTALLATION),
+        build(analysis, evidence, made.manifest, INSTALLATION).objects,
+        build(analysis, evidence, made.manifest, "2.25.42").objects,
+        build(replace(analysis, predictions=other_model), evidence, made.manifest, INSTALLATION).objects,
+        build(replace(analysis, input_digest="0" * 64), evidence, made.manifest, INSTALLATION).objects,
     ]
     uids = [r.sop_instance_uid for run in runs for r in run]
     assert len(set(uids)) == len(uids)
@@ -76,7 +96,7 @@ def test_uids_differ_by_installation_model_and_input_and_never_collide(tmp_path:
 
 
 def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
-    results = built(tmp_path, STUDIES["kanji"], Outcome.PRESENT)
+    results = of_every_kind(tmp_path, STUDIES["kanji"])
     source = dcmread(next(tmp_path.glob("*.dcm")))
     for result in results:
         dataset = read(result)
@@ -103,9 +123,12 @@ def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
     ],
 )
 def test_names_survive_the_source_character_set(tmp_path: Path, character_set: Any, name: str) -> None:
-    header = {"SpecificCharacterSet": character_set, "PatientName": name}
-    for result in built(tmp_path, {"header": header}, Outcome.ABSENT):
-        assert str(read(result).PatientName) == name
+    description = name.split("^")[0]
+    header = {"SpecificCharacterSet": character_set, "PatientName": name, "StudyDescription": description}
+    for result in of_every_kind(tmp_path, {"header": header}):
+        dataset = read(result)
+        assert dataset.SpecificCharacterSet == "ISO_IR 192"
+        assert (str(dataset.PatientName), dataset.StudyDescription) == (name, description)
 
 
 def test_an_over_long_patient_id_is_not_cut(tmp_path: Path) -> None:
@@ -114,7 +137,7 @@ def test_an_over_long_patient_id_is_not_cut(tmp_path: Path) -> None:
 
 
 def test_objects_are_recognised_as_our_own(tmp_path: Path) -> None:
-    for result in built(tmp_path, {}, Outcome.PRESENT):
+    for result in of_every_kind(tmp_path, {}):
         dataset = read(result)
         assert is_own_result(dataset)
         dataset.Manufacturer = "An archive that coerces"
@@ -123,7 +146,7 @@ def test_objects_are_recognised_as_our_own(tmp_path: Path) -> None:
 
 def test_times_are_those_of_the_analysis_in_the_time_zone_of_the_source(tmp_path: Path) -> None:
     when = datetime(2026, 3, 1, 23, 45, 0, tzinfo=UTC)
-    for result in built(tmp_path, {}, Outcome.PRESENT, analysed_at=when):
+    for result in of_every_kind(tmp_path, {}, analysed_at=when):
         dataset = read(result)
         assert dataset.TimezoneOffsetFromUTC == "+0100"
         for part in ("InstanceCreation", "Series", "Content"):
@@ -148,17 +171,60 @@ def test_a_study_whose_files_cannot_be_read_still_gets_its_page(
     analysis, evidence = make_analysis(made, Outcome.FAILED)
     for path in tmp_path.glob("*.dcm"):
         path.write_bytes(b"no longer DICOM")
-    (page,) = build(analysis, evidence, made.manifest, INSTALLATION)
+    (page,) = build(analysis, evidence, made.manifest, INSTALLATION).objects
     assert errors_of(page.data) == []
     assert read(page).StudyInstanceUID == made.manifest.study_instance_uid
+
+
+def test_each_model_is_a_device_with_a_uid_of_its_weights(tmp_path: Path) -> None:
+    ct, mr = make_pair(tmp_path, slices=9, shape=(64, 64))
+    analysis, evidence = make_fused_analysis(ct, mr, Outcome.PRESENT)
+    uids = set()
+    for installation in (INSTALLATION, "2.25.42"):
+        for result in build(analysis, evidence, ct.manifest, installation).objects:
+            ours, *models = read(result).ContributingEquipmentSequence
+            assert "DeviceUID" not in ours
+            assert sorted(item.ManufacturerModelName for item in models) == [
+                "efficientnet-lite0-ct", "efficientnet-lite0-mr", "fusion",
+            ]  # fmt: skip
+            uids.add(tuple(item.DeviceUID for item in models))
+    (same,) = uids
+    assert len(set(same)) == 3
+
+
+def test_series_are_numbered_and_described_as_the_site_wants(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=9, shape=(64, 64))
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    own = {"kind": "pm", "number": 77, "description": "KI-Karte"}
+    labels = ResultsSettings.model_validate({"series": [own]}).labels
+    assert labels[ResultKind.PARAMETRIC_MAP] == SeriesLabel(77, "KI-Karte")
+    usual = build(analysis, evidence, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
+    results = build(analysis, evidence, made.manifest, INSTALLATION, kinds=EVERY_KIND, labels=labels).objects
+    for result, other in zip(results, usual, strict=True):
+        dataset, expected = read(result), labels[ResultKind(result.kind)]
+        assert (dataset.SeriesNumber, dataset.SeriesDescription) == (expected.number, expected.description)
+        changed = result.kind is ResultKind.PARAMETRIC_MAP
+        assert (result.sop_instance_uid != other.sop_instance_uid) == changed
+        assert (result.data != other.data) == changed
+    assert len({label.description for label in labels.values()}) == len(labels)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_what_was_asked_for_is_made_or_the_reason_is_told(outcome: Outcome, tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=9, shape=(64, 64))
+    analysis, evidence = make_analysis(made, outcome)
+    results = build(analysis, evidence, made.manifest, INSTALLATION, kinds=set(ResultKind))
+    told = {omission.kind for omission in results.omissions}
+    assert {result.kind for result in results.objects} | told == set(ResultKind)
+    assert all(omission.text for omission in results.omissions)
+    entry = study_entry(from_document(to_document(replace(analysis, omissions=results.omissions))), [])
+    assert entry["omissions"] == [{"kind": o.kind.value, "text": o.text} for o in results.omissions]
 
 
 def test_an_overlay_has_the_place_of_its_source(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=9, orientation=TILTED, shape=(200, 150))
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
-    overlays = [
-        r for r in build(analysis, evidence, made.manifest, INSTALLATION) if r.kind is ResultKind.OVERLAY
-    ]
+    overlays = overlays_of(build(analysis, evidence, made.manifest, INSTALLATION).objects)
     for result in overlays:
         overlay = read(result)
         reference = overlay.SourceImageSequence[0]

@@ -24,7 +24,8 @@ from bench.made import (
     make_study,
 )
 from neurotriage.core.values import Outcome, Reason, ReasonCode, ResultKind, SeriesVerdict
-from worker.results import build, page, picture_of, typeface
+from worker.results import build, picture_of
+from worker.results.pictures import page, typeface
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ from worker.results import build, page, picture_of, typeface
 def test_heat_map_and_outline_lie_on_the_lesion(study: dict[str, Any], tmp_path: Path) -> None:
     made = make_study(tmp_path, **{"slices": 13, **study})
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
-    results = build(analysis, evidence, made.manifest, INSTALLATION)
+    results = build(analysis, evidence, made.manifest, INSTALLATION).objects
     marked = 0
     for result in (r for r in results if r.kind is ResultKind.OVERLAY):
         overlay = dcmread(io.BytesIO(result.data))
@@ -103,7 +104,7 @@ def test_the_page_is_legible_and_nothing_leaves_it(outcome: Outcome, tmp_path: P
     )
     reasons = (Reason(ReasonCode.NO_SAFE_ANSWER, "a very long reason indeed " * 40),)
     analysis, evidence = make_analysis(made, outcome, verdicts=many, reasons=reasons)
-    result = build(analysis, evidence, made.manifest, INSTALLATION)[0]
+    result = build(analysis, evidence, made.manifest, INSTALLATION).objects[0]
     picture = picture_of(result)
     assert picture is not None
     assert Image.open(io.BytesIO(picture)).size == (page.WIDTH_PX, page.HEIGHT_PX)
@@ -147,6 +148,7 @@ def test_pictures_do_not_depend_on_who_the_patient_is(tmp_path: Path) -> None:
         made = make_study(tmp_path / identity, slices=9, header=header)
         for outcome in Outcome:
             analysis, evidence = make_analysis(made, outcome)
-            pictures.append([picture_of(r) for r in build(analysis, evidence, made.manifest, INSTALLATION)])
+            results = build(analysis, evidence, made.manifest, INSTALLATION).objects
+            pictures.append([picture_of(result) for result in results])
     half = len(pictures) // 2
     assert pictures[:half] == pictures[half:]

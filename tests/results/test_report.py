@@ -34,7 +34,7 @@ STUDIES: dict[str, dict[str, Any]] = {
 
 def report_of(made: Made, outcome: Outcome, **changes: Any) -> Any:
     analysis, evidence = make_analysis(made, outcome, **changes)
-    results = build(analysis, evidence, made.manifest, INSTALLATION)
+    results = build(analysis, evidence, made.manifest, INSTALLATION).objects
     (data,) = [r.data for r in results if r.kind is ResultKind.REPORT]
     return hd.sr.srread(io.BytesIO(data))
 
@@ -42,7 +42,7 @@ def report_of(made: Made, outcome: Outcome, **changes: Any) -> Any:
 def report_bytes(made: Made, previous: tuple[ObjectReference, ...] = (), **changes: Any) -> bytes:
     analysis, evidence = make_analysis(made, Outcome.PRESENT, **changes)
     kinds = {ResultKind.REPORT}
-    (result,) = build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds, previous=previous)
+    (result,) = build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds, previous=previous).objects
     return result.data
 
 
@@ -226,7 +226,7 @@ def test_the_report_is_never_verified_and_stays_small(tmp_path: Path) -> None:
     analysis, evidence = make_analysis(made, Outcome.ABSENT)
     assert all(
         len(r.data) < 100 * 1024
-        for r in build(analysis, evidence, made.manifest, INSTALLATION)
+        for r in build(analysis, evidence, made.manifest, INSTALLATION).objects
         if r.kind is ResultKind.REPORT
     )
 

@@ -8,18 +8,18 @@ from pydicom import dcmread
 
 from bench import validate
 from bench.made import STUDIES
-from bench.validate import Case, cases_of, check
+from bench.validate import FUSION, Case, cases_of, check
 from bench.validators import Absent, dciodvfy
 from tests.conftest import absent
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, FUSION])
 def test_dicom3tools_find_no_error_on_any_object_of_any_outcome(name: str, tmp_path: Path) -> None:
     try:
         checked = [one for case in cases_of(name, tmp_path) for one in check(case)]
     except Absent as missing:
         absent("dicom3tools", str(missing))
-    assert {one.object for one in checked} >= {"page", "overlay", "report"}
+    assert {one.object for one in checked} >= {"page", "overlay", "report", "ko", "gsps", "pdf"}
     assert [(one.object, one.case.outcome, one.errors) for one in checked if one.errors] == []
 
 

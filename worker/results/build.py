@@ -1,24 +1,43 @@
 """From an analysis to its result objects, without inference."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import (
+    SERIES_LABELS,
     USUAL_KINDS,
     Analysis,
     Claims,
     ObjectReference,
+    Omission,
     ResultKind,
     ResultObject,
+    SeriesLabel,
     StudyManifest,
 )
-from worker.results import capture
 from worker.results.claims import claimed
 from worker.results.dataset import Frame
-from worker.results.report import report
+from worker.results.objects import (
+    capture,
+    document,
+    key_objects,
+    parametric_map,
+    presentation_state,
+    report,
+    segmentation,
+)
 from worker.results.scene import Scene, read_scene
 from worker.results.source import identity_header
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What was made of an analysis, and what could not be made, with the reason."""
+
+    objects: tuple[ResultObject, ...]
+    omissions: tuple[Omission, ...] = ()
 
 
 def build(
@@ -29,34 +48,57 @@ def build(
     *,
     claims: Claims = Claims.RESEARCH,
     kinds: AbstractSet[ResultKind] = USUAL_KINDS,
+    labels: Mapping[ResultKind, SeriesLabel] = SERIES_LABELS,
     previous: Sequence[ObjectReference] = (),
-) -> tuple[ResultObject, ...]:
+) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
-    Every outcome has a page. Overlays show the slices with a finding, or with evidence where the outcome is
-    open; the report exists where there is an image to point at, and names the ``previous`` reports of the
-    study that it replaces. A study without a Study Instance UID has no place in an archive, so nothing is
-    made. Called again with the same values, the bytes are the same. Reads the source files; never writes.
+    Every outcome has a page and a document. Overlays show the slices with a finding, or with evidence where
+    the outcome is open; the report exists where there is an image to point at, and names the ``previous``
+    reports of the study that it replaces. What cannot be made is an ``Omission``. A study without a Study
+    Instance UID has no place in an archive, so nothing is made. Called again with the same values, the bytes
+    are the same. Reads the source files; never writes.
     """
     if analysis.study_instance_uid is None:
-        return ()
+        reason = "the study has no Study Instance UID"
+        return Results((), tuple(Omission(kind, reason) for kind in ResultKind if kind in kinds))
     shown, seen = claimed(analysis, evidence, claims)
     scene = read_scene(shown, seen, source)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken)
-    frame = Frame(shown, analysis.study_instance_uid, header, installation_uid, claims)
-    return tuple(_objects(frame, scene, kinds, previous))
-
-
-def _objects(
-    frame: Frame, scene: Scene, kinds: AbstractSet[ResultKind], previous: Sequence[ObjectReference]
-) -> Iterator[ResultObject]:
-    if ResultKind.PAGE in kinds:
-        yield capture.page(frame, scene)
-    for kind in (ResultKind.OVERLAY, ResultKind.OVERLAY_SERIES):
+    frame = Frame(shown, analysis.study_instance_uid, header, installation_uid, claims, labels)
+    made: list[ResultObject | Omission] = []
+    for kind in ResultKind:
         if kind in kinds:
+            made.extend(_made(kind, frame, scene, previous, [r for r in made if isinstance(r, ResultObject)]))
+    return Results(
+        tuple(item for item in made if isinstance(item, ResultObject)),
+        tuple(dict.fromkeys(item for item in made if isinstance(item, Omission))),
+    )
+
+
+def _made(
+    kind: ResultKind,
+    frame: Frame,
+    scene: Scene,
+    previous: Sequence[ObjectReference],
+    others: Sequence[ResultObject],
+) -> Iterator[ResultObject | Omission]:
+    """One kind of object. ``others`` are those made before."""
+    match kind:
+        case ResultKind.PAGE:
+            yield capture.page(frame, scene)
+        case ResultKind.OVERLAY | ResultKind.OVERLAY_SERIES:
             yield from capture.overlays(frame, scene, kind)
-    if ResultKind.REPORT in kinds:
-        written = report(frame, scene, previous)
-        if written is not None:
-            yield written
+        case ResultKind.REPORT:
+            yield report.report(frame, scene, previous)
+        case ResultKind.KEY_OBJECTS:
+            yield key_objects.key_objects(frame, scene, others)
+        case ResultKind.SEGMENTATION | ResultKind.LABELMAP:
+            yield from segmentation.segmentations(frame, scene, kind)
+        case ResultKind.PARAMETRIC_MAP:
+            yield from parametric_map.parametric_maps(frame, scene)
+        case ResultKind.PRESENTATION_STATE:
+            yield from presentation_state.presentation_states(frame, scene)
+        case ResultKind.DOCUMENT:
+            yield document.document(frame, scene)

@@ -5,9 +5,9 @@ Nothing here asks a clock or draws a random number: rebuilt, an object has the s
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -19,22 +19,17 @@ from pydicom.valuerep import VR
 
 from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
-from neurotriage.core.values import Analysis, Claims, ResultKind
+from neurotriage.core.values import (
+    SERIES_LABELS,
+    Analysis,
+    Claims,
+    Prediction,
+    ResultKind,
+    ResultObject,
+    SeriesLabel,
+)
 
 MODEL_NAME = "neurotriage head triage"
-
-SERIES_NUMBERS = {
-    ResultKind.PAGE: 9901,
-    ResultKind.OVERLAY: 9902,
-    ResultKind.OVERLAY_SERIES: 9902,
-    ResultKind.REPORT: 9903,
-}
-SERIES_DESCRIPTIONS = {
-    ResultKind.PAGE: "AI head triage: summary (research)",
-    ResultKind.OVERLAY: "AI head triage: overlay (research)",
-    ResultKind.OVERLAY_SERIES: "AI head triage: overlay, all slices (research)",
-    ResultKind.REPORT: "AI head triage: report (research)",
-}
 
 # Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 ones are always
 # written, empty where the source has none.
@@ -62,6 +57,8 @@ _TYPE_3 = (
     "IssuerOfAccessionNumberSequence",
     "ReferencedStudySequence",
 )
+# A viewer may show only the newest object of a series of these kinds.
+_SERIES_EACH = frozenset({ResultKind.SEGMENTATION, ResultKind.LABELMAP, ResultKind.PARAMETRIC_MAP})
 _MAX_LENGTH = {VR.LO: 64, VR.SH: 16, VR.CS: 16}  # characters, PS3.5 table 6.2-1
 _PN_GROUP_LENGTH = 64  # characters per component group
 _ENUMERATED = {"PatientSex": ("M", "F", "O")}
@@ -81,13 +78,15 @@ class Frame:
     header: Dataset  # of a source image; identity is copied from it
     installation_uid: str
     claims: Claims = Claims.RESEARCH
+    labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID that depends on all that shapes an object, and on nothing else.
 
-        That is installation, study, analysed bytes, models, software version, claims, kind and ``parts``.
+        That is installation, study, analysed bytes, models, software version, claims, kind, its series'
+        label and ``parts``.
         """
-        analysis = self.analysis
+        analysis, label = self.analysis, self.labels[kind]
         models = sorted({prediction.sha256 for prediction in analysis.predictions})
         return derived_uid(
             self.installation_uid,
@@ -97,6 +96,8 @@ class Frame:
             analysis.software_version,
             self.claims.value,
             kind.value,
+            str(label.number),
+            label.description,
             *parts,
         )
 
@@ -106,22 +107,59 @@ class Frame:
         return self.analysis.analysed_at.astimezone(_zone(self.header, self.analysis.analysed_at))
 
 
-def new_object(frame: Frame, kind: ResultKind, index: int, sop_class_uid: str, modality: str) -> Dataset:
-    """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1)."""
+def new_object(
+    frame: Frame, kind: ResultKind, index: int, sop_class_uid: str, modality: str, *parts: str
+) -> Dataset:
+    """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1).
+
+    ``parts``: what else its UID depends on. Kinds in ``_SERIES_EACH`` have a series for each object.
+    """
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = sop_class_uid
-    dataset.SOPInstanceUID = frame.uid(kind, str(index))
-    dataset.InstanceNumber = index + 1
+    dataset.SOPInstanceUID = frame.uid(kind, str(index), *parts)
     dataset.InstanceCreatorUID = frame.installation_uid
     _copy_identity(frame, dataset)
     dataset.Modality = modality
-    dataset.SeriesInstanceUID = frame.uid(kind, "series")
-    dataset.SeriesNumber = SERIES_NUMBERS[kind]
-    dataset.SeriesDescription = SERIES_DESCRIPTIONS[kind]
+    alone = kind in _SERIES_EACH
+    dataset.InstanceNumber = 1 if alone else index + 1
+    dataset.SeriesInstanceUID = frame.uid(kind, "series", *([str(index)] if alone else []))
+    dataset.SeriesNumber = frame.labels[kind].number
+    dataset.SeriesDescription = frame.labels[kind].description
     _date(frame, dataset)
     _sign(frame, dataset)
     return dataset
+
+
+def result_of(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:
+    """The finished object with its bytes."""
+    return ResultObject(
+        kind=kind,
+        index=index,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        data=part10_bytes(dataset),
+    )
+
+
+def decimal(value: float) -> str:
+    """A number as a Decimal String of at most 16 characters (PS3.5 6.2)."""
+    for digits in range(15, 5, -1):
+        shown = f"{value:.{digits}g}"
+        if len(shown) <= 16:
+            return shown
+    raise ValueError(f"{value} does not fit a Decimal String")
+
+
+def lossy_history(header: Dataset, dataset: Dataset) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    lossy = str(header.get("LossyImageCompression", "")) == "01"
+    dataset.LossyImageCompression = "01" if lossy else "00"
+    if lossy and "LossyImageCompressionRatio" in header:
+        dataset.LossyImageCompressionRatio = header.LossyImageCompressionRatio
+    if lossy and "LossyImageCompressionMethod" in header:
+        dataset.LossyImageCompressionMethod = header.LossyImageCompressionMethod
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
@@ -173,6 +211,7 @@ def _sign(frame: Frame, dataset: Dataset) -> None:
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
     dataset.SoftwareVersions = versions
+    dataset.DeviceSerialNumber = frame.installation_uid
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", "DCM", "Processing Equipment")])
     item.Manufacturer = MANUFACTURER
@@ -182,7 +221,23 @@ def _sign(frame: Frame, dataset: Dataset) -> None:
     item.ContributionDescription = (
         f"Automatic analysis by a research model, not for diagnosis; claims: {frame.claims.value}"
     )
-    dataset.ContributingEquipmentSequence = Sequence([item])
+    models_apart = {prediction.sha256: prediction for prediction in analysis.predictions}
+    dataset.ContributingEquipmentSequence = Sequence(
+        [item, *(_model_item(frame, models_apart[sha256]) for sha256 in sorted(models_apart))]
+    )
+
+
+def _model_item(frame: Frame, prediction: Prediction) -> Dataset:
+    """A model as a device of its own: its UID follows from its weights, wherever it is installed."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", "DCM", "Processing Equipment")])
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = prediction.model[:64]
+    item.SoftwareVersions = prediction.version[:64]
+    item.DeviceUID = derived_uid("neurotriage model", prediction.sha256)
+    item.ContributionDateTime = frame.made_at.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDescription = f"Model weights sha256 {prediction.sha256}"
+    return item
 
 
 def _copy_identity(frame: Frame, dataset: Dataset) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
-from worker.results import picture
+from worker.results.pictures import picture
 from worker.results.scene import Scene
 from worker.results.source import SourceSlice
 

@@ -1,7 +1,7 @@
 """Which images a study's results show, and their pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence, SliceEvidence
-from neurotriage.core.values import Analysis, Outcome, StudyManifest
+from neurotriage.core.values import Analysis, StudyManifest
 from worker.imaging import Pixels, open_pixels
-from worker.results import picture, text
+from worker.results import text
+from worker.results.pictures import picture
 from worker.results.source import SourceSlice, series_slices
 
 MAX_OVERLAYS = 25
@@ -45,10 +46,15 @@ class Scene:
     slices: tuple[
         SourceSlice, ...
     ]  # of all series that findings or evidence speak of, else of the analysed one
-    key: SourceSlice | None  # the slice that decided
+    keys: tuple[SourceSlice, ...] = ()  # the slice that decided, then one of each other modality
     evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)
     _windows: dict[str, tuple[float, float]] = field(default_factory=dict)  # by series UID, once asked for
     _reader: FrameReader = field(default_factory=FrameReader)
+
+    @property
+    def key(self) -> SourceSlice | None:
+        """The slice that decided."""
+        return self.keys[0] if self.keys else None
 
     def find(self, sop_instance_uid: str, frame: int | None) -> SourceSlice | None:
         """The image of a finding."""
@@ -60,6 +66,15 @@ class Scene:
 
     def series_of(self, image: SourceSlice) -> tuple[SourceSlice, ...]:
         return tuple(s for s in self.slices if s.series_uid == image.series_uid)
+
+    def series(self) -> tuple[tuple[SourceSlice, ...], ...]:
+        """The slices by series."""
+        uids = dict.fromkeys(image.series_uid for image in self.slices)
+        return tuple(tuple(s for s in self.slices if s.series_uid == uid) for uid in uids)
+
+    def has_mask(self, image: SourceSlice) -> bool:
+        """True where the model outlined something on a slice."""
+        return image.key in self.evidence and bool(self.evidence[image.key].mask.any())
 
     def window(self, image: SourceSlice) -> tuple[float, float]:
         """Of the image's whole series, by slices all along it, so that all its pictures look alike."""
@@ -74,21 +89,29 @@ class Scene:
 def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) -> Scene:
     """Find the images of an analysis; empty where nothing was analysed."""
     if not analysis.outcome.analysed:
-        return Scene((), None)
+        return Scene(())
     wanted = _shown_series(analysis, evidence)
     by_uid = {series.series_instance_uid: series for series in source.series}
     slices = tuple(image for uid in wanted if uid in by_uid for image in series_slices(by_uid[uid]))
     kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices}
-    key = _key_slice(analysis, evidence, slices)
-    return Scene(slices, key, kept)
+    return Scene(slices, _key_slices(analysis, evidence, slices), kept)
 
 
 def _shown_series(analysis: Analysis, evidence: Evidence) -> list[str]:
-    """Series UIDs whose images are shown, the deciding one first."""
-    deciding = [s.series_instance_uid for s in analysis.series if s.outcome is analysis.outcome]
+    """Series UIDs whose images are shown, the deciding one first; at least one of each modality."""
     uids = [evidence.slices[evidence.key].series_uid] if evidence.key is not None else []
     uids += [f.series_uid for f in analysis.findings] + [e.series_uid for e in evidence.slices]
-    return list(dict.fromkeys(uids or deciding[:1]))
+    analysed = sorted(
+        (s for s in analysis.series if s.outcome.analysed), key=lambda s: s.outcome is not analysis.outcome
+    )
+    modality_of = {verdict.series_instance_uid: verdict.modality for verdict in analysis.verdicts}
+    shown = {modality_of.get(uid) for uid in uids}
+    for item in analysed:
+        modality = modality_of.get(item.series_instance_uid)
+        if modality not in shown:
+            uids.append(item.series_instance_uid)
+            shown.add(modality)
+    return list(dict.fromkeys(uids))
 
 
 def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
@@ -97,10 +120,7 @@ def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
     A study without a tumour gets none: a heat map on it would only mislead. Where there are too many, the
     most probable slices stay.
     """
-    if analysis.outcome is Outcome.ABSENT:
-        return ()
-    marked = {(f.sop_instance_uid, f.frame): f.probability for f in analysis.findings}
-    marked = marked or {key: item.probability for key, item in scene.evidence.items()}
+    marked = _marked(analysis, scene)
     rank: dict[int, float] = {}
     for place, image in enumerate(scene.slices):
         if image.key not in marked:
@@ -114,6 +134,22 @@ def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
     return tuple(scene.slices[place] for place in sorted(best))
 
 
+def marked_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
+    """The slices with a finding, or else with evidence; at most ``MAX_OVERLAYS``, the most probable ones."""
+    marked = _marked(analysis, scene)
+    places = [place for place, image in enumerate(scene.slices) if image.key in marked]
+    best = sorted(places, key=lambda place: (-marked[scene.slices[place].key], place))[:MAX_OVERLAYS]
+    return tuple(scene.slices[place] for place in sorted(best))
+
+
+def _marked(analysis: Analysis, scene: Scene) -> dict[SliceKey, float]:
+    """Probability by slice: those with a finding, or else with evidence."""
+    if not analysis.outcome.marked:
+        return {}
+    found = {(f.sop_instance_uid, f.frame): f.probability for f in analysis.findings}
+    return found or {key: item.probability for key, item in scene.evidence.items()}
+
+
 def montage_slices(scene: Scene) -> tuple[SourceSlice, ...]:
     """What was looked at: slices all along the deciding series."""
     return () if scene.key is None else _spread(scene.series_of(scene.key))
@@ -125,19 +161,42 @@ def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
     return tuple(series[(2 * part + 1) * len(series) // (2 * count)] for part in range(count))
 
 
-def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]) -> SourceSlice | None:
-    """The slice that decided, else of the largest finding, else the highest score, else the middle one."""
+def middle(series: Sequence[SourceSlice]) -> SourceSlice:
+    """The slice halfway along."""
+    return series[len(series) // 2]
+
+
+def _key_slices(
+    analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]
+) -> tuple[SourceSlice, ...]:
+    """The slice that decided, and the one that says most in each other modality."""
+    if not slices:
+        return ()
+    deciding = _key_slice(analysis, evidence, slices)
+    others = sorted({image.modality for image in slices} - {deciding.modality})
+    apart = [tuple(image for image in slices if image.modality == modality) for modality in others]
+    return deciding, *(_key_slice(analysis, evidence, own) for own in apart)
+
+
+def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]) -> SourceSlice:
+    """Of some slices, the one that decided, else of the largest finding, else of the surest evidence, else
+    of the highest score, else the middle one."""
     by_key = {image.key: image for image in slices}
     if evidence.key is not None:
         decided = evidence.slices[evidence.key]
         if (decided.sop_instance_uid, decided.frame) in by_key:
             return by_key[decided.sop_instance_uid, decided.frame]
-    finding = text.main_finding(analysis)
-    if finding is not None and (finding.sop_instance_uid, finding.frame) in by_key:
+    own = tuple(f for f in analysis.findings if (f.sop_instance_uid, f.frame) in by_key)
+    finding = text.main_finding(replace(analysis, findings=own))
+    if finding is not None:
         return by_key[finding.sop_instance_uid, finding.frame]
+    seen = [item for item in evidence.slices if (item.sop_instance_uid, item.frame) in by_key]
+    if seen:
+        surest = max(seen, key=lambda item: item.probability)
+        return by_key[surest.sop_instance_uid, surest.frame]
     for item in analysis.series:
         series = [image for image in slices if image.series_uid == item.series_instance_uid]
         # Scores that are all the same single no slice out.
         if len(series) == len(item.scores.tumour) and len(set(item.scores.tumour)) > 1:
             return series[int(np.argmax(item.scores.tumour))]
-    return slices[len(slices) // 2] if slices else None
+    return middle(slices)

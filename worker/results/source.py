@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import read_header
-from neurotriage.core.values import ManifestInstance, SeriesManifest, StudyManifest
+from neurotriage.core.values import ManifestInstance, ObjectReference, SeriesManifest, StudyManifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +36,11 @@ class SourceSlice:
     def key(self) -> tuple[str, int | None]:
         """What names the image: SOP Instance UID and frame."""
         return self.sop_instance_uid, self.frame
+
+    @property
+    def reference(self) -> ObjectReference:
+        """Its instance."""
+        return ObjectReference(self.sop_class_uid, self.sop_instance_uid, self.series_uid)
 
     @property
     def modality(self) -> str:

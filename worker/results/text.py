@@ -9,6 +9,7 @@ from neurotriage.core.values import Analysis, Claims, Finding, Outcome, Predicti
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
 TRIAGE_ONLY_SENTENCE = "The model suspects a tumour. Where it may be and of what kind is not reported."
+MODALITIES = ("CT", "MR")
 TUMOUR = "tumour"  # key of the tumour probability in a prediction
 
 _SERIES_UID = re.compile(r"series \d+(\.\d+)+")
@@ -62,6 +63,12 @@ def deciding_prediction(analysis: Analysis) -> Prediction | None:
     return max(about_study or speaking, key=lambda p: p.probabilities[TUMOUR], default=None)
 
 
+def prediction_for(analysis: Analysis, series_uid: str) -> Prediction | None:
+    """The prediction about a series, else the one that decided."""
+    own = [p for p in analysis.predictions if p.series_uid == series_uid and TUMOUR in p.probabilities]
+    return own[0] if own else deciding_prediction(analysis)
+
+
 def main_finding(analysis: Analysis) -> Finding | None:
     """The largest lesion at its largest extent, of the series that decided; None if nothing was outlined."""
     scores = {
@@ -104,6 +111,44 @@ def notes(analysis: Analysis) -> str:
     return " ".join(f"Note: {_sentence(text)}" for text in texts)
 
 
+def nothing_marked(analysis: Analysis, claims: Claims) -> str:
+    """Why no image of a study can be marked."""
+    if not analysis.outcome.analysed:
+        return "the study was not analysed"
+    if claims is Claims.TRIAGE_ONLY:
+        return "the claims are triage-only"
+    if analysis.outcome is Outcome.ABSENT:
+        return "nothing was found"
+    return "the model marked or outlined nothing"
+
+
+def nothing_shown(analysis: Analysis) -> str:
+    """Why there is no image of a study to point at."""
+    if not analysis.outcome.analysed:
+        return "the study was not analysed"
+    return "no image of the analysed series can be read"
+
+
+def modalities_used(analysis: Analysis) -> tuple[str, ...]:
+    """Of the series that a model judged."""
+    modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
+    judged = (item.series_instance_uid for item in analysis.series if item.outcome.analysed)
+    return tuple(sorted({modality_of[uid] for uid in judged if uid in modality_of}))
+
+
+def modalities_words(analysis: Analysis) -> str:
+    """``CT and MR``, or ``MR, no CT``; empty where nothing was judged."""
+    used = modalities_used(analysis)
+    missing = [modality for modality in MODALITIES if modality not in used]
+    return ", ".join(filter(None, (" and ".join(used), " ".join(f"no {m}" for m in missing)))) if used else ""
+
+
+def modalities_sentence(analysis: Analysis) -> str:
+    """What the answer rests on, and what it lacks; empty where nothing was judged."""
+    words = modalities_words(analysis)
+    return f"Modalities used: {words}." if words else ""
+
+
 def probability_sentence(analysis: Analysis) -> str:
     """Probability beside the threshold that it was held against; empty where no model spoke."""
     prediction = deciding_prediction(analysis)
@@ -116,8 +161,10 @@ def probability_sentence(analysis: Analysis) -> str:
 
 
 def model_names(analysis: Analysis) -> str:
-    """The models with their versions: ``mr-tumour 1.0.0, mr-class 1.0.0``."""
-    return ", ".join(sorted({f"{p.model} {p.version}" for p in analysis.predictions}))
+    """The models with their versions, the one that decided first: ``mr-tumour 1.0.0, mr-class 1.0.0``."""
+    deciding = deciding_prediction(analysis)
+    ordered = sorted(analysis.predictions, key=lambda p: (p is not deciding, p.model, p.version))
+    return ", ".join(dict.fromkeys(f"{p.model} {p.version}" for p in ordered))
 
 
 def place_words(finding: Finding) -> str:
@@ -141,6 +188,8 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
     yield f"Study      {study}, revision {analysis.revision}"
     yield f"Analysed   {analysis.analysed_at.isoformat(timespec='seconds')}"
     yield f"Triage     {analysis.triage.value}"
+    if words := modalities_words(analysis):
+        yield f"Used       {words}"
     for prediction in analysis.predictions:
         values = ", ".join(f"{name} {percent(value)}" for name, value in prediction.probabilities.items())
         yield f"Model      {prediction.model} {prediction.version} ({prediction.engine}, {prediction.device})"

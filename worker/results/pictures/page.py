@@ -5,27 +5,23 @@ sentence, two panes, one row of facts, the research notice. No type is smaller t
 drawn: the archive shows it, and the picture may travel without it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydicom import Dataset
 
-from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
-from worker.results import picture, text
+from worker.results import text
 from worker.results.dataset import Frame
-from worker.results.picture import Picture
-from worker.results.scene import Scene, montage_slices
-from worker.results.source import SourceSlice
-from worker.results.typeface import fitted, font, shorten, wrap, write
+from worker.results.pictures.panes import colour_bar, panes, without_identity
+from worker.results.pictures.picture import HEAT_THRESHOLD, Picture
+from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
+from worker.results.scene import Scene
 
 WIDTH_PX, HEIGHT_PX = 1200, 960
 MARGIN_PX, GAP_PX = 36, 24
 PANE_PX = (WIDTH_PX - 2 * MARGIN_PX - GAP_PX) // 2
-SLICE_PX = PANE_PX - 2 * 24  # leaves a rim for the orientation marks
 TEXT_WIDTH_PX = WIDTH_PX - 2 * MARGIN_PX
 
 # Baselines and edges of the rows, from the top.
@@ -35,11 +31,11 @@ FACTS_Y = CAPTION_Y + 22
 FOOTER_Y = HEIGHT_PX - 48
 
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 27, 25, 18
-MARK_PX, CAPTION_PX, TABLE_PX = 24, 19, 21
+CAPTION_PX, TABLE_PX = 19, 21
+LEGEND_ROW_PX = 28  # by which panes are lower where captions and colour bar take a row each
 LABEL_DY, VALUE_DY = 27, 58  # of the facts, below their rule
 GAUGE_PX, GAUGE_COLUMN_PX = 210, 410
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
-MONTAGE_GAP_PX = 4
 
 Colour = tuple[int, int, int]
 GROUND: Colour = (13, 16, 20)
@@ -49,7 +45,6 @@ WHITE: Colour = (240, 243, 246)
 MUTED: Colour = (154, 164, 176)
 AMBER: Colour = (255, 196, 84)
 AMBER_GROUND: Colour = (52, 38, 8)
-MID_GREY = 128.0  # what the colour bar is blended over
 
 _ACCENTS: dict[Outcome, Colour] = {
     Outcome.PRESENT: (255, 128, 96),
@@ -84,17 +79,6 @@ def page_picture(frame: Frame, scene: Scene) -> Picture:
     return np.asarray(image)
 
 
-def without_identity(words: str, header: Dataset) -> str:
-    """Free text of a header, the patient's names and id blanked should somebody have typed them there."""
-    identity = (
-        f"{header.get('PatientName', '')} {header.get('PatientID', '')} {header.get('OtherPatientIDs', '')}"
-    )
-    for part in sorted(set(re.split(r"[\s^=,\\\[\]']+", identity)), key=len, reverse=True):
-        if len(part) >= 3:
-            words = re.sub(re.escape(part), "...", words, flags=re.IGNORECASE)
-    return words
-
-
 def _headline(canvas: _Canvas, outcome: Outcome) -> None:
     """The verdict across the width; the rest of the phrase beside it, in two lines if need be."""
     verdict = text.verdict(outcome)
@@ -116,35 +100,20 @@ def _lines(canvas: _Canvas, lines: Sequence[str], baseline_y: int) -> int:
 
 
 def _panes(canvas: _Canvas, frame: Frame, scene: Scene) -> None:
-    """The key slice, and beside it the same with overlay; where nothing was found, what was looked at."""
-    key = scene.key
-    pixels = None if key is None else scene.pixels(key)
-    if key is None or pixels is None:
+    """The pictures with their captions. Two modalities take a row of captions and one for the colour bar."""
+    together = len(scene.keys) > 1
+    side_px = PANE_PX - LEGEND_ROW_PX if together else PANE_PX
+    shown = panes(frame, scene, side_px)
+    if not shown:
         _no_picture(canvas)
         return
-    seen = None if frame.analysis.outcome is Outcome.ABSENT else scene.evidence.get(key.key)
-    others = [] if seen else [(i, p) for i in montage_slices(scene) if (p := scene.pixels(i)) is not None]
-    shown = [pixels, *(p for _, p in others)]
-    window = scene.window(key)
-    marked = np.zeros(pixels.shape, dtype=np.bool_) if seen is None else picture.marked(seen)
-    box = picture.head_box(shown, key.modality, marked)
-    grey = picture.grey(pixels, window)
-    _pane(canvas, key, _fitted_slice(grey, key, box, SLICE_PX), MARGIN_PX)
-    _caption(canvas, MARGIN_PX, _slice_words(key, frame.header))
-    right_x = MARGIN_PX + PANE_PX + GAP_PX
-    if seen:
-        _pane(canvas, key, _fitted_slice(grey, key, box, SLICE_PX, seen), right_x)
-        _colour_bar(canvas, right_x)
-    else:
-        side = (PANE_PX - 2 * MONTAGE_GAP_PX) // 3
-        tiles = [_fitted_slice(picture.grey(p, window), i, box, side) for i, p in others]
-        _montage(canvas, tiles, side, right_x)
-        _caption(canvas, right_x, f"{len(tiles)} of the {key.count} slices of this series")
-
-
-def _pane(canvas: _Canvas, image: SourceSlice, shown: Picture, left_x: int) -> None:
-    _paste(canvas, shown, (left_x, PANES_Y), PANE_PX)
-    _marks(canvas, image, (left_x, PANES_Y))
+    for place, pane in enumerate(shown):
+        left_x = MARGIN_PX + place * (PANE_PX + GAP_PX)
+        canvas.image.paste(Image.fromarray(pane.shown), (left_x + (PANE_PX - side_px) // 2, PANES_Y))
+        if pane.caption:
+            _caption(canvas, left_x, PANES_Y + side_px + CAPTION_Y - PANES_Y - PANE_PX, pane.caption)
+    if any(pane.heat for pane in shown):
+        _colour_bar(canvas, MARGIN_PX + PANE_PX + GAP_PX)
 
 
 def _no_picture(canvas: _Canvas) -> None:
@@ -156,78 +125,18 @@ def _no_picture(canvas: _Canvas) -> None:
     )
 
 
-def _fitted_slice(
-    grey: Picture,
-    image: SourceSlice,
-    box: tuple[slice, slice],
-    side_px: int,
-    seen: SliceEvidence | None = None,
-) -> Picture:
-    """The part of a slice in ``box``, in true proportions, as large as a square of ``side_px`` allows."""
-    part = grey[box]
-    height_mm, width_mm = part.shape[0] * image.spacing_mm[0], part.shape[1] * image.spacing_mm[1]
-    scale = side_px / max(height_mm, width_mm)
-    shown = picture.resized(part, max(round(height_mm * scale), 1), max(round(width_mm * scale), 1))
-    if seen is None:
-        return shown
-    return picture.with_outline(picture.with_heat(shown, seen.heat[box]), seen.mask[box], line_px=2)
-
-
-def _paste(canvas: _Canvas, shown: Picture, corner: tuple[int, int], side_px: int) -> None:
-    x, y = corner
-    canvas.draw.rectangle((x, y, x + side_px - 1, y + side_px - 1), fill=PANE_GROUND)
-    place = (x + (side_px - shown.shape[1]) // 2, y + (side_px - shown.shape[0]) // 2)
-    canvas.image.paste(Image.fromarray(shown), place)
-
-
-def _marks(canvas: _Canvas, image: SourceSlice, corner: tuple[int, int]) -> None:
-    """The patient's directions at the four edges of a pane."""
-    x, y = corner
-    middle, inset = PANE_PX / 2, 8
-    left, right, top, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
-    places = (
-        (left, (x + inset, y + middle), "lm"),
-        (right, (x + PANE_PX - inset, y + middle), "rm"),
-        (top, (x + middle, y + inset), "mt"),
-        (bottom, (x + middle, y + PANE_PX - inset), "mb"),
-    )
-    for letters, place, anchor in places:
-        write(canvas.draw, place, letters, font(MARK_PX, True), AMBER, anchor, rim_px=2)
-
-
-def _montage(canvas: _Canvas, tiles: Sequence[Picture], side_px: int, left_x: int) -> None:
-    step = side_px + MONTAGE_GAP_PX
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, 3)
-        _paste(canvas, tile, (left_x + column * step, PANES_Y + row * step), side_px)
-
-
-def _slice_words(image: SourceSlice, header: Dataset) -> str:
-    """Series and slice of the source, so that a reader finds the image."""
-    description = without_identity(str(image.header.get("SeriesDescription", "")), header)
-    series = f"Series {image.header.get('SeriesNumber', None) or '?'}"
-    instance = image.header.get("InstanceNumber", None)
-    stored = f"frame {image.frame}" if image.frame else f"image {instance}" if instance is not None else ""
-    words = (image.modality, series, description, f"slice {image.number} of {image.count}", stored)
-    return " · ".join(word for word in words if word)
-
-
-def _caption(canvas: _Canvas, left_x: int, words: str) -> None:
+def _caption(canvas: _Canvas, left_x: int, baseline_y: int, words: str) -> None:
     face = font(CAPTION_PX)
-    write(canvas.draw, (left_x, CAPTION_Y), shorten(words, face, PANE_PX), face, MUTED)
+    write(canvas.draw, (left_x, baseline_y), shorten(words, face, PANE_PX), face, MUTED)
 
 
 def _colour_bar(canvas: _Canvas, left_x: int) -> None:
-    """The heat map's colours as they look on tissue: blended over mid grey with the same opacity."""
     width, height = 132, 16
-    values = np.linspace(picture.HEAT_THRESHOLD, 1.0, width)
-    colours = (1 - picture.HEAT_ALPHA) * MID_GREY + picture.HEAT_ALPHA * picture.inferno(values)
-    bar = np.repeat(colours.astype(np.uint8)[None], height, axis=0)
     face = font(CAPTION_PX)
-    low = f"{picture.HEAT_THRESHOLD:.2f}"
+    low = f"{HEAT_THRESHOLD:.2f}"
     write(canvas.draw, (left_x, CAPTION_Y), low, face, MUTED)
     x = left_x + round(face.getlength(low)) + 8
-    canvas.image.paste(Image.fromarray(bar), (x, CAPTION_Y - height + 1))
+    canvas.image.paste(Image.fromarray(colour_bar(width, height)), (x, CAPTION_Y - height + 1))
     write(canvas.draw, (x + width + 8, CAPTION_Y), "max", face, MUTED)
     words = text.RELEVANCE_NOTICE
     write(canvas.draw, (left_x + PANE_PX, CAPTION_Y), words, face, WHITE, "rs")
@@ -267,7 +176,9 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     finding = text.main_finding(analysis)
     columns = [] if finding is None else [("Side and size", text.place_words(finding), 220)]
     triage = analysis.triage.value.capitalize()
-    return [*columns, ("Triage", triage, 130), ("Model", text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
+    used = text.modalities_words(analysis)
+    model = f"Model, on {used}" if used else "Model"
+    return [*columns, ("Triage", triage, 130), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
 
 
 def _table(canvas: _Canvas, frame: Frame, top_y: int) -> None:

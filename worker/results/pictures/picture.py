@@ -19,7 +19,9 @@ HEAT_ALPHA = 0.6  # opacity of the heat map where it is shown
 HEAT_THRESHOLD = 0.35  # share of the maximum below which the heat map is clear
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
+SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
 HEAD_SIGNAL = 0.1  # share of the bright end above which a pixel belongs to the head and not to air
+HEAD_MATRIX_PX = 128  # on about this many rows or columns the head is looked for
 CROP_MARGIN = 0.08  # air left around the head, as a share of its size
 OBLIQUE = 0.35  # direction cosine (about 20 degrees) from which a second letter is shown
 
@@ -34,16 +36,30 @@ _INFERNO = np.array(
 )  # fmt: skip
 
 
+_COLOURS = np.stack(
+    [
+        np.interp(np.linspace(0, 1, 1024), np.linspace(0, 1, len(_INFERNO)), _INFERNO[:, channel])
+        for channel in range(3)
+    ],
+    axis=-1,
+).astype(np.float32)
+
+
 def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
     """The darkest and the brightest value to show, the same for all given slices."""
     if modality == "CT":
         return CT_WINDOW_HU
-    heads = [pixels[head_mask(pixels, modality)] for pixels in slices]
+    heads = [_thinned(pixels[head_mask(pixels, modality)]) for pixels in slices]
     values = np.concatenate([np.zeros(0, dtype=np.float32), *heads])
     if not values.size:
         return 0.0, 1.0
     low, high = np.percentile(values, MR_PERCENTILES)
     return float(low), float(max(high, low + 1e-6))
+
+
+def _thinned(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Enough of a slice's values for percentiles."""
+    return values[:: max(len(values) // SAMPLE_PX, 1)]
 
 
 def grey(pixels: NDArray[np.float32], window: tuple[float, float]) -> Picture:
@@ -59,21 +75,25 @@ def resized(picture: Picture, rows: int, columns: int) -> Picture:
     return np.asarray(image)
 
 
-def inferno(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colours 0..255, shape (..., 3), of values 0..1."""
-    places = np.linspace(0.0, 1.0, len(_INFERNO))
-    return np.stack([np.interp(values, places, _INFERNO[:, channel]) for channel in range(3)], axis=-1)
+def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Colours 0..255, shape (..., 3), of values 0..1, in 1024 steps."""
+    return _COLOURS[(values * (len(_COLOURS) - 1) + 0.5).astype(np.intp)]
 
 
 def with_heat(picture: Picture, heat: NDArray[np.float16]) -> Picture:
     """Blend a heat map (0..1, any grid over the same area): clear below the threshold."""
     rows, columns = picture.shape[:2]
     coarse = Image.fromarray(np.nan_to_num(heat.astype(np.float32)), mode="F")
-    fine = np.asarray(coarse.resize((columns, rows), Image.Resampling.BILINEAR), dtype=np.float64)
-    shown = fine >= HEAT_THRESHOLD
-    colours = inferno(np.clip(fine[shown], 0.0, 1.0))
+    fine = np.asarray(coarse.resize((columns, rows), Image.Resampling.BILINEAR))
     painted = picture.copy()
-    painted[shown] = ((1 - HEAT_ALPHA) * picture[shown] + HEAT_ALPHA * colours + 0.5).astype(np.uint8)
+    places = np.nonzero(fine >= HEAT_THRESHOLD)
+    if not len(places[0]):
+        return painted
+    part = tuple(_around(along, 0) for along in places)
+    shown = fine[part] >= HEAT_THRESHOLD
+    colours = inferno(np.clip(fine[part][shown], 0.0, 1.0))
+    blended = np.float32(1 - HEAT_ALPHA) * picture[part][shown] + np.float32(HEAT_ALPHA) * colours
+    painted[part][shown] = (blended + np.float32(0.5)).astype(np.uint8)
     return painted
 
 
@@ -122,8 +142,12 @@ def direction_letters(direction: NDArray[np.float64]) -> str:
 
 
 def head_mask(pixels: NDArray[np.float32], modality: str) -> NDArray[np.bool_]:
-    """The head on a slice: the largest connected bright region, its holes filled; may be empty."""
-    finite = np.nan_to_num(pixels)
+    """The head on a slice: the largest connected bright region, its holes filled; may be empty.
+
+    Found on every n-th pixel where the matrix is large: it is for windows and frames, not for measuring.
+    """
+    step = max(round(min(pixels.shape) / HEAD_MATRIX_PX), 1)
+    finite = np.nan_to_num(pixels[::step, ::step])
     level = -300.0 if modality == "CT" else HEAD_SIGNAL * float(np.percentile(finite, MR_PERCENTILES[1]))
     labels, count = ndimage.label(ndimage.binary_fill_holes(finite > level))
     if not count:
@@ -131,7 +155,8 @@ def head_mask(pixels: NDArray[np.float32], modality: str) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest: NDArray[np.bool_] = labels == sizes.argmax()
-    return largest
+    rows, columns = pixels.shape
+    return largest.repeat(step, axis=0).repeat(step, axis=1)[:rows, :columns]
 
 
 def marked(seen: SliceEvidence) -> NDArray[np.bool_]:

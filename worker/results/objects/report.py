@@ -19,8 +19,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.values import (
-    Analysis,
     ObjectReference,
+    Omission,
     Outcome,
     Prediction,
     ResultKind,
@@ -28,9 +28,10 @@ from neurotriage.core.values import (
     Side,
 )
 from worker.results import text
-from worker.results.dataset import MODEL_NAME, Frame, new_object, part10_bytes
+from worker.results.dataset import MODEL_NAME, Frame, new_object, result_of
+from worker.results.references import evidence_of, study_references
 from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
-from worker.results.scene import Scene
+from worker.results.scene import Scene, middle
 from worker.results.source import SourceSlice
 
 PROBABILITY = Code("122157", "DCM", "Probability")
@@ -56,15 +57,17 @@ WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
 WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
 
 
-def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ()) -> ResultObject | None:
-    """The report, or None where there is no image to point at. It replaces the ``previous`` ones."""
-    regions = _regions(frame, scene)
+def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ()) -> ResultObject | Omission:
+    """The report, or why there is no image for it to point at. It replaces the ``previous`` ones."""
+    if scene.key is None:
+        return Omission(ResultKind.REPORT, text.nothing_shown(frame.analysis))
+    regions = _regions(frame, scene, scene.key)
     if not regions:
-        return None
+        return Omission(ResultKind.REPORT, "the slice that it would point at cannot be decoded")
     images = list({image.key[0]: image for image, _ in regions}.values())
     dataset = new_object(frame, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
-        observation_context=_observer(frame),
+        observation_context=observer(frame),
         procedure_reported=[_PROCEDURES[m] for m in sorted({i.modality for i in images} & set(_PROCEDURES))],
         imaging_measurements=[group for _, group in regions],
         title=codes.DCM.ImagingMeasurementReport,
@@ -74,35 +77,29 @@ def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ())
     dataset.ContentSequence.append(_evaluations(frame, len(regions)))
     _document(dataset, images)
     _replace(dataset, previous)
-    return ResultObject(
-        kind=ResultKind.REPORT,
-        index=0,
-        sop_class_uid=str(dataset.SOPClassUID),
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        data=part10_bytes(dataset),
-    )
+    return result_of(dataset, ResultKind.REPORT, 0)
 
 
-def _regions(frame: Frame, scene: Scene) -> list[tuple[SourceSlice, PlanarGroup]]:
-    """Image and measurement group of each finding that is outlined, else of the analysed head."""
-    drawn = chosen(outlined_findings(frame.analysis, scene))
-    if drawn or scene.key is None:
+def _regions(frame: Frame, scene: Scene, key: SourceSlice) -> list[tuple[SourceSlice, PlanarGroup]]:
+    """Image and measurement group of each finding that is outlined, else of the analysed head.
+
+    All findings are on one series, that which decided: OHIF 3.13 opens a report on the series of its first
+    region and never shows those of another.
+    """
+    main = text.main_finding(frame.analysis)
+    outlined = outlined_findings(frame.analysis, scene)
+    drawn = chosen([one for one in outlined if main and one.finding.series_uid == main.series_uid])
+    if drawn:
         return [(one.image, _finding_group(frame, one)) for one in drawn]
-    image = _middle(scene, scene.key)
+    image = middle(scene.series_of(key))
     pixels = scene.pixels(image)
     return [] if pixels is None else [(image, _head_group(frame, image, head_frame(pixels, image.modality)))]
-
-
-def _middle(scene: Scene, key: SourceSlice) -> SourceSlice:
-    series = scene.series_of(key)
-    return series[len(series) // 2]
 
 
 def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
     """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
     finding, image = outlined.finding, outlined.image
-    prediction = _prediction_for(frame.analysis, finding.series_uid)
+    prediction = text.prediction_for(frame.analysis, finding.series_uid)
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=frame.uid(ResultKind.REPORT, "group", str(outlined.place)),
@@ -146,12 +143,6 @@ def _region(image: SourceSlice, line: NDArray[np.float64]) -> hd.sr.ImageRegion:
     return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, line, source)
 
 
-def _prediction_for(analysis: Analysis, series_uid: str) -> Prediction | None:
-    """The prediction about a series, else the one that decided."""
-    own = [p for p in analysis.predictions if p.series_uid == series_uid and text.TUMOUR in p.probabilities]
-    return own[0] if own else text.deciding_prediction(analysis)
-
-
 def _algorithm(prediction: Prediction | None) -> hd.sr.AlgorithmIdentification | None:
     """TID 4019: exactly which model this was, and at which operating point it worked."""
     if prediction is None:
@@ -176,7 +167,7 @@ def _measurement(name: Code, value: float, unit: Code, prediction: Prediction | 
     return hd.sr.Measurement(name, value, unit, algorithm_id=named)
 
 
-def _observer(frame: Frame) -> hd.sr.ObservationContext:
+def observer(frame: Frame) -> hd.sr.ObservationContext:
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=frame.installation_uid,
         name=MANUFACTURER,
@@ -202,6 +193,7 @@ def _evaluations(frame: Frame, outlines: int) -> Dataset:
             (
                 f"{text.verdict(analysis.outcome).title}.",
                 text.summary(analysis, frame.claims),
+                text.modalities_sentence(analysis),
                 text.extent(analysis, outlines),
                 text.notes(analysis),
                 f"{text.RESEARCH_NOTICE}.",
@@ -248,36 +240,11 @@ def _document(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PerformedProcedureCodeSequence = DicomSequence()
     dataset.ReferencedPerformedProcedureStepSequence = DicomSequence()
-    dataset.CurrentRequestedProcedureEvidenceSequence = _study_references(
-        dataset,
-        [ObjectReference(image.sop_class_uid, image.sop_instance_uid, image.series_uid) for image in images],
-    )
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence_of(dataset, images)
 
 
 def _replace(dataset: Dataset, previous: Sequence[ObjectReference]) -> None:
     """Name the reports that this one takes the place of; no report replaces itself (PS3.3 C.17.2)."""
     others = [item for item in previous if item.sop_instance_uid != dataset.SOPInstanceUID]
     if others:
-        dataset.PredecessorDocumentsSequence = _study_references(dataset, others)
-
-
-def _study_references(dataset: Dataset, objects: Sequence[ObjectReference]) -> DicomSequence:
-    """Objects of the report's own study, by series (PS3.3 table C.17-3)."""
-    study = Dataset()
-    study.StudyInstanceUID = dataset.StudyInstanceUID
-    study.ReferencedSeriesSequence = DicomSequence()
-    for uid in dict.fromkeys(item.series_instance_uid for item in objects):
-        series = Dataset()
-        series.SeriesInstanceUID = uid
-        series.ReferencedSOPSequence = DicomSequence(
-            [_reference(item) for item in objects if item.series_instance_uid == uid]
-        )
-        study.ReferencedSeriesSequence.append(series)
-    return DicomSequence([study])
-
-
-def _reference(referenced: ObjectReference) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = referenced.sop_class_uid
-    item.ReferencedSOPInstanceUID = referenced.sop_instance_uid
-    return item
+        dataset.PredecessorDocumentsSequence = study_references(dataset, others)

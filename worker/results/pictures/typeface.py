@@ -1,22 +1,31 @@
 """Text on pictures: Inter (SIL Open Font Licence, ``fonts/OFL.txt``), measured, wrapped and cut to fit."""
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import ImageDraw, ImageFont
 
-_FONTS = Path(__file__).parent / "fonts"
+FONTS = Path(__file__).parent / "fonts"
 _ELLIPSIS = "…"
 # What the shipped fonts can draw; anything else (kanji in a series description) is shown as a question mark.
 _DRAWABLE = (range(0x20, 0x7F), range(0xA0, 0x180), range(0x384, 0x3CF), range(0x400, 0x460))
 _PUNCTUATION = "–—‘’“”•…−€"
 
 
+class _RememberingFont(ImageFont.FreeTypeFont):
+    """Keeps what it drew last: most lines of a study's pictures are the same, and rims are slow to draw."""
+
+    def __init__(self, *how: Any, **choices: Any) -> None:
+        super().__init__(*how, **choices)
+        self.getmask2 = lru_cache(maxsize=256)(self.getmask2)  # type: ignore[method-assign, assignment]
+
+
 @cache
 def font(size_px: float, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The typeface at a size. Basic layout: the same pixels on every machine."""
     name = "Inter-SemiBold.ttf" if bold else "Inter-Regular.ttf"
-    return ImageFont.truetype(_FONTS / name, size_px, layout_engine=ImageFont.Layout.BASIC)
+    return _RememberingFont(FONTS / name, size_px, layout_engine=ImageFont.Layout.BASIC)
 
 
 def drawable(text: str) -> str:

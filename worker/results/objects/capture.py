@@ -1,6 +1,7 @@
 """Secondary Captures (PS3.3 A.8.1): the summary page, and source slices with what the model saw."""
 
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -9,14 +10,16 @@ from pydicom.sequence import Sequence
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from neurotriage.core.evidence import SliceEvidence
-from neurotriage.core.values import Claims, ResultKind, ResultObject
-from worker.results import picture, text
-from worker.results.dataset import Frame, code_item, new_object, part10_bytes
-from worker.results.page import AMBER, WHITE, page_picture
-from worker.results.picture import Picture
+from neurotriage.core.values import Claims, Omission, ResultKind, ResultObject
+from worker.results import text
+from worker.results.dataset import Frame, decimal, lossy_history, new_object, result_of
+from worker.results.pictures import picture
+from worker.results.pictures.page import AMBER, WHITE, page_picture
+from worker.results.pictures.picture import Picture
+from worker.results.pictures.typeface import fitted, write
+from worker.results.references import source_image
 from worker.results.scene import Scene, overlay_slices
 from worker.results.source import SourceSlice
-from worker.results.typeface import fitted, write
 
 MIN_SIDE_PX = 512  # smaller matrices are enlarged by a whole factor, so that burnt-in text is legible
 TEXT_SHARE = 1 / 25  # type size as a share of the shorter side: 20 px at 512, 10 px if shown at 256
@@ -28,29 +31,31 @@ def page(frame: Frame, scene: Scene) -> ResultObject:
     dataset = _capture(frame, ResultKind.PAGE, 0, shown)
     dataset.PatientOrientation = ""
     if scene.key is not None:
-        _refer_to(dataset, scene.key)
-    return _result(dataset, ResultKind.PAGE, 0)
+        dataset.SourceImageSequence = Sequence([source_image(image) for image in scene.keys])
+    return result_of(dataset, ResultKind.PAGE, 0)
 
 
-def overlays(frame: Frame, scene: Scene, kind: ResultKind = ResultKind.OVERLAY) -> tuple[ResultObject, ...]:
+def overlays(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
     """Slices with heat map, outline and notice, at the place of their source: those that matter, or all."""
     images = overlay_slices(frame.analysis, scene)
-    if images and kind is ResultKind.OVERLAY_SERIES:
+    if not images:
+        yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
+    elif kind is ResultKind.OVERLAY_SERIES:
         images = scene.slices
-    results: list[ResultObject] = []
+    index = 0
     for image in images:
         pixels = scene.pixels(image)
         if pixels is None:
+            yield Omission(kind, f"slice {image.number} of {image.count} cannot be decoded")
             continue
-        index = len(results)
         grey = picture.grey(pixels, scene.window(image))
         factor = -(-MIN_SIDE_PX // min(grey.shape[:2]))  # rounded up, so at least 1
         shown = overlay_picture(frame, image, grey, factor, scene.evidence.get(image.key))
         dataset = _capture(frame, kind, index, shown)
         _place(frame, dataset, image, factor)
-        _refer_to(dataset, image)
-        results.append(_result(dataset, kind, index))
-    return tuple(results)
+        dataset.SourceImageSequence = Sequence([source_image(image)])
+        yield result_of(dataset, kind, index)
+        index += 1
 
 
 def picture_of(result: ResultObject) -> bytes | None:
@@ -99,7 +104,7 @@ def _capture(frame: Frame, kind: ResultKind, index: int, shown: Picture) -> Data
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
     dataset.BurnedInAnnotation = "NO"  # the outcome and notices are drawn, nobody's identity is
     dataset.DerivationDescription = _derivation(frame)
-    _lossy_history(frame.header, dataset)
+    lossy_history(frame.header, dataset)
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
@@ -129,16 +134,6 @@ def _derivation(frame: Frame) -> str:
     return f"{drawn} {models}"[:1024].strip()
 
 
-def _lossy_history(header: Dataset, dataset: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    lossy = str(header.get("LossyImageCompression", "")) == "01"
-    dataset.LossyImageCompression = "01" if lossy else "00"
-    if lossy and "LossyImageCompressionRatio" in header:
-        dataset.LossyImageCompressionRatio = header.LossyImageCompressionRatio
-    if lossy and "LossyImageCompressionMethod" in header:
-        dataset.LossyImageCompressionMethod = header.LossyImageCompressionMethod
-
-
 def _place(frame: Frame, dataset: Dataset, image: SourceSlice, factor: int) -> None:
     """The source's geometry, as additional attributes: viewers then sort and cross-reference the picture.
 
@@ -163,35 +158,3 @@ def _place(frame: Frame, dataset: Dataset, image: SourceSlice, factor: int) -> N
     dataset.PositionReferenceIndicator = str(image.header.get("PositionReferenceIndicator", "") or "")[:64]
     _, right, _, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
     dataset.PatientOrientation = [right, bottom]
-
-
-def decimal(value: float) -> str:
-    """A number as a Decimal String of at most 16 characters (PS3.5 6.2)."""
-    for digits in range(15, 5, -1):
-        shown = f"{value:.{digits}g}"
-        if len(shown) <= 16:
-            return shown
-    raise ValueError(f"{value} does not fit a Decimal String")
-
-
-def _refer_to(dataset: Dataset, image: SourceSlice) -> None:
-    item = Dataset()
-    item.ReferencedSOPClassUID = image.sop_class_uid
-    item.ReferencedSOPInstanceUID = image.sop_instance_uid
-    if image.frame is not None:
-        item.ReferencedFrameNumber = image.frame
-    item.PurposeOfReferenceCodeSequence = Sequence(
-        [code_item("121322", "DCM", "Source image for image processing operation")]
-    )
-    dataset.SourceImageSequence = Sequence([item])
-
-
-def _result(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:
-    return ResultObject(
-        kind=kind,
-        index=index,
-        sop_class_uid=str(dataset.SOPClassUID),
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        data=part10_bytes(dataset),
-    )

@@ -1,0 +1,199 @@
+"""What the way in carries: ``python -m bench.listener [--json FILE]``.
+
+Receive: instances of a made CT sent over real associations, from the first A-ASSOCIATE-RQ to the last 0x0000,
+each durable by then. Baseline: the same bytes written to files with an fsync each. Ingest: the same instances
+from the spool to rows and the store, parsed in the child, Postgres with fsync. Baseline: the same rows by one
+plain INSERT each, committed as often. Rates are medians, in instances per second.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import structlog
+from sqlalchemy import Engine, insert, select, text
+
+from bench.made import make_study
+from db import migrate
+from db.engine import connect
+from db.tables import Base, Instance
+from dicom_listener.header_reader import HeaderReader
+from dicom_listener.ingest import BATCH, ingest
+from dicom_listener.server import Listener
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import Storage
+from neurotriage.demo.send import send
+from neurotriage.embedded import EmbeddedPostgres
+from neurotriage.embedded.process import LOOPBACK
+
+INSTANCES = 128  # of 512 x 512 pixels, 16 bits: half a megabyte each
+SIDE_PX = 512
+ASSOCIATIONS = (1, 4)
+RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Instances per second of one way of doing something, and of the plain way in the same run."""
+
+    what: str
+    median_per_s: float
+    slowest_per_s: float
+    fastest_per_s: float
+    baseline_per_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.median_per_s / self.baseline_per_s
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write ``{"rates": [...]}`` where asked."""
+    parser = argparse.ArgumentParser(prog="python -m bench.listener", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with tempfile.TemporaryDirectory() as folder:
+        rates = measure(Path(folder))
+    _show(rates)
+    if options.json:
+        figures = [{**asdict(rate), "ratio": round(rate.ratio, 3)} for rate in rates]
+        options.json.write_text(json.dumps({"rates": figures}, indent=2))
+    return 0
+
+
+def measure(folder: Path) -> list[Rate]:
+    """Receive with each number of associations, then ingest what the last of these left in the spool."""
+    made = make_study(folder / "study", modality="CT", slices=INSTANCES, shape=(SIDE_PX, SIDE_PX))
+    paths = [instance.path for series in made.manifest.series for instance in series.instances]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(ASSOCIATIONS), mp_context=spawn) as senders:
+        rates = [_receiving(folder, paths, senders, associations) for associations in ASSOCIATIONS]
+        return [*rates, _ingesting(folder, paths, senders)]
+
+
+def _receiving(folder: Path, paths: Sequence[Path], senders: Executor, associations: int) -> Rate:
+    def received_s(root: Path) -> float:
+        listener = Listener(_settings(root))
+        port = listener.start()
+        try:
+            return _sent_s(paths, port, senders, associations)
+        finally:
+            listener.stop()
+
+    def written_s(root: Path) -> float:
+        data = [path.read_bytes() for path in paths]
+        root.mkdir()
+        return _seconds(lambda: _write_and_sync(root, data))
+
+    words = "association" if associations == 1 else "associations"
+    return _rate(f"receive, {associations} {words}", folder, len(paths), received_s, written_s)
+
+
+def _sent_s(paths: Sequence[Path], port: int, senders: Executor, associations: int) -> float:
+    """From the first request to the last answer; the senders are processes of their own."""
+    shares = [paths[number::associations] for number in range(associations)]
+    times = list(senders.map(_send, shares, [port] * associations))
+    return max(end for _, end in times) - min(begin for begin, _ in times)
+
+
+def _send(paths: Sequence[Path], port: int) -> tuple[float, float]:
+    begin = time.monotonic()
+    report = send(paths, LOOPBACK, port, called="NEUROTRIAGE")
+    end = time.monotonic()
+    if report.refused:
+        raise RuntimeError(str(report))
+    return begin, end
+
+
+def _write_and_sync(root: Path, data: Sequence[bytes]) -> None:
+    for number, content in enumerate(data):
+        with (root / str(number)).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _ingesting(folder: Path, paths: Sequence[Path], senders: Executor) -> Rate:
+    with EmbeddedPostgres(folder / "postgres") as postgres, HeaderReader() as reader:
+        engine = connect(postgres.start())
+        migrate.upgrade(engine)
+
+        def ingested_s(root: Path) -> float:
+            listener = Listener(_settings(root))
+            port = listener.start()
+            _sent_s(paths, port, senders, associations=1)
+            listener.stop()
+            _empty(engine)
+            return _seconds(lambda: ingest(engine, Storage(root), listener.spool, reader))
+
+        def inserted_s(root: Path) -> float:
+            with engine.begin() as connection:
+                rows = [dict(row) for row in connection.execute(select(Instance.__table__)).mappings()]
+                connection.execute(text("truncate instances cascade"))
+            return _seconds(lambda: _insert(engine, rows))
+
+        rate = _rate("ingest", folder, len(paths), ingested_s, inserted_s)
+        engine.dispose()
+        postgres.remove()
+    return rate
+
+
+def _insert(engine: Engine, rows: Sequence[dict[str, object]]) -> None:
+    statement = insert(Instance)
+    for first in range(0, len(rows), BATCH):
+        with engine.begin() as connection:
+            for row in rows[first : first + BATCH]:
+                connection.execute(statement, {key: value for key, value in row.items() if key != "id"})
+
+
+def _empty(engine: Engine) -> None:
+    received = {"studies", "series", "instances", "events"}
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name in received)
+    with engine.begin() as connection:
+        connection.execute(text(f"truncate {tables} cascade"))
+
+
+def _rate(
+    what: str, folder: Path, count: int, ours_s: Callable[[Path], float], plain_s: Callable[[Path], float]
+) -> Rate:
+    """Ours and the plain way by turns, each time in a new folder."""
+    ours, plain = [], []
+    for run in range(RUNS):
+        ours.append(count / ours_s(folder / f"{what} {run} ours"))
+        plain.append(count / plain_s(folder / f"{what} {run} plain"))
+    return Rate(what, median(ours), min(ours), max(ours), median(plain))
+
+
+def _settings(root: Path) -> Settings:
+    return Settings.model_validate({"listener": {"port": 0}, "storage": {"root": root, "min_free_bytes": 0}})
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _show(rates: Sequence[Rate]) -> None:
+    print(f"{'':24}{'per s':>9}{'from':>9}{'to':>9}{'baseline':>10}{'ratio':>7}")
+    for rate in rates:
+        print(
+            f"{rate.what:24}{rate.median_per_s:>9.1f}{rate.slowest_per_s:>9.1f}{rate.fastest_per_s:>9.1f}"
+            f"{rate.baseline_per_s:>10.1f}{rate.ratio:>7.2f}"
+        )
+    print(f"{INSTANCES} instances of {SIDE_PX} x {SIDE_PX} pixels; median of {RUNS}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Key objects, presentation states and the one-page document."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from reportlab.pdfgen.canvas import Canvas
+
+from bench.made import CORONAL, INSTALLATION, Made, make_analysis, make_fused_analysis, make_pair, make_study
+from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from worker.results import build
+from worker.results.pictures import letter
+
+KO, STATE, PDF = ResultKind.KEY_OBJECTS, ResultKind.PRESENTATION_STATE, ResultKind.DOCUMENT
+
+
+def objects_of(made: Made, kinds: set[ResultKind], outcome: Outcome = Outcome.PRESENT) -> list[ResultObject]:
+    analysis, evidence = make_analysis(made, outcome)
+    return list(build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects)
+
+
+def read(result: ResultObject) -> Dataset:
+    return dcmread(io.BytesIO(result.data))
+
+
+def named(selection: Dataset) -> list[tuple[str, int | None]]:
+    """SOP Instance UID and frame of what key objects name."""
+    references = [
+        item.ReferencedSOPSequence[0]
+        for item in selection.ContentSequence
+        if item.ValueType in ("IMAGE", "COMPOSITE")
+    ]
+    return [(str(r.ReferencedSOPInstanceUID), r.get("ReferencedFrameNumber")) for r in references]
+
+
+@pytest.mark.parametrize("study", [{}, {"enhanced": True, "orientation": CORONAL}])
+def test_key_objects_are_the_slices_with_findings_and_what_was_made_of_them(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    made = make_study(tmp_path, slices=9, **study)
+    analysis, _ = make_analysis(made, Outcome.PRESENT)
+    *others, selection = objects_of(made, {ResultKind.OVERLAY, ResultKind.REPORT, KO})
+    slices = [(finding.sop_instance_uid, finding.frame) for finding in analysis.findings]
+    assert named(read(selection)) == [*slices, *((r.sop_instance_uid, None) for r in others)]
+    evidence = {
+        (series.SeriesInstanceUID, item.ReferencedSOPInstanceUID)
+        for series in read(selection).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert evidence == {(made.series_uid, uid) for uid, _ in slices} | {
+        (r.series_instance_uid, r.sop_instance_uid) for r in others
+    }
+
+
+def test_key_objects_that_name_other_objects_are_other_key_objects(mr: Made) -> None:
+    (alone,) = objects_of(mr, {KO})
+    *_, beside = objects_of(mr, {ResultKind.PAGE, KO})
+    assert alone.sop_instance_uid != beside.sop_instance_uid
+
+
+@pytest.mark.parametrize("study", [{}, {"modality": "CT"}, {"enhanced": True, "orientation": CORONAL}])
+def test_a_presentation_state_draws_each_finding_on_its_image_and_nothing_else(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    made = make_study(tmp_path, slices=9, **study)
+    analysis, _ = make_analysis(made, Outcome.PRESENT)
+    (state,) = map(read, objects_of(made, {STATE}))
+    drawn = {}
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        (graphic,) = annotation.GraphicObjectSequence
+        line = np.array(graphic.GraphicData).reshape(-1, 2)
+        assert (line[0] == line[-1]).all()
+        words = [item.UnformattedTextValue for item in annotation.TextObjectSequence]
+        assert words == ["RESEARCH USE ONLY - NOT FOR DIAGNOSIS", "AI: lesion 1, 97.3 %"]
+        key = (image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber"))
+        drawn[key] = (*line.min(axis=0), *line.max(axis=0))
+    assert drawn == {(f.sop_instance_uid, f.frame): f.box for f in analysis.findings}
+    if made.modality == "CT":
+        window = state.SoftcopyVOILUTSequence[0]
+        assert (state.RescaleIntercept, window.WindowCenter, window.WindowWidth) == (-1024, 40, 80)
+
+
+def pdf_of(made: Made, outcome: Outcome) -> bytes:
+    (result,) = objects_of(made, {PDF}, outcome)
+    dataset = read(result)
+    assert dataset.BurnedInAnnotation == "NO"
+    return bytes(dataset.EncapsulatedDocument[: dataset.EncapsulatedDocumentLength])
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float]]:
+    """What is written on a document: the words, their right edge and their baseline, in points."""
+    lines: list[tuple[str, float, float]] = []
+    draw = Canvas.drawString
+
+    def spy(canvas: Canvas, x: float, y: float, words: str, *rest: Any, **more: Any) -> None:
+        right = x + canvas.stringWidth(words, canvas._fontname, canvas._fontsize)
+        lines.append((words, right, y))
+        draw(canvas, x, y, words, *rest, **more)
+
+    monkeypatch.setattr(Canvas, "drawString", spy)
+    return lines
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_one_page_that_says_it_and_its_limits(
+    outcome: Outcome, mr: Made, written: list[tuple[str, float, float]]
+) -> None:
+    data = pdf_of(mr, outcome)
+    assert data.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) == 1
+    words = " ".join(line for line, _, _ in written)
+    assert letter.text.verdict(outcome).headline in words
+    assert "not a medical device" in words
+    assert "The radiologist's report decides." in words
+    assert ("Probability of tumour" in words) == outcome.analysed
+    assert max(right for _, right, _ in written) <= letter.WIDTH_PT - letter.MARGIN_PT + 1
+    body = [y for _, _, y in written if y > letter.FOOTER_PT]
+    assert min(body) > letter.FOOTER_PT + 20
+
+
+def test_a_document_has_the_pictures_with_their_captions(
+    mr: Made, written: list[tuple[str, float, float]]
+) -> None:
+    data = pdf_of(mr, Outcome.PRESENT)
+    assert data.count(b"/Subtype /Image") == 3  # the slice, the slice with its marks, the colour bar
+    words = " ".join(line for line, _, _ in written)
+    for said in ("slice 10 of 15", "model relevance, not tumour extent", "left,", "MR, no CT", "Urgent"):
+        assert said in words
+
+
+def test_the_document_names_nobody_in_any_script(tmp_path: Path) -> None:
+    documents = []
+    for name, charset in (
+        ("Doe^Jane", "ISO_IR 6"), ("Müller^Jörg", "ISO_IR 100"), ("قباني^لنزار", "ISO_IR 127"),
+        ("Yamada^Tarou=山田^太郎", ["", "ISO 2022 IR 87"]), ("Hong^Gildong=洪^吉洞", ["", "ISO 2022 IR 149"]),
+    ):  # fmt: skip
+        header = {
+            "SpecificCharacterSet": charset,
+            "PatientName": name,
+            "StudyInstanceUID": "2.25.1",
+            "SeriesInstanceUID": "2.25.2",
+            "FrameOfReferenceUID": "2.25.3",
+        }
+        made = make_study(tmp_path / str(len(documents)), slices=9, shape=(64, 64), header=header)
+        documents.append(pdf_of(made, Outcome.PRESENT))
+    assert len(set(documents)) == 1
+
+
+def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
+    tmp_path: Path, written: list[tuple[str, float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker.results.pictures import page, typeface
+
+    said: list[str] = []
+
+    def spy(draw: Any, place: Any, line: str, *rest: Any, **more: Any) -> None:
+        said.append(line)
+        typeface.write(draw, place, line, *rest, **more)
+
+    monkeypatch.setattr(page, "write", spy)
+    ct, mr = make_pair(tmp_path, slices=9, shape=(96, 96))
+    analysis, evidence = make_fused_analysis(ct, mr, Outcome.PRESENT)
+    kinds = {ResultKind.PAGE, PDF}
+    shown, _ = build(analysis, evidence, ct.manifest, INSTALLATION, kinds=kinds).objects
+    sources = [item.ReferencedSOPInstanceUID for item in read(shown).SourceImageSequence]
+    assert set(sources) == {ct.keys[5][0], mr.keys[5][0]}
+    for words in (" | ".join(said), " | ".join(line for line, _, _ in written)):
+        assert "CT · Series 3 · HEAD 5MM · slice 6 of 9" in words
+        assert "MR · Series 3 · AX FLAIR · slice 6 of 9" in words
+        assert "CT and MR" in words
+    pixels = read(shown).pixel_array
+    for left in (page.MARGIN_PX, page.MARGIN_PX + page.PANE_PX + page.GAP_PX):
+        pane = pixels[page.PANES_Y + 50 : page.CAPTION_Y - 80, left + 60 : left + page.PANE_PX - 60]
+        assert np.ptp(pane.astype(int), axis=2).max() > 80  # a heat map lies on both

@@ -1,0 +1,62 @@
+"""A rejection note names every object that it takes back, and validates."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+
+from bench.made import INSTALLATION, make_analysis, make_study
+from neurotriage.core.headers import is_own_result
+from neurotriage.core.values import NoteKind, ObjectReference, Outcome
+from worker.results import rejection_note
+
+SC, SR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.34"
+WITHDRAWN = (
+    ObjectReference(SC, "2.25.1", "2.25.10"),
+    ObjectReference(SC, "2.25.2", "2.25.10"),
+    ObjectReference(SR, "2.25.3", "2.25.11"),
+)
+
+
+def test_a_note_names_every_withdrawn_object_and_is_ours(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=3, shape=(32, 32))
+    analysis, _ = make_analysis(made, Outcome.ABSENT)
+    note = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    again = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    assert note is not None
+    assert again == note
+    assert note.kind is NoteKind.REJECTION
+    dataset = dcmread(BytesIO(note.data))
+    assert is_own_result(dataset)
+    assert dataset.Modality == "KO"
+    (title,) = dataset.ConceptNameCodeSequence
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("113001", "DCM")
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    named = [
+        (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, series.SeriesInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    assert [ObjectReference(*map(str, item)) for item in named] == list(WITHDRAWN)
+    kinds = [item.ValueType for item in dataset.ContentSequence if "ReferencedSOPSequence" in item]
+    assert kinds == ["IMAGE", "IMAGE", "COMPOSITE"]
+
+
+def test_another_note_has_another_uid(tmp_path: Path) -> None:
+    made = make_study(tmp_path, slices=3, shape=(32, 32))
+    analysis, _ = make_analysis(made, Outcome.ABSENT)
+    one = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    other = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN[:2])
+    assert one is not None
+    assert other is not None
+    assert one.sop_instance_uid != other.sop_instance_uid
+    assert rejection_note(analysis, made.manifest, INSTALLATION, ()) is None
+
+
+def test_a_note_validates(tmp_path: Path, errors_of: Callable[[bytes], list[str]]) -> None:
+    made = make_study(tmp_path, slices=3, shape=(32, 32))
+    analysis, _ = make_analysis(made, Outcome.ABSENT)
+    note = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    assert note is not None
+    assert errors_of(note.data) == []

@@ -1,0 +1,1 @@
+"""The kinds of result object, one file for each."""

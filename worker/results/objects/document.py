@@ -1,0 +1,33 @@
+"""Encapsulated PDF (PS3.3 A.45.1): one page that a referrer can read."""
+
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import EncapsulatedPDFStorage
+
+from neurotriage.core.values import ResultKind, ResultObject
+from worker.results import text
+from worker.results.dataset import Frame, code_item, new_object, result_of
+from worker.results.pictures.letter import letter
+from worker.results.references import image_references
+from worker.results.scene import Scene
+
+KIND = ResultKind.DOCUMENT
+
+
+def document(frame: Frame, scene: Scene) -> ResultObject:
+    """The document; there is one for every outcome."""
+    dataset = new_object(frame, KIND, 0, EncapsulatedPDFStorage, "DOC")
+    dataset.BodyPartExamined = "HEAD"
+    dataset.ConversionType = "WSD"
+    dataset.BurnedInAnnotation = "NO"  # nobody's identity is on the page
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.AcquisitionDateTime = ""
+    dataset.DocumentTitle = f"AI head triage: {text.verdict(frame.analysis.outcome).title}"
+    dataset.ConceptNameCodeSequence = DicomSequence([code_item("18748-4", "LN", "Diagnostic Imaging Report")])
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    if scene.keys:
+        dataset.SourceInstanceSequence = image_references(scene.keys)
+    data = letter(frame, scene)
+    dataset.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
+    dataset.EncapsulatedDocumentLength = len(data)
+    return result_of(dataset, KIND, 0)

@@ -1,0 +1,140 @@
+"""What a segmentation and a parametric map share: frames with a place in the patient (PS3.3 C.7.6.16).
+
+Written here and not by a library, because the order of the frames, the references to frames of a multi-frame
+source and each UID have to be ours: the same analysis gives the same bytes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.coding import Code
+
+from neurotriage.core.uids import derived_uid
+from worker.results.dataset import code_item, decimal, lossy_history
+from worker.results.references import image_references, source_image
+from worker.results.source import SourceSlice
+
+SEGMENTED = Code("113076", "DCM", "Segmentation")
+CALCULATED = Code("112187", "DCM", "Unspecified method of calculation")
+SAME = 1e-3  # how far directions (cosines) and pixel sizes (mm) of one stack may differ
+
+
+def objection(series: Sequence[SourceSlice]) -> str:
+    """Why the slices of a series cannot be frames of one object; empty where they can."""
+    first = series[0]
+    if not first.header.get("FrameOfReferenceUID"):
+        return "the source has no frame of reference"
+    for image in series:
+        if (image.header.Rows, image.header.Columns) != (first.header.Rows, first.header.Columns):
+            return "the slices of the series differ in their matrix"
+        if not np.allclose(_plane(image), _plane(first), atol=SAME):
+            return "the slices of the series differ in orientation or pixel size"
+    return ""
+
+
+def add_frames(
+    dataset: Dataset,
+    series: Sequence[SourceSlice],
+    images: Sequence[SourceSlice],
+    derivation: Code,
+    shared: Dataset,
+    dimensions: Sequence[tuple[str, str, str]] = (),
+) -> None:
+    """One frame for each of ``images``, in their order.
+
+    ``series``: all slices of their series. ``derivation``: the code of how the frames came to be. ``shared``:
+    further functional groups of all frames. ``dimensions``: attribute, functional group and label of those
+    before the position; all frames have the value 1 there.
+    """
+    first = images[0]
+    dataset.Rows, dataset.Columns = first.header.Rows, first.header.Columns
+    dataset.NumberOfFrames = len(images)
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.PresentationLUTShape = "IDENTITY"
+    lossy_history(first.header, dataset)
+    dataset.FrameOfReferenceUID = first.header.FrameOfReferenceUID
+    dataset.PositionReferenceIndicator = str(first.header.get("PositionReferenceIndicator", "") or "")[:64]
+    dataset.ContentCreatorName = "neurotriage"
+    _refer_to_series(dataset, images)
+    _organise(dataset, [*dimensions, _POSITION])
+    shared.PixelMeasuresSequence = DicomSequence([_pixel_measures(series, first)])
+    orientation = Dataset()
+    orientation.ImageOrientationPatient = [
+        decimal(value) for value in (*first.row_direction, *first.column_direction)
+    ]
+    shared.PlaneOrientationSequence = DicomSequence([orientation])
+    dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
+    dataset.PerFrameFunctionalGroupsSequence = DicomSequence(
+        [
+            _frame_groups(image, derivation, [1] * len(dimensions) + [place])
+            for place, image in enumerate(images, start=1)
+        ]
+    )
+
+
+_POSITION = ("ImagePositionPatient", "PlanePositionSequence", "Position")
+
+
+def _plane(image: SourceSlice) -> tuple[float, ...]:
+    return (*image.row_direction, *image.column_direction, *image.spacing_mm)
+
+
+def _pixel_measures(series: Sequence[SourceSlice], first: SourceSlice) -> Dataset:
+    """Pixel Measures (PS3.3 C.7.6.16.2.1), with the mean step between the slices of the series."""
+    measures = Dataset()
+    measures.PixelSpacing = [decimal(value) for value in first.spacing_mm]
+    normal = np.cross(first.row_direction, first.column_direction)
+    step_mm = 0.0
+    if len(series) > 1:
+        step_mm = float(normal @ (series[-1].position_mm - series[0].position_mm)) / (len(series) - 1)
+    if step_mm > 0:
+        measures.SpacingBetweenSlices = decimal(step_mm)
+    thickness_mm = first.thickness_mm or step_mm
+    if thickness_mm > 0:
+        measures.SliceThickness = decimal(thickness_mm)
+    return measures
+
+
+def _frame_groups(image: SourceSlice, derivation: Code, indices: Sequence[int]) -> Dataset:
+    """Derivation Image, Frame Content and Plane Position of one frame."""
+    source = source_image(image)
+    source.SpatialLocationsPreserved = "YES"
+    derived, content, position, groups = Dataset(), Dataset(), Dataset(), Dataset()
+    derived.DerivationCodeSequence = DicomSequence([code_item(*derivation[:3])])
+    derived.SourceImageSequence = DicomSequence([source])
+    content.DimensionIndexValues = list(indices)
+    position.ImagePositionPatient = [decimal(value) for value in image.position_mm]
+    groups.DerivationImageSequence = DicomSequence([derived])
+    groups.FrameContentSequence = DicomSequence([content])
+    groups.PlanePositionSequence = DicomSequence([position])
+    return groups
+
+
+def _organise(dataset: Dataset, dimensions: Sequence[tuple[str, str, str]]) -> None:
+    """Multi-frame Dimension module (PS3.3 C.7.6.17)."""
+    organisation = Dataset()
+    organisation.DimensionOrganizationUID = derived_uid(dataset.SOPInstanceUID, "dimensions")
+    dataset.DimensionOrganizationSequence = DicomSequence([organisation])
+    dataset.DimensionIndexSequence = DicomSequence()
+    for attribute, group, label in dimensions:
+        index = Dataset()
+        index.DimensionOrganizationUID = organisation.DimensionOrganizationUID
+        index.DimensionIndexPointer = tag_for_keyword(attribute)
+        index.FunctionalGroupPointer = tag_for_keyword(group)
+        index.DimensionDescriptionLabel = label
+        dataset.DimensionIndexSequence.append(index)
+
+
+def _refer_to_series(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
+    """Common Instance Reference module (PS3.3 C.12.2); a viewer drops a segmentation without it."""
+    series = Dataset()
+    series.SeriesInstanceUID = images[0].series_uid
+    series.ReferencedInstanceSequence = image_references(images)
+    for item in series.ReferencedInstanceSequence:
+        item.pop("ReferencedFrameNumber", None)
+    dataset.ReferencedSeriesSequence = DicomSequence([series])

@@ -1,0 +1,96 @@
+"""Parametric Maps (PS3.3 A.75): the heat maps as 32 bit float, a frame for each slice of their series.
+
+The frames run along the slice normal, ascending: a viewer that pours them into a volume in the order of the
+file, without a look at their positions, then has them in the right place.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import highdicom as hd
+import numpy as np
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.coding import Code
+from pydicom.uid import ParametricMapStorage
+
+from neurotriage.core.values import Omission, ResultKind, ResultObject
+from worker.results import text
+from worker.results.dataset import Frame, new_object, result_of
+from worker.results.objects import multiframe
+from worker.results.scene import Scene
+from worker.results.source import SourceSlice
+
+KIND = ResultKind.PARAMETRIC_MAP
+MAX_BYTES = 256 * 2**20  # of pixels in one object; there is no lossless compression for floats
+_FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
+
+
+def parametric_maps(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
+    """One object for each series with heat maps; slices without one are all zero."""
+    seen = [series for series in scene.series() if any(image.key in scene.evidence for image in series)]
+    if not seen or not frame.analysis.outcome.marked:
+        yield Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
+        return
+    index = 0
+    for series in seen:
+        refused = multiframe.objection(series) or _size_objection(series)
+        if refused:
+            yield Omission(KIND, refused)
+            continue
+        yield _map(frame, scene, index, series)
+        index += 1
+
+
+def _size_objection(series: Sequence[SourceSlice]) -> str:
+    rows, columns = series[0].header.Rows, series[0].header.Columns
+    if rows * columns % 4:
+        return f"{rows} x {columns} pixels are no multiple of 4, and viewers fail on such a map"
+    if 4 * rows * columns * len(series) > MAX_BYTES:
+        return (
+            f"a map of {len(series)} x {rows} x {columns} pixels would be larger than {MAX_BYTES >> 20} MiB"
+        )
+    return ""
+
+
+def _map(frame: Frame, scene: Scene, index: int, series: Sequence[SourceSlice]) -> ResultObject:
+    dataset = new_object(frame, KIND, index, ParametricMapStorage, series[0].modality)
+    dataset.ImageType = _FRAME_TYPE
+    dataset.BodyPartExamined = "HEAD"
+    dataset.ContentQualification = "RESEARCH"
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.ContentLabel = "MODEL_RELEVANCE"
+    dataset.ContentDescription = f"Grad-CAM: {text.RELEVANCE_NOTICE}"
+    dataset.AcquisitionContextSequence = DicomSequence()
+    multiframe.add_frames(dataset, series, series, multiframe.CALCULATED, _shared_groups())
+    shape = (len(series), dataset.Rows, dataset.Columns)
+    heat = np.zeros(shape, dtype="<f4")
+    for place, image in enumerate(series):
+        if image.key in scene.evidence:
+            heat[place] = np.nan_to_num(scene.evidence[image.key].heat.astype(np.float32))
+    dataset.BitsAllocated = 32
+    dataset.FloatPixelData = heat.tobytes()
+    return result_of(dataset, KIND, index)
+
+
+def _shared_groups() -> Dataset:
+    """What the numbers are and how they are shown: 0 to 1, without a unit."""
+    shared, kind, window, values = Dataset(), Dataset(), Dataset(), Dataset()
+    kind.FrameType = _FRAME_TYPE
+    window.WindowCenter, window.WindowWidth = "0.5", "1"
+    values.RescaleIntercept, values.RescaleSlope, values.RescaleType = "0", "1", "US"
+    shared.ParametricMapFrameTypeSequence = DicomSequence([kind])
+    shared.FrameVOILUTSequence = DicomSequence([window])
+    shared.PixelValueTransformationSequence = DicomSequence([values])
+    shared.RealWorldValueMappingSequence = DicomSequence(
+        [
+            hd.pm.RealWorldValueMapping(
+                lut_label="RELEVANCE",
+                lut_explanation=text.RELEVANCE_NOTICE,
+                unit=Code("1", "UCUM", "no units"),
+                value_range=(0.0, 1.0),
+                slope=1.0,
+                intercept=0.0,
+            )
+        ]
+    )
+    return shared

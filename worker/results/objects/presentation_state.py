@@ -1,0 +1,134 @@
+"""Grayscale Softcopy Presentation States (PS3.3 A.33.1): outlines for a viewer to lay over the sources."""
+
+from collections.abc import Iterator, Sequence
+
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+
+from neurotriage.core.values import Omission, ResultKind, ResultObject
+from worker.imaging import calibration
+from worker.results import text
+from worker.results.dataset import Frame, decimal, new_object, result_of
+from worker.results.references import image_reference, image_references
+from worker.results.regions import Outlined, outlined_findings
+from worker.results.scene import Scene
+from worker.results.source import SourceSlice
+
+KIND = ResultKind.PRESENTATION_STATE
+LAYER = "AI"
+_BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # of the displayed area, where the notice stands
+
+
+def presentation_states(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
+    """One state for the findings of a series, or more where its images differ in calibration."""
+    groups: dict[tuple[str, tuple[float, float] | None], list[Outlined]] = {}
+    for one in outlined_findings(frame.analysis, scene):
+        rescale = calibration(one.image.header, (one.image.frame or 1) - 1)
+        groups.setdefault((one.image.series_uid, rescale), []).append(one)
+    for index, ((_, rescale), own) in enumerate(groups.items()):
+        yield _state(frame, scene, index, own, rescale)
+    if not groups:
+        yield Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
+
+
+def _state(
+    frame: Frame, scene: Scene, index: int, own: Sequence[Outlined], rescale: tuple[float, float] | None
+) -> ResultObject:
+    dataset = new_object(frame, KIND, index, GrayscaleSoftcopyPresentationStateStorage, "PR")
+    images = list({one.image.key: one.image for one in own}.values())
+    dataset.BodyPartExamined = "HEAD"
+    dataset.ContentLabel = "AI_OUTLINES"
+    dataset.ContentDescription = "Outlines of a research model, not for diagnosis"
+    dataset.ContentCreatorName = "neurotriage"
+    dataset.PresentationCreationDate, dataset.PresentationCreationTime = (
+        dataset.ContentDate,
+        dataset.ContentTime,
+    )
+    series = Dataset()
+    series.SeriesInstanceUID = images[0].series_uid
+    series.ReferencedImageSequence = image_references(images)
+    dataset.ReferencedSeriesSequence = DicomSequence([series])
+    dataset.DisplayedAreaSelectionSequence = _areas(images)
+    layer = Dataset()
+    layer.GraphicLayer, layer.GraphicLayerOrder = LAYER, 1
+    dataset.GraphicLayerSequence = DicomSequence([layer])
+    dataset.GraphicAnnotationSequence = DicomSequence(
+        [_annotation(image, [one for one in own if one.image is image]) for image in images]
+    )
+    _set_grey(dataset, scene, images[0], rescale)
+    return result_of(dataset, KIND, index)
+
+
+def _areas(images: Sequence[SourceSlice]) -> DicomSequence:
+    """Each image as a whole, by matrix and pixel size (PS3.3 C.10.4)."""
+    alike: dict[tuple[int, int, tuple[float, float]], list[SourceSlice]] = {}
+    for image in images:
+        alike.setdefault((image.header.Rows, image.header.Columns, image.spacing_mm), []).append(image)
+    areas = DicomSequence()
+    for (rows, columns, spacing_mm), own in alike.items():
+        area = Dataset()
+        area.ReferencedImageSequence = image_references(own)
+        area.DisplayedAreaTopLeftHandCorner = [1, 1]
+        area.DisplayedAreaBottomRightHandCorner = [columns, rows]
+        area.PresentationSizeMode = "SCALE TO FIT"
+        area.PresentationPixelSpacing = [decimal(value) for value in spacing_mm]
+        areas.append(area)
+    return areas
+
+
+def _annotation(image: SourceSlice, own: Sequence[Outlined]) -> Dataset:
+    """Outlines with their words, and the notice, on one image (PS3.3 C.10.5)."""
+    annotation = Dataset()
+    annotation.ReferencedImageSequence = DicomSequence([image_reference(image)])
+    annotation.GraphicLayer = LAYER
+    annotation.TextObjectSequence = DicomSequence([_notice(), *map(_words, own)])
+    annotation.GraphicObjectSequence = DicomSequence(map(_outline, own))
+    return annotation
+
+
+def _outline(one: Outlined) -> Dataset:
+    """Columns and rows, (0, 0) the corner of the first pixel (PS3.3 C.10.5.1.2)."""
+    graphic = Dataset()
+    graphic.GraphicAnnotationUnits = "PIXEL"
+    graphic.GraphicDimensions = 2
+    graphic.NumberOfGraphicPoints = len(one.line)
+    graphic.GraphicData = one.line.ravel().tolist()
+    graphic.GraphicType = "POLYLINE"
+    graphic.GraphicFilled = "N"
+    return graphic
+
+
+def _words(one: Outlined) -> Dataset:
+    words = Dataset()
+    words.AnchorPointAnnotationUnits = "PIXEL"
+    words.UnformattedTextValue = f"AI: lesion {one.finding.lesion}, {text.percent(one.finding.probability)}"
+    words.AnchorPoint = [float(one.line[:, 0].max()), float(one.line[:, 1].min())]
+    words.AnchorPointVisibility = "N"
+    return words
+
+
+def _notice() -> Dataset:
+    notice = Dataset()
+    notice.BoundingBoxAnnotationUnits = "DISPLAY"
+    notice.UnformattedTextValue = text.RESEARCH_NOTICE
+    notice.BoundingBoxTopLeftHandCorner, notice.BoundingBoxBottomRightHandCorner = _BOTTOM
+    notice.BoundingBoxTextHorizontalJustification = "LEFT"
+    return notice
+
+
+def _set_grey(
+    dataset: Dataset, scene: Scene, image: SourceSlice, rescale: tuple[float, float] | None
+) -> None:
+    """Modality LUT, window and polarity: the images look as they do in our pictures."""
+    if rescale is not None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = (decimal(value) for value in rescale)
+        dataset.RescaleType = "HU" if image.modality == "CT" else "US"
+    inverted = str(image.header.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    dataset.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
+    low, high = scene.window(image)
+    # A linear window is at least 1 wide (PS3.3 C.11.2.1.2), and ours speaks of MONOCHROME2.
+    if high - low >= 1 and not inverted:
+        window = Dataset()
+        window.WindowCenter, window.WindowWidth = decimal((low + high) / 2), decimal(high - low)
+        dataset.SoftcopyVOILUTSequence = DicomSequence([window])

@@ -1,0 +1,135 @@
+"""Segmentations (PS3.3 A.51): the lesion masks, as BINARY for most viewers or as a label map."""
+
+from collections.abc import Iterator, Sequence
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, SegmentationStorage
+
+from neurotriage.core.values import Omission, ResultKind, ResultObject
+from worker.results import text
+from worker.results.dataset import Frame, new_object, result_of
+from worker.results.objects import multiframe
+from worker.results.objects.report import ARTIFICIAL_INTELLIGENCE, BRAIN, NEOPLASM
+from worker.results.scene import Scene
+from worker.results.source import SourceSlice
+
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # pydicom does not know it yet
+ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+SEGMENT_COLOUR = (38000, 46000, 50000)  # CIELab as unsigned 16 bit (PS3.3 C.10.7.1.1): a warm red
+
+
+def segmentations(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
+    """One object for each series with a mask. ``kind`` says whether BINARY or a label map."""
+    masked = [series for series in scene.series() if any(map(scene.has_mask, series))]
+    if not masked or not frame.analysis.outcome.marked:
+        yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
+        return
+    index = 0
+    for series in masked:
+        refused = multiframe.objection(series)
+        if not refused and kind is ResultKind.SEGMENTATION:
+            refused = _unaligned(series[0])
+        if refused:
+            yield Omission(kind, refused)
+            continue
+        images = [image for image in series if scene.has_mask(image)]
+        yield _segmentation(frame, scene, kind, index, series, images)
+        index += 1
+
+
+def _unaligned(image: SourceSlice) -> str:
+    """The bits of all frames are one stream (PS3.5 8.1.1), and archives and viewers cut it into bytes."""
+    rows, columns = image.header.Rows, image.header.Columns
+    if rows * columns % 8 == 0:
+        return ""
+    return (
+        f"{rows} x {columns} pixels are no multiple of 8, and viewers cannot read such a BINARY "
+        "segmentation; seg-labelmap has no such limit"
+    )
+
+
+def _segmentation(
+    frame: Frame,
+    scene: Scene,
+    kind: ResultKind,
+    index: int,
+    series: Sequence[SourceSlice],
+    images: Sequence[SourceSlice],
+) -> ResultObject:
+    labels = kind is ResultKind.LABELMAP
+    dataset = new_object(frame, kind, index, LABEL_MAP_STORAGE if labels else SegmentationStorage, "SEG")
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.BodyPartExamined = "HEAD"
+    dataset.ContentLabel = "SUSPECTED_TUMOUR"
+    dataset.ContentDescription = "Lesion mask of a research model, not for diagnosis"
+    dataset.SegmentationType = "LABELMAP" if labels else "BINARY"
+    dataset.SegmentsOverlap = "NO"
+    segment = _segment(frame, images[0].series_uid)
+    dataset.SegmentSequence = DicomSequence([_background(segment), segment] if labels else [segment])
+    shared = Dataset()
+    if not labels:
+        shared.SegmentIdentificationSequence = DicomSequence([Dataset()])
+        shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
+    dimensions = () if labels else (_SEGMENT_DIMENSION,)
+    multiframe.add_frames(dataset, series, images, multiframe.SEGMENTED, shared, dimensions)
+    masks = np.stack([scene.evidence[image.key].mask for image in images])
+    _set_pixels(dataset, masks, labels)
+    return result_of(dataset, kind, index)
+
+
+_SEGMENT_DIMENSION = ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
+
+
+def _segment(frame: Frame, series_uid: str) -> Dataset:
+    """Segment 1 (PS3.3 C.8.20.4): everything that the model outlined."""
+    prediction = text.prediction_for(frame.analysis, series_uid)
+    model = ("unknown", "unknown") if prediction is None else (prediction.model, prediction.version)
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Suspected tumour (AI)",
+        segmented_property_category=ABNORMAL,
+        segmented_property_type=NEOPLASM,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=model[0], version=model[1], family=ARTIFICIAL_INTELLIGENCE
+        ),
+        tracking_uid=frame.uid(ResultKind.SEGMENTATION, "tracking", series_uid),
+        tracking_id="Suspected tumour",
+        anatomic_regions=[BRAIN],
+    )
+    segment.RecommendedDisplayCIELabValue = list(SEGMENT_COLOUR)
+    return segment
+
+
+def _background(segment: Dataset) -> Dataset:
+    """Label 0 of a label map."""
+    background = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Background",
+        segmented_property_category=codes.DCM.Background,
+        segmented_property_type=codes.DCM.Background,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=segment.SegmentationAlgorithmIdentificationSequence,
+    )
+    background.SegmentNumber = 0
+    return background
+
+
+def _set_pixels(dataset: Dataset, masks: NDArray[np.bool_], labels: bool) -> None:
+    """Masks (frames, rows, columns) as bytes, or as one stream of bits, the first pixel lowest."""
+    dataset.BitsAllocated = dataset.BitsStored = 8 if labels else 1
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = 0
+    if labels:
+        dataset.PixelPaddingValue = 0
+        data = masks.astype(np.uint8).tobytes()
+    else:
+        data = np.packbits(masks, axis=None, bitorder="little").tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OB"

@@ -1,0 +1,1 @@
+"""What results show: slices, the summary page, the one-page document."""
