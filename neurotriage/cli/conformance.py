@@ -1,0 +1,27 @@
+"""``neurotriage conformance``: the DICOM conformance statement of this installation."""
+
+from pathlib import Path
+
+import typer
+
+from neurotriage.core.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(conformance)
+
+
+def conformance(
+    out: Path | None = typer.Option(None, "--out", help="The file to write; without it, print."),
+) -> None:
+    """Write the DICOM conformance statement (PS3.2) of the running configuration, in Markdown.
+
+    Example: neurotriage conformance --out conformance.md
+    """
+    from neurotriage.conformance import statement  # builds sample objects, so it needs all of pydicom
+
+    written = statement(load_settings())
+    if out is None:
+        typer.echo(written, nl=False)
+    else:
+        out.write_text(written, encoding="utf-8")

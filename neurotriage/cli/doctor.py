@@ -1,0 +1,83 @@
+"""``neurotriage doctor``: is the set-up whole, before the first patient?"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from neurotriage.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from neurotriage.doctor import Part
+
+_SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]FAILED[/]"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(
+    destination: str = typer.Option("", help="Only this destination, by its name; the others are left out."),
+    store: bool = typer.Option(
+        False, "--store", help="Store a test study (patient NEUROTRIAGE TEST) there, and look for it."
+    ),
+    await_echo: float = typer.Option(
+        0.0,
+        min=0.0,
+        help="While no listener runs: wait this many seconds for a C-ECHO from each destination.",
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Look at the whole set-up; exit 1 where something failed. Writes to a PACS only with --store.
+
+    Example: neurotriage doctor --destination pacs --store
+    """
+    from neurotriage import doctor as examination  # pulls in pynetdicom, Celery and SQLAlchemy
+    from neurotriage.core.log import set_up_logging
+
+    set_up_logging()
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what it complains of stands in the table
+    settings = load_settings()
+    if destination and destination not in {known.name for known in settings.destination}:
+        typer.echo(f"no [[destination]] has the name {destination}", err=True)
+        raise typer.Exit(2)
+    if await_echo:
+        typer.echo(examination.echo_instructions(settings), err=True)
+    asked = examination.Options(destination=destination, store=store, await_echo_s=await_echo)
+    parts = examination.examine(examination.probes(settings, asked))
+    if as_json:
+        typer.echo(json.dumps([asdict(part) for part in parts], indent=2))
+    else:
+        print_table(parts)
+    failed = any(check.state is examination.State.FAILED for part in parts for check in part.checks)
+    if any(part.hangs for part in parts):
+        # Python would wait for what hangs in a library, or abort in it: the exit code must stay ours.
+        sys.stdout.flush()
+        os._exit(int(failed))
+    raise typer.Exit(int(failed))
+
+
+def print_table(parts: Sequence["Part"]) -> None:
+    """A row per thing looked at, with what to do below what was found."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("part", "what", "", "found, and what to do")
+    for part in parts:
+        for place, check in enumerate(part.checks):
+            told = escape(f"{check.said}\n{check.advice}".strip())
+            table.add_row(
+                "" if place else part.name,
+                check.subject,
+                _SIGNS[check.state],
+                told,
+                end_section=check is part.checks[-1],
+            )
+    Console().print(table)

@@ -1,0 +1,118 @@
+"""What is negotiated and answered on the network, read from the tables that the code works with."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from pydicom.uid import UID
+from pynetdicom import sop_class
+from pynetdicom.presentation import PresentationContext
+
+from db.tables import DeliveryState
+from dicom_listener import peers
+from dicom_listener.peers import Rejection
+from dicom_listener.server import (
+    CANNOT_UNDERSTAND,
+    INVALID_ARGUMENT,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SUCCESS,
+)
+from neurotriage.core.commitment import PUSH_MODEL
+from worker.delivery.status import Verdict, verdict_of
+from worker.results.objects.segmentation import LABEL_MAP_STORAGE
+
+_STATUSES: Final = 0x10000
+_CODE: Final = re.compile(r" ?\(0x[0-9A-F]{4}\)")
+# Not yet in pydicom's dictionary.
+_NEW: Final = {LABEL_MAP_STORAGE: "Label Map Segmentation Storage"}
+# PS3.8 table 9-21.
+_RESULTS: Final = {1: "rejected-permanent", 2: "rejected-transient"}
+_SOURCES: Final = {1: "service-user", 2: "service-provider (ACSE)", 3: "service-provider (presentation)"}
+
+# What we answer to a C-STORE; the numbers are the listener's own.
+ANSWERS: Final = (
+    (SUCCESS, "Success", "the instance is durable on disk, as it was sent"),
+    (
+        OUT_OF_RESOURCES,
+        "Failure: out of resources",
+        "too little room, or the disk reports an error; send again",
+    ),
+    (
+        CANNOT_UNDERSTAND,
+        "Failure: cannot understand",
+        "the UIDs are not made of digits and dots, or the data set is empty",
+    ),
+)
+# The same to an N-EVENT-REPORT.
+REPORT_ANSWERS: Final = (
+    (SUCCESS, "Success", "the report is durable on disk; it is read later"),
+    (PROCESSING_FAILURE, "Failure: processing failure", "the disk reports an error"),
+    (INVALID_ARGUMENT, "Failure: invalid argument value", "there is no event information"),
+)
+FATES: Final = {
+    DeliveryState.STORED: "done",
+    DeliveryState.WAITING: "tried again later",
+    DeliveryState.REFUSED: "not tried again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """SOP classes that share their transfer syntaxes."""
+
+    abstract_syntaxes: tuple[UID, ...]
+    transfer_syntaxes: tuple[UID, ...]
+
+
+def offers(contexts: Iterable[PresentationContext]) -> list[Offer]:
+    """Presentation contexts by what they have in common, in their order."""
+    found: dict[tuple[UID, ...], list[UID]] = {}
+    for context in contexts:
+        syntaxes = tuple(UID(syntax) for syntax in context.transfer_syntax)
+        found.setdefault(syntaxes, []).append(UID(str(context.abstract_syntax)))
+    return [Offer(tuple(classes), syntaxes) for syntaxes, classes in found.items()]
+
+
+def class_name(uid: UID) -> str:
+    """The name of a SOP class; private and retired ones have the name that the listener gave them."""
+    if uid in _NEW:
+        return _NEW[uid]
+    if uid.name != uid:
+        return uid.name
+    named = {str(value): key for key, value in vars(sop_class).items() if isinstance(value, UID)}
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", named.get(uid, "private"))
+
+
+def rejections() -> list[tuple[str, str, int, str]]:
+    """Result, source, diagnostic and sentence of each A-ASSOCIATE-RJ that the listener gives."""
+    known = [value for value in vars(peers).values() if isinstance(value, Rejection)]
+    return [(_RESULTS[r.result], _SOURCES[r.source], r.diagnostic, r.why) for r in known]
+
+
+def store_statuses() -> list[tuple[str, str, str]]:
+    """Every C-STORE status that means something to us: its range, what we read, and what follows."""
+    usual = _verdict(_STATUSES - 1)
+    rows = [
+        (_ranged(list(run)), verdict.text, FATES[verdict.state])
+        for verdict, run in groupby(range(_STATUSES), key=_verdict)
+        if verdict != usual
+    ]
+    return [*rows, ("any other", usual.text, FATES[usual.state])]
+
+
+def _verdict(status: int) -> Verdict:
+    found = verdict_of(status)
+    return Verdict(found.state, _CODE.sub("", found.text))
+
+
+def _ranged(statuses: Sequence[int]) -> str:
+    first, last = statuses[0], statuses[-1]
+    return f"0x{first:04X}" if first == last else f"0x{first:04X}-0x{last:04X}"
+
+
+def is_commitment(uid: UID) -> bool:
+    """True of the service whose reports come to the listener though it is the archive that provides it."""
+    return str(uid) == PUSH_MODEL

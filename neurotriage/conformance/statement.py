@@ -1,0 +1,194 @@
+"""The statement, section by section in the order and with the headings of PS3.2 Annex N."""
+
+from collections.abc import Sequence
+
+from pydicom.charset import python_encoding
+
+from dicom_listener.contexts import supported_contexts
+from neurotriage import __version__
+from neurotriage.conformance import annexes, details
+from neurotriage.conformance.created import Created, created_objects
+from neurotriage.conformance.markdown import table
+from neurotriage.conformance.network import class_name, is_commitment, offers
+from neurotriage.core.settings import Settings
+
+_SECTIONS = (
+    "1 Overview",
+    "2 Table of contents",
+    "3 Introduction",
+    "4 Implementation model",
+    "5 Service and interoperability description",
+    "6 Configuration",
+    "7 Network and media communication details",
+    "8 Security",
+    "Annex A Information object definitions of created objects",
+    "Annex B Structured report content encoding",
+    "Annex C Code set usage",
+)
+
+
+def statement(settings: Settings) -> str:
+    """The DICOM conformance statement of this installation, in Markdown."""
+    created, terms = created_objects(settings.results)
+    bodies = (
+        _overview(settings, created),
+        "\n".join(f"- {title}" for title in _SECTIONS),
+        _introduction(),
+        _MODEL,
+        _services(settings),
+        details.configuration(settings),
+        details.network(settings, created),
+        details.security(settings),
+        annexes.objects(created),
+        annexes.reports(created),
+        annexes.codes(terms),
+    )
+    parts = [f"## {title}\n\n{body}" for title, body in zip(_SECTIONS, bodies, strict=True)]
+    return "\n\n".join([_cover(settings), *parts]) + "\n"
+
+
+def _cover(settings: Settings) -> str:
+    return f"""# DICOM Conformance Statement: neurotriage {__version__}
+
+Structure of PS3.2 Annex N. Written by `neurotriage conformance` from the running configuration (AE title
+`{settings.listener.ae_title}`) and from the tables that the software works with.
+
+> Research software. Not a medical device, not for diagnosis."""
+
+
+def _overview(settings: Settings, created: Sequence[Created]) -> str:
+    rows = [
+        (class_name(one.sop_class), f"`{one.sop_class}`", one.kind.value, _receivers(settings, one))
+        for one in created
+    ]
+    return f"""neurotriage receives head CT and MR studies, analyses them without anybody's action, and sends
+result objects to one or more archives.
+
+### 1.1 Content and transfer
+
+Received and stored: every Storage SOP Class of section 7.2.1.4, as it was sent. Analysed: CT, Enhanced CT, MR
+and Enhanced MR images. Created:
+
+{table(("SOP Class", "UID", "object", "sent to"), rows)}
+
+#### 1.1.1 Structured Reporting root template
+
+TID 1500 Measurement Report.
+
+### 1.2 DIMSE services
+
+{table(("service", "SCU", "SCP"), _dimse_rows())}
+
+### 1.3 DICOM Web Services
+
+Studies service, Store (STOW-RS) and Search (QIDO-RS): user agent, for destinations of type `dicomweb`. No
+origin server.
+
+### 1.4 Media services
+
+None.
+
+### 1.5 Real-Time Video service
+
+None.
+
+### 1.6 De-identification profiles
+
+None.
+
+### 1.7 Specific Character Sets
+
+Written: `{created[0].fixed["SpecificCharacterSet"]}` in every object. Read: {_character_sets()}."""
+
+
+def _character_sets() -> str:
+    """Those of PS3.3 C.12.1.1.2 that pydicom decodes."""
+    known = (name for name in python_encoding if name.startswith(("ISO_IR", "ISO 2022 IR", "GB")))
+    return ", ".join(f"`{name}`" for name in sorted(known))
+
+
+def _receivers(settings: Settings, one: Created) -> str:
+    names = [destination.name for destination in settings.destination if one.kind in destination.kinds]
+    return ", ".join(names) or "-"
+
+
+def _dimse_rows() -> list[tuple[str, str, str]]:
+    acceptor = offers(supported_contexts())
+    commits = any(is_commitment(uid) for offer in acceptor for uid in offer.abstract_syntaxes)
+    return [
+        ("Verification", "yes (`neurotriage doctor`)", "yes"),
+        ("Storage", "yes", "yes"),
+        *([("Storage Commitment Push Model", "yes", "no")] if commits else []),
+        ("Query/Retrieve, Study Root FIND", "yes", "no"),
+    ]
+
+
+def _introduction() -> str:
+    return f"""### 3.1 Revision history
+
+This statement is that of version {__version__}. Another version, or another configuration, has another
+statement: run `neurotriage conformance` anew.
+
+### 3.2 Audience
+
+Those who connect neurotriage to modalities and archives.
+
+### 3.3 Remarks
+
+Conformance statements of two products say whether they can exchange objects, not whether a viewer shows them
+well. `neurotriage doctor --store` tries a destination out before the first patient.
+
+### 3.4 Abbreviations
+
+AE Application Entity; IOD Information Object Definition; SCP Service Class Provider; SCU Service Class User;
+SOP Service-Object Pair; SR Structured Report; TID Template Identifier; UID Unique Identifier.
+
+### 3.5 References
+
+NEMA PS3 / ISO 12052, Digital Imaging and Communications in Medicine (DICOM) Standard."""
+
+
+_MODEL = """### 4.1 Application Entities and data flow
+
+    modality, archive -- C-STORE --> listener -> analysis -> delivery -- C-STORE, STOW-RS --> archive
+
+One Application Entity, in two kinds of process that share its title: the listener receives, the delivery
+worker sends.
+
+### 4.2 Functional definition
+
+The listener makes each instance durable before it answers. A study is taken to be complete when nothing came
+for a configured time; an instance that comes later opens it again, and if the analysed images changed, a new
+revision of the results is made. The delivery worker opens an association per study and destination. Objects
+that neurotriage made, and that an archive routes back to it, are recorded and open no study."""
+
+
+def _services(settings: Settings) -> str:
+    return f"""### 5.1 Verification
+
+SCP: C-ECHO is answered 0x0000 to every peer that may associate.
+
+### 5.2 Storage
+
+SCP: level 2 (full): all attributes are kept, byte for byte, in the transfer syntax in which they were sent.
+No attribute is coerced. A SOP Instance received again with the same data set is recorded once; with another
+data set both are kept, and the one that came first counts. Received objects are not offered for retrieval.
+
+SCU: an object that is sent again has the same SOP Instance UID and the same bytes. A changed result has new
+UIDs and, in a report, names the one that it replaces (Predecessor Documents Sequence). Transfer syntaxes are
+not converted, except from Explicit to Implicit VR Little Endian where the archive accepts nothing else.
+
+### 5.3 Storage Commitment and Query
+
+SCU, for the proof that a stored object is kept: where a destination with `commitment = "auto"` accepts the
+Storage Commitment Push Model, an N-ACTION names the objects of a study after the last one was stored. The
+N-EVENT-REPORT may come on the same association, or on a new one at the listener. An object that is not
+reported within {settings.delivery.commitment_wait_s:g} s, or cannot be asked for, is looked for by C-FIND
+(Study Root, at the level of the destination's `find`; keys Study, Series and SOP Instance UID) or by QIDO-RS.
+One that is reported as failed, or not found after several looks, is sent again at most
+{settings.delivery.max_resends} times.
+
+### 5.4 Repetition
+
+What could not be sent is tried again after {settings.delivery.retry_s:g} s, then after delays that double
+up to {settings.delivery.retry_max_s:g} s, at most {settings.delivery.max_attempts} times."""

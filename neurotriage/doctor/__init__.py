@@ -1,0 +1,52 @@
+"""Before the first patient: is the set-up whole? Each part is looked at within a limit."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from neurotriage.core.settings import Settings
+from neurotriage.doctor.check import Check, Part, Probe, State, examine
+from neurotriage.doctor.database import look_at_database
+from neurotriage.doctor.destinations import look_at_destination
+from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
+from neurotriage.doctor.listener import echo_instructions, look_at_listener
+from neurotriage.doctor.queue import look_at_queue
+
+__all__ = ["Check", "Options", "Part", "State", "echo_instructions", "examine", "probes"]
+
+_LIMIT_S: Final = 20.0
+_ASSOCIATION_LIMIT_S: Final = 30.0  # above the time for a connection and for its association
+_STORE_LIMIT_S: Final = 90.0
+_WEIGHTS_LIMIT_S: Final = 120.0  # torch takes its time to import
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked for beyond looking."""
+
+    destination: str = ""  # only this one; all where it is empty
+    store: bool = False
+    await_echo_s: float = 0.0
+
+
+def probes(settings: Settings, options: Options) -> list[Probe]:
+    """What there is to look at."""
+    wait_s = options.await_echo_s
+    limit_s = _STORE_LIMIT_S if options.store else _ASSOCIATION_LIMIT_S
+    return [
+        Probe("configuration", _LIMIT_S, partial(look_at_configuration, settings)),
+        Probe("storage", _LIMIT_S, partial(look_at_storage, settings)),
+        Probe("database", _LIMIT_S, partial(look_at_database, settings)),
+        Probe("queue", _LIMIT_S, partial(look_at_queue, settings)),
+        Probe("weights", _WEIGHTS_LIMIT_S, partial(look_at_weights, settings)),
+        Probe("listener", _ASSOCIATION_LIMIT_S + wait_s, partial(look_at_listener, settings, wait_s)),
+        *(
+            Probe(
+                f"destination {found.name}",
+                limit_s,
+                partial(look_at_destination, settings, found, store=options.store),
+            )
+            for found in settings.destination
+            if options.destination in ("", found.name)
+        ),
+    ]

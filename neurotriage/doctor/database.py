@@ -1,0 +1,99 @@
+"""Postgres: does it answer, is it ours, does its clock agree, and who may read it?"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from db import migrate
+from db.engine import connect
+from neurotriage.core.headers import first_line
+from neurotriage.core.settings import Settings
+from neurotriage.doctor.check import Check, failed, ok, warning
+
+# Leases run by the database's clock and results are dated by ours; people compare the two.
+MAX_SKEW_S: Final = 2.0
+
+_READERS: Final = text(
+    """
+    select distinct coalesce(role.rolname, 'PUBLIC') as name
+    from pg_class view cross join aclexplode(view.relacl) as granted
+    left join pg_roles role on role.oid = granted.grantee
+    where view.oid = to_regclass('study_results')
+      and granted.privilege_type = 'SELECT' and granted.grantee <> view.relowner
+    order by name
+    """
+)
+
+
+def look_at_database(settings: Settings) -> Iterator[Check]:
+    """Connection, clock, schema, our rights and readers."""
+    try:
+        engine = connect(settings.database.url, pool_size=1)
+    except ArgumentError:
+        yield failed("connection", "[database] url is no SQLAlchemy URL", "Correct [database] url.")
+        return
+    try:
+        with engine.connect() as connection:
+            version = connection.execute(text("show server_version")).scalar_one()
+            yield ok("connection", f"Postgres {version} answers")
+            yield _clock(connection)
+        if not migrate.is_current(engine):
+            yield failed("schema", "the tables are not those of this version", "Run `neurotriage migrate`.")
+            return
+        yield ok("schema", "the tables are those of this version")
+        with engine.connect() as connection:
+            yield _rights(connection)
+            yield _readers(connection)
+    except DBAPIError as error:
+        # The driver's text names host, port and role; never a password.
+        yield failed(
+            "connection",
+            first_line(error.orig or error).strip(),
+            "Correct [database] url, start Postgres, or let this host in (pg_hba.conf).",
+        )
+    finally:
+        engine.dispose()
+
+
+def _clock(connection: Connection) -> Check:
+    """The middle of the question's way there and back is compared, so a slow network is not a wrong clock."""
+    begun = time.monotonic()
+    asked_at = datetime.now(UTC)
+    theirs: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    trip_s = time.monotonic() - begun
+    skew_s = (theirs - asked_at).total_seconds() - trip_s / 2
+    said = f"{abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} this host"
+    if abs(skew_s) - trip_s / 2 > MAX_SKEW_S:
+        return failed("clock", said, "Let both hosts follow the same time server (NTP).")
+    return ok("clock", said)
+
+
+def _rights(connection: Connection) -> Check:
+    writes = "select has_table_privilege('studies', 'insert') and has_table_privilege('studies', 'update')"
+    if connection.execute(text(writes)).scalar_one():
+        return ok("rights", "our role may write")
+    return failed(
+        "rights", "our role may not write the tables", "Use the role that ran `neurotriage migrate`."
+    )
+
+
+def _readers(connection: Connection) -> Check:
+    """A reader sees the view for people and no table: tables hold more than a monitor needs."""
+    readers = list(connection.execute(_READERS).scalars())
+    if not readers:
+        return ok("reader", "no other role may read; `neurotriage migrate --reader ROLE` lets one")
+    mask = text("select has_table_privilege(:role, 'studies', 'select')")
+    wide = [
+        role for role in readers if role == "PUBLIC" or connection.execute(mask, {"role": role}).scalar_one()
+    ]
+    if wide:
+        return warning(
+            "reader",
+            f"{', '.join(wide)} may read more than the views",
+            "Revoke what is too much: a reader needs study_results only.",
+        )
+    return ok("reader", f"{', '.join(readers)} may read the views and no table")

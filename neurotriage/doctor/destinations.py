@@ -1,0 +1,198 @@
+"""A destination: does it answer, does it know us, what does it take, and does it show that back?"""
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.uid import UID
+
+from db.ledger import DueDelivery
+from db.tables import DeliveryState
+from dicom_listener.peers import rejection
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.values import NoteKind, ResultKind, ResultObject
+from neurotriage.doctor.check import Check, failed, ok, warning
+from neurotriage.doctor.trial import PATIENT_ID, trial_objects
+from worker.delivery import dicomweb, dimse
+from worker.delivery.peer import Peer
+
+# An archive may index what it stored a moment later.
+_FOUND_WITHIN_S: Final = 10.0
+_LOOK_EVERY_S: Final = 1.0
+
+
+def look_at_destination(settings: Settings, destination: Destination, *, store: bool) -> Iterator[Check]:
+    """Echo and negotiation; with ``store`` a test study there and back, else nothing is written."""
+    receivers = _receivers(settings, destination)
+    if not receivers:
+        advice = "Give each [[peer]] that gets results back its port, and a host instead of a network."
+        yield failed("address", "no [[peer]] can be sent to", advice)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        objects = _Trial.made(Path(folder), destination, settings)
+        for receiver in receivers:
+            try:
+                look = _look_at_web if receiver.type == "dicomweb" else _look_at_dimse
+                yield from look(settings, receiver, objects, store)
+            except Unavailable as error:
+                advice = "Correct what the sentence names, here or there; see a firewall between."
+                yield failed("reached", str(error), advice)
+
+
+def _receivers(settings: Settings, destination: Destination) -> list[Destination]:
+    """The destination itself; of one that is the sender, every peer that can be one."""
+    if not destination.to_sender:
+        return [destination]
+    return [
+        destination.model_copy(update={"ae_title": peer.ae_title, "host": peer.host, "port": peer.port})
+        for peer in settings.peer
+        if peer.port and "/" not in peer.host
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """An object of the test study, on disk, as the sender knows it."""
+
+    kind: ResultKind | NoteKind
+    path: Path
+    delivery: DueDelivery
+
+    @classmethod
+    def made(cls, folder: Path, destination: Destination, settings: Settings) -> "list[_Trial]":
+        study_uid, results = trial_objects(folder, destination.kinds, settings.results.claims)
+        return [cls._written(folder, study_uid, number, one) for number, one in enumerate(results)]
+
+    @classmethod
+    def _written(cls, folder: Path, study_uid: str, number: int, result: ResultObject) -> "_Trial":
+        path = folder / f"result-{number}.dcm"
+        path.write_bytes(result.data)
+        delivery = DueDelivery(
+            id=number,
+            study_id=0,
+            revision_id=0,
+            study_instance_uid=study_uid,
+            series_instance_uid=result.series_instance_uid,
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            path=path.name,
+            size_bytes=len(result.data),
+            attempts=0,
+            failures=0,
+            proof_tries=0,
+            commitment_uid=None,
+        )
+        return cls(result.kind, path, delivery)
+
+
+def _look_at_dimse(
+    settings: Settings, receiver: Destination, trials: Sequence[_Trial], store: bool
+) -> Iterator[Check]:
+    ours = settings.listener.ae_title
+    classes = {trial.delivery.sop_class_uid for trial in trials}
+    where = f"{receiver.ae_title} at {receiver.host}:{receiver.port}"
+    with dimse.connect(receiver, ours, [dimse.VERIFICATION, *classes]) as peer:
+        if peer.echo():
+            yield ok("echo", f"{where} knows us as {ours} and answers")
+        else:
+            yield warning("echo", f"{where} takes the association and no C-ECHO", "Allow Verification there.")
+        yield from _taken(peer, trials, ours)
+        yield _proof(peer, receiver)
+        yield _way_back(settings, receiver)
+        if store:
+            yield from _store(peer, trials)
+
+
+def _look_at_web(
+    settings: Settings, receiver: Destination, trials: Sequence[_Trial], store: bool
+) -> Iterator[Check]:
+    with dicomweb.connect(receiver, settings.listener.ae_title, ()) as peer:
+        if peer.present([trial.delivery for trial in trials]) is None:
+            yield warning("query", f"{receiver.url} answers no query", "Allow QIDO-RS there, for the proof.")
+        else:
+            yield ok("query", f"{receiver.url} answers")
+        if store:
+            yield from _store(peer, trials)
+
+
+def _taken(peer: dimse.DimsePeer, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
+    """Each kind of object: in which transfer syntaxes it would be taken."""
+    kinds = {trial.kind: UID(trial.delivery.sop_class_uid) for trial in trials}
+    refused = [kind for kind, sop_class in kinds.items() if not peer.syntaxes(sop_class)]
+    for kind, sop_class in kinds.items():
+        if kind not in refused:
+            names = ", ".join(UID(syntax).name for syntax in peer.syntaxes(sop_class))
+            yield ok(kind, f"taken as {names}")
+            continue
+        advice = f"Allow {ours} to store {sop_class.name} ({sop_class}) there, or leave it out of objects."
+        told = warning if len(refused) < len(kinds) else failed
+        yield told(kind, f"{sop_class.name} is refused", advice)
+
+
+def _proof(peer: dimse.DimsePeer, receiver: Destination) -> Check:
+    """How it will be proven that what was sent is kept."""
+    commits, queried = receiver.commitment == "auto" and peer.commits, peer.answers_queries
+    offered = [name for name, there in (("storage commitment", commits), ("query", queried)) if there]
+    if offered:
+        return ok("proof", f"by {' or '.join(offered)}")
+    if (receiver.commitment, receiver.find) == ("off", "off"):
+        return ok("proof", "none is asked for")
+    advice = "Allow storage commitment or Study Root C-FIND there; without it, 0x0000 is all that is known."
+    return warning("proof", "neither storage commitment nor query is offered", advice)
+
+
+def _way_back(settings: Settings, receiver: Destination) -> Check:
+    """Whether our listener would let the destination in: for its echo and its commitment reports."""
+    try:
+        host = socket.gethostbyname(receiver.host)
+    except OSError:
+        host = ""
+    ours = settings.listener.ae_title.strip()
+    known = host and rejection(settings, calling=receiver.ae_title.strip(), called=ours, host=host) is None
+    if known:
+        return ok("way back", f"{receiver.ae_title} may associate with our listener")
+    advice = (
+        f"Add a [[peer]] {receiver.ae_title} if it is to echo us, send to us, or report commitment later."
+    )
+    return warning("way back", f"our listener would not let {receiver.ae_title} in", advice)
+
+
+def _store(peer: Peer, trials: Sequence[_Trial]) -> Iterator[Check]:
+    """Send all, then look for all that was taken, kind by kind."""
+    taken = []
+    for trial in trials:
+        verdict = peer.store(trial.path, trial.delivery)
+        if verdict.state is DeliveryState.STORED:
+            taken.append(trial)
+        else:
+            yield failed(f"store {trial.kind}", verdict.text, "See the log of the destination.")
+    if not taken:
+        return
+    yield ok("store", f"{len(taken)} of {len(trials)} objects, patient {PATIENT_ID}; delete them there")
+    found = _found(peer, taken)
+    if found is None:
+        yield warning("shown back", "the destination answers no query", "Look for the study in a viewer.")
+        return
+    for kind in dict.fromkeys(trial.kind for trial in taken):
+        uids = {trial.delivery.sop_instance_uid for trial in taken if trial.kind is kind}
+        if uids <= found:
+            yield ok(f"shown back {kind}", f"{len(uids)} found by query")
+        else:
+            said = f"{len(uids - found)} of {len(uids)} were taken and are not found by query"
+            yield failed(f"shown back {kind}", said, "See the log of the destination, and its quarantine.")
+
+
+def _found(peer: Peer, taken: Sequence[_Trial]) -> frozenset[str] | None:
+    """What a query finds once all is found, or when an archive has had time enough to index it."""
+    wanted = {trial.delivery.sop_instance_uid for trial in taken}
+    deadline = time.monotonic() + _FOUND_WITHIN_S
+    while True:
+        found = peer.present([trial.delivery for trial in taken])
+        if found is None or wanted <= found or time.monotonic() > deadline:
+            return found
+        time.sleep(_LOOK_EVERY_S)

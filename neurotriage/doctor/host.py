@@ -1,0 +1,116 @@
+"""This host: configuration, disk and model weights."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from dicom_listener.peers import listens_on_loopback
+from neurotriage.core.settings import Settings, config_file
+from neurotriage.core.storage import Storage, write_durably
+from neurotriage.doctor.check import Check, failed, ok, warning
+
+# PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
+_AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
+# Each instance received waits for about two of these; a modality sends tens in a second.
+_SLOW_SYNC_S: Final = 0.25
+_GIB: Final = 1024**3
+
+
+def look_at_configuration(settings: Settings) -> Iterator[Check]:
+    """What the types of the settings cannot say."""
+    file = config_file()
+    yield ok("file", f"{file} and the environment" if file.is_file() else f"no {file}: the environment alone")
+    titles = {"[listener]": settings.listener.ae_title}
+    titles |= {f"[[destination]] {d.name}": d.ae_title for d in settings.destination if d.ae_title}
+    titles |= {f"[[peer]] {n}": peer.ae_title for n, peer in enumerate(settings.peer, start=1)}
+    wrong = [f"{place} {title!r}" for place, title in titles.items() if not _AE_TITLE.fullmatch(title)]
+    if wrong:
+        yield failed(
+            "AE titles",
+            f"not allowed: {', '.join(wrong)}",
+            "An AE title has 1 to 16 characters of ASCII, without backslash (PS3.5 6.2).",
+        )
+    else:
+        yield ok("AE titles", f"we are {settings.listener.ae_title}")
+    yield _senders(settings)
+    yield _destinations(settings)
+
+
+def _senders(settings: Settings) -> Check:
+    if settings.peer:
+        return ok("peers", f"{len(settings.peer)} may send")
+    if listens_on_loopback(settings.listener.host):
+        return warning(
+            "peers", "only this host may send", "Set [listener] host and add a [[peer]] per sender."
+        )
+    return failed("peers", "nobody may send", "Add a [[peer]] with AE title and address of each sender.")
+
+
+def _destinations(settings: Settings) -> Check:
+    names = [destination.name for destination in settings.destination]
+    if not names:
+        return warning("destinations", "none: results stay here", "Add a [[destination]] for the PACS.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return failed("destinations", f"named twice: {', '.join(twice)}", "Give each a name of its own.")
+    return ok("destinations", ", ".join(names))
+
+
+def look_at_storage(settings: Settings) -> Iterator[Check]:
+    """Room, and a durable write as each received instance needs it."""
+    root = settings.storage.root
+    if not root.is_dir():
+        yield failed(
+            "folder",
+            f"{root} is not there",
+            "Create it, and give it to the user that runs neurotriage; every role needs the same folder.",
+        )
+        return
+    yield _room(Storage(root).free_bytes(), settings.storage.min_free_bytes)
+    yield _durable_write(root)
+
+
+def _room(free_bytes: int, limit_bytes: int) -> Check:
+    said = f"{free_bytes / _GIB:.1f} GiB free, the limit is {limit_bytes / _GIB:.1f} GiB"
+    if free_bytes < limit_bytes:
+        return failed("room", said, "Make room: every C-STORE is answered 0xA700 (out of resources).")
+    if free_bytes < 2 * limit_bytes:
+        return warning("room", said, "Make room soon: below the limit every C-STORE is answered 0xA700.")
+    return ok("room", said)
+
+
+def _durable_write(root: Path) -> Check:
+    probe = root / f"doctor-{os.getpid()}"
+    begun = time.monotonic()
+    try:
+        write_durably(probe, bytes(4096))
+    except OSError as error:
+        advice = "Let the user that runs neurotriage write there; the file system must support fsync."
+        return failed("durable write", f"{error.strerror} in {root}", advice)
+    finally:
+        probe.unlink(missing_ok=True)
+    spent_s = time.monotonic() - begun
+    said = f"written, synchronised and renamed in {1000 * spent_s:.0f} ms"
+    if spent_s > _SLOW_SYNC_S:
+        return warning("durable write", said, "Use a faster disk: every instance received waits for this.")
+    return ok("durable write", said)
+
+
+def look_at_weights(settings: Settings) -> Iterator[Check]:
+    """Hashes, then every network as an analysis process loads it."""
+    from worker.vision import load_models  # torch takes seconds to import
+    from worker.vision.registry import BadWeights, verify_all
+
+    advice = "Restore the weights of the release, or correct [worker] weights."
+    try:
+        cards = verify_all(settings.worker.weights)
+        yield ok("hashes", ", ".join(f"{card.name} {card.version}" for card in cards))
+        models = load_models(settings.worker.weights, threads=settings.worker.threads or None)
+        for modality in sorted(models.cards):
+            models.of(modality)
+            yield ok(f"{modality} model", "loads")
+    except BadWeights as error:
+        yield failed("weights", str(error), advice)

@@ -1,0 +1,122 @@
+"""Our own listener: its port, its AE title, an echo to it, and echoes from those that will send."""
+
+import errno
+import queue
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from dicom_listener.peers import rejection
+from dicom_listener.server import Listener
+from dicom_listener.spool import Association
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import Destination, Settings
+from neurotriage.doctor.check import Check, failed, ok, warning
+from worker.delivery import dimse
+from worker.delivery.peer import Misconfigured
+
+# Where a listener that is bound to every address is reached from its own host.
+_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+_TAKEN: Final = "Another program may hold the port: stop it, or set another [listener] port."
+
+
+def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]:
+    """Whether the port is free for us, or already ours; where it is free, echoes are awaited if asked for."""
+    host, port = settings.listener.host, settings.listener.port
+    if port == 0:
+        yield warning("port", "0: another one at each start", "Set [listener] port, so that peers can send.")
+        return
+    problem = _cannot_bind(host, port)
+    if problem is None and await_echo_s > 0:
+        yield from _await_echoes(settings, await_echo_s)
+    elif problem is None:
+        yield warning("port", f"{host}:{port} is free, no listener runs", "Start `neurotriage listen`.")
+    elif problem == errno.EADDRINUSE:
+        yield _echo(settings)
+        if await_echo_s > 0:
+            yield ok("echo back", "the listener runs already: `echo_answered` in its log tells of each echo")
+    else:
+        yield failed(
+            "port",
+            f"{host}:{port} cannot be used: {errno.errorcode[problem]}",
+            "Set [listener] host to an address of this host, and a port that its user may open.",
+        )
+
+
+def _cannot_bind(host: str, port: int) -> int | None:
+    """The errno where the port cannot be opened now, None where it is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno or errno.EINVAL
+    return None
+
+
+def _echo(settings: Settings) -> Check:
+    """A C-ECHO to ourselves, as somebody who is let in from this host."""
+    ours = settings.listener.ae_title
+    host = _LOCAL.get(settings.listener.host, settings.listener.host)
+    listener = Destination(
+        name="listener", ae_title=ours, host=host, port=settings.listener.port, commitment="off", find="off"
+    )
+    calling = _calling(settings, host)
+    try:
+        with dimse.connect(listener, calling or ours, [dimse.VERIFICATION]) as peer:
+            answered = peer.echo()
+    except Misconfigured as rejected:
+        if calling is None:
+            return ok("port", "a listener answers, and lets nobody in from here: no [[peer]] is this host")
+        return failed("port", str(rejected), _TAKEN)
+    except Unavailable as error:
+        return failed("port", str(error), _TAKEN)
+    if not answered:
+        return failed("port", "the C-ECHO was not answered", "See the log of `neurotriage listen`.")
+    return ok("port", f"{ours} at {host}:{settings.listener.port} answers a C-ECHO")
+
+
+def _calling(settings: Settings, host: str) -> str | None:
+    """An AE title that our listener lets in from this host."""
+    ours = settings.listener.ae_title.strip()
+    titles = (ours, *(peer.ae_title.strip() for peer in settings.peer))
+    known = (t for t in titles if rejection(settings, calling=t, called=ours, host=host) is None)
+    return next(known, None)
+
+
+def echo_instructions(settings: Settings) -> str:
+    """What to do elsewhere while an echo is awaited."""
+    listener = settings.listener
+    place = socket.gethostname() if listener.host in _LOCAL else listener.host
+    senders = ", ".join(sorted(_expected(settings))) or "any peer"
+    return f"send a C-ECHO from {senders} to AE title {listener.ae_title} at {place}:{listener.port} now"
+
+
+def _expected(settings: Settings) -> set[str]:
+    return {d.ae_title.strip() for d in settings.destination if d.ae_title}
+
+
+def _await_echoes(settings: Settings, limit_s: float) -> Iterator[Check]:
+    """Listen until every destination, or without any one peer, has sent a C-ECHO."""
+    came: queue.SimpleQueue[Association] = queue.SimpleQueue()
+    listener = Listener(settings, on_echo=came.put)
+    listener.start()
+    waited_for = _expected(settings) or {""}
+    deadline = time.monotonic() + limit_s
+    try:
+        while waited_for:
+            parties = came.get(timeout=max(deadline - time.monotonic(), 0))
+            waited_for -= {parties.calling_ae_title, ""}
+            yield ok("echo back", f"{parties.calling_ae_title} at {parties.peer_host} sent a C-ECHO")
+    except queue.Empty:
+        names = ", ".join(sorted(waited_for - {""})) or "anybody"
+        yield failed(
+            "echo back",
+            f"no C-ECHO from {names} within {limit_s:g} s",
+            "Enter our AE title, host and port there, the sender as a [[peer]] here; see a firewall between.",
+        )
+    finally:
+        listener.stop()

@@ -1,0 +1,54 @@
+"""The study that is stored to try a destination out: a made head under a name that nobody bears."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.made import make_analysis, make_study
+from neurotriage import __version__
+from neurotriage.core.uids import derived_uid, random_uid
+from neurotriage.core.values import Claims, Outcome, ResultKind, ResultObject
+from worker.results import build
+
+PATIENT_NAME: Final = "NEUROTRIAGE^TEST"
+PATIENT_ID: Final = "NEUROTRIAGE-TEST"
+_INSTALLATION: Final = derived_uid("neurotriage doctor")
+_SLICES: Final = 9
+_SHAPE_PX: Final = (96, 96)
+
+
+def trial_objects(
+    folder: Path, kinds: AbstractSet[ResultKind], claims: Claims
+) -> tuple[str, tuple[ResultObject, ...]]:
+    """Study Instance UID and result objects of a made MR study with a lesion.
+
+    The made images, which are not for sending, are written below ``folder``.
+
+    Each call makes a study of its own, so what is found at a destination afterwards came from this call.
+    """
+    now = datetime.now(UTC).astimezone()
+    study_uid = random_uid()
+    header = {
+        "PatientName": PATIENT_NAME,
+        "PatientID": PATIENT_ID,
+        "IssuerOfPatientID": "",
+        "PatientBirthDate": "",
+        "PatientSex": "O",
+        "StudyInstanceUID": study_uid,
+        "StudyDate": f"{now:%Y%m%d}",
+        "StudyTime": f"{now:%H%M%S}",
+        "StudyID": "TEST",
+        "AccessionNumber": "",
+        "ReferringPhysicianName": "",
+        "StudyDescription": "NEUROTRIAGE TEST, not a patient",
+        "TimezoneOffsetFromUTC": f"{now:%z}"[:5],
+    }
+    made = make_study(folder, shape=_SHAPE_PX, slices=_SLICES, header=header)
+    analysis, evidence = make_analysis(made, Outcome.PRESENT, analysed_at=now, software_version=__version__)
+    # No model looked at it, and no object may say so.
+    unasked = tuple(replace(p, model="no model, a test", version="0") for p in analysis.predictions)
+    analysis = replace(analysis, predictions=unasked)
+    built = build(analysis, evidence, made.manifest, _INSTALLATION, claims=claims, kinds=kinds)
+    return study_uid, built.objects
