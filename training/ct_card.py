@@ -32,7 +32,8 @@ LIMITS = """\
   all but 14 of the training tumours, and nearly all of the figures above, are **synthetic masses** drawn by
   the same generator. They say that the score follows the mass and not its source; not how many real tumours
   are found.
-- The worker does not use this model: the study rule has no entry for CT.
+- The study rule was chosen on the same kind of synthetic masses in whole series (`training.ct_series`): it
+  holds for what they look like.
 - The few real tumours come from another source than all healthy slices, so an AUC of theirs may know the
   source. It stands beside the synthetic figures for that reason only.
 - Look-alikes (bleeds, infarcts, clips) are an output of their own; infarcts and clips are mostly synthetic.

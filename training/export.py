@@ -13,18 +13,19 @@ from safetensors.torch import load_file, save
 from training.calibrate import calibrate
 from training.evaluate import WEIGHTS
 from training.manifest import read
+from training.models import MODELS
 from training.predict import predictions
-from training.train import MODELS
 from worker.vision import registry
 from worker.vision.network import CLASSES_OF
 from worker.vision.preprocess import INPUT_PX
 from worker.vision.registry import REGISTRY_FILE, ModelCard
+from worker.vision.self_check import answers
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
-    of_mr = sorted(name for name, modality in MODELS.items() if modality == "MR")
+    of_mr = sorted(name for name, subject in MODELS.items() if subject.modality == "MR")
     parser.add_argument("--model", choices=of_mr, default="mr-teacher", help="CT: training.ct_export")
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
@@ -65,18 +66,20 @@ def written(
         version=version,
         file=file,
         sha256=sha256(data).hexdigest(),
-        modality=MODELS[model],
+        modality=MODELS[model].modality,
         input_px=input_px,
         temperature=1.0,
-        classes=CLASSES_OF[MODELS[model]],
+        classes=CLASSES_OF[MODELS[model].modality],
+        architecture=MODELS[model].architecture,
     )
 
 
 def enter(card: ModelCard, weights_dir: Path) -> None:
-    """Put a card into the registry, in place of one of the same name."""
+    """Put a card, with the model's answers to the self-check, into the registry."""
     path = weights_dir / REGISTRY_FILE
     known = registry.cards(weights_dir) if path.is_file() else {}
-    known[card.name] = card
+    network = registry.load(card, weights_dir)
+    known[card.name] = replace(card, answers=answers(network, card.input_px))
     rows = [as_row(known[name]) for name in sorted(known)]
     fresh = path.with_suffix(".tmp")
     fresh.write_text(json.dumps({"models": rows}, indent=2) + "\n", encoding="utf-8")
@@ -85,7 +88,8 @@ def enter(card: ModelCard, weights_dir: Path) -> None:
 
 def as_row(card: ModelCard) -> dict[str, Any]:
     """A card as the registry's file holds it."""
-    return asdict(replace(card, thresholds=dict(card.thresholds), classes=tuple(card.classes)))
+    plain = replace(card, thresholds=dict(card.thresholds), answers=dict(card.answers))
+    return asdict(plain)
 
 
 if __name__ == "__main__":

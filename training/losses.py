@@ -10,6 +10,7 @@ from worker.vision.network import SliceOutputs, grad_cam
 
 LABEL_SMOOTHING = 0.02
 MASK_WEIGHT, CLASS_WEIGHT, HEAD_WEIGHT, EVIDENCE_WEIGHT = 3.0, 0.5, 0.5, 0.3
+ATTENTION_WEIGHT = 0.5
 CLASS_BALANCE = (1.0, 1.6, 1.0)  # benign slices are drawn less often than the other two
 MASK_STRIDE = 2  # the mask loss is taken at this stride of the input
 
@@ -24,6 +25,31 @@ def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_gradient:
         + EVIDENCE_WEIGHT * _evidence(outputs.features, tumour_gradient, truth)
         + HEAD_WEIGHT * functional.binary_cross_entropy_with_logits(outputs.head, smooth)
     )
+
+
+def soft_loss(outputs: SliceOutputs, taught: SliceOutputs) -> Tensor:
+    """How far a student is from its teacher: probabilities (Hinton et al., 2015), masks, attention.
+
+    Attention (Zagoruyko and Komodakis, ICLR 2017) is where the stride-8 map is large; it compares maps of
+    different numbers of channels.
+    """
+    apart = _attention(outputs.features) - _attention(taught.features)
+    return (
+        _same(outputs.tumour, taught.tumour)
+        + CLASS_WEIGHT * functional.cross_entropy(outputs.classes, taught.classes.softmax(1))
+        + MASK_WEIGHT * _same(outputs.mask, taught.mask)
+        + HEAD_WEIGHT * _same(outputs.head, taught.head)
+        + ATTENTION_WEIGHT * apart.square().sum(1).mean()
+    )
+
+
+def _same(logits: Tensor, taught: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, taught.sigmoid())
+
+
+def _attention(features: Tensor) -> Tensor:
+    """(N, h * w) of length 1."""
+    return functional.normalize(features.square().mean(1).flatten(1), dim=1)
 
 
 def _tumour(logits: Tensor, truth: Tensor) -> Tensor:

@@ -43,6 +43,23 @@ def predictions(network: SliceNet, rows: Sequence[Row], input_px: int = INPUT_PX
         yield from _answers(network, waiting)
 
 
+def labelled_slices(
+    rows: Sequence[Row], input_px: int, most: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Network inputs (n, 1, S, S) of rows that say whether there is a tumour, and what they say (n,).
+
+    Of more than ``most`` rows those that are evenly spread over the manifest.
+    """
+    known = [row for row in rows if row.tumour is not None]
+    chosen = np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).astype(int))
+    pairs = [
+        (network_input(grey, head_box(grey), input_px), known[place].tumour)
+        for place in chosen
+        for _, grey in grey_images(known[place])
+    ]
+    return np.stack([grey for grey, _ in pairs]), np.array([truth for _, truth in pairs], bool)
+
+
 def combined(answers: Sequence[Prediction]) -> Prediction:
     """One answer for the grey images of one slice: the mean of their maps and class logits.
 

@@ -5,36 +5,37 @@ with the widest gap between tumour-free and tumour volumes. They are few, so the
 them together with the series that the slices of the split ``val`` make (``training.series``). The other
 numbers come from anatomy or from what a tumour is, and are named here. Run ``training.feature_statistics``
 before.
+
+Of CT there are no such volumes: series with and without a synthetic mass stand for them
+(``training.ct_series``, ``training.ct_rule``).
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from neurotriage.core.settings import WorkerSettings
-from neurotriage.core.values import Outcome, Plane
-from neurotriage.core.volume import Volume
+from neurotriage.core.values import Plane
+from training import ct_rule
+from training.ct_series import ct_series
 from training.manifest import read
+from training.seen import Seen, after_network, figure, logits
 from training.series import series_of
 from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
-from worker.vision.decide import decide_series, score_series
-from worker.vision.eligibility import Sections, measure_sections
 from worker.vision.models import Model, network_model
-from worker.vision.predict import SlicePredictions, predict
-from worker.vision.rule import RULE_FILE, StudyRule
+from worker.vision.network import MOBILENET_V2
+from worker.vision.registry import ModelCard
+from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
 
-DEFAULT_MODEL = "mr-teacher"
 THICKEST_MM = 3.0  # slices further apart are not cut in other planes
 SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
-EDGE = 1e-4  # scores are compared as logits between this and 1 - this
 MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
 FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
 ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes
@@ -54,25 +55,20 @@ STARTING_POINT = {
     "low": 0.3,
     "high": 0.7,
     "certain": 0.95,
+    "look_alike": 1.0,  # a model of tumours only knows none
     "lesion_mm3": 400.0,  # a ball of 9 mm: smaller ones are below what thick slices show
     "lesion_slices": 2,
+    "lesion_heat": 0.0,  # lesions of MR are outlined from real masks: the decoder needs no second opinion
     "heat_level": 0.5,
     "fewest_slices": 5,
     "least_mm": 25.0,  # a lesion must be seen on neighbouring slices
     "coverage_mm": 80.0,  # two thirds of a brain's height
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """One volume in one plane, after the network."""
-
-    name: str
-    tumour: bool
-    volume: Volume
-    predictions: SlicePredictions
-    sections: Sections
-    odd: float  # median over slices
+CT_STARTING_POINT = {
+    "small_section": 0.45,  # of the brain: less at the skull base, where two thirds of a section are face
+    "outer_weight": 0.5,  # such slices alone are doubtful at most
+    "lesion_heat": 0.35,
+}
 
 
 def study_rule(volumes: Path, manifest: Path, model: str, weights_dir: Path) -> StudyRule:
@@ -80,15 +76,27 @@ def study_rule(volumes: Path, manifest: Path, model: str, weights_dir: Path) -> 
     card = registry.card(model, weights_dir)
     start = first_rule(card, weights_dir)
     ready = network_model(card, start, weights_dir)
+    if card.modality == "CT":
+        known = ct_rule.look(ct_series(read(manifest, "CT").of_split("val"), volumes), ready)
+        rule = ct_rule.choose(known, start)
+        return _finished(rule, card, ct_rule.figures(known, rule), weights_dir)
     rows = [row for row in read_rows(volumes) if row.split == "study-val" and row.modality == card.modality]
     seen = [one for row in rows for one in look(row, ready)]
     val = read(manifest, card.modality).of_split("val")
     series = [after_network(name, tumour, volume, ready) for name, tumour, volume in series_of(val)]
     rule = choose(seen, series, start)
-    figures = [figure(one, rule) for one in seen]
-    write(weights_dir / RULE_FILE, card.modality, rule, figures)
+    return _finished(rule, card, [figure(one, rule) for one in seen], weights_dir)
+
+
+def _finished(
+    rule: StudyRule, card: ModelCard, figures: Sequence[dict[str, object]], weights_dir: Path
+) -> StudyRule:
+    kind = LIGHT if card.architecture == MOBILENET_V2 else DECIDING
+    write(weights_dir / RULE_FILE, card.modality, rule, figures, kind)
     for line in figures:
         print(line)
+    if card.modality == "CT":
+        print("\n".join(ct_rule.summary(figures)))
     return rule
 
 
@@ -97,6 +105,8 @@ def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
     features = f"{card.name}.features.safetensors"
     digest = sha256((weights_dir / features).read_bytes()).hexdigest()
     numbers = STARTING_POINT | {"mask_level": card.thresholds["mask"]}
+    if card.modality == "CT":
+        numbers |= CT_STARTING_POINT | {"look_alike": card.thresholds["look_alike"]}
     return StudyRule(card.name, card.sha256, features, digest, **numbers)  # type: ignore[arg-type]
 
 
@@ -105,14 +115,6 @@ def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
     axial = read_volume(row)
     for plane in Plane if axial.thickness_mm <= THICKEST_MM else (Plane.AXIAL,):
         yield after_network(row.path.name, row.tumour is True, read_volume(row, plane), model)
-
-
-def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> Seen:
-    """One volume after the network."""
-    sections = measure_sections(volume)
-    predictions = predict(volume, sections, model)
-    odd = float(np.median(model.reference.score(predictions.features)))
-    return Seen(name, tumour, volume, predictions, sections, odd)
 
 
 def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:
@@ -127,7 +129,7 @@ def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> St
     everything = [*seen, *series]
     scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
     low = min(expit(np.quantile(scores[positive], MISSED_SHARE)), EVEN_ODDS)
-    high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS)
+    high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, rule.outer_weight)
     odd = ODD_MARGIN * max(one.odd for one in seen if one.volume.plane is Plane.AXIAL)  # as acquired
     return replace(
         rule,
@@ -138,33 +140,13 @@ def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> St
     )
 
 
-def logits(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
-    """(n,) series scores as logits."""
-    scores = [score_series(one.volume, one.predictions, one.sections, rule).score for one in seen]
-    return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
-
-
-def figure(one: Seen, rule: StudyRule) -> dict[str, object]:
-    """What the rule says of one volume, for people."""
-    found = score_series(one.volume, one.predictions, one.sections, rule)
-    outcome: Outcome = decide_series(found, rule)[0]
-    return {
-        "volume": one.name,
-        "plane": one.volume.plane.value,
-        "tumour": one.tumour,
-        "outcome": outcome.value,
-        "score": round(found.score, 4),
-        "lesion_mm3": round(max((lesion.volume_mm3 for lesion in found.lesions), default=0.0)),
-        "head": round(float(np.median(one.predictions.head)), 3),
-        "odd": round(one.odd, 3),
-    }
-
-
-def write(path: Path, modality: str, rule: StudyRule, figures: Sequence[dict[str, object]]) -> None:
+def write(
+    path: Path, modality: str, rule: StudyRule, figures: Sequence[dict[str, object]], kind: str = DECIDING
+) -> None:
     """Put the rule of one modality into the file, beside those of others."""
-    rules = json.loads(path.read_text(encoding="utf-8"))["rules"] if path.is_file() else {}
-    rules[modality] = asdict(rule) | {"chosen_on": list(figures)}
-    path.write_text(json.dumps({"rules": rules}, indent=1) + "\n", encoding="utf-8")
+    kinds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kinds.setdefault(kind, {})[modality] = asdict(rule) | {"chosen_on": list(figures)}
+    path.write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -172,10 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Choose the study rule on the split study-val")
     parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of slices")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name in the registry")
+    parser.add_argument("--modality", choices=("MR", "CT"), default="MR")
+    parser.add_argument("--model", help="name in the registry; default: the modality's teacher")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     arguments = parser.parse_args()
-    study_rule(arguments.volumes, arguments.manifest, arguments.model, arguments.weights)
+    model = arguments.model or f"{arguments.modality.lower()}-teacher"
+    study_rule(arguments.volumes, arguments.manifest, model, arguments.weights)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,18 @@ from training.ct_augment import ct_augmented
 from training.ct_evaluate import ct_val_scores, held_apart, scores
 from training.ct_lesions import lesions_of
 from training.ct_samples import cell_shares, ct_stock
-from training.initial import load_imagenet, load_weights
+from training.initial import RANDOM, begin, teacher, usual_start
 from training.junk import junk
-from training.losses import loss
+from training.losses import loss, soft_loss
 from training.manifest import Row, read
 from training.metrics import auc_roc, dice
+from training.models import MODELS, TEACHER_ARCHITECTURE
+from training.pace import Pace
 from training.predict import decoded, lesion, predictions
 from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock
-from worker.vision.network import SliceNet
+from worker.vision.network import SliceNet, SliceOutputs
 from worker.vision.preprocess import INPUT_PX
 
-MODELS = {"mr-teacher": "MR", "ct-teacher": "CT"}  # model: modality
 BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
 LEARNING_RATE, ENCODER_RATE_SHARE, WEIGHT_DECAY = 1e-3, 0.5, 0.02
 WARM_UP_STEPS, LARGEST_GRADIENT = 150, 5.0
@@ -41,7 +42,7 @@ AVERAGE_DECAY = 0.998
 LAST_RATE_SHARE = 0.01
 LOG_STEPS = 50
 SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
-PROBE_STEPS, PROBE_LENGTH = 40, 3  # how often, and over how many steps, fewer threads are tried
+HARD_SHARE = 0.5  # of the loss on labels, beside a teacher
 MASK_LEVEL = 0.5
 PATIENT_SOURCES = ("lgg", "btp")  # with tumour-free slices of the same patients
 
@@ -57,6 +58,8 @@ class Settings:
     minutes: float
     folder: Path
     init: str
+    teacher: Path | None
+    bf16: bool
     input_px: int
     check_minutes: float
     threads: int
@@ -84,13 +87,27 @@ def _settings() -> Settings:
     parser.add_argument(
         "--folder", type=Path, help="log, best weights and checkpoint (a run there goes on); default: a cache"
     )
-    parser.add_argument("--init", default="imagenet", help="imagenet, random, or a safetensors file")
+    parser.add_argument(
+        "--init",
+        help="imagenet, random, weights of ours or torchvision's ImageNet weights; "
+        "default: imagenet for efficientnet-lite0, else random",
+    )
+    parser.add_argument(
+        "--teacher", type=Path, help="weights of the teacher of this modality: learn from it too"
+    )
+    parser.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        default=torch.cpu._is_amx_tile_supported(),
+        help="compute in bfloat16; default: where the processor has AMX",
+    )
     parser.add_argument("--input-px", type=int, default=INPUT_PX)
     parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.folder = options.folder or _cache() / options.model
+    options.init = options.init or usual_start(MODELS[options.model].architecture)
     return Settings(**vars(options))
 
 
@@ -130,48 +147,29 @@ def ct_recipe(settings: Settings) -> Recipe:
 RECIPES = {"MR": mr_recipe, "CT": ct_recipe}
 
 
-class Pace:
-    """Chooses one or all threads by what is faster now: beside other work, one thread waits for none."""
-
-    def __init__(self, threads: int) -> None:
-        self.choices = sorted({1, threads})
-        self.seconds = dict.fromkeys(self.choices, 0.0)
-        self.steps, self.begun = 0, 0.0
-
-    def __enter__(self) -> None:
-        best = min(self.choices, key=self.seconds.__getitem__)
-        place = self.steps % PROBE_STEPS
-        self.threads = (
-            self.choices[place // PROBE_LENGTH] if place < PROBE_LENGTH * len(self.choices) else best
-        )
-        torch.set_num_threads(self.threads)
-        self.begun = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        taken, known = time.monotonic() - self.begun, self.seconds[self.threads]
-        self.seconds[self.threads] = taken if known == 0 else 0.6 * known + 0.4 * taken
-        self.steps += 1
-
-
 class Run:
     """A training run: the data in memory, the network, its average, the optimiser, the progress."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        manifest = read(settings.manifest, MODELS[settings.model])
+        subject = MODELS[settings.model]
+        manifest = read(settings.manifest, subject.modality)
         self.val = manifest.of_split("val")
-        self.recipe = RECIPES[MODELS[settings.model]](settings)
+        self.recipe = RECIPES[subject.modality](settings)
         self.stock = self.recipe.stock(manifest.of_split("train"))
         heads, depths = self.stock.images.numpy(), self.stock.depths.numpy()
         self.junk = torch.from_numpy(junk(heads, depths, JUNK_PICTURES, settings.seed))
-        self.network = SliceNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._begin()
+        self.network = SliceNet(subject.architecture)
+        begin(self.network, settings.init)
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = teacher(settings.teacher, TEACHER_ARCHITECTURE) if settings.teacher else None
         self.average = copy.deepcopy(self.network).eval()
         encoder = {id(p) for p in self.network.encoder.parameters()}
         others = [p for p in self.network.parameters() if id(p) not in encoder]
+        encoder_share = 1.0 if settings.init == RANDOM else ENCODER_RATE_SHARE
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": list(self.network.encoder.parameters()), "share": ENCODER_RATE_SHARE},
+                {"params": list(self.network.encoder.parameters()), "share": encoder_share},
                 {"params": others, "share": 1.0},
             ],
             lr=LEARNING_RATE,
@@ -218,20 +216,19 @@ class Run:
                     next_check = time.monotonic() - started + self.settings.check_minutes * 60
         self._check()
 
-    def _begin(self) -> None:
-        if self.settings.init == "imagenet":
-            load_imagenet(self.network)
-        elif self.settings.init != "random":
-            load_weights(self.network, Path(self.settings.init))
-
     def _step(self, indices: Tensor) -> float:
         rate = LEARNING_RATE * self._rate_share()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         truth, is_head = batch(self.stock, self.junk, indices, self._input_px(), self.recipe.augmented)
         self.network.train()
-        outputs = self.network(truth.images.contiguous(memory_format=torch.channels_last))
+        images = truth.images.contiguous(memory_format=torch.channels_last)
+        outputs = self._outputs(self.network, images)
         value = loss(outputs, truth, is_head, self.network.tumour_gradient(outputs.pooled))
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self._outputs(self.teacher, images)
+            value = HARD_SHARE * value + soft_loss(outputs, taught)
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -239,6 +236,11 @@ class Run:
         self.progress.step += 1
         self._follow()
         return float(value.detach())
+
+    def _outputs(self, network: SliceNet, images: Tensor) -> SliceOutputs:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            maps = network.maps(images)
+        return network.heads(*(tensor.float() for tensor in maps))
 
     def _input_px(self) -> int:
         small = self.progress.seconds < SMALL_SHARE * self.settings.minutes * 60

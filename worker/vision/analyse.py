@@ -21,6 +21,9 @@ from neurotriage.core.values import (
 )
 from neurotriage.core.volume import Volume
 from worker.vision.decide import (
+    BENIGN,
+    MALIGNANT,
+    TUMOUR,
     SeriesScore,
     decide_series,
     decide_study,
@@ -35,8 +38,7 @@ from worker.vision.eligibility import ENDS, Sections, measure_sections, no_head,
 from worker.vision.explain import MOST_KEPT, Shown, build_evidence, hot_region, key_row, rows_to_show
 from worker.vision.findings import describe, find_lesions, lesion_maps
 from worker.vision.models import Model, Models
-from worker.vision.network import CLASSES
-from worker.vision.predict import SlicePredictions, predict
+from worker.vision.predict import SlicePredictions, predict_within_memory
 from worker.vision.rule import StudyRule
 
 
@@ -58,8 +60,19 @@ class Judged:
     predictions: SlicePredictions
     found: SeriesScore
     outcome: Outcome
+    reason: Reason
     marked: Marked
     degradations: tuple[str, ...]
+
+    @property
+    def look_alike(self) -> bool:
+        """Whether something looks wrong that may be no tumour."""
+        return self.found.look_alike >= self.model.rule.look_alike
+
+    @property
+    def deciding(self) -> NDArray[np.float64]:
+        """(n,) the slice scores that the outcome follows."""
+        return self.found.alike if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed
 
 
 def analyse_volumes(volumes: Sequence[Volume], models: Models) -> tuple[StudyDecision, Evidence]:
@@ -79,12 +92,15 @@ def analyse_volumes(volumes: Sequence[Volume], models: Models) -> tuple[StudyDec
             judged.append(one)
     outcome, reasons = decide_study([(row.outcome, row.reason) for row in decisions])
     deciding = [one for one in judged if one.outcome is outcome]
-    key = max(deciding, key=lambda one: one.found.score, default=None)
+    key = max(deciding, key=_weight, default=None)
+    look_alike = any(one.look_alike for one in judged)
     predicted = perf_counter()
     evidence = _evidence(judged, key)
     study = StudyDecision(
         outcome=outcome,
-        triage=Triage.NONE if key is None else triage_of(outcome, _malignant(key.found)),
+        triage=Triage.NONE
+        if key is None
+        else triage_of(outcome, malignant=_malignant(key.found), look_alike=look_alike),
         reasons=reasons,
         findings=tuple(finding for one in judged for finding in one.marked.findings),
         predictions=(*([] if key is None else [_prediction(key, None)]), *map(_of_series, judged)),
@@ -100,25 +116,24 @@ def analyse_volumes(volumes: Sequence[Volume], models: Models) -> tuple[StudyDec
 
 def _judge(volume: Volume, models: Models) -> tuple[SeriesDecision, Judged | None]:
     uid, unseen = volume.series_instance_uid, SliceScores((), ())
-    model = models.of(volume.modality)
-    if model is None:
+    if volume.modality not in models.cards:
         reason = Reason(ReasonCode.NO_MODEL, f"there is no model for {volume.modality} images")
         return SeriesDecision(uid, Outcome.NOT_ELIGIBLE, reason, unseen), None
-    noise = noisy(volume, model.rule)
+    noise = noisy(volume, models.rules[volume.modality])
     if noise is not None:
         return SeriesDecision(uid, ENDS[noise.code], noise, unseen), None
     sections = measure_sections(volume)
-    predictions = predict(volume, sections, model)
+    model, predictions = predict_within_memory(models, volume, sections)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
     refusal = no_head(predictions, odd, sections, model.rule) or too_little(volume, model.rule)
     if refusal is not None:
         return SeriesDecision(uid, ENDS[refusal.code], refusal, scores), None
-    found = score_series(volume, predictions, sections, model.rule)
+    found = score_series(volume, predictions, sections, model.rule, model.card.classes)
     outcome, reason = decide_series(found, model.rule)
     marked = _marked(volume, model.rule, predictions, found, outcome, sections)
     degradations = _degradations(volume, predictions, found, outcome)
-    one = Judged(volume, model, predictions, found, outcome, marked, degradations)
+    one = Judged(volume, model, predictions, found, outcome, reason, marked, degradations)
     return SeriesDecision(uid, outcome, reason, scores), one
 
 
@@ -173,7 +188,7 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
         Shown(
             one.volume,
             one.predictions,
-            rows_to_show(one.predictions, one.found.smoothed, one.marked.findings, most),
+            rows_to_show(one.predictions, one.deciding, one.marked.findings, most),
             one.marked.lesions,
             one.marked.level,
         )
@@ -181,14 +196,18 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
     ]
     if key is None:
         return build_evidence(shown, None)
-    row = key_row(key.predictions, key.found.smoothed, key.marked.findings)
+    row = key_row(key.predictions, key.deciding, key.marked.findings)
     place = (key.volume.series_instance_uid, int(key.predictions.indices[row]))
     return build_evidence(shown, place)
 
 
+def _weight(one: Judged) -> tuple[bool, float]:
+    """By which the series is chosen that stands for the study: a possible bleed before a doubt."""
+    return one.reason.code is ReasonCode.LOOK_ALIKE, float(one.deciding.max())
+
+
 def _malignant(found: SeriesScore) -> bool:
-    _, benign, malignant = found.classes
-    return bool(malignant > benign)
+    return found.classes.get(MALIGNANT, 0.0) > found.classes.get(BENIGN, 0.0)
 
 
 def _of_series(one: Judged) -> Prediction:
@@ -197,14 +216,14 @@ def _of_series(one: Judged) -> Prediction:
 
 def _prediction(one: Judged, series_uid: str | None) -> Prediction:
     card = one.model.card
-    classes = dict(zip(CLASSES, map(float, one.found.classes), strict=True))
     return Prediction(
         model=card.name,
         version=card.version,
         sha256=card.sha256,
         modality=card.modality,
-        probabilities={"tumour": one.found.score, **classes},
+        probabilities={TUMOUR: one.found.score, **one.found.classes},
         threshold=one.model.rule.high,
         series_uid=series_uid,
-        device=str(one.model.device),
+        engine=one.model.engine.name,
+        device=one.model.engine.device,
     )

@@ -1,6 +1,6 @@
 """From slice scores to a series, from series to the study. Every number comes from the study rule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,12 @@ from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode, Triage
 from neurotriage.core.volume import Volume
 from worker.vision.eligibility import Sections
 from worker.vision.findings import Lesion, find_lesions
+from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.predict import Grid, SlicePredictions
 from worker.vision.rule import StudyRule
 
+HEALTHY, BENIGN, MALIGNANT = CLASSES
+_, LOOK_ALIKE, TUMOUR = CT_CLASSES
 DECIDING_SHARE = 0.5  # of the highest slice score; slices below it say nothing about the tumour's kind
 
 
@@ -20,43 +23,77 @@ DECIDING_SHARE = 0.5  # of the highest slice score; slices below it say nothing 
 class SeriesScore:
     """What one series amounts to."""
 
-    smoothed: NDArray[np.float64]  # (n,) weighed and smoothed slice probabilities
-    score: float  # the largest of them: the series' probability of a tumour
-    classes: NDArray[np.float64]  # (3,) healthy, benign, malignant; they sum to 1
+    smoothed: NDArray[np.float64]  # (n,) weighed and smoothed slice probabilities of a tumour
+    alike: NDArray[np.float64]  # (n,) the same of a look-alike; 0 where the model knows none
+    classes: Mapping[str, float]  # by the names of the model's card
     lesions: tuple[Lesion, ...]  # of the decoder, large enough to agree with the classifier
     coverage_mm: float
 
+    @property
+    def score(self) -> float:
+        """The series' probability of a tumour: that of its highest run of slices."""
+        return float(self.smoothed.max())
+
+    @property
+    def look_alike(self) -> float:
+        """The same of a look-alike."""
+        return float(self.alike.max())
+
 
 def score_series(
-    volume: Volume, predictions: SlicePredictions, sections: Sections, rule: StudyRule
+    volume: Volume,
+    predictions: SlicePredictions,
+    sections: Sections,
+    rule: StudyRule,
+    names: Sequence[str],
 ) -> SeriesScore:
-    """Smooth along the slice axis, take the highest run, look for lesions on the suspicious slices."""
+    """Smooth along the slice axis, take the highest run, look for lesions on the suspicious slices.
+
+    ``names`` are those of the card's classes.
+    """
     along_mm = slice_positions_mm(volume)[predictions.indices]
     weights = slice_weights(volume, sections, rule)[predictions.indices]
     smoothed = smooth(predictions.tumour * weights, along_mm, rule.smoothing_mm)
+    alike = np.zeros_like(smoothed)
+    if LOOK_ALIKE in names:
+        seen = predictions.classes[:, names.index(LOOK_ALIKE)] * weights
+        alike = smooth(seen, along_mm, rule.smoothing_mm)
     steps_mm = slice_steps_mm(along_mm, volume.thickness_mm)
     maps = suspicious_only(predictions.masks, smoothed >= rule.low)
     found = find_lesions(maps, rule.mask_level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
     return SeriesScore(
         smoothed=smoothed,
-        score=float(smoothed.max()),
-        classes=series_classes(predictions.classes, smoothed),
-        lesions=tuple(lesion for lesion in found if agrees(lesion, smoothed, rule)),
+        alike=alike,
+        classes=series_classes(names, predictions.classes, smoothed, alike),
+        lesions=tuple(
+            lesion
+            for lesion in found
+            if agrees(lesion, smoothed, rule) and warmth(lesion, predictions.heat) >= rule.lesion_heat
+        ),
         coverage_mm=float(steps_mm.sum()),
     )
 
 
-def series_classes(classes: NDArray[np.float64], smoothed: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) healthy, benign, malignant of a series from those of its slices (n, 3).
+def series_classes(
+    names: Sequence[str],
+    classes: NDArray[np.float64],
+    smoothed: NDArray[np.float64],
+    alike: NDArray[np.float64],
+) -> dict[str, float]:
+    """What a series shows, from the class probabilities of its slices (n, 3) in the order of ``names``.
 
     The tumour head says whether there is one, the class head only which of the two kinds it is: its
-    "healthy" knows no tumour-free slice of a patient. The deciding slices count by their score.
+    "healthy" knows no tumour-free slice of a patient. The deciding slices count by their score. A look-alike
+    may lie beside a tumour, on slices of its own: each is the score of its own run, healthy is neither.
     """
-    score = smoothed.max()
+    score = float(smoothed.max())
+    if LOOK_ALIKE in names:
+        other = float(alike.max())
+        return {HEALTHY: (1 - score) * (1 - other), LOOK_ALIKE: other, TUMOUR: score}
     weights = np.where(smoothed >= DECIDING_SHARE * score, smoothed, 0.0)
-    _, benign, malignant = (weights[:, None] * classes).sum(0)
-    kinds = np.array([benign, malignant]) / max(benign + malignant, np.finfo(float).tiny)
-    return np.array([1 - score, *(score * kinds)])
+    sums = dict(zip(names, map(float, (weights[:, None] * classes).sum(0)), strict=True))
+    kinds = max(sums[BENIGN] + sums[MALIGNANT], float(np.finfo(float).tiny))
+    return {HEALTHY: 1 - score} | {name: score * sums[name] / kinds for name in (BENIGN, MALIGNANT)}
 
 
 def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bool:
@@ -66,6 +103,14 @@ def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bo
         and len(lesion.rows) >= min(rule.lesion_slices, len(smoothed))
         and smoothed[lesion.rows].max() >= rule.high
     )
+
+
+def warmth(lesion: Lesion, heat: NDArray[np.float32]) -> float:
+    """The hottest point of a lesion in maps (n, fh, fw), as share of the hottest of all; 0 if all is cold."""
+    rows, y, x = np.nonzero(lesion.region)
+    coarse = heat.shape[1] / lesion.region.shape[1], heat.shape[2] / lesion.region.shape[2]
+    inside = heat[rows, (y * coarse[0]).astype(int), (x * coarse[1]).astype(int)]
+    return float(inside.max() / max(float(heat.max()), np.finfo(np.float32).tiny))
 
 
 def suspicious_only(maps: NDArray[np.float32], suspicious: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -90,12 +135,13 @@ def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArra
 
 
 def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArray[np.float64]:
-    """(slices,) 1, or less near the vertex, on end slices and below the skull base.
+    """(slices,) 1, or less near the vertex, on end slices and below the skull base; 0 on blank ones.
 
     Such slices hold little brain, and most false alarms. The skull base is found by its distance from the
-    vertex, which is only known where the uppermost slice shows a small section.
+    vertex, which is only known where the uppermost slice shows a small section; and on CT by its open ring
+    of bone. As ``rule.outer_weight`` lies below ``rule.high``, such slices alone make no series positive.
     """
-    small = sections.shares < rule.small_section
+    small = sections.brain_shares < rule.small_section
     outer = small
     if volume.plane is Plane.AXIAL and not small.all():
         height_mm = volume.positions_mm[:, 2]
@@ -103,7 +149,8 @@ def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArra
         if small[top]:
             vertex_mm = height_mm[~small].max()
             outer = small | (height_mm < vertex_mm - rule.brain_height_mm)
-    return np.where(outer, rule.outer_weight, 1.0)
+    blank = sections.shares < rule.blank_section
+    return np.where(blank, 0.0, np.where(outer, rule.outer_weight, 1.0))
 
 
 def smooth(
@@ -125,9 +172,12 @@ def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> floa
 
 def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
     """PRESENT, ABSENT or UNDETERMINED, and why."""
-    score = found.score
+    score, alike = found.score, f"look-alike score {found.look_alike:.2f}"
     if score >= rule.certain or (score >= rule.high and found.lesions):
         return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, score {score:.2f}")
+    if found.look_alike >= rule.look_alike:
+        text = f"something looks wrong that may be no tumour but a bleed, an infarct or a clip, {alike}"
+        return Outcome.UNDETERMINED, Reason(ReasonCode.LOOK_ALIKE, text)
     if score >= rule.high:
         text = f"score {score:.2f} speaks of a tumour, but no lesion could be outlined"
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
@@ -160,8 +210,14 @@ def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tup
     return Outcome.NOT_ELIGIBLE, (Reason(ReasonCode.NO_HEAD_SERIES, "no series of a head to analyse"),)
 
 
-def triage_of(outcome: Outcome, malignant: bool) -> Triage:
-    """How soon a person should look; ``malignant``: the tumour looks malignant rather than benign."""
+def triage_of(outcome: Outcome, *, malignant: bool, look_alike: bool) -> Triage:
+    """How soon a person should look.
+
+    ``malignant``: the tumour looks malignant rather than benign; ``look_alike``: a bleed or an infarct may be
+    there, with a tumour or without.
+    """
     if outcome is Outcome.PRESENT:
-        return Triage.URGENT if malignant else Triage.PRIORITY
-    return {Outcome.UNDETERMINED: Triage.PRIORITY, Outcome.ABSENT: Triage.ROUTINE}.get(outcome, Triage.NONE)
+        return Triage.URGENT if malignant or look_alike else Triage.PRIORITY
+    if outcome is Outcome.UNDETERMINED:
+        return Triage.URGENT if look_alike else Triage.PRIORITY
+    return Triage.ROUTINE if outcome is Outcome.ABSENT else Triage.NONE

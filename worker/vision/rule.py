@@ -13,6 +13,7 @@ from typing import Any
 from worker.vision.registry import BadWeights
 
 RULE_FILE = "study_rule.json"
+DECIDING, LIGHT = "rules", "light"  # its parts: the models that decide, and those to fall back on
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class StudyRule:
     low: float  # series score below: absent
     high: float  # series score from here on: present where the mask agrees
     certain: float  # series score from here on: present even without a mask
+    look_alike: float  # look-alike score from here on: never absent; unused where the model knows none
     # mask
     mask_level: float  # decoder probability from which a pixel is lesion
     lesion_mm3: float  # the least lesion that agrees with the classifier
     lesion_slices: int  # and on how many neighbouring slices it has to be
+    lesion_heat: float  # share of the hottest point that lies in it at least: what the classifier looked at
     heat_level: float  # share of the hottest point that stands in for a missing mask
     # extent along the slice axis
     fewest_slices: int  # and
@@ -48,11 +51,15 @@ class StudyRule:
     coverage_mm: float  # less is never absent
 
 
-def read_rules(weights_dir: Path) -> dict[str, StudyRule]:
-    """The rule of each modality ("MR", "CT"). Raises BadWeights."""
+def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
+    """The rule of each modality ("MR", "CT") for the model that decides, or for the light one, if there.
+
+    Raises BadWeights.
+    """
     path = weights_dir / RULE_FILE
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rules"]
+        kinds = {LIGHT: {}, **json.loads(path.read_text(encoding="utf-8"))}
+        rows = kinds[kind]
         return {modality: _rule(row) for modality, row in rows.items()}
     except FileNotFoundError:
         raise BadWeights(

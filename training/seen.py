@@ -1,0 +1,64 @@
+"""Series after the network, scored again and again while a study rule is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from neurotriage.core.volume import Volume
+from worker.vision.decide import SeriesScore, decide_series, score_series
+from worker.vision.eligibility import Sections, measure_sections
+from worker.vision.models import Model
+from worker.vision.predict import SlicePredictions, predict
+from worker.vision.rule import StudyRule
+
+EDGE = 1e-4  # scores are compared as logits between this and 1 - this
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One series after the network."""
+
+    name: str
+    tumour: bool
+    volume: Volume
+    predictions: SlicePredictions
+    sections: Sections
+    odd: float  # median over slices
+    classes: tuple[str, ...]
+
+    def score(self, rule: StudyRule) -> SeriesScore:
+        """What the series amounts to under a rule."""
+        return score_series(self.volume, self.predictions, self.sections, rule, self.classes)
+
+
+def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> Seen:
+    """The network's word on one series."""
+    sections = measure_sections(volume)
+    predictions = predict(volume, sections, model)
+    odd = float(np.median(model.reference.score(predictions.features)))
+    return Seen(name, tumour, volume, predictions, sections, odd, model.card.classes)
+
+
+def logits(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
+    """(n,) series scores as logits."""
+    scores = [one.score(rule).score for one in seen]
+    return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
+
+
+def figure(one: Seen, rule: StudyRule) -> dict[str, object]:
+    """What a rule says of one series, for people."""
+    found = one.score(rule)
+    return {
+        "volume": one.name,
+        "plane": one.volume.plane.value,
+        "tumour": one.tumour,
+        "outcome": decide_series(found, rule)[0].value,
+        "score": round(found.score, 4),
+        "look_alike": round(found.look_alike, 4),
+        "lesion_mm3": round(max((lesion.volume_mm3 for lesion in found.lesions), default=0.0)),
+        "head": round(float(np.median(one.predictions.head)), 3),
+        "odd": round(one.odd, 3),
+    }
