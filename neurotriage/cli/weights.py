@@ -1,5 +1,7 @@
 """``neurotriage weights``: the model weights of this installation."""
 
+from pathlib import Path
+
 import typer
 
 from neurotriage.core.settings import load_settings
@@ -14,18 +16,47 @@ def options() -> None:
 
 @app.command()
 def verify() -> None:
-    """Compare every weight file with its recorded hash; exit 1 where one must not be used.
+    """Compare every weight file with its hash, and every model's answers with those at its export.
+
+    Exit 1 where one must not be used.
 
     Example: neurotriage weights verify
     """
     from worker.vision import modalities
-    from worker.vision.registry import BadWeights, verify_all
+    from worker.vision.registry import BadWeights, load, verify_all
+    from worker.vision.self_check import check
 
     folder = load_settings().worker.weights
     try:
         modalities(folder)  # reads the study rule, without which no weights are of use
         for card in verify_all(folder):
+            check(load(card, folder), card)
             typer.echo(f"{card.name} {card.version} ({card.modality}) {card.sha256[:12]} ok")
     except BadWeights as error:
+        typer.echo(f"weights: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def onnx(
+    out: Path = typer.Option(..., help="Folder for the files, one for each model."),
+) -> None:
+    """Write every model as an ONNX file, for sites that serve models elsewhere.
+
+    Input: slices (N, 1, S, S) in 0..1; outputs: the logits and maps of the network. Needs the extra engines.
+
+    Example: neurotriage weights onnx --out models
+    """
+    from worker.vision.engines import NoEngine
+    from worker.vision.engines.onnx import export_onnx
+    from worker.vision.registry import BadWeights, load, verify_all
+
+    folder = load_settings().worker.weights
+    try:
+        for card in verify_all(folder):
+            path = out / f"{card.name}-{card.version}.onnx"
+            export_onnx(load(card, folder), card.input_px, path)
+            typer.echo(f"{path} ({card.input_px} px)")
+    except (BadWeights, NoEngine) as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

@@ -15,8 +15,11 @@ from safetensors.torch import save as saved_tensors
 
 from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
+from worker.vision.display import display_of
 from worker.vision.eligibility import FeatureReference
-from worker.vision.network import CLASSES, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
+from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
+from worker.vision.predict import Grid, SlicePredictions
+from worker.vision.preprocess import Box
 from worker.vision.rule import StudyRule
 
 INPUT_PX = 64
@@ -107,6 +110,22 @@ def axial_head(**changes: object) -> Volume:
     return volume(head_with(), *turned(Plane.AXIAL)[0], Plane.AXIAL, **changes)  # type: ignore[arg-type]
 
 
+def ct_head(*, skull: bool = True, gap: bool = False, **changes: object) -> Volume:
+    """A ball of brain (35 HU) in a skull in air as an axial series; with a gap, bone is missing in front."""
+
+    def patient(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        radius = np.linalg.norm(points, axis=-1)
+        brain = 35 + 4 * np.sin(points / 9).sum(-1)
+        shell = np.where(radius < 75, 900.0 if skull else -1000.0, -1000.0)
+        if gap:
+            shell = np.where((points[..., 1] < -40) & (np.abs(points[..., 0]) < 12), -1000.0, shell)
+        hounsfield: NDArray[np.float64] = np.where(radius < 68, brain, shell)
+        return hounsfield
+
+    stack = {"shape": (26, 80, 96), "step_mm": 6.0, "modality": "CT", **changes}
+    return volume(patient, *turned(Plane.AXIAL)[0], Plane.AXIAL, **stack)  # type: ignore[arg-type]
+
+
 def rule(**changes: object) -> StudyRule:
     """A study rule with plain numbers."""
     numbers = {
@@ -126,15 +145,27 @@ def rule(**changes: object) -> StudyRule:
         "low": 0.3,
         "high": 0.7,
         "certain": 0.95,
+        "look_alike": 0.6,
         "mask_level": 0.5,
         "lesion_mm3": 300.0,
         "lesion_slices": 2,
+        "lesion_heat": 0.0,
         "heat_level": 0.5,
         "fewest_slices": 2,
         "least_mm": 10.0,
         "coverage_mm": 80.0,
     }
     return StudyRule(**{**numbers, **changes})  # type: ignore[arg-type]
+
+
+def predictions(head: NDArray[np.float64]) -> SlicePredictions:
+    """What a network says that gives every slice (n,) the same probability of a tumour as of a head."""
+    count = len(head)
+    grid = Grid(display_of(axial_head()), Box(0, 0, 1, 1), (1, 1))
+    empty = np.zeros((count, 1, 1), np.float32)
+    return SlicePredictions(
+        np.arange(count), head, np.zeros((count, 3)), head, empty[:, 0], empty, empty, grid
+    )
 
 
 @cache
@@ -158,8 +189,8 @@ def reference_features(channels: int) -> FeatureReference:
     )
 
 
-def write_weights(folder: Path, seed: int = 0, **changes: object) -> Path:
-    """A weights folder whose one MR model has random weights; ``changes`` go to its study rule."""
+def write_weights(folder: Path, seed: int = 0, modality: str = "MR", **changes: object) -> Path:
+    """A weights folder whose one model has random weights; ``changes`` go to its study rule."""
     data = random_weights(seed)
     reference = saved_arrays(asdict(reference_features(FEATURE_CHANNELS + TOP_CHANNELS)))
     (folder / "random.safetensors").write_bytes(data)
@@ -170,13 +201,13 @@ def write_weights(folder: Path, seed: int = 0, **changes: object) -> Path:
         "version": "0",
         "file": "random.safetensors",
         "sha256": digest,
-        "modality": "MR",
+        "modality": modality,
         "input_px": INPUT_PX,
         "temperature": 1.0,
         "thresholds": {},
-        "classes": list(CLASSES),
+        "classes": list(CLASSES_OF[modality]),
     }
     study_rule = rule(**{"model_sha256": digest, "features_sha256": sha256(reference).hexdigest(), **changes})
     (folder / "registry.json").write_text(json.dumps({"models": [card]}))
-    (folder / "study_rule.json").write_text(json.dumps({"rules": {"MR": asdict(study_rule)}}))
+    (folder / "study_rule.json").write_text(json.dumps({"rules": {modality: asdict(study_rule)}}))
     return folder

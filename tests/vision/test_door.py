@@ -11,7 +11,7 @@ import pytest
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Outcome, Plane, ReasonCode, Triage
-from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
+from tests.vision.synthetic import axial_head, ball, ct_head, head_with, turned, volume, write_weights
 from worker.vision import BadWeights, analyse_volumes, load_models
 
 pytestmark = pytest.mark.unit
@@ -96,6 +96,44 @@ def test_too_few_slices_of_a_head_are_of_poor_quality_and_of_something_else_not_
     models = load_models(write_weights(tmp_path, **NEVER, head_probability=1.1), threads=1)
     study, _ = analyse_volumes([axial_head(shape=(1, 80, 96))], models)
     assert (study.outcome, study.reasons[0].code) == (Outcome.NOT_ELIGIBLE, ReasonCode.NOT_A_HEAD)
+
+
+def test_a_ct_that_may_show_a_bleed_is_undetermined_and_urgent(tmp_path: Path) -> None:
+    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, look_alike=0.0), threads=1)
+    study, evidence = analyse_volumes([ct_head()], models)
+    assert (study.outcome, study.triage) == (Outcome.UNDETERMINED, Triage.URGENT)
+    assert study.reasons[0].code is ReasonCode.LOOK_ALIKE
+    assert "bleed" in study.reasons[0].text
+    assert set(study.predictions[0].probabilities) == {"tumour", "healthy", "look_alike"}
+    assert study.findings == ()
+    assert evidence.key is not None
+
+
+def test_a_tumour_beside_a_look_alike_stays_present_and_is_urgent(tmp_path: Path) -> None:
+    always = {**ALWAYS, "look_alike": 0.0}
+    models = load_models(write_weights(tmp_path, modality="CT", **always), threads=1)
+    study, _ = analyse_volumes([ct_head()], models)
+    assert (study.outcome, study.triage) == (Outcome.PRESENT, Triage.URGENT)
+
+
+def test_a_tumour_on_ct_alone_has_priority(tmp_path: Path) -> None:
+    models = load_models(write_weights(tmp_path, modality="CT", **ALWAYS, look_alike=1.1), threads=1)
+    study, _ = analyse_volumes([ct_head()], models)
+    assert (study.outcome, study.triage) == (Outcome.PRESENT, Triage.PRIORITY)
+
+
+def test_a_ct_that_shows_neither_is_absent(tmp_path: Path) -> None:
+    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, look_alike=1.1), threads=1)
+    study, _ = analyse_volumes([ct_head()], models)
+    assert (study.outcome, study.triage) == (Outcome.ABSENT, Triage.ROUTINE)
+
+
+def test_a_possible_bleed_stands_for_a_study_before_another_doubt(tmp_path: Path) -> None:
+    doubt = {**NEVER, "low": 1e-6, "look_alike": 0.0}
+    models = load_models(write_weights(tmp_path, modality="CT", **doubt), threads=1)
+    study, _ = analyse_volumes([ct_head(uid="1"), ct_head(uid="2")], models)
+    assert [reason.code for reason in study.reasons] == [ReasonCode.LOOK_ALIKE]
+    assert study.triage is Triage.URGENT
 
 
 def test_a_modality_without_a_model_says_so(tmp_path: Path) -> None:

@@ -6,27 +6,15 @@ import numpy as np
 import pytest
 
 from neurotriage.core.values import ReasonCode
-from tests.vision.synthetic import axial_head, reference_features, rule
-from worker.vision.display import display_of
+from tests.vision.synthetic import axial_head, ct_head, predictions, reference_features, rule
 from worker.vision.eligibility import (
     measure_sections,
     neighbour_correlation,
     no_head,
     noisy,
 )
-from worker.vision.predict import Grid, SlicePredictions
-from worker.vision.preprocess import Box
 
 pytestmark = pytest.mark.unit
-
-
-def predictions(head: np.ndarray) -> SlicePredictions:
-    count = len(head)
-    grid = Grid(display_of(axial_head()), Box(0, 0, 1, 1), (1, 1))
-    empty = np.zeros((count, 1, 1), np.float32)
-    return SlicePredictions(
-        np.arange(count), head, np.zeros((count, 3)), head, empty[:, 0], empty, empty, grid
-    )
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform", "rayleigh", "flat", "sparse"])
@@ -90,6 +78,36 @@ def test_empty_end_slices_do_not_make_a_head_something_else() -> None:
     sections = measure_sections(stack)
     head = np.where(sections.area_mm2 > 0, 0.9, 0.0)
     assert no_head(predictions(head), np.zeros(31), sections, rule(head_probability=0.5)) is None
+
+
+@pytest.mark.parametrize("way", ["whole", "gap", "stripped"])
+def test_brain_is_found_in_a_skull_behind_a_gap_and_without_one(way: str) -> None:
+    sections = measure_sections(ct_head(skull=way != "stripped", gap=way == "gap"))
+    middle = sections.area_mm2 > 0.5 * sections.area_mm2.max()
+    assert sections.brain_mm2.max() == pytest.approx(np.pi * 68**2, rel=0.12)
+    assert (sections.brain_mm2[middle] > 0.85 * sections.area_mm2[middle]).all()
+
+
+def test_soft_tissue_that_no_bone_encloses_is_no_brain() -> None:
+    stack = ct_head()
+    neck = stack.positions_mm[:, 2] < -20
+    without_bone = np.where((stack.voxels > 150) & neck[:, None, None], 50.0, stack.voxels)
+    sections = measure_sections(replace(stack, voxels=without_bone.astype(np.float32)))
+    assert (sections.brain_shares[neck] < 0.05).all()
+    assert sections.shares[neck].max() > 0.8
+    assert sections.brain_shares[~neck].max() == 1
+
+
+def test_the_cap_of_bone_above_the_brain_shows_nothing() -> None:
+    stack = ct_head()
+    cap = stack.positions_mm[:, 2] > 69
+    assert cap.any()
+    assert (measure_sections(stack).shares[cap] < 0.05).all()
+
+
+def test_of_mr_every_section_counts_as_brain() -> None:
+    sections = measure_sections(axial_head())
+    assert (sections.brain_mm2 == sections.area_mm2).all()
 
 
 def test_sections_are_measured_in_square_millimetres() -> None:

@@ -37,7 +37,7 @@ def test_the_closed_form_equals_the_hook_version() -> None:
     features, gradient = kept["features"], kept["features"].grad
     assert gradient is not None
     reference = torch.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1)) * features[0, 0].numel()
-    closed = grad_cam(outputs.features, network.tumour_weights())
+    closed = grad_cam(outputs.features, network.tumour_gradient(outputs.pooled))
     assert (closed - reference).abs().max() / reference.max() < 1e-4
 
 

@@ -1,17 +1,19 @@
 """Slices reach the network in its view, and what it says comes back to the voxel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from neurotriage.core.values import Plane
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.display import Display, display_of
 from worker.vision.eligibility import measure_sections
 from worker.vision.models import Model, load_models
-from worker.vision.predict import MOST_SLICES, Grid, looked_at, predict
+from worker.vision.predict import MOST_SLICES, Grid, as_seen, looked_at, predict
 from worker.vision.preprocess import head_box, network_inputs
 
 pytestmark = pytest.mark.unit
@@ -80,6 +82,26 @@ def test_batches_say_what_single_slices_say(model: Model) -> None:
             assert found.tumour[row] == pytest.approx(torch.sigmoid(single.tumour).item(), abs=1e-4)
             assert found.masks[row] == pytest.approx(torch.sigmoid(single.mask[0, 0]).numpy(), abs=1e-4)
     assert found.classes.sum(1) == pytest.approx(1.0)
+
+
+def test_bone_and_air_do_not_change_what_the_network_sees_of_ct(model: Model) -> None:
+    def patient(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Air, a skull of 1000 HU, brain of 35 HU with a lesion of 60 HU."""
+        head, brain = ball((0, 0, 0), 80)(points), ball((0, 0, 0), 70)(points)
+        lesion = ball((25, 0, 0), 15)(points)
+        return -1000 + 2000 * head - 965 * brain + 25 * lesion
+
+    stack = volume(patient, *turned(Plane.AXIAL)[0], Plane.AXIAL, modality="CT")
+    denser = replace(stack, voxels=np.where(stack.voxels > 500, 3000, stack.voxels).astype(np.float32))
+    thinner = replace(stack, voxels=np.where(stack.voxels < -500, -2000, stack.voxels).astype(np.float32))
+    sections = measure_sections(stack)
+    one, other, third = (predict(each, sections, model) for each in (stack, denser, thinner))
+    for field in ("tumour", "masks", "heat"):
+        assert getattr(one, field) == pytest.approx(getattr(other, field), abs=1e-6)
+        assert getattr(one, field) == pytest.approx(getattr(third, field), abs=1e-6)
+    windowed = as_seen(stack, np.arange(len(stack.voxels)))
+    assert (windowed.min(), windowed.max()) == (0, 1)
+    assert np.median(windowed[6][stack.voxels[6] == 35]) == pytest.approx(35 / 80, abs=1e-3)
 
 
 def test_a_long_stack_is_looked_at_in_evenly_spread_slices() -> None:

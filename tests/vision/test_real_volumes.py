@@ -1,5 +1,6 @@
 """The committed weights on real volumes. Needs the evaluation data."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import ManifestInstance, Outcome, SeriesManifest, Side
 from neurotriage.core.volume import Volume
+from tests.vision.synthetic import ct_head
 from worker.imaging.build import build_volume
 from worker.vision import Models, analyse_volumes, load_models
 
@@ -20,6 +22,13 @@ from training.volumes import VolumeRow, read_rows, read_volume
 @pytest.fixture(scope="module")
 def models() -> Models:
     return load_models(WorkerSettings().weights, threads=1)
+
+
+@pytest.fixture(scope="module")
+def ct_models(models: Models) -> Models:
+    if "CT" not in models.cards:
+        pytest.skip("the weights folder has no CT model")
+    return models
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +95,31 @@ def test_the_left_frontal_tumour_of_a_real_study_is_boxed(data_dir: Path, models
 def test_a_real_brain_without_a_lesion_is_not_present(data_dir: Path, models: Models) -> None:
     volume = dicom_volume(data_dir / "dicom" / "brain_mr_ge_pd_axial")
     assert analyse_volumes([volume], models)[0].outcome is not Outcome.PRESENT
+
+
+@pytest.mark.parametrize("name", ["ct_head_ge", "ct_cranium"])
+def test_a_real_look_alike_on_ct_is_no_tumour(data_dir: Path, ct_models: Models, name: str) -> None:
+    row = next(r for r in read_rows(data_dir / "volumes.csv") if r.path.name == f"{name}.nii.gz")
+    assert analyse_volumes([read_volume(row)], ct_models)[0].outcome is not Outcome.PRESENT
+
+
+@pytest.mark.parametrize("name", ["water", "acrylic", "fruit", "empty skull", "knee"])
+def test_a_ct_of_something_else_is_never_absent(ct_models: Models, name: str) -> None:
+    stack = ct_head(shape=(26, 160, 192), spacing_mm=(1.25, 1.0))
+    z, y, x = np.indices(stack.voxels.shape) - (np.array(stack.voxels.shape)[:, None, None, None] - 1) / 2
+    radius = np.hypot(np.hypot(6.0 * z, 1.25 * y), 1.0 * x)
+    across = np.hypot(1.25 * y, 1.0 * x)
+    bones = (np.hypot(1.25 * y - 15, x) < 18) | (np.hypot(1.25 * y + 25, x) < 12)
+    values = {
+        "water": np.where(across < 85, 0, -1000) + np.where((across > 80) & (across < 85), 120, 0),
+        "acrylic": np.where(across < 85, 120, -1000) + np.where(np.hypot(1.25 * y, x - 40) < 12, 800, 0),
+        "fruit": np.where(radius < 70, 10 + 15 * np.cos(9 * np.arctan2(y, x)), -1000),
+        "empty skull": np.where((radius < 80) & (radius > 72), 900, -1000),
+        "knee": np.where(across < 60, np.where(bones, 400, 55), -1000),
+    }[name]
+    noise = np.random.default_rng(0).normal(0, 4, values.shape)
+    study, _ = analyse_volumes([replace(stack, voxels=(values + noise).astype(np.float32))], ct_models)
+    assert study.outcome is not Outcome.ABSENT, study.predictions
 
 
 @pytest.mark.parametrize("name", ["knee_mr_j2k", "phantom_mr_says_brain", "fruit_mr_says_sagittal_t1"])

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from neurotriage.core.volume import Volume
 from worker.vision.display import Display, display_of
-from worker.vision.network import SliceNet, SliceOutputs, grad_cam
+from worker.vision.network import SliceOutputs, grad_cam
 from worker.vision.preprocess import Box, head_box, network_inputs, to_source
+from worker.vision.window import brain_window
 
 if TYPE_CHECKING:
     from worker.vision.eligibility import Sections
-    from worker.vision.models import Model
+    from worker.vision.models import Model, Models
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
 MOST_SLICES = 200  # about 5 s on two cores; a longer stack is looked at in evenly spread slices
@@ -55,7 +56,7 @@ def predict(volume: Volume, sections: "Sections", model: "Model") -> SlicePredic
     """
     indices = looked_at(len(volume.voxels))
     display = display_of(volume)
-    shown = display.show(volume.voxels[indices])
+    shown = display.show(as_seen(volume, indices))
     box = head_box(shown, display.spacing_mm(volume.pixel_spacing_mm))
     batches = [
         _batch(network_inputs(shown[start : start + BATCH_SLICES], box, model.card.input_px), model)
@@ -70,36 +71,54 @@ def predict(volume: Volume, sections: "Sections", model: "Model") -> SlicePredic
     return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid)
 
 
+def as_seen(volume: Volume, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Slices as the network knows them from training: CT through the brain window, MR as stored."""
+    voxels = volume.voxels[indices]
+    return brain_window(voxels) if volume.modality == "CT" else voxels
+
+
 def looked_at(slices: int) -> NDArray[np.intp]:
     """Indices of the slices that go through the network."""
     return np.unique(np.linspace(0, slices - 1, min(slices, MOST_SLICES)).round().astype(np.intp))
 
 
-def run(network: SliceNet, inputs: torch.Tensor) -> tuple[SliceOutputs, torch.Tensor]:
-    """The network's outputs for (N, 1, S, S), and the averages (N, C) of its last and its deepest map.
+def known_by(outputs: SliceOutputs) -> torch.Tensor:
+    """(N, C) by which odd slices are told: the averages of the network's last and of its deepest map.
 
-    The last map knows tumours, the deepest one what kind of picture it is: together they tell odd slices.
+    The last map knows tumours, the deepest one what kind of picture it is.
     """
-    deepest: list[torch.Tensor] = []
-    hook = network.encoder.top.register_forward_hook(lambda _, __, output: deepest.append(output))
+    return torch.cat([outputs.pooled, outputs.deepest], dim=1)
+
+
+def predict_within_memory(
+    models: "Models", volume: Volume, sections: "Sections"
+) -> tuple["Model", SlicePredictions]:
+    """What the model of the volume's modality says; the light one, where memory is too short for it.
+
+    There must be a model for the modality.
+    """
+    model = models.required(volume.modality)
     try:
-        outputs: SliceOutputs = network(inputs)
-    finally:
-        hook.remove()
-    return outputs, torch.cat([outputs.pooled, deepest[0].mean((2, 3))], dim=1)
+        return model, predict(volume, sections, model)
+    except (MemoryError, RuntimeError) as error:
+        why = models.why_light(volume.modality, error)
+        if why is None:
+            raise
+    del model  # or its memory would not be given back
+    light = models.fall_back(volume.modality, why)
+    return light, predict(volume, sections, light)
 
 
 @torch.inference_mode()
 def _batch(inputs: NDArray[np.float32], model: "Model") -> tuple[NDArray[np.generic], ...]:
-    x = torch.from_numpy(inputs).to(model.device, memory_format=torch.channels_last)
-    outputs, features = run(model.network, x)
-    heat = grad_cam(outputs.features, model.network.tumour_weights())
+    outputs = model.engine(torch.from_numpy(inputs))
+    heat = grad_cam(outputs.features, model.network.tumour_gradient(outputs.pooled))
     tensors = (
         torch.sigmoid(outputs.tumour.double() / model.card.temperature),
         torch.softmax(outputs.classes.double(), dim=1),
         torch.sigmoid(outputs.head.double()),
-        features,
+        known_by(outputs),
         torch.sigmoid(outputs.mask[:, 0]),
         heat,
     )
-    return tuple(tensor.cpu().numpy() for tensor in tensors)
+    return tuple(tensor.numpy() for tensor in tensors)

@@ -7,7 +7,7 @@ the card's is refused before it is parsed.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worker.vision.network import SliceNet
 
 REGISTRY_FILE = "registry.json"
+FIRST_ARCHITECTURE = "efficientnet-lite0"  # of the cards that were written before there was a choice
 
 
 class BadWeights(Exception):
@@ -35,6 +36,9 @@ class ModelCard:
     temperature: float  # the tumour logit is divided by it before the sigmoid
     thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     classes: tuple[str, ...] = ()
+    architecture: str = FIRST_ARCHITECTURE
+    # logits for the drawn slices of ``self_check``, as they were at export
+    answers: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def cards(weights_dir: Path) -> dict[str, ModelCard]:
@@ -58,39 +62,44 @@ def card(name: str, weights_dir: Path) -> ModelCard:
     return known[name]
 
 
-def verified_bytes(model: ModelCard, weights_dir: Path) -> bytes:
-    """A weight file's bytes after its hash was compared with the card's. Raises BadWeights."""
+def verified_file(model: ModelCard, weights_dir: Path) -> Path:
+    """A weight file whose hash was compared with the card's. Raises BadWeights."""
     path = weights_dir / model.file
     if path.suffix != ".safetensors":
         raise BadWeights(f"{path.name} of model {model.name} is no safetensors file")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            digest = file_digest(file, sha256).hexdigest()
+            size_bytes = file.tell()
     except OSError as error:
         raise BadWeights(f"the weights of model {model.name} cannot be read: {error}") from error
-    digest = sha256(data).hexdigest()
     if digest != model.sha256:
         raise BadWeights(
-            f"{path} ({len(data)} bytes) has SHA-256 {digest}, the registry says {model.sha256}: truncated, "
+            f"{path} ({size_bytes} bytes) has SHA-256 {digest}, the registry says {model.sha256}: truncated, "
             "damaged or of another version; restore the file from the release"
         )
-    return data
+    return path
 
 
 def load(model: ModelCard, weights_dir: Path) -> "SliceNet":
     """The network with its weights, float32 on the CPU, in evaluation mode. Raises BadWeights."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as parsed
+    from safetensors import SafetensorError, safe_open
 
-    from worker.vision.network import CLASSES_OF, SliceNet
+    from worker.vision.network import ARCHITECTURES, CLASSES_OF, SliceNet
 
     known = CLASSES_OF.get(model.modality)
     if model.classes != known:
         raise BadWeights(f"model {model.name} has classes {model.classes}, this software knows {known}")
-    data = verified_bytes(model, weights_dir)
+    if model.architecture not in ARCHITECTURES:
+        raise BadWeights(
+            f"model {model.name} is a {model.architecture}, this software knows {sorted(ARCHITECTURES)}"
+        )
+    path = verified_file(model, weights_dir)
+    network = SliceNet(model.architecture)
     try:
-        tensors = {name: t.float() if t.is_floating_point() else t for name, t in parsed(data).items()}
-        network = SliceNet()
-        network.load_state_dict(tensors)
+        with safe_open(path, "pt") as file:  # mapped, so that the weights are in memory only once
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise BadWeights(f"the weights of model {model.name} do not fit this software: {error}") from error
     return network.eval()
@@ -107,6 +116,8 @@ def _card(row: Mapping[str, Any]) -> ModelCard:
         temperature=float(row["temperature"]),
         thresholds=MappingProxyType({key: float(value) for key, value in row["thresholds"].items()}),
         classes=tuple(row["classes"]),
+        architecture=str(row.get("architecture", FIRST_ARCHITECTURE)),
+        answers=MappingProxyType({k: tuple(map(float, v)) for k, v in row.get("answers", {}).items()}),
     )
 
 
@@ -114,5 +125,5 @@ def verify_all(weights_dir: Path) -> tuple[ModelCard, ...]:
     """Every model's card, after each weight file was compared with its hash. Raises BadWeights."""
     found = tuple(cards(weights_dir).values())
     for model in found:
-        verified_bytes(model, weights_dir)
+        verified_file(model, weights_dir)
     return found

@@ -1,0 +1,142 @@
+"""Every engine says what eager torch says, and the choice follows from what was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.vision.synthetic import write_weights
+from tests.vision.test_network import network
+from worker.vision.engines import (
+    ONNX,
+    ONNX_INT8,
+    TORCH,
+    TORCH_BF16,
+    Choice,
+    Measurement,
+    NoEngine,
+    OnnxEngine,
+    TorchEngine,
+    allowed,
+    open_engine,
+    read_choice,
+    write_choice,
+)
+from worker.vision.engines.choice import fastest
+from worker.vision.engines.eager import folded
+from worker.vision.engines.measure import Trial, choose
+from worker.vision.engines.onnx import export_onnx
+from worker.vision.engines.opening import engine_file
+from worker.vision.models import EngineWish, load_models
+from worker.vision.network import ARCHITECTURES, MOBILENET_V2
+from worker.vision.registry import card
+from worker.vision.self_check import drawn_slices
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_folding_the_batch_norms_changes_nothing(architecture: str) -> None:
+    model, x = network(0, architecture), torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        wanted, found = model(x), TorchEngine(TORCH, folded(model))(x)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_exported_network_answers_as_the_original(architecture: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    model, x = network(0, architecture), torch.rand(3, 1, 64, 64)
+    with torch.inference_mode():
+        wanted = model(x)
+    export_onnx(model, 64, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    found = OnnxEngine(ONNX, tmp_path / "model.onnx", 1)(x)
+    for name in wanted._fields:
+        assert (getattr(found, name) - getattr(wanted, name)).abs().max() <= 1e-3
+
+
+def test_every_engine_is_measured_and_the_choice_is_kept_for_these_weights_on_this_host(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxscript")
+    torch.set_num_threads(1)
+    folder = write_weights(tmp_path)
+    model = card("random", folder)
+    rng = np.random.default_rng(0)
+    slices = rng.random((8, 1, 64, 64), np.float32)
+    trial = Trial(slices, lambda scores: float(scores.mean()), slices)
+    choice = choose(folded(network(0, MOBILENET_V2)), model, trial, tmp_path / "engines", 1)
+    measured = {found.engine: found for found in choice.measured}
+    assert measured[TORCH].max_abs_dp == 0
+    assert measured[ONNX].max_abs_dp < 1e-3
+    assert measured[ONNX_INT8].slices_per_s > 0
+    assert measured[ONNX_INT8].auc_loss is not None
+    assert engine_file(tmp_path / "engines", model, ONNX_INT8).is_file() == allowed(measured[ONNX_INT8])
+    assert measured["cuda"].problem or torch.cuda.is_available()
+    write_choice(tmp_path / "engines", choice, 1)
+    assert read_choice(tmp_path / "engines", model.sha256, 1) == choice
+    assert read_choice(tmp_path / "engines", "0" * 64, 1) is None
+    assert read_choice(tmp_path / "engines", model.sha256, 2) is None
+
+
+def test_int8_is_allowed_only_where_labels_say_that_little_is_lost() -> None:
+    torch_, int8 = Measurement(TORCH, 10.0, 0.0), Measurement(ONNX_INT8, 60.0, 0.02, 0.004)
+    assert fastest([torch_, int8]) == ONNX_INT8
+    assert fastest([torch_, replace(int8, auc_loss=None)]) == TORCH
+    assert fastest([torch_, replace(int8, auc_loss=0.006)]) == TORCH
+    assert fastest([torch_, replace(int8, max_abs_dp=0.04)]) == TORCH
+    assert fastest([torch_, Measurement(TORCH_BF16, 30.0, 0.011)]) == TORCH
+    assert fastest([torch_, Measurement(TORCH_BF16, 30.0, 0.009)]) == TORCH_BF16
+    assert fastest([torch_, Measurement(ONNX, 90.0, 0.0, problem="not installed")]) == TORCH
+
+
+def chosen(engine: str, sha256: str) -> Choice:
+    return Choice("random", sha256, "", engine, (Measurement(engine, 1.0, 0.0),))
+
+
+def test_what_was_measured_decides_and_a_setting_overrides_it(tmp_path: Path) -> None:
+    folder = write_weights(tmp_path)
+    engines = tmp_path / "engines"
+
+    def engine(name: str) -> str:
+        model = load_models(folder, threads=1, engine=EngineWish(name, engines)).of("MR")
+        assert model is not None
+        return model.engine.name
+
+    unmeasured = "cuda" if torch.cuda.is_available() else TORCH
+    assert engine("auto") == unmeasured
+    write_choice(engines, chosen(TORCH_BF16, card("random", folder).sha256), 1)
+    if torch.cpu._is_avx512_bf16_supported():
+        assert engine("auto") == TORCH_BF16
+    assert engine(TORCH) == TORCH
+
+
+def test_an_engine_that_cannot_run_here_is_replaced_and_the_result_says_so(tmp_path: Path) -> None:
+    folder = write_weights(tmp_path)
+    models = load_models(folder, threads=1, engine=EngineWish(ONNX_INT8, tmp_path / "engines"))
+    model = models.of("MR")
+    assert model is not None
+    assert model.engine.name != ONNX_INT8
+    assert any("instead of onnxruntime-int8" in text for text in models.degradations())
+
+
+def test_a_damaged_engine_file_is_no_engine(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = write_weights(tmp_path)
+    model = card("random", folder)
+    engine_file(tmp_path, model, ONNX).write_bytes(b"no model")
+    with pytest.raises(NoEngine, match="cannot use"):
+        open_engine(ONNX, network(), model, tmp_path, 1)
+
+
+def test_drawn_slices_show_heads_with_and_without_a_lesion() -> None:
+    slices = drawn_slices(64)
+    assert slices.shape == (4, 1, 64, 64)
+    assert slices.dtype == np.float32
+    assert (slices.min(), slices.max()) == (0, pytest.approx(0.9))
+    assert all(not np.array_equal(slices[0], other) for other in slices[1:])

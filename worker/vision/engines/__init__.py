@@ -1,0 +1,27 @@
+"""What runs a network on a host: the engines, and which of them a host chose by measurement."""
+
+from worker.vision.engines.choice import Choice, Measurement, allowed, host, read_choice, write_choice
+from worker.vision.engines.eager import CUDA, TORCH, TORCH_BF16, TorchEngine
+from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine
+from worker.vision.engines.opening import ENGINES, open_engine
+
+__all__ = [
+    "CUDA",
+    "ENGINES",
+    "ONNX",
+    "ONNX_INT8",
+    "TORCH",
+    "TORCH_BF16",
+    "Choice",
+    "Engine",
+    "Measurement",
+    "NoEngine",
+    "OnnxEngine",
+    "TorchEngine",
+    "allowed",
+    "host",
+    "open_engine",
+    "read_choice",
+    "write_choice",
+]

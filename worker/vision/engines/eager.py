@@ -1,0 +1,44 @@
+"""PyTorch as an engine: eager, channels last. On the CPU in single precision it is the reference."""
+
+from copy import deepcopy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from worker.vision.engines.interface import NoEngine
+from worker.vision.network import SliceNet, SliceOutputs
+
+TORCH, TORCH_BF16, CUDA = "torch", "torch-bf16", "cuda"
+
+
+def folded(network: SliceNet) -> SliceNet:
+    """The network in evaluation mode, each batch norm folded into the convolution before it, in place."""
+    network.eval()
+    for module in list(network.modules()):
+        for (place, layer), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, place, fuse_conv_bn_eval(layer, norm))
+                setattr(module, after, nn.Identity())
+    return network
+
+
+class TorchEngine:
+    """A network on one device; heads and what they average are in single precision whatever runs below."""
+
+    def __init__(self, name: str, network: SliceNet) -> None:
+        if name == CUDA and not torch.cuda.is_available():
+            raise NoEngine("there is no GPU that torch can use")
+        self.name = name
+        self.device = "cuda" if name == CUDA else "cpu"
+        mine = deepcopy(network) if name == CUDA else network  # the heads are needed on the CPU too
+        self.network = mine.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def __call__(self, slices: Tensor) -> SliceOutputs:
+        x = slices.to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.name != TORCH):
+            maps = self.network.maps(x)
+        outputs = self.network.heads(*(tensor.float() for tensor in maps))
+        return SliceOutputs(*(tensor.cpu() for tensor in outputs))

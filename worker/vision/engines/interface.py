@@ -1,0 +1,25 @@
+"""What every engine does."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from worker.vision.network import SliceOutputs
+
+
+class NoEngine(Exception):
+    """An engine that cannot run here; the text says why and what to do."""
+
+
+class Engine(Protocol):
+    """Runs one network: encoder, decoder and heads. The explanation is worked out from what it returns."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def __call__(self, slices: Tensor) -> SliceOutputs:
+        """Slices (N, 1, S, S) float32 on the CPU to float32 outputs on the CPU."""
+        ...

@@ -1,0 +1,92 @@
+"""How fast each engine runs a network on this host, and how far it is from the reference."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.vision.engines.choice import Choice, Measurement, allowed, fastest, host
+from worker.vision.engines.eager import TORCH, TorchEngine
+from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
+from worker.vision.engines.opening import ENGINES, engine_file, open_engine
+from worker.vision.network import SliceNet
+from worker.vision.registry import ModelCard
+
+BATCH_SLICES = 16
+ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """What engines are held against: slices (n, 1, S, S), and where labels are known what is true of them."""
+
+    slices: NDArray[np.float32]
+    auc: Callable[[NDArray[np.float64]], float] | None = None  # of n tumour probabilities
+    calibration: NDArray[np.float32] | None = None  # other slices, by which int8 learns its ranges
+
+
+def choose(network: SliceNet, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Choice:
+    """Measure every engine that can run here; files that are made for them lie in ``folder``."""
+    reference = probabilities(TorchEngine(TORCH, network), card, trial.slices)
+    measured = []
+    for name in ENGINES:
+        try:
+            engine = _opened(name, network, card, trial, folder, threads)
+            found = _measured(engine, card, trial, reference)
+        except NoEngine as error:
+            found = Measurement(name, 0.0, 0.0, problem=str(error))
+        if name == ONNX_INT8 and not allowed(found):
+            engine_file(folder, card, name).unlink(missing_ok=True)
+        measured.append(found)
+    return Choice(card.name, card.sha256, host(threads), fastest(measured), tuple(measured))
+
+
+def probabilities(engine: Engine, card: ModelCard, slices: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n,) calibrated probabilities of tumour."""
+    logits = [
+        engine(torch.from_numpy(slices[start : start + BATCH_SLICES])).tumour.double()
+        for start in range(0, len(slices), BATCH_SLICES)
+    ]
+    result: NDArray[np.float64] = torch.sigmoid(torch.cat(logits) / card.temperature).numpy()
+    return result
+
+
+def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
+    """Median over some rounds of one batch, after a first one that does not count."""
+    batch = torch.from_numpy(np.resize(slices, (BATCH_SLICES, *slices.shape[1:])))
+    engine(batch)
+    seconds = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        engine(batch)
+        seconds.append(time.perf_counter() - begun)
+    return BATCH_SLICES / median(seconds)
+
+
+def _opened(
+    name: str, network: SliceNet, card: ModelCard, trial: Trial, folder: Path, threads: int
+) -> Engine:
+    if name == ONNX_INT8:
+        if trial.calibration is None:
+            raise NoEngine("needs slices with labels: --manifest")
+        open_engine(ONNX, network, card, folder, threads)  # makes the file that is quantised
+        quantise(engine_file(folder, card, ONNX), trial.calibration, engine_file(folder, card, name))
+    return open_engine(name, network, card, folder, threads)
+
+
+def _measured(engine: Engine, card: ModelCard, trial: Trial, reference: NDArray[np.float64]) -> Measurement:
+    found = probabilities(engine, card, trial.slices)
+    result = Measurement(
+        engine=engine.name,
+        slices_per_s=round(slices_per_s(engine, trial.slices), 1),
+        max_abs_dp=round(float(np.abs(found - reference).max()), 5),
+    )
+    if trial.auc is None:
+        return result
+    return replace(result, auc_loss=round(trial.auc(reference) - trial.auc(found), 5))

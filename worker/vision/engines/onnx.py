@@ -1,0 +1,130 @@
+"""ONNX Runtime as an engine. Its files are made on the host from the network, never shipped.
+
+Needs the extra ``engines``. Int8 is static quantisation (Jacob et al., CVPR 2018), per channel, in the QDQ
+form, of everything but the heads; it has to see real slices to know the range of each map.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.vision.engines.interface import NoEngine
+from worker.vision.network import SliceNet, SliceOutputs
+
+ONNX, ONNX_INT8 = "onnxruntime", "onnxruntime-int8"
+INPUT = "slices"
+QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool", "Resize"]  # not the heads' matrix products
+CALIBRATION_BATCH = 8
+
+
+def export_onnx(network: SliceNet, input_px: int, path: Path) -> None:
+    """Write a network as one ONNX file: ``slices`` (N, 1, S, S) to the fields of ``SliceOutputs``.
+
+    Raises NoEngine where the packages for it are missing.
+    """
+    _needed("onnx", "onnxscript")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network.cpu().eval(),
+            (torch.zeros(2, 1, input_px, input_px),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim(INPUT)},),
+            input_names=[INPUT],
+            output_names=list(SliceOutputs._fields),
+            verbose=False,
+        )
+    if program is None:
+        raise NoEngine("the network could not be exported to ONNX")
+    fresh = path.with_suffix(f".{os.getpid()}.part")
+    program.save(fresh, external_data=False)
+    fresh.replace(path)
+
+
+def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
+    """An int8 version of an ONNX file; the ranges come from ``slices`` (N, 1, S, S)."""
+    _needed("onnx", "onnxruntime")
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.starts = iter(range(0, len(slices), CALIBRATION_BATCH))
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            start = next(self.starts, None)
+            return None if start is None else {INPUT: slices[start : start + CALIBRATION_BATCH]}
+
+    fresh = target.with_suffix(f".{os.getpid()}.part")
+    with _quiet():
+        quantize_static(
+            path,
+            fresh,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=QUANTISED,
+        )
+    fresh.replace(target)
+
+
+class OnnxEngine:
+    """A session on the CPU."""
+
+    device = "cpu"
+
+    def __init__(self, name: str, path: Path, threads: int) -> None:
+        """``threads``: 0 leaves ONNX Runtime's own choice. Raises NoEngine."""
+        _needed("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise NoEngine(f"ONNX Runtime cannot use {path}: {error}") from error
+        self.name = name
+
+    def __call__(self, slices: Tensor) -> SliceOutputs:
+        answers: Sequence[NDArray[np.float32]] = self.session.run(
+            list(SliceOutputs._fields), {INPUT: slices.numpy()}
+        )
+        return SliceOutputs(*(torch.from_numpy(array) for array in answers))
+
+
+def _needed(*packages: str) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise NoEngine(f"{' and '.join(missing)} not installed: pip install 'neurotriage[engines]'")
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without the exporter's remarks on its own parts."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,59 @@
+"""Whether a model says here what it said where it was exported: drawn slices in, stored answers out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.vision.network import SliceNet
+from worker.vision.registry import BadWeights, ModelCard
+
+# Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
+LESIONS = ((0.5, 0.5, 0.0, 0.0), (0.4, 0.35, 0.06, 0.9), (0.55, 0.62, 0.11, 0.8), (0.6, 0.4, 0.15, 0.2))
+TOLERANCE = 0.01  # of a logit, a class logit, and of the mask's mean logit
+
+
+def drawn_slices(input_px: int) -> NDArray[np.float32]:
+    """(4, 1, S, S) in 0..1: a skull, brain with ventricles and texture, a lesion on three of them."""
+    y, x = (np.mgrid[:input_px, :input_px] + 0.5) / input_px
+    radius = np.hypot((y - 0.5) / 0.46, (x - 0.5) / 0.38)
+    brain = 0.45 + 0.08 * np.sin(31 * x) * np.sin(27 * y)
+    brain = np.where(np.hypot((y - 0.48) / 0.12, (np.abs(x - 0.5) - 0.05) / 0.03) < 1, 0.15, brain)
+    head = np.where(radius < 0.85, brain, np.where(radius < 0.93, 0.05, 0.7)) * (radius < 1)
+    slices = [
+        np.where(np.hypot(y - row, x - column) < size, bright, head) for row, column, size, bright in LESIONS
+    ]
+    return np.stack(slices)[:, None].astype(np.float32)
+
+
+@torch.inference_mode()
+def answers(network: SliceNet, input_px: int) -> dict[str, tuple[float, ...]]:
+    """What a network says of the drawn slices: logits, rounded, as they are stored with the card."""
+    outputs = network(torch.from_numpy(drawn_slices(input_px)))
+    found = {
+        "tumour": outputs.tumour,
+        "classes": outputs.classes.flatten(),
+        "head": outputs.head,
+        "mask": outputs.mask.mean((1, 2, 3)),
+    }
+    return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in found.items()}
+
+
+def check(network: SliceNet, card: ModelCard) -> None:
+    """Raises BadWeights where a network's answers are not those that are stored with its card."""
+    if not card.answers:
+        raise BadWeights(f"the registry holds no answers of model {card.name} to check against")
+    found = answers(network, card.input_px)
+    apart = _largest_difference(found, card.answers)
+    if not apart <= TOLERANCE:
+        raise BadWeights(
+            f"model {card.name} does not answer as it did at its export: a logit differs by {apart:.3f}"
+        )
+
+
+def _largest_difference(found: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]]) -> float:
+    """Infinite where the two do not hold the same values."""
+    if {k: len(v) for k, v in found.items()} != {k: len(v) for k, v in stored.items()}:
+        return float("inf")
+    return max(abs(a - b) for name in found for a, b in zip(found[name], stored[name], strict=True))
