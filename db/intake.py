@@ -1,4 +1,4 @@
-"""From received instances to frozen revisions."""
+"""From open studies to frozen revisions, and what came beside instances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,9 @@ from db.tables import (
     Revision,
     RevisionInstance,
     RevisionState,
-    Series,
     Study,
     StudyState,
 )
-from neurotriage.core.headers import InstanceHeader
 from neurotriage.core.values import Reason, digest_of
 
 
@@ -40,108 +38,6 @@ class OpenStudy:
     id: int
     idle_s: float
     instances: int
-
-
-def record_instance(connection: Connection, header: InstanceHeader, reception: Reception) -> bool:
-    """Write the rows of one instance; True when it is new and counts.
-
-    The same instance again only raises its counter. The same SOP Instance UID with other bytes is kept
-    and marked: the first counts. Our own results never open a study. Needs all four UIDs in the header.
-    """
-    study_id = _study(connection, header, reception)
-    series_id = _series(connection, study_id, header)
-    # The study's row is locked from here on: intake of one study is one after the other.
-    earlier = connection.execute(
-        select(Instance.id, Instance.digest).where(
-            Instance.study_id == study_id, Instance.sop_instance_uid == header.sop_instance_uid
-        )
-    ).all()
-    for row in earlier:
-        if row.digest == header.digest:
-            connection.execute(
-                update(Instance)
-                .where(Instance.id == row.id)
-                .values(times_received=Instance.times_received + 1)
-            )
-            return False
-    counts = not earlier
-    connection.execute(
-        insert(Instance).values(
-            study_id=study_id,
-            series_id=series_id,
-            sop_instance_uid=header.sop_instance_uid,
-            sop_class_uid=header.sop_class_uid,
-            instance_number=header.instance_number,
-            digest=header.digest,
-            size_bytes=reception.size_bytes,
-            patient_key=header.patient_key,
-            own_result=header.own_result,
-            counts=counts,
-            peer_ae_title=reception.peer_ae_title,
-            peer_host=reception.peer_host,
-            received_at=reception.received_at,
-        )
-    )
-    if not counts:
-        events.record(
-            connection, "same_uid_other_bytes", study_id=study_id, sop_instance_uid=header.sop_instance_uid
-        )
-    elif not header.own_result:
-        _open(connection, study_id)
-    return counts
-
-
-def _study(connection: Connection, header: InstanceHeader, reception: Reception) -> int:
-    connection.execute(
-        insert(Study)
-        .values(
-            study_instance_uid=header.study_instance_uid,
-            state=StudyState.QUIET,
-            patient_id=header.patient_id,
-            issuer_of_patient_id=header.issuer_of_patient_id,
-            accession_number=header.accession_number,
-            study_date=header.study_date,
-            description=header.study_description,
-            first_received_at=reception.received_at,
-            last_received_at=func.clock_timestamp(),
-        )
-        .on_conflict_do_nothing(index_elements=[Study.study_instance_uid])
-    )
-    return connection.execute(
-        select(Study.id).where(Study.study_instance_uid == header.study_instance_uid).with_for_update()
-    ).scalar_one()
-
-
-def _series(connection: Connection, study_id: int, header: InstanceHeader) -> int:
-    connection.execute(
-        insert(Series)
-        .values(
-            study_id=study_id,
-            series_instance_uid=header.series_instance_uid,
-            modality=header.modality,
-            number=header.series_number,
-            description=header.series_description,
-            body_part=header.body_part,
-        )
-        .on_conflict_do_nothing(index_elements=[Series.study_id, Series.series_instance_uid])
-    )
-    return connection.execute(
-        select(Series.id).where(
-            Series.study_id == study_id, Series.series_instance_uid == header.series_instance_uid
-        )
-    ).scalar_one()
-
-
-def _open(connection: Connection, study_id: int) -> None:
-    """A new instance opens the study, or keeps it open for longer."""
-    was = connection.execute(select(Study.state).where(Study.id == study_id)).scalar_one()
-    connection.execute(
-        update(Study)
-        .where(Study.id == study_id)
-        .values(state=StudyState.OPEN, last_received_at=func.clock_timestamp())
-    )
-    if was != StudyState.OPEN:
-        events.record(connection, "received", study_id=study_id)
 
 
 def quarantine(connection: Connection, name: str, reason: Reason, reception: Reception) -> None:

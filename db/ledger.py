@@ -1,8 +1,10 @@
 """The ledger of deliveries: one row per object and destination, one sender per destination."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
@@ -13,10 +15,22 @@ from db.tables import (
     DeliveryState,
     DestinationLease,
     ResultObjectRow,
+    Revision,
     Study,
 )
+from neurotriage.core.values import NoteKind
 
 _STATUS_LIMIT = 500
+# Of a delivery that starts anew.
+FRESH: Final = {
+    "attempts": 0,
+    "failures": 0,
+    "waiting_since": func.clock_timestamp(),
+    "alarmed_at": None,
+    "proof_tries": 0,
+    "proof_due_at": None,
+    "commitment_uid": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +43,21 @@ class SendingRight:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """An object that waits to be sent."""
+    """An object that waits to be sent, or to be proven."""
 
     id: int
     study_id: int
     revision_id: int
     study_instance_uid: str
+    series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
     path: str  # below the storage root
     size_bytes: int
     attempts: int
+    failures: int
+    proof_tries: int
+    commitment_uid: str | None
 
 
 def take_destination(
@@ -68,7 +86,7 @@ def renew(connection: Connection, right: SendingRight, *, lease_s: float) -> boo
     """Lengthen the lease. False: it was lost, stop sending."""
     renewed = connection.execute(
         update(DestinationLease)
-        .where(*_mine(right))
+        .where(*held(right))
         .values(lease_until=func.clock_timestamp() + seconds(lease_s))
     )
     return renewed.rowcount == 1
@@ -76,10 +94,11 @@ def renew(connection: Connection, right: SendingRight, *, lease_s: float) -> boo
 
 def release(connection: Connection, right: SendingRight) -> None:
     """Let others send; nothing happens where the lease was lost."""
-    connection.execute(update(DestinationLease).where(*_mine(right)).values(lease_until=None, owner=None))
+    connection.execute(update(DestinationLease).where(*held(right)).values(lease_until=None, owner=None))
 
 
-def _mine(right: SendingRight) -> tuple[ColumnElement[bool], ...]:
+def held(right: SendingRight) -> tuple[ColumnElement[bool], ...]:
+    """True of the destination's row as long as the right is ours."""
     return (
         DestinationLease.destination == right.destination,
         DestinationLease.token == right.token,
@@ -93,41 +112,50 @@ def due(connection: Connection, destination: str, *, limit: int = 200) -> list[D
     ``sending`` counts as waiting: its sender is gone, or it would hold the lease. Its result is made
     repeatable by derived UIDs, so sending twice is harmless.
     """
+    waits = (
+        Delivery.destination == destination,
+        Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+        Delivery.next_try_at <= func.clock_timestamp(),
+    )
+    return deliveries(connection, *waits, limit=limit)
+
+
+def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int = 200) -> list[DueDelivery]:
+    """Deliveries with what sending and proving need, study by study, oldest first."""
     rows = connection.execute(
         select(
             Delivery.id,
             AnalysisRow.study_id,
             AnalysisRow.revision_id,
             Study.study_instance_uid,
+            ResultObjectRow.series_instance_uid,
             ResultObjectRow.sop_class_uid,
             ResultObjectRow.sop_instance_uid,
             ResultObjectRow.path,
             ResultObjectRow.size_bytes,
             Delivery.attempts,
+            Delivery.failures,
+            Delivery.proof_tries,
+            Delivery.commitment_uid,
         )
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Study, Study.id == AnalysisRow.study_id)
-        .where(
-            Delivery.destination == destination,
-            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
-            Delivery.next_try_at <= func.clock_timestamp(),
-        )
+        .where(*where)
         .order_by(AnalysisRow.id, Delivery.id)
         .limit(limit)
     )
-    return [DueDelivery(*row) for row in rows]
+    return [DueDelivery(**row._mapping) for row in rows]
 
 
 def begin(connection: Connection, right: SendingRight, delivery_id: int) -> bool:
     """Mark one object as being sent. False: the right was lost or the delivery was cancelled."""
-    held = exists().where(*_mine(right))
     moved = connection.execute(
         update(Delivery)
         .where(
             Delivery.id == delivery_id,
             Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
-            held,
+            exists().where(*held(right)),
         )
         .values(state=DeliveryState.SENDING, attempts=Delivery.attempts + 1)
     )
@@ -142,16 +170,27 @@ def settle(
     status: str,
     *,
     retry_in_s: float = 0.0,
+    prove: bool = False,
+    failures: int = 0,
 ) -> bool:
-    """Write how sending one object ended. False: the right was lost, the next holder will settle it."""
+    """Write how sending one object ended. False: the right was lost, the next holder will settle it.
+
+    What was cancelled while it was sent does not wait again. ``prove``: a proof is wanted of what is stored.
+    """
     now = func.clock_timestamp()
-    stored = {"stored_at": now} if state is DeliveryState.STORED else {}
+    values: dict[str, Any] = {"next_try_at": now + seconds(retry_in_s), "failures": failures}
+    if state is DeliveryState.WAITING:
+        cancelled = Delivery.state == DeliveryState.GIVEN_UP
+        text = case((cancelled, Delivery.last_status), else_=status[:_STATUS_LIMIT])
+        values |= {"state": case((cancelled, Delivery.state), else_=state), "last_status": text}
+    else:
+        values |= {"state": state, "last_status": status[:_STATUS_LIMIT]}
+    if state is DeliveryState.STORED:
+        # What got lost once keeps its alarm until there is a proof.
+        alarm = case((Delivery.resends > 0, Delivery.alarmed_at), else_=None)
+        values |= {"stored_at": now, "alarmed_at": alarm, "proof_due_at": now if prove else None}
     moved = connection.execute(
-        update(Delivery)
-        .where(Delivery.id == delivery.id, exists().where(*_mine(right)))
-        .values(
-            state=state, last_status=status[:_STATUS_LIMIT], next_try_at=now + seconds(retry_in_s), **stored
-        )
+        update(Delivery).where(Delivery.id == delivery.id, exists().where(*held(right))).values(**values)
     )
     if moved.rowcount != 1:
         return False
@@ -165,3 +204,70 @@ def settle(
             sop_instance_uid=delivery.sop_instance_uid,
         )
     return True
+
+
+def alarm(connection: Connection, delivery: DueDelivery, destination: str, *, after_s: float) -> bool:
+    """Raise an alarm, once, for an object that has waited for ``after_s``; True where one was raised."""
+    late = Delivery.waiting_since <= func.clock_timestamp() - seconds(after_s)
+    raised = connection.execute(
+        update(Delivery)
+        .where(
+            Delivery.id == delivery.id,
+            Delivery.state == DeliveryState.WAITING,
+            Delivery.alarmed_at.is_(None),
+            late,
+        )
+        .values(alarmed_at=func.clock_timestamp())
+        .returning(Delivery.last_status)
+    ).scalar_one_or_none()
+    if raised is None:
+        return False
+    events.record(
+        connection,
+        "delivery_alarm",
+        study_id=delivery.study_id,
+        revision_id=delivery.revision_id,
+        destination=destination,
+        sop_instance_uid=delivery.sop_instance_uid,
+        status=raised,
+    )
+    return True
+
+
+def retry(
+    connection: Connection, *, study_ids: Collection[int] | None = None, destination: str | None = None
+) -> int:
+    """Let wait again what was refused, given up or lost there, and try at once what waits; how many.
+
+    Results that a newer revision replaced stay where they are. None means every study or destination.
+    """
+    lost = and_(Delivery.state == DeliveryState.STORED, Delivery.alarmed_at.is_not(None))
+    ended = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.GIVEN_UP))
+    wanted = (
+        select(Delivery.id, AnalysisRow.study_id)
+        .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
+        .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+        .join(Revision, Revision.id == AnalysisRow.revision_id)
+        .where(
+            or_(ended, lost, Delivery.state == DeliveryState.WAITING),
+            or_(~Revision.superseded, ResultObjectRow.kind == NoteKind.REJECTION),
+        )
+    )
+    if study_ids is not None:
+        wanted = wanted.where(AnalysisRow.study_id.in_(study_ids))
+    if destination is not None:
+        named = or_(
+            Delivery.destination == destination,
+            Delivery.destination.startswith(f"{destination}/", autoescape=True),
+        )
+        wanted = wanted.where(named)
+    rows = connection.execute(wanted.with_for_update(of=Delivery)).all()
+    connection.execute(
+        update(Delivery)
+        .where(Delivery.id.in_([row.id for row in rows]))
+        .values(state=DeliveryState.WAITING, **FRESH, next_try_at=func.clock_timestamp(), resends=0)
+    )
+    for study_id in sorted({row.study_id for row in rows}):
+        count = sum(row.study_id == study_id for row in rows)
+        events.record(connection, "delivery_retried", study_id=study_id, deliveries=count)
+    return len(rows)

@@ -17,6 +17,7 @@ from db.tables import (
     DeliveryState,
     FindingRow,
     Installation,
+    Instance,
     ModelVersion,
     PredictionRow,
     ResultObjectRow,
@@ -28,6 +29,8 @@ from db.tables import (
 from neurotriage.core.documents import to_document
 from neurotriage.core.values import (
     Analysis,
+    Claims,
+    NoteKind,
     ObjectReference,
     Outcome,
     Prediction,
@@ -51,6 +54,7 @@ class LastAnalysis:
 
     input_digest: str
     software_version: str
+    claims: str
     model_sha256s: frozenset[str]
 
 
@@ -62,7 +66,7 @@ def installation_uid(connection: Connection) -> str:
 def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
     """What was last analysed of a study; a failure does not count."""
     row = connection.execute(
-        select(AnalysisRow.id, AnalysisRow.input_digest, AnalysisRow.software_version)
+        select(AnalysisRow.id, AnalysisRow.input_digest, AnalysisRow.software_version, AnalysisRow.claims)
         .where(AnalysisRow.study_id == study_id, AnalysisRow.outcome != Outcome.FAILED)
         .order_by(AnalysisRow.id.desc())
         .limit(1)
@@ -74,7 +78,18 @@ def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
         .join(PredictionRow, PredictionRow.model_version_id == ModelVersion.id)
         .where(PredictionRow.analysis_id == row.id)
     ).scalars()
-    return LastAnalysis(row.input_digest, row.software_version, frozenset(hashes))
+    return LastAnalysis(row.input_digest, row.software_version, row.claims, frozenset(hashes))
+
+
+def sender(connection: Connection, study_id: int) -> tuple[str, str]:
+    """Calling AE title and address of the peer that a study came from first."""
+    row = connection.execute(
+        select(Instance.peer_ae_title, Instance.peer_host)
+        .where(Instance.study_id == study_id, ~Instance.own_result)
+        .order_by(Instance.id)
+        .limit(1)
+    ).one()
+    return row.peer_ae_title, row.peer_host
 
 
 def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference, ...]:
@@ -99,6 +114,7 @@ def record_analysis(
     analysis: Analysis,
     started_at: datetime,
     objects: Iterable[WrittenObject],
+    claims: Claims = Claims.RESEARCH,
 ) -> bool:
     """Write all rows of an analysis and end its revision. False: the lease was lost, nothing is written."""
     state = RevisionState.FAILED if analysis.outcome is Outcome.FAILED else RevisionState.ANALYSED
@@ -117,6 +133,7 @@ def record_analysis(
             reasons=[{"code": r.code, "text": r.text} for r in analysis.reasons],
             input_digest=analysis.input_digest,
             software_version=analysis.software_version,
+            claims=claims,
             started_at=started_at,
             analysed_at=analysis.analysed_at,
             document=to_document(analysis),
@@ -133,7 +150,8 @@ def record_analysis(
     )
     current = not _superseded(connection, held)
     for written in objects:
-        _record_object(connection, analysis_id, written, deliver=current)
+        deliver = current or written.result.kind is NoteKind.REJECTION
+        _record_object(connection, analysis_id, written, deliver=deliver)
     return True
 
 
@@ -224,11 +242,15 @@ def _superseded(connection: Connection, held: Claim) -> bool:
     objects = (
         select(ResultObjectRow.id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
-        .where(AnalysisRow.revision_id.in_(older))
+        # A rejection note of an older revision still has to arrive.
+        .where(AnalysisRow.revision_id.in_(older), ResultObjectRow.kind != NoteKind.REJECTION)
     )
     cancelled = connection.execute(
         update(Delivery)
-        .where(Delivery.state == DeliveryState.WAITING, Delivery.result_object_id.in_(objects))
+        .where(
+            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+            Delivery.result_object_id.in_(objects),
+        )
         .values(state=DeliveryState.GIVEN_UP, last_status="cancelled: a newer revision was analysed")
     )
     if cancelled.rowcount:

@@ -35,15 +35,12 @@ def revisions_to_ring(connection: Connection, *, every_s: float) -> list[int]:
 
 def destinations_to_ring(connection: Connection, *, every_s: float) -> list[str]:
     """Destinations with something due that nobody is sending to."""
-    due = connection.execute(
-        select(Delivery.destination)
-        .where(
-            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
-            Delivery.next_try_at <= func.clock_timestamp(),
-        )
-        .distinct()
-    ).scalars()
-    names = sorted(due)
+    now = func.clock_timestamp()
+    waiting = select(Delivery.destination).where(
+        Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)), Delivery.next_try_at <= now
+    )
+    unproven = select(Delivery.destination).where(Delivery.proof_due_at <= now)
+    names = sorted(connection.execute(waiting.union(unproven)).scalars())
     if not names:
         return []
     connection.execute(

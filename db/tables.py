@@ -216,6 +216,9 @@ class AnalysisRow(Base):
     head_meant: Mapped[bool] = mapped_column(comment="the header speaks of a head CT or MR")
     reasons: Mapped[list[Any]] = mapped_column(JSONB, comment="codes and sentences")
     input_digest: Mapped[str] = mapped_column(comment="SHA-256 over the analysed instances, hex")
+    claims: Mapped[str] = mapped_column(
+        server_default=text("'research'"), comment="how much the result objects say"
+    )
     software_version: Mapped[str]
     started_at: Mapped[datetime]
     analysed_at: Mapped[datetime]
@@ -306,19 +309,42 @@ class Delivery(Base):
     __table_args__ = (
         UniqueConstraint("result_object_id", "destination"),
         Index("ix_deliveries_due", "destination", "state", "next_try_at"),
+        Index("ix_deliveries_unproven", "destination", "proof_due_at"),
         {"comment": "One result object to one destination"},
     )
 
     id: Mapped[int] = _key()
     result_object_id: Mapped[int] = _parent("result_objects.id")
-    destination: Mapped[str] = mapped_column(comment="name in the configuration")
+    destination: Mapped[str] = mapped_column(
+        comment="name in the configuration; behind a slash the peer that sent the study"
+    )
     state: Mapped[str] = mapped_column(comment="waiting, sending, stored, refused or given_up")
+    waiting_since: Mapped[datetime] = mapped_column(server_default=func.now())
+    alarmed_at: Mapped[datetime | None] = mapped_column(
+        comment="when somebody should have a look: it waits for long, or cannot be proven"
+    )
+    failures: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), comment="answers that may stand for a defect of the object itself"
+    )
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_status: Mapped[str] = mapped_column(server_default=text("''"), comment="in plain words")
     next_try_at: Mapped[datetime] = mapped_column(server_default=func.now())
     stored_at: Mapped[datetime | None]
     committed_at: Mapped[datetime | None] = mapped_column(comment="storage commitment, a proof")
     found_at: Mapped[datetime | None] = mapped_column(comment="found by query, a proof")
+    proof: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="how far proving it has come, in plain words"
+    )
+    proof_due_at: Mapped[datetime | None] = mapped_column(
+        comment="when to look for a proof next; empty where there is one or none can be had"
+    )
+    proof_tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    commitment_uid: Mapped[str | None] = mapped_column(
+        index=True, comment="transaction of the storage commitment that was asked for"
+    )
+    resends: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), comment="how often it was sent again because it got lost there"
+    )
 
 
 class DestinationLease(Base):

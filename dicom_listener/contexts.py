@@ -1,4 +1,4 @@
-"""What may be sent to us: SOP classes and transfer syntaxes."""
+"""What may be sent to us: SOP classes and transfer syntaxes, and the answers to storage commitment."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -25,6 +25,8 @@ from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid
+
+from neurotriage.core.commitment import PUSH_MODEL
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 
@@ -83,8 +85,11 @@ def transfer_syntaxes() -> list[str]:
 
 
 def supported_contexts() -> list[PresentationContext]:
-    """Verification, and every storage SOP class in every transfer syntax that can be decoded."""
+    """Verification, every storage SOP class in every transfer syntax that can be decoded, and commitment."""
     syntaxes: Sequence[str] = transfer_syntaxes()
     storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
     contexts = [build_context(uid, list(syntaxes)) for uid in (*storage, *_OTHER_STORAGE)]
-    return [build_context(_VERIFICATION, list(_UNCOMPRESSED)), *contexts]
+    commitment = build_context(PUSH_MODEL, list(_UNCOMPRESSED[:2]))
+    # An archive that reports on an association of its own proposes itself as SCP (PS3.4 J.3.3).
+    commitment.scu_role = commitment.scp_role = True
+    return [build_context(_VERIFICATION, list(_UNCOMPRESSED)), commitment, *contexts]

@@ -1,6 +1,7 @@
 """Headers are parsed in a child process that may die: a few kilobytes can cost a minute or gigabytes.
 
-``python -m dicom_listener.header_reader`` is the child: a path per line comes in, a line of JSON goes out.
+``python -m dicom_listener.header_reader`` is the child: a line with what to read and a path comes in, a line
+of JSON goes out.
 """
 
 import json
@@ -13,10 +14,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self, cast
+from typing import IO, Final, Self, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from neurotriage.core.commitment import CommitmentReport, read_report
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import InstanceHeader, read_instance
 from neurotriage.core.values import Reason, ReasonCode
@@ -32,6 +34,8 @@ _READY: Final = b"ready\n"
 
 _HEADER: Final = TypeAdapter(InstanceHeader)
 _REASON: Final = TypeAdapter(Reason)
+_REPORT: Final = TypeAdapter(CommitmentReport)
+_Found = TypeVar("_Found")
 
 
 class _Died(Exception):
@@ -60,9 +64,16 @@ class HeaderReader:
 
     def read(self, path: Path) -> InstanceHeader:
         """The header of one file. Raises ``Refused``, also for a file that the child does not survive."""
+        return self._read("header", path, _HEADER)
+
+    def read_report(self, path: Path) -> CommitmentReport:
+        """What a report of storage commitment says. Raises ``Refused`` as ``read`` does."""
+        return self._read("report", path, _REPORT)
+
+    def _read(self, what: str, path: Path, kind: TypeAdapter[_Found]) -> _Found:
         for _ in range(_ATTEMPTS):
             try:
-                return self._ask(path)
+                return self._ask(what, path, kind)
             except _Died:
                 self.close()
             except TimeoutError:
@@ -79,11 +90,11 @@ class HeaderReader:
         self._child.communicate()
         self._child = None
 
-    def _ask(self, path: Path) -> InstanceHeader:
+    def _ask(self, what: str, path: Path, kind: TypeAdapter[_Found]) -> _Found:
         child = self._child = self._child or _start()
         question, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
         try:
-            question.write(os.fsencode(path.absolute()).hex().encode() + b"\n")
+            question.write(f"{what} {os.fsencode(path.absolute()).hex()}\n".encode())
             question.flush()
         except BrokenPipeError:
             raise _Died from None
@@ -93,7 +104,7 @@ class HeaderReader:
             if "reason" in found:
                 reason = _REASON.validate_python(found["reason"])
                 raise Refused(reason.code, reason.text)
-            return _HEADER.validate_python(found["header"])
+            return kind.validate_python(found[what])
         except (ValueError, KeyError, ValidationError) as error:
             raise Refused(ReasonCode.NOT_DICOM, "the header could not be understood") from error
 
@@ -132,8 +143,10 @@ def _read_line(stream: IO[bytes], deadline_s: float) -> bytes:
     return line
 
 
-def _answer(path: Path) -> dict[str, object]:
+def _answer(what: str, path: Path) -> dict[str, object]:
     try:
+        if what == "report":
+            return {what: asdict(read_report(path))}
         header = asdict(read_instance(path))
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
@@ -141,7 +154,7 @@ def _answer(path: Path) -> dict[str, object]:
         return _not_dicom("the header needs too much memory")
     except OSError as error:
         return _not_dicom(f"the file cannot be read: {error.strerror}")
-    return {"header": {**header, "path": str(path)}}
+    return {what: {**header, "path": str(path)}}
 
 
 def _not_dicom(text: str) -> dict[str, object]:
@@ -156,7 +169,8 @@ def main() -> None:
     sys.stdout.buffer.write(_READY)
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        answer = _answer(Path(os.fsdecode(bytes.fromhex(line.decode()))))
+        what, name = line.decode().split()
+        answer = _answer(what, Path(os.fsdecode(bytes.fromhex(name))))
         # Half a surrogate pair, from a name that was decoded badly, is text to Python but not to Postgres.
         sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         sys.stdout.buffer.flush()

@@ -16,7 +16,8 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
-from db.intake import quarantine, record_instance, record_refused_context
+from db.instances import record_instances
+from db.intake import quarantine, record_refused_context
 from dicom_listener.header_reader import HeaderReader
 from dicom_listener.spool import ReceivedInstance, Spool, received
 from neurotriage.core.errors import Refused, Unavailable
@@ -26,8 +27,8 @@ from neurotriage.core.values import Reason, ReasonCode
 
 log = structlog.get_logger()
 
-# Rows of one transaction: a commit costs as much as some ten rows.
-_BATCH: Final = 64
+# Instances of one transaction: a batch costs as many statements as one instance.
+BATCH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def ingest(engine: Engine, storage: Storage, spool: Spool, reader: HeaderReader)
         with engine.connect():
             pass  # ask before parsing: without Postgres all of it would be parsed again
         files = iter(waiting)
-        while batch := list(islice(files, _BATCH)):
+        while batch := list(islice(files, BATCH)):
             done += _ingest_batch(engine, storage, [_parse(path, reader) for path in batch])
         done += _ingest_refused(engine, notes)
     except (OperationalError, InterfaceError) as error:
@@ -99,55 +100,74 @@ def _parse(path: Path, reader: HeaderReader) -> _Parsed:
 
 
 def _ingest_batch(engine: Engine, storage: Storage, batch: Sequence[_Parsed]) -> Ingested:
+    changed: set[Path] = set()
     for parsed in batch:
         if isinstance(parsed.header, InstanceHeader):
-            _keep(parsed.instance, storage.stored_instance(parsed.header.digest))
-    done = Ingested()
+            changed |= _keep(parsed.instance, storage.stored_instance(parsed.header.digest))
+    _sync(changed)
     with engine.begin() as connection:
-        for parsed in batch:
-            done += _record(connection, storage, parsed)
+        done = _record(connection, storage, batch)
     for parsed in batch:
         parsed.instance.path.unlink()
     return done
 
 
-def _record(connection: Connection, storage: Storage, parsed: _Parsed) -> Ingested:
-    if isinstance(parsed.header, Reason):
-        return _quarantine(connection, storage, parsed.instance, parsed.header)
+def _record(connection: Connection, storage: Storage, batch: Sequence[_Parsed]) -> Ingested:
+    done = Ingested()
+    usable = []
+    for parsed in batch:
+        if isinstance(parsed.header, Reason):
+            done += _quarantine(connection, storage, parsed.instance, parsed.header)
+        else:
+            usable.append((parsed.header, parsed.instance))
+    return done + _record_usable(connection, storage, usable) if usable else done
+
+
+def _record_usable(
+    connection: Connection, storage: Storage, batch: Sequence[tuple[InstanceHeader, ReceivedInstance]]
+) -> Ingested:
+    """All rows at once; where a value fits into no column, one by one, so that the others flow."""
     try:
         with connection.begin_nested():
-            new = record_instance(connection, parsed.header, parsed.instance.reception)
+            new = record_instances(connection, [(header, instance.reception) for header, instance in batch])
     except DataError:
+        if len(batch) > 1:
+            return sum((_record_usable(connection, storage, [one]) for one in batch), Ingested())
         reason = Reason(ReasonCode.NOT_DICOM, "a value in the header does not fit into the database")
-        return _quarantine(connection, storage, parsed.instance, reason)
-    return Ingested(recorded=1) if new else Ingested(repeated=1)
+        return _quarantine(connection, storage, batch[0][1], reason)
+    return Ingested(recorded=new.count(True), repeated=new.count(False))
 
 
 def _quarantine(
     connection: Connection, storage: Storage, instance: ReceivedInstance, reason: Reason
 ) -> Ingested:
-    _keep(instance, storage.quarantine / instance.name)
+    _sync(_keep(instance, storage.quarantine / instance.name))
     quarantine(connection, instance.name, reason, instance.reception)
     log.warning("quarantined", name=instance.name, code=reason.code)
     return Ingested(quarantined=1)
 
 
-def _keep(instance: ReceivedInstance, place: Path) -> None:
-    """Link a file of the spool to its place; whole and durable, or an ``OSError``."""
+def _keep(instance: ReceivedInstance, place: Path) -> set[Path]:
+    """Link a file of the spool to its place, whole, or an ``OSError``; the folders to sync for it."""
+    changed = {place.parent}
     if not place.parent.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(place.parent.parent)
+        changed.add(place.parent.parent)
     try:
         place.hardlink_to(instance.path)
     except FileExistsError:
-        if received(place).reception.size_bytes == instance.reception.size_bytes:
-            return
-        # The same digest but not the same length: what lies there is damaged.
-        log.error("damaged_file_replaced", name=place.name)
-        fresh = place.with_name(f".{instance.name}.{os.getpid()}")
-        fresh.hardlink_to(instance.path)
-        fresh.replace(place)
-    sync_folder(place.parent)
+        if received(place).reception.size_bytes != instance.reception.size_bytes:
+            # The same digest but not the same length: what lies there is damaged.
+            log.error("damaged_file_replaced", name=place.name)
+            fresh = place.with_name(f".{instance.name}.{os.getpid()}")
+            fresh.hardlink_to(instance.path)
+            fresh.replace(place)
+    return changed
+
+
+def _sync(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        sync_folder(folder)
 
 
 def _ingest_refused(engine: Engine, notes: Iterable[Path]) -> Ingested:

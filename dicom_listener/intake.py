@@ -12,6 +12,7 @@ from dicom_listener.assembly import assemble
 from dicom_listener.dispatch import sweep
 from dicom_listener.header_reader import HeaderReader
 from dicom_listener.ingest import Ingested, ingest
+from dicom_listener.reports import ingest_reports
 from dicom_listener.server import Listener
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable
@@ -67,6 +68,7 @@ def _take_in(settings: Settings, listener: Listener, stop: threading.Event, froz
 
     def work() -> None:
         done = ingest(engine, storage, listener.spool, reader)
+        ingest_reports(engine, storage, listener.spool, reader, settings.delivery)
         if done != Ingested():
             log.info("ingested", recorded=done.recorded, repeated=done.repeated, quarantined=done.quarantined)
         if not listener.spool.waiting() and assemble(engine, settings.assembly.quiet_s):

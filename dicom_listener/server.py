@@ -1,4 +1,7 @@
-"""Receives: C-ECHO and C-STORE for every storage SOP class. Nothing that is received is parsed here."""
+"""Receives: C-ECHO, C-STORE for every storage SOP class, and reports of storage commitment.
+
+Nothing that is received is parsed here.
+"""
 
 import logging
 import re
@@ -12,7 +15,7 @@ import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association as Acceptor
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_listener.contexts import supported_contexts, transfer_syntaxes
@@ -29,6 +32,9 @@ _Answer = TypeVar("_Answer")
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
+# N-EVENT-REPORT response statuses (PS3.7 10.1.1.1.8).
+PROCESSING_FAILURE: Final = 0x0110
+INVALID_ARGUMENT: Final = 0x0115
 
 # Laxer than PS3.5 9.1: real devices write components with leading zeros. No path is made of a UID.
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -38,8 +44,14 @@ _ACCEPT_POLL_S: Final = 0.1
 class Listener:
     """A DICOM acceptor that answers a C-STORE with 0x0000 once the instance is durable in the spool."""
 
-    def __init__(self, settings: Settings, name: str = "main") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str = "main",
+        on_echo: Callable[[Association], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
+        self._on_echo = on_echo
         self.spool = Spool(
             Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
         )
@@ -64,8 +76,9 @@ class Listener:
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, _reported(self._judge)),
             (evt.EVT_ACCEPTED, _reported(self._note_refused_contexts)),
-            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_C_ECHO, _reported(self._echo)),
             (evt.EVT_C_STORE, _reported(self._store)),
+            (evt.EVT_N_EVENT_REPORT, _reported(self._take_report)),
         ]
         address = (listener.host, listener.port)
         try:
@@ -155,6 +168,13 @@ class Listener:
         except OSError as error:
             log.warning("refused_contexts_not_kept", error=error.strerror)
 
+    def _echo(self, event: evt.Event) -> int:
+        """Answer a C-ECHO-RQ; the log line is how an admin sees that a peer has found us."""
+        parties = _parties(event.assoc)
+        log.info("echo_answered", peer_host=parties.peer_host)
+        self._on_echo(parties)
+        return SUCCESS
+
     def _store(self, event: evt.Event) -> int | Dataset:
         """Answer a C-STORE-RQ, from the command set and the bytes alone."""
         request = cast(C_STORE, event.request)
@@ -178,6 +198,21 @@ class Listener:
             return _failure(OUT_OF_RESOURCES, "no space or storage error")
         log.debug("instance_received", sop_instance_uid=sop_instance_uid, name=name)
         return SUCCESS
+
+    def _take_report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer an N-EVENT-REPORT-RQ (PS3.4 J.3.3), from the bytes alone."""
+        request = cast(N_EVENT_REPORT, event.request)
+        information = request.EventInformation
+        if information is None or not information.getbuffer().nbytes:
+            return INVALID_ARGUMENT, None
+        try:
+            self.spool.receive_report(
+                _parties(event.assoc), str(event.context.transfer_syntax), information.getbuffer()
+            )
+        except OSError as error:
+            log.error("report_not_kept", error=error.strerror)
+            return PROCESSING_FAILURE, None
+        return SUCCESS, None
 
 
 def _request(acceptor: Acceptor) -> A_ASSOCIATE:

@@ -1,6 +1,7 @@
 """The spool: a maildir where received instances lie, whole and durable, before anybody looks at them.
 
-``tmp`` holds what is being written, ``new`` what is complete. A file is our own File Meta (PS3.10 7.1)
+``tmp`` holds what is being written, ``new`` what is complete, ``reports`` what archives say of our results. A
+file is our own File Meta (PS3.10 7.1)
 with the data set behind it, byte for byte as received. Nothing received is part of a file name.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from db.intake import Reception
+from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage, sync_folder
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
@@ -60,10 +62,12 @@ class Spool:
     def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
         self._storage = storage
         self._root = storage.spool(listener)
-        self._tmp, self._new, self._refused = (self._root / part for part in ("tmp", "new", "refused"))
+        self._tmp, self._new, self._reports, self._refused = (
+            self._root / part for part in ("tmp", "new", "reports", "refused")
+        )
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
-        for folder in (self._tmp, self._new, self._refused):
+        for folder in (self._tmp, self._new, self._reports, self._refused):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def recover(self) -> int:
@@ -109,6 +113,15 @@ class Spool:
         self._write(self._new / f"{name}.dcm", (meta, data_set), durable=True)
         return name
 
+    def receive_report(
+        self, association: Association, transfer_syntax_uid: str, information: bytes | memoryview
+    ) -> None:
+        """Keep what an archive says of a storage commitment, as ``receive`` keeps an instance."""
+        if self._storage.free_bytes() - len(information) < self._min_free_bytes:
+            raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
+        meta = file_meta(association, PUSH_MODEL, PUSH_MODEL_INSTANCE, transfer_syntax_uid)
+        self._write(self._reports / f"{_new_name()}.dcm", (meta, information), durable=True)
+
     def note_refused(self, association: Association, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes)."""
         note = {
@@ -139,6 +152,10 @@ class Spool:
     def waiting(self) -> list[Path]:
         """Complete instances in the order in which they came."""
         return sorted(self._new.glob("*.dcm"))
+
+    def reports(self) -> list[Path]:
+        """Reports of storage commitment in the order in which they came."""
+        return sorted(self._reports.glob("*.dcm"))
 
     def refused(self) -> list[Path]:
         """Notes of refused presentation contexts, as ``note_refused`` wrote them."""

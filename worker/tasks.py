@@ -8,7 +8,7 @@ import os
 import socket
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +18,10 @@ from celery.signals import worker_process_init
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import claims, records
+from db import claims, recall, records
 from db.claims import Claim
 from db.engine import connect
+from db.recall import Retracted
 from db.records import LastAnalysis, WrittenObject
 from db.tables import RevisionState
 from neurotriage import __version__
@@ -32,15 +33,17 @@ from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
     USUAL_KINDS,
     Analysis,
+    ObjectReference,
     Reason,
     ReasonCode,
     ResultKind,
     ResultObject,
+    StudyManifest,
 )
 from worker.analysis import Selection, analyse, failure, select_series
-from worker.delivery import deliver
+from worker.delivery import address_of, deliver
 from worker.lease import LeaseKeeper
-from worker.results import build
+from worker.results import build, rejection_note
 from worker.vision import modalities
 from worker.vision.registry import cards
 
@@ -85,9 +88,11 @@ class Worker:
     @functools.cached_property
     def models(self) -> "Models":
         """Loaded once per process, after the fork."""
-        from worker.vision import load_models  # imports torch, which the parent must not
+        from worker.vision import EngineWish, load_models  # imports torch, which the parent must not
 
-        return load_models(self.settings.worker.weights, threads=self.settings.worker.threads or None)
+        limits = self.settings.worker
+        wish = EngineWish(limits.engine, self.storage.engines)
+        return load_models(limits.weights, threads=limits.threads or None, engine=wish)
 
     def analyse(self, revision_id: int) -> None:
         """Claim a revision and end it, or leave it to another attempt."""
@@ -125,32 +130,42 @@ class Worker:
             installation = records.installation_uid(connection)
             last = records.last_analysis(connection, held.study_id)
             previous = records.last_report(connection, held.study_id)
+            sender = records.sender(connection, held.study_id)
+            withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         selection = select_series(manifest)
         if last is not None and self._says_nothing_new(selection, last):
             with self.engine.begin() as connection:
                 claims.finish(connection, held, RevisionState.UNCHANGED)
             return ()
         analysis, evidence = self._analysis(held, selection, started_at)
-        objects = build(
+        results = build(
             analysis,
             evidence,
             manifest,
             installation,
             claims=self.settings.results.claims,
             kinds=wanted_kinds(self.settings.destination),
+            labels=self.settings.results.labels,
             previous=previous,
         )
-        written = self._write(held, analysis, evidence, objects)
+        analysis = replace(analysis, omissions=results.omissions)
+        written = self._write(held, analysis, evidence, results.objects, sender)
+        current = {item.result.sop_instance_uid for item in written}
+        old = [item for item in withdrawn if item.reference.sop_instance_uid not in current]
+        written += self._take_back(held, analysis, manifest, installation, old)
         with self.engine.begin() as connection:
-            recorded = records.record_analysis(connection, held, analysis, started_at, written)
+            recorded = records.record_analysis(
+                connection, held, analysis, started_at, written, self.settings.results.claims
+            )
         log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)
         return tuple({name for w in written for name in w.destinations}) if recorded else ()
 
     def _says_nothing_new(self, selection: Selection, last: LastAnalysis) -> bool:
-        """The same images, the same models, the same software: the result would be the same."""
+        """The same images, models, software and claims: the result would be the same."""
         return bool(
             selection.input_digest == last.input_digest
             and last.software_version == __version__
+            and last.claims == self.settings.results.claims
             and last.model_sha256s <= self.installed_sha256s
             # What no model looked at is looked at when there is one.
             and (last.model_sha256s or not any(s.modality in self.modalities for s in selection.taken))
@@ -165,17 +180,53 @@ class Worker:
         return analyse(selection, self.modalities, lambda: self.models, at)
 
     def _write(
-        self, held: Claim, analysis: Analysis, evidence: Evidence, objects: Iterable[ResultObject]
+        self,
+        held: Claim,
+        analysis: Analysis,
+        evidence: Evidence,
+        objects: Iterable[ResultObject],
+        sender: tuple[str, str],
     ) -> list[WrittenObject]:
         """Write evidence and result objects durably, before any row names them."""
         write_durably(self.storage.evidence(held.revision_id), evidence.to_bytes())
         written = []
         for result in objects:
-            path = self.storage.result(held.revision_id, result.sop_instance_uid)
-            write_durably(path, result.data)
-            names = tuple(d.name for d in self.settings.destination if wanted(d, analysis, result))
-            written.append(WrittenObject(result, path.relative_to(self.storage.root), names))
+            wanting = (d for d in self.settings.destination if wanted(d, analysis, result))
+            written.append(self._keep(held, result, tuple(address_of(d, sender) for d in wanting)))
         return written
+
+    def _keep(self, held: Claim, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
+        path = self.storage.result(held.revision_id, result.sop_instance_uid)
+        write_durably(path, result.data)
+        return WrittenObject(result, path.relative_to(self.storage.root), addresses)
+
+    def _take_back(
+        self,
+        held: Claim,
+        analysis: Analysis,
+        manifest: StudyManifest,
+        installation: str,
+        withdrawn: Iterable[Retracted],
+    ) -> list[WrittenObject]:
+        """A rejection note for each destination that wants one and got something of a recalled model."""
+        wanting = {d.name for d in self.settings.destination if d.rejection_notes}
+        there: dict[str, list[ObjectReference]] = {}
+        for item in withdrawn:
+            if item.destination.partition("/")[0] in wanting:
+                there.setdefault(item.destination, []).append(item.reference)
+        notes = []
+        for index, (address, references) in enumerate(there.items()):
+            note = rejection_note(
+                analysis,
+                manifest,
+                installation,
+                references,
+                index=index,
+                claims=self.settings.results.claims,
+            )
+            if note is not None:
+                notes.append(self._keep(held, note, (address,)))
+        return notes
 
 
 def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
@@ -187,8 +238,8 @@ def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
 def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -> bool:
     """Whether a destination gets an object: one of the kinds that it wants.
 
-    A study that was not analysed sends its page where ``report_unanalysed`` says so; after an identity
-    conflict nothing is sent, since nobody knows whose it is.
+    A study that was not analysed sends its page and document where ``report_unanalysed`` says so; after an
+    identity conflict nothing is sent, since nobody knows whose it is.
     """
     if any(reason.code is ReasonCode.IDENTITY_CONFLICT for reason in analysis.reasons):
         return False
@@ -196,7 +247,7 @@ def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -
         return False
     if analysis.outcome.analysed:
         return True
-    if result.kind is not ResultKind.PAGE:
+    if result.kind not in (ResultKind.PAGE, ResultKind.DOCUMENT):
         return False
     if destination.report_unanalysed == "head":
         return analysis.head_meant

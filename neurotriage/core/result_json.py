@@ -46,6 +46,7 @@ def study_entry(
             }
             for item in objects
         ],
+        "omissions": [{"kind": item.kind.value, "text": item.text} for item in analysis.omissions],
         "degradations": list(analysis.degradations),
         "analysed_at": analysis.analysed_at.isoformat(),
         "software_version": analysis.software_version,
@@ -61,7 +62,7 @@ def refusal_entry(reason: Reason) -> dict[str, Any]:
         "outcome": Outcome.NOT_ELIGIBLE.value,
         "reasons": [{"code": reason.code.value, "text": reason.text}],
         "triage": Triage.NONE.value,
-        **{key: [] for key in ("predictions", "findings", "series", "results", "degradations")},
+        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
         "timings_s": {},
     }
 

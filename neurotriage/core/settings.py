@@ -5,10 +5,19 @@ The environment wins over the file, the file over the defaults. A misspelt key i
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,7 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from neurotriage.core.values import Claims, ResultKind
+from neurotriage.core.values import SERIES_LABELS, Claims, ResultKind, SeriesLabel
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
@@ -35,7 +44,7 @@ class Section(BaseModel):
 
 
 class TlsSettings(Section):
-    """``[listener.tls]``: reserved for the encrypted intake."""
+    """``[listener.tls]`` is reserved for the encrypted intake; ``[destination.tls]`` encrypts sending."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -85,6 +94,9 @@ class WorkerSettings(Section):
 
     weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
     threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
+    engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
+        "auto", description="what runs the networks; auto: what `neurotriage engines` measured to be best"
+    )
     lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
     deadline_s: float = Field(1800.0, gt=0, description="an attempt is not renewed past this")
     max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
@@ -97,12 +109,37 @@ class DeliverySettings(Section):
     retry_s: float = Field(30.0, gt=0, description="delay before the second try; doubles with each")
     retry_max_s: float = Field(3600.0, gt=0, description="longest delay between two tries")
     max_attempts: int = Field(200, ge=1, description="tries before a delivery is given up (about a week)")
+    alarm_after_s: float = Field(900.0, gt=0, description="a delivery that waits for longer raises an alarm")
+    commitment_wait_s: float = Field(
+        3600.0,
+        gt=0,
+        description="then an object that was not committed is looked for",
+    )
+    max_resends: int = Field(2, ge=0, description="how often an object that got lost there is sent again")
+
+
+ObjectName = Literal["page", "overlay", "report", "ko", "seg", "seg-labelmap", "pm", "gsps", "pdf"]
+
+
+class SeriesSettings(Section):
+    """``[[results.series]]``: how the series of one kind of object is numbered and described."""
+
+    kind: ResultKind
+    number: int = Field(ge=1, le=2**31 - 1)
+    description: str = Field(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f]*$")
 
 
 class ResultsSettings(Section):
     """``[results]``: what result objects say."""
 
     claims: Claims = Field(Claims.RESEARCH, description="triage-only: no region, side, class or heat map")
+    series: tuple[SeriesSettings, ...] = Field((), description="series numbers and descriptions of our own")
+
+    @property
+    def labels(self) -> dict[ResultKind, SeriesLabel]:
+        """Number and description of each kind's series."""
+        own = {item.kind: SeriesLabel(item.number, item.description) for item in self.series}
+        return {**SERIES_LABELS, **own}
 
 
 def _spelt_out(names: object) -> object:
@@ -116,17 +153,51 @@ def _spelt_out(names: object) -> object:
 class Destination(Section):
     """``[[destination]]``: a PACS that gets the results."""
 
-    name: str
-    ae_title: str = Field(max_length=16)
-    host: str
-    port: int = Field(ge=1, le=65535)
+    name: str = Field(pattern=r"^[^/]+$")  # what follows a slash is the peer that a study came from
+    type: Literal["dimse", "dicomweb"] = Field("dimse", description="C-STORE, or STOW-RS")
+    to_sender: bool = Field(False, description="to the [[peer]] that sent the study")
+    ae_title: str = Field("", max_length=16, validate_default=True)
+    host: str = Field("", validate_default=True)
+    port: int = Field(0, ge=0, le=65535, validate_default=True)
+    url: str = Field("", validate_default=True, description="of the DICOMweb service, above /studies")
+    token_file: Path | None = Field(None, description="holds the bearer token; read anew for each study")
+    tls: TlsSettings | None = Field(None, description="encrypt; certificate and key are the client's")
+    commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
+    find: Literal["image", "series", "off"] = Field(
+        "image", description="what is not committed is looked for by query, at this level"
+    )
+    rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
     report_unanalysed: Literal["head", "all", "none"] = "head"
-    objects: Annotated[tuple[Literal["page", "overlay", "report"], ...], BeforeValidator(_spelt_out)] = Field(
+    objects: Annotated[tuple[ObjectName, ...], BeforeValidator(_spelt_out)] = Field(
         ("page", "overlay", "report"), min_length=1, description="the kinds of object that it gets"
     )
     overlay: Literal["findings", "series", "none"] = Field(
         "findings", description="overlays of the slices that matter, of every slice, or none"
     )
+
+    @field_validator("ae_title", "host", "port", "url")
+    @classmethod
+    def _has_its_address(cls, value: str | int, info: ValidationInfo) -> str | int:
+        """Each type of destination has its own kind of address, and no other."""
+        if "type" not in info.data or "to_sender" not in info.data:
+            return value  # told already
+        web = info.data["type"] == "dicomweb"
+        needed = web if info.field_name == "url" else not web and not info.data["to_sender"]
+        if needed and not value:
+            raise ValueError(f"a destination of type {info.data['type']} needs it")
+        if value and not needed:
+            owner = "dimse without to_sender" if info.field_name != "url" else "dicomweb"
+            raise ValueError(f"only for type {owner}")
+        if value and info.field_name == "url" and not re.match(r"https?://[^/@]+(/[^@]*)?$", str(value)):
+            raise ValueError("not an http or https URL without user and password")
+        return value
+
+    @field_validator("to_sender")
+    @classmethod
+    def _is_reached_by_dimse(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("type") == "dicomweb":
+            raise ValueError("only for type dimse")
+        return value
 
     @property
     def kinds(self) -> frozenset[ResultKind]:

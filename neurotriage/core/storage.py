@@ -24,6 +24,11 @@ class Storage:
         return self.root / "store" / digest[:2] / f"{digest}.dcm"
 
     @property
+    def engines(self) -> Path:
+        """What was measured and made for this host's inference engines; may be deleted."""
+        return self.root / "engines"
+
+    @property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 

@@ -30,6 +30,11 @@ class Outcome(StrEnum):
         """True where a model looked at the study and said something."""
         return self in (Outcome.PRESENT, Outcome.ABSENT, Outcome.UNDETERMINED)
 
+    @property
+    def marked(self) -> bool:
+        """True where results may mark images; on a study without a tumour a mark would only mislead."""
+        return self in (Outcome.PRESENT, Outcome.UNDETERMINED)
+
 
 class Triage(StrEnum):
     """How soon a person should look."""
@@ -261,6 +266,7 @@ class Analysis:
     software_version: str
     degradations: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    omissions: "tuple[Omission, ...]" = ()  # told after the results were built; they do not depend on it
 
     @property
     def head_meant(self) -> bool:
@@ -275,6 +281,18 @@ class ResultKind(StrEnum):
     OVERLAY = "overlay"  # Secondary Capture: the slices that matter with heat map and outline
     OVERLAY_SERIES = "overlay_series"  # the same of every slice of the series
     REPORT = "report"  # Comprehensive 3D SR, TID 1500
+    KEY_OBJECTS = "ko"  # Key Object Selection: the slices with findings, and what we made of them
+    SEGMENTATION = "seg"  # Segmentation, BINARY: the lesion masks
+    LABELMAP = "seg-labelmap"  # the same as a Label Map Segmentation
+    PARAMETRIC_MAP = "pm"  # Parametric Map, 32 bit float: the heat maps
+    PRESENTATION_STATE = "gsps"  # Grayscale Softcopy Presentation State: outlines on the source images
+    DOCUMENT = "pdf"  # Encapsulated PDF: one page for a referrer
+
+
+class NoteKind(StrEnum):
+    """The kinds of object that tell of other results; nobody asks for them by name."""
+
+    REJECTION = "rejection"  # Key Object Selection: earlier results are withdrawn
 
 
 # What is made where nobody asks for anything else.
@@ -286,6 +304,39 @@ class Claims(StrEnum):
 
     RESEARCH = "research"  # all that is known
     TRIAGE_ONLY = "triage-only"  # the verdict; no lesion region, side, class or heat map
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A result object that was asked for and could not be made, or not whole, and why."""
+
+    kind: ResultKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLabel:
+    """How the series of a kind of result object is numbered and described."""
+
+    number: int
+    description: str  # at most 64 characters
+
+
+SERIES_LABELS: Final[Mapping[ResultKind, SeriesLabel]] = {
+    kind: SeriesLabel(number, f"AI head triage: {words} (research)")
+    for kind, number, words in (
+        (ResultKind.PAGE, 9901, "summary"),
+        (ResultKind.OVERLAY, 9902, "overlay"),
+        (ResultKind.OVERLAY_SERIES, 9902, "overlay, all slices"),
+        (ResultKind.REPORT, 9903, "report"),
+        (ResultKind.KEY_OBJECTS, 9904, "key images"),
+        (ResultKind.SEGMENTATION, 9905, "lesion mask"),
+        (ResultKind.LABELMAP, 9906, "lesion label map"),
+        (ResultKind.PARAMETRIC_MAP, 9907, "model relevance"),
+        (ResultKind.PRESENTATION_STATE, 9908, "outlines"),
+        (ResultKind.DOCUMENT, 9909, "one-page report"),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +352,7 @@ class ObjectReference:
 class ResultObject:
     """A DICOM object made by us, as bytes of a whole Part 10 file."""
 
-    kind: ResultKind
+    kind: ResultKind | NoteKind
     index: int  # 0-based within its kind
     sop_class_uid: str
     sop_instance_uid: str

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from db import claims, intake, records
 from db.claims import Claim
+from db.instances import record_instances
 from db.intake import Reception
 from db.records import WrittenObject
 from db.tables import Study
@@ -60,7 +61,7 @@ def header(
 def receive(connection: Connection, *numbers: int, study: str = STUDY) -> int:
     """Receive instances of one study; its id."""
     for number in numbers:
-        intake.record_instance(connection, header(number, study=study), RECEPTION)
+        record_instances(connection, [(header(number, study=study), RECEPTION)])
     return connection.execute(select(Study.id).where(Study.study_instance_uid == study)).scalar_one()
 
 

@@ -1,8 +1,11 @@
 """Instances to rows, studies to revisions."""
 
-from sqlalchemy import Engine, func, select
+import itertools
+
+from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import intake
+from db.instances import record_instances
 from db.tables import Instance, Revision, Study, StudyState
 from tests.db.rows import RECEPTION, STUDY, header, ready_revision, receive
 
@@ -15,7 +18,7 @@ def _state(engine: Engine) -> str:
 def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine: Engine) -> None:
     with engine.begin() as connection:
         ready_revision(connection, 1)
-        assert not intake.record_instance(connection, header(1), RECEPTION)
+        assert record_instances(connection, [(header(1), RECEPTION)]) == [False]
         assert connection.execute(select(Instance.times_received)).scalars().all() == [2]
     assert _state(engine) == StudyState.QUIET
 
@@ -23,7 +26,7 @@ def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine
 def test_other_bytes_under_the_same_uid_are_kept_and_the_first_counts(engine: Engine) -> None:
     with engine.begin() as connection:
         receive(connection, 1)
-        assert not intake.record_instance(connection, header(1, content="other"), RECEPTION)
+        assert record_instances(connection, [(header(1, content="other"), RECEPTION)]) == [False]
         rows = connection.execute(select(Instance.counts).order_by(Instance.id)).scalars().all()
         assert rows == [True, False]
 
@@ -31,8 +34,8 @@ def test_other_bytes_under_the_same_uid_are_kept_and_the_first_counts(engine: En
 def test_our_own_results_never_open_a_study(engine: Engine) -> None:
     with engine.begin() as connection:
         ready_revision(connection, 1)
-        intake.record_instance(connection, header(2, own=True), RECEPTION)
-        intake.record_instance(connection, header(1, study="1.2.9", own=True), RECEPTION)
+        record_instances(connection, [(header(2, own=True), RECEPTION)])
+        record_instances(connection, [(header(1, study="1.2.9", own=True), RECEPTION)])
         states = connection.execute(select(Study.state)).scalars().all()
         assert states == [StudyState.QUIET, StudyState.QUIET]
 
@@ -56,7 +59,7 @@ def test_a_study_that_is_not_idle_is_not_frozen(engine: Engine) -> None:
 def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
     with engine.begin() as connection:
         receive(connection, 1)
-        intake.record_instance(connection, header(2, patient="P2"), RECEPTION)
+        record_instances(connection, [(header(2, patient="P2"), RECEPTION)])
         study_id = connection.execute(select(Study.id)).scalar_one()
         intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
         conflict = connection.execute(select(Study.conflict)).scalar_one()
@@ -69,10 +72,49 @@ def test_many_writers_of_one_instance_leave_one_row(engine: Engine) -> None:
 
     def write(_: int) -> bool:
         with engine.begin() as connection:
-            return intake.record_instance(connection, header(1), RECEPTION)
+            (new,) = record_instances(connection, [(header(1), RECEPTION)])
+            return new
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(write, range(8))) == 1
     with engine.connect() as connection:
         assert connection.execute(select(func.count(Instance.id))).scalar_one() == 1
         assert connection.execute(select(Study.study_instance_uid)).scalar_one() == STUDY
+
+
+def _all_rows(connection: Connection) -> list[list[tuple[object, ...]]]:
+    questions = (
+        "select study_instance_uid, state, patient_id from studies order by 1",
+        "select series_instance_uid from series order by 1",
+        "select sop_instance_uid, digest, counts, own_result, times_received from instances order by 1, 2",
+        "select kind, detail ->> 'sop_instance_uid' from events order by 1, 2",
+    )
+    return [[tuple(row) for row in connection.execute(text(question))] for question in questions]
+
+
+def test_a_batch_leaves_the_rows_that_its_instances_leave_one_by_one(engine: Engine) -> None:
+    other = header(1, content="other")
+    came = [
+        *(header(1), other, header(1), other, header(2), header(2), header(2)),
+        *(header(1, study="1.2.9", own=True), header(3, patient="P2"), header(1, study="1.2.1")),
+    ]
+    with engine.connect() as connection:
+        receive(connection, 2)  # one of them is known already
+        before = connection.begin_nested()
+        singly = [record_instances(connection, [(one, RECEPTION)])[0] for one in came]
+        rows = _all_rows(connection)
+        before.rollback()
+        assert record_instances(connection, [(one, RECEPTION) for one in came]) == singly
+        assert _all_rows(connection) == rows
+    assert singly == [True, False, False, False, False, False, False, True, True, True]
+
+
+def test_a_batch_costs_as_many_statements_as_one_instance(engine: Engine) -> None:
+    def statements(numbers: range) -> int:
+        count = itertools.count()
+        with engine.connect() as connection:
+            event.listen(connection, "before_cursor_execute", lambda *_: next(count))
+            record_instances(connection, [(header(number), RECEPTION) for number in numbers])
+        return next(count)
+
+    assert statements(range(64)) == statements(range(1)) < 10

@@ -2,7 +2,8 @@
 
 from sqlalchemy import Engine, select, text
 
-from db import intake, ledger
+from db import ledger
+from db.instances import record_instances
 from db.tables import Delivery, DeliveryState, Event
 from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, written
 
@@ -65,7 +66,7 @@ def test_a_newer_revision_cancels_what_the_older_one_has_not_sent(engine: Engine
 def test_an_older_revision_that_ends_late_sends_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         old = claimed(connection, ready_revision(connection, 1))
-        intake.record_instance(connection, header(2), RECEPTION)
+        record_instances(connection, [(header(2), RECEPTION)])
         new = claimed(connection, ready_revision(connection, 2))
         analysed(connection, new, written(2, "pacs"))
         analysed(connection, old, written(1, "pacs"))

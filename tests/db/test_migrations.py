@@ -43,6 +43,18 @@ def test_a_reader_may_read_the_views_and_nothing_else(engine: Engine) -> None:
             connection.execute(text("select * from studies"))
 
 
+def test_a_reader_keeps_the_views_over_a_step_down_and_up(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("drop role if exists clerk"))
+        connection.execute(text("create role clerk"))
+    migrate.grant_reader(engine, "clerk")
+    for revision in ("0001", "head"):
+        (migrate.upgrade if revision == "head" else migrate.downgrade)(engine, revision)
+        with engine.begin() as connection:
+            connection.execute(text("set local role clerk"))
+            connection.execute(text("select * from study_results")).all()
+
+
 def test_the_view_has_one_row_per_study_with_its_outcome_and_deliveries(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))

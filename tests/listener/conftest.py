@@ -85,7 +85,7 @@ class RealFile:
 
 def real_files(folder: Path) -> Iterator[RealFile]:
     """All files that say enough of themselves to be sent."""
-    for path in sorted(folder.rglob("*.dcm")):
+    for path in sorted(found for found in folder.rglob("*") if found.is_file()):
         try:
             meta = pydicom.filereader.read_file_meta_info(path)
             yield RealFile(

@@ -6,11 +6,12 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from dicom_listener import ingest as ingest_module
 from dicom_listener.assembly import assemble
@@ -18,7 +19,7 @@ from dicom_listener.header_reader import HeaderReader
 from dicom_listener.ingest import Ingested, ingest
 from dicom_listener.spool import Spool
 from neurotriage.core.errors import Refused, Unavailable
-from neurotriage.core.headers import MANUFACTURER
+from neurotriage.core.headers import MANUFACTURER, InstanceHeader
 from neurotriage.core.storage import Storage
 from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, real_files, spooled
 
@@ -172,6 +173,21 @@ def test_a_number_that_no_database_takes_costs_the_number_and_not_the_instance(
     assert rows(engine, "select instance_number from instances") == [(None,)]
 
 
+def test_a_value_that_fits_into_no_column_costs_its_instance_and_others_flow(
+    engine: Engine, storage: Storage, spool: Spool
+) -> None:
+    class Exaggerating(HeaderReader):
+        def read(self, path: Path) -> InstanceHeader:
+            header = super().read(path)
+            return replace(header, instance_number=2**70) if header.instance_number == 2 else header
+
+    names = [spooled(spool, instance(number=number)) for number in (1, 2, 3)]
+    with Exaggerating() as reader:
+        assert ingest(engine, storage, spool, reader) == Ingested(recorded=2, quarantined=1)
+    assert rows(engine, "select instance_number from instances order by 1") == [(1,), (3,)]
+    assert rows(engine, "select name, code from quarantined") == [(f"{names[1]}.dcm", "not_dicom")]
+
+
 def test_a_header_that_hangs_its_reader_is_quarantined_and_others_flow(
     engine: Engine, storage: Storage, spool: Spool
 ) -> None:
@@ -222,9 +238,12 @@ class PowerCut(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("moment", ["keep", "record", "unlink"])
+@pytest.mark.parametrize(
+    ("moment", "time"), [("keep", 3), ("statement", 3), ("statement", 9), ("commit", 1), ("unlink", 3)]
+)
 def test_interrupted_at_any_moment_nothing_is_lost_and_nothing_doubled(
     moment: str,
+    time: int,
     take_in: Callable[[], Ingested],
     engine: Engine,
     storage: Storage,
@@ -237,20 +256,23 @@ def test_interrupted_at_any_moment_nothing_is_lost_and_nothing_doubled(
     calls = 0
 
     def cut(real: Callable[..., object]) -> Callable[..., object]:
-        def third(*arguments: object, **more: object) -> object:
+        def counted(*arguments: object, **more: object) -> object:
             nonlocal calls
             calls += 1
-            if calls == 3:
+            if calls == time:
                 raise PowerCut
             return real(*arguments, **more)
 
-        return third
+        return counted
 
     with monkeypatch.context() as patch:
         if moment == "unlink":
             patch.setattr(Path, "unlink", cut(Path.unlink))
+        elif moment == "keep":
+            patch.setattr(ingest_module, "_keep", cut(ingest_module._keep))
         else:
-            patch.setattr(ingest_module, f"_{moment}", cut(getattr(ingest_module, f"_{moment}")))
+            name = {"statement": "before_cursor_execute", "commit": "commit"}[moment]
+            event.listen(engine, name, cut(lambda *_: None))
         with pytest.raises(PowerCut):
             take_in()
     take_in()

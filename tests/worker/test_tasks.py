@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import Engine, text
 
 from db import intake
+from db.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.headers import read_instance
@@ -21,7 +22,7 @@ from tests.core.made import part10
 from tests.db.rows import RECEPTION
 from tests.worker.studies import head_ct, head_mr
 from tests.worker.weights import hollow_weights
-from worker.results import build
+from worker.results import Results, build
 from worker.tasks import Worker
 
 STUDY = "2.25.100"
@@ -61,7 +62,7 @@ class Site:
                 place = self.storage.stored_instance(header.digest)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 incoming.rename(place)
-                intake.record_instance(connection, header, RECEPTION)
+                record_instances(connection, [(header, RECEPTION)])
             study = connection.execute(
                 text("select id from studies where study_instance_uid = :uid"),
                 {"uid": str(instances[0].StudyInstanceUID)},
@@ -224,8 +225,9 @@ def test_results_are_built_by_the_site_s_choices_and_name_the_report_that_they_r
     def noted(*parts: Any, **choices: Any) -> Any:
         """As if a report were made, too."""
         asked.append(choices)
-        (page,) = build(*parts, **choices)
-        return page, replace(page, kind=ResultKind.REPORT, sop_instance_uid=f"{page.sop_instance_uid}.1")
+        (page,) = build(*parts, **choices).objects
+        report = replace(page, kind=ResultKind.REPORT, sop_instance_uid=f"{page.sop_instance_uid}.1")
+        return Results((page, report))
 
     monkeypatch.setattr("worker.tasks.build", noted)
     update = {"results": ResultsSettings(claims=Claims.TRIAGE_ONLY)}

@@ -12,6 +12,9 @@ class Verdict:
 
     state: DeliveryState
     text: str
+    # How often such an answer is believed to pass by itself; None: as long as tries are left.
+    most_failures: int | None = None
+    alarm: bool = False  # a person should look at once
 
 
 _SUCCESS: Final = 0x0000
@@ -24,7 +27,13 @@ _PERMANENT: Final = {
     0x0117: "invalid object instance",
     0x0122: "SOP class not supported",
     0x0124: "not authorised: the destination does not allow this AE title to store",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognised operation",
+    0x0212: "mistyped argument",
 }
+# Processing failure: of the destination, or because of this object. Three more tries tell.
+_PROCESSING_FAILURE: Final = 0x0110
+PROCESSING_FAILURES: Final = 4
 
 
 def verdict_of(status: int | None) -> Verdict:
@@ -50,7 +59,10 @@ def verdict_of(status: int | None) -> Verdict:
         )
     if status & 0xFF00 == 0xA700:
         return Verdict(DeliveryState.WAITING, f"the destination is out of resources (0x{status:04X})")
-    return Verdict(DeliveryState.WAITING, f"the destination reports a failure (0x{status:04X})")
+    text = f"the destination reports a failure (0x{status:04X})"
+    if status == _PROCESSING_FAILURE:
+        return Verdict(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
+    return Verdict(DeliveryState.WAITING, text)
 
 
 def retry_delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:

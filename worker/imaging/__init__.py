@@ -1,7 +1,7 @@
 """Instances to volumes in true units, and cheap facts about their pixels."""
 
 from worker.imaging.build import BuiltVolume, LeftOut, build_volume
-from worker.imaging.pixels import Pixels, decode_frame, open_pixels
+from worker.imaging.pixels import Pixels, calibration, decode_frame, open_pixels
 from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "PixelFacts",
     "Pixels",
     "build_volume",
+    "calibration",
     "decode_frame",
     "judge_extent",
     "judge_pixels",

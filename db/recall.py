@@ -1,0 +1,153 @@
+"""What a model produced, and its analysis anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, exists, func, insert, literal, select
+
+from db import events
+from db.claims import Claim
+from db.tables import (
+    AnalysisRow,
+    Delivery,
+    DeliveryState,
+    ModelVersion,
+    PredictionRow,
+    ResultObjectRow,
+    Revision,
+    RevisionInstance,
+    RevisionState,
+    Study,
+    StudyState,
+)
+from neurotriage.core.values import NoteKind, ObjectReference
+
+# Revision.completed_by of a revision that repeats an analysis.
+RECALL = "recall"
+_PENDING = (RevisionState.READY, RevisionState.ANALYSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """An analysis in which a model had a say."""
+
+    study_id: int
+    study_instance_uid: str
+    revision: int
+    outcome: str
+    analysed_at: datetime
+    objects: int
+    stored: int  # deliveries of these objects that reached their destination
+    superseded: bool  # a newer revision was analysed since
+
+
+def produced(connection: Connection, model: str, version: str) -> list[Produced]:
+    """Everything that a model had a say in, oldest first."""
+    objects = select(func.count()).where(ResultObjectRow.analysis_id == AnalysisRow.id)
+    stored = (
+        select(func.count())
+        .select_from(Delivery)
+        .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
+        .where(ResultObjectRow.analysis_id == AnalysisRow.id, Delivery.state == DeliveryState.STORED)
+    )
+    used = exists().where(
+        PredictionRow.analysis_id == AnalysisRow.id,
+        PredictionRow.model_version_id == ModelVersion.id,
+        ModelVersion.name == model,
+        ModelVersion.version == version,
+    )
+    rows = connection.execute(
+        select(
+            Study.id,
+            Study.study_instance_uid,
+            Revision.number,
+            AnalysisRow.outcome,
+            AnalysisRow.analysed_at,
+            objects.scalar_subquery(),
+            stored.scalar_subquery(),
+            Revision.superseded,
+        )
+        .join(Study, Study.id == AnalysisRow.study_id)
+        .join(Revision, Revision.id == AnalysisRow.revision_id)
+        .where(used)
+        .order_by(AnalysisRow.id)
+    )
+    return [Produced(*row) for row in rows]
+
+
+def analyse_again(connection: Connection, study_id: int, model: str, version: str) -> int | None:
+    """Make a revision of a study's newest instances, to be analysed by the models of today; its id.
+
+    None where images still arrive or a revision waits: that one is analysed by the models of today anyway.
+    """
+    study = connection.execute(select(Study.state).where(Study.id == study_id).with_for_update()).scalar_one()
+    last = connection.execute(
+        select(Revision.id, Revision.number, Revision.digest)
+        .where(Revision.study_id == study_id)
+        .order_by(Revision.number.desc())
+        .limit(1)
+    ).one()
+    pending = exists().where(Revision.study_id == study_id, Revision.state.in_(_PENDING))
+    if study == StudyState.OPEN or connection.execute(select(pending)).scalar_one():
+        return None
+    revision_id = connection.execute(
+        insert(Revision)
+        .values(
+            study_id=study_id,
+            number=last.number + 1,
+            state=RevisionState.READY,
+            digest=last.digest,
+            completed_by=RECALL,
+        )
+        .returning(Revision.id)
+    ).scalar_one()
+    same = select(literal(revision_id), RevisionInstance.instance_id)
+    connection.execute(
+        insert(RevisionInstance).from_select(
+            ["revision_id", "instance_id"], same.where(RevisionInstance.revision_id == last.id)
+        )
+    )
+    events.record(
+        connection, "recalled", study_id=study_id, revision_id=revision_id, model=model, version=version
+    )
+    return int(revision_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """A result object that a recall takes back, and where it may lie."""
+
+    reference: ObjectReference
+    destination: str
+
+
+def retracted(connection: Connection, held: Claim) -> Sequence[Retracted]:
+    """What was sent of a study between the recall before and the revision held, which takes it back."""
+    study_id = held.study_id
+    number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
+    before = (
+        select(func.coalesce(func.max(Revision.number), 0))
+        .join(AnalysisRow, AnalysisRow.revision_id == Revision.id)
+        .where(Revision.study_id == study_id, Revision.completed_by == RECALL, Revision.number < number)
+    ).scalar_subquery()
+    rows = connection.execute(
+        select(
+            ResultObjectRow.sop_class_uid,
+            ResultObjectRow.sop_instance_uid,
+            ResultObjectRow.series_instance_uid,
+            Delivery.destination,
+        )
+        .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+        .join(Revision, Revision.id == AnalysisRow.revision_id)
+        .join(Delivery, Delivery.result_object_id == ResultObjectRow.id)
+        .where(
+            Revision.study_id == study_id,
+            Revision.number >= before,
+            Revision.number < number,
+            ResultObjectRow.kind != NoteKind.REJECTION,
+            Delivery.state.in_((DeliveryState.STORED, DeliveryState.SENDING)),
+        )
+        .order_by(ResultObjectRow.id, Delivery.id)
+    )
+    return [Retracted(ObjectReference(*row[:3]), row[3]) for row in rows]

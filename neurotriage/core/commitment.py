@@ -1,0 +1,56 @@
+"""Storage commitment: what an archive says of the objects that it was asked to keep (PS3.4 annex J)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.headers import MALFORMED, first_line, text
+from neurotriage.core.values import ReasonCode
+
+PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
+PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """The answer to one request: SOP Instance UIDs, the failed ones with their FailureReason."""
+
+    transaction_uid: str
+    committed: tuple[str, ...]
+    failed: tuple[tuple[str, int], ...]
+
+
+def read_report(path: Path) -> CommitmentReport:
+    """What a spooled N-EVENT-REPORT says. Raises ``Refused`` where it cannot be read."""
+    try:
+        dataset = pydicom.dcmread(path)
+    except (InvalidDicomError, RecursionError, *MALFORMED) as error:
+        raise Refused(ReasonCode.NOT_DICOM, f"the report cannot be parsed: {first_line(error)}") from error
+    return report_of(dataset)
+
+
+def report_of(information: Dataset) -> CommitmentReport:
+    """The Event Information of an N-EVENT-REPORT (PS3.4 table J.3-3). Raises ``Refused``."""
+    transaction_uid = text(information, "TransactionUID")
+    if not transaction_uid:
+        raise Refused(ReasonCode.NOT_DICOM, "the report names no transaction")
+    try:
+        return CommitmentReport(
+            transaction_uid,
+            tuple(_uid(item) for item in information.get("ReferencedSOPSequence") or ()),
+            tuple(
+                (_uid(item), int(item.get("FailureReason") or 0))
+                for item in information.get("FailedSOPSequence") or ()
+            ),
+        )
+    except MALFORMED as error:
+        raise Refused(ReasonCode.NOT_DICOM, f"the report cannot be parsed: {first_line(error)}") from error
+
+
+def _uid(item: Dataset) -> str:
+    return text(item, "ReferencedSOPInstanceUID")

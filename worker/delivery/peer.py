@@ -1,0 +1,76 @@
+"""What can be asked of a destination, whatever it speaks."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+
+from db.ledger import DueDelivery
+from neurotriage.core.commitment import CommitmentReport
+from neurotriage.core.errors import Refused, Unavailable
+from neurotriage.core.headers import MALFORMED, first_line
+from neurotriage.core.settings import Destination
+from neurotriage.core.values import ReasonCode
+from worker.delivery.status import Verdict
+
+
+class Misconfigured(Unavailable):
+    """A person has to change something, here or there; worth another try, and an alarm at once."""
+
+
+class Peer(Protocol):
+    """A destination that answers. Every wait has a limit."""
+
+    def store(self, path: Path, delivery: DueDelivery) -> Verdict:
+        """Send one object. Any answer becomes a verdict. Raises ``Unavailable`` where nobody answers."""
+
+    @property
+    def commits(self) -> bool:
+        """True where storage commitment can be asked for."""
+
+    def commit(self, transaction_uid: str, objects: Sequence[DueDelivery]) -> CommitmentReport | None:
+        """Ask for storage commitment; the answer where it came at once. Raises ``Unavailable`` if refused."""
+
+    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str] | None:
+        """The SOP Instance UIDs that a query finds; None where none can be made. Raises ``Unavailable``."""
+
+
+class Connect(Protocol):
+    """Opens a connection to send objects of some SOP classes of one study. Raises ``Unavailable``."""
+
+    def __call__(
+        self, destination: Destination, calling_ae_title: str, sop_classes: Iterable[str]
+    ) -> AbstractContextManager[Peer]: ...
+
+
+def result_file(path: Path, size_bytes: int) -> FileDataset:
+    """A result as it was written. Raises ``Refused`` where it is not, ``OSError`` where it cannot be read.
+
+    One object that pydicom or pynetdicom chokes on would hold up all that wait behind it.
+    """
+    found_bytes = path.stat().st_size
+    if found_bytes != size_bytes:
+        raise Refused(
+            ReasonCode.INTERNAL_ERROR,
+            f"the result file is damaged: {found_bytes} bytes, {size_bytes} were written",
+        )
+    try:
+        return dcmread(path)
+    except (InvalidDicomError, *MALFORMED) as error:
+        raise Refused(
+            ReasonCode.INTERNAL_ERROR, f"the result file is damaged: {first_line(error)}"
+        ) from error
+
+
+def by_series(objects: Iterable[DueDelivery]) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Study, series and SOP Instance UIDs, series by series."""
+    series: dict[tuple[str, str], set[str]] = {}
+    for item in objects:
+        key = item.study_instance_uid, item.series_instance_uid
+        series.setdefault(key, set()).add(item.sop_instance_uid)
+    for (study_uid, series_uid), uids in series.items():
+        yield study_uid, series_uid, frozenset(uids)
