@@ -5,7 +5,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/neurotriage
 
-RUN pip install --extra-index-url "$TORCH_INDEX" torch==2.13.0
+RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch==2.13.0
 COPY requirements/embedded.lock requirements/
 RUN pip install --no-deps --require-hashes -r requirements/embedded.lock
 

@@ -5,7 +5,23 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli import demo, listen, migrate, results, run, serve, settings, weights, why, work
+from neurotriage.cli import (
+    conformance,
+    demo,
+    doctor,
+    engines,
+    listen,
+    migrate,
+    recall,
+    results,
+    retry,
+    run,
+    serve,
+    settings,
+    weights,
+    why,
+    work,
+)
 from neurotriage.core.settings import ConfigurationError
 
 app = typer.Typer(
@@ -18,7 +34,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, serve, listen, work, migrate, run, results, why):
+COMMANDS = (
+    demo,
+    serve,
+    listen,
+    work,
+    migrate,
+    run,
+    results,
+    why,
+    retry,
+    recall,
+    doctor,
+    conformance,
+    engines,
+)
+for command in COMMANDS:
     command.register(app)
 app.add_typer(settings.app, name="settings")
 app.add_typer(weights.app, name="weights")

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from neurotriage.core.evidence import Evidence
 from neurotriage.core.manifest import Scan, scan_folder
 from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
-from neurotriage.core.storage import write_durably
+from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from worker.analysis import analyse, failure, select_series
-from worker.results import build, claimed, picture_of, report_text
+from worker.results import Results, build, claimed, picture_of, report_text
 from worker.vision import modalities
 from worker.vision.registry import verify_all
 
@@ -63,9 +64,9 @@ class FolderRun:
 
     def __init__(self, settings: Settings, out: Path, study: StudyManifest, known: frozenset[str]) -> None:
         self._known = known
-        self._claims = settings.results.claims
-        self._weights = settings.worker.weights
-        self._threads = settings.worker.threads or None
+        self._results = settings.results
+        self._worker = settings.worker
+        self._engines = Storage(settings.storage.root).engines
         self._out = out
         self._study = study
 
@@ -76,17 +77,28 @@ class FolderRun:
         analysis: Analysis
         try:
             analysis, evidence = analyse(selection, self._known, self._models, now)
-            objects = build(analysis, evidence, self._study, _INSTALLATION_UID, claims=self._claims)
+            results = self._build(analysis, evidence)
         except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
             traceback.print_exc()
             reason = Reason(
                 ReasonCode.INTERNAL_ERROR, f"the analysis failed: {type(error).__name__}: {error}"
             )
             analysis = failure(selection, reason, now)
-            objects = build(analysis, Evidence(), self._study, _INSTALLATION_UID, claims=self._claims)
-        shown, _ = claimed(analysis, Evidence(), self._claims)
+            results = self._build(analysis, Evidence())
+        shown, _ = claimed(analysis, Evidence(), self._results.claims)
         write_durably(self._out / self._place / "summary.txt", report_text(shown).encode())
-        return study_entry(analysis, [self._write(result) for result in objects])
+        told = replace(analysis, omissions=results.omissions)
+        return study_entry(told, [self._write(result) for result in results.objects])
+
+    def _build(self, analysis: Analysis, evidence: Evidence) -> Results:
+        return build(
+            analysis,
+            evidence,
+            self._study,
+            _INSTALLATION_UID,
+            claims=self._results.claims,
+            labels=self._results.labels,
+        )
 
     @property
     def _place(self) -> Path:
@@ -94,9 +106,10 @@ class FolderRun:
         return Path(self._study.study_instance_uid or "no-study-uid")
 
     def _models(self) -> Any:
-        from worker.vision import load_models
+        from worker.vision import EngineWish, load_models
 
-        return load_models(self._weights, threads=self._threads)
+        wish = EngineWish(self._worker.engine, self._engines)
+        return load_models(self._worker.weights, threads=self._worker.threads or None, engine=wish)
 
     def _write(self, result: ResultObject) -> ObjectState:
         name = f"{result.kind.value}-{result.index:03d}"

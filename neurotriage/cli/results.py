@@ -57,7 +57,7 @@ def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
         "state": row["state"],
         "reasons": [],
         "triage": row["triage"],
-        **{key: [] for key in ("predictions", "findings", "series", "results", "degradations")},
+        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
         "timings_s": known.hops_s,
     }
 

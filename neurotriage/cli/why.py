@@ -44,6 +44,8 @@ def lines(known: Any) -> list[str]:
         "Series",
     ]
     told += [_verdict(verdict) for verdict in known.verdicts] or ["  not judged yet"]
+    if known.analysis is not None and known.analysis.omissions:
+        told += ["", "Not made", *(f"  {o.kind:8} {o.text}" for o in known.analysis.omissions)]
     told += ["", "Hops"]
     told += [
         f"  {event['at']:%Y-%m-%d %H:%M:%S.%f} {event['kind']}"
@@ -51,13 +53,26 @@ def lines(known: Any) -> list[str]:
         for event in known.events
     ]
     told += ["", "Sent"]
-    told += [
-        f"  {d['kind']:8} to {d['destination']}: {d['state']} after {d['attempts']} tries; {d['last_status']}"
-        for d in known.deliveries
-    ] or ["  nothing"]
+    told += [_delivery(delivery) for delivery in known.deliveries] or ["  nothing"]
     if known.last_error:
         told += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
     return [*told, ""]
+
+
+def _delivery(sent: Mapping[str, Any]) -> str:
+    told = (
+        f"  {sent['kind']:8} to {sent['destination']}: {sent['state']} after {sent['attempts']} tries; "
+        f"{sent['last_status']}"
+    )
+    proofs = [
+        f"{word} {sent[column]:%Y-%m-%d %H:%M:%S}"
+        for word, column in (("committed", "committed_at"), ("found there", "found_at"))
+        if sent[column] is not None
+    ]
+    told += "".join(f"; {proof}" for proof in proofs or filter(None, [sent["proof"]]))
+    if sent["alarmed_at"] is not None:
+        told += f"; ALARM since {sent['alarmed_at']:%Y-%m-%d %H:%M}"
+    return told
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

@@ -51,6 +51,8 @@ def show(folder: Path | None, output: Path, console: Console) -> None:
     Everything is written below ``output``, which is emptied first. Raises ``DemoFailed``.
     """
     begun = time.monotonic()
+    if folder and folder.resolve().is_relative_to(output.resolve()):
+        raise DemoFailed(f"{folder} lies in {output}, which is emptied first; choose another --output")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     console.print("[bold]neurotriage demo[/]: research software, not for diagnosis\n")
@@ -63,7 +65,7 @@ def show(folder: Path | None, output: Path, console: Console) -> None:
             console.print(f"Postgres, Valkey, workers and listener are up (port {listener.port})\n")
             engine = connect(stack.settings.database.url)
             try:
-                _send_all(studies, listener.port, console)
+                studies = _send_all(studies, listener.port, console)
                 _wait(engine, studies, stack, console)
                 _present(engine, studies, pacs, output, console)
             finally:
@@ -119,14 +121,22 @@ def _own_studies(folder: Path) -> list[Sent]:
     return studies
 
 
-def _send_all(studies: Sequence[Sent], port: int, console: Console) -> None:
+def _send_all(studies: Sequence[Sent], port: int, console: Console) -> list[Sent]:
+    """Send the studies; those of which anything was taken."""
+    taken = []
     for study in studies:
         with console.status(f"sending {study.name}"):
             try:
                 report = send(study.paths, LOOPBACK, port, called="NEUROTRIAGE", calling="MODALITY")
             except SendingFailed as error:
-                raise DemoFailed(str(error)) from error
-        console.print(f"sent {study.name}: {report}")
+                console.print(f"not sent: {study.name}: {error}", markup=False)
+                continue
+        console.print(f"sent {study.name}: {report}", markup=False)
+        if report.stored:
+            taken.append(study)
+    if not taken:
+        raise DemoFailed("the listener took none of the studies")
+    return taken
 
 
 def _wait(engine: Engine, studies: Sequence[Sent], stack: Stack, console: Console) -> None:
@@ -174,14 +184,16 @@ def _present(
 ) -> None:
     entries = []
     stored = [dcmread(path) for path in pacs.received().values()]
-    for study in studies:
+    for number, study in enumerate(studies, 1):
         with engine.connect() as connection:
             (study_id,) = queries.find_studies(connection, study.study_instance_uid)
             known = queries.history(connection, study_id)
         console.print(f"\n[bold]{study.name}[/]")
         console.print(present.outcome_table(known))
         mine = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
-        present.write_results(mine, output / "results" / study.study_instance_uid[-12:], console)
+        # Numbered: the ends of two UIDs may be the same.
+        place = output / "results" / f"{number:02d}-{study.study_instance_uid[-12:]}"
+        present.write_results(mine, place, console)
         if known.analysis is not None:
             entries.append(study_entry(known.analysis, known.objects, known.hops_s))
         if study.sample is not None:

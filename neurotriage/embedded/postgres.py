@@ -6,33 +6,28 @@ import shutil
 import signal
 import stat
 import subprocess
-import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import psycopg2
 
 from neurotriage.core.errors import Unavailable
-from neurotriage.embedded.process import LOOPBACK, end, free_port, kept_password, log_tail, spawn
+from neurotriage.embedded.process import LOOPBACK, log_tail, spawn
+from neurotriage.embedded.server import EmbeddedServer
 
 USER: Final = "neuro"
 DATABASE: Final = "neurotriage"
 
 _NOBODY: Final = 65534  # Postgres refuses to run as root; this uid owns nothing else
 _NOTE: Final = "where.txt"
-_START_DEADLINE_S: Final = 30.0  # after kill -9 the old children need 1-2 s to vanish, recovery some more
-_STOP_GRACE_S: Final = 30.0
-_POLL_S: Final = 0.05
-_RETRY_S: Final = 0.3
 # Not synchronous_commit=off: that loses commits already when the server is killed.
 _NOT_DURABLE: Final = ("fsync=off", "full_page_writes=off")
 
 
-class EmbeddedPostgres:
-    """A Postgres server whose data lie in ``folder`` (ours alone), on a loopback port, with a password.
+class EmbeddedPostgres(EmbeddedServer):
+    """A Postgres server whose data lie in ``folder`` (ours alone); its URL is for SQLAlchemy.
 
     As root, server and data lie below ``/var/tmp/neurotriage-0`` and run as an unprivileged user, who
     could not reach a folder below ``/root``; ``folder`` then holds a note that names the place, and deleting
@@ -40,67 +35,21 @@ class EmbeddedPostgres:
     a power cut may lose the data (the death of a process does not).
     """
 
+    name = "Postgres"
+    polite = signal.SIGINT  # as pg_ctl stop -m fast: connections end
+    start_deadline_s = 30.0  # after kill -9 the old children need 1-2 s to vanish, recovery some more
+    stop_grace_s = 30.0
+
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        self._durable = durable
         self._uid = _NOBODY if os.geteuid() == 0 else None
         self._folder = folder.absolute()
-        self._home = self._folder if self._uid is None else _root_home(self._folder)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._port: int | None = None
-
-    @property
-    def log(self) -> Path:
-        return self._home / "postgres.log"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server, None while it does not run."""
-        return self._process.pid if self._process else None
-
-    def start(self, port: int | None = None) -> str:
-        """Start the server and return the SQLAlchemy URL of the database, which exists then.
-
-        Without ``port`` the one of the last start is taken again, else a free one. Call it from the main
-        thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
-        the server's log.
-        """
-        if self._process and self._process.poll() is None:
-            raise Unavailable("the embedded Postgres runs already")
-        self._prepare()
-        password = kept_password(self._password_file)
-        self._own(self._password_file, 0o600)
-        binaries = _binaries(copied=self._uid is not None)
-        if not self._data.exists():
-            self._create(binaries)
-        self._port = self._launch(binaries, port or self._port, password)
-        return f"postgresql+psycopg2://{USER}:{password}@{LOOPBACK}:{self._port}/{DATABASE}"
-
-    def stop(self) -> None:
-        """Stop as ``pg_ctl stop -m fast`` does: connections end, all is written."""
-        if self._process:
-            end(self._process, signal.SIGINT, _STOP_GRACE_S)
-            self._process = None
-
-    def kill(self) -> None:
-        """kill -9, to see what the others make of it."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        home = self._folder if self._uid is None else _root_home(self._folder)
+        super().__init__(home, durable=durable)
 
     def remove(self) -> None:
         """Stop the server and delete its data."""
-        self.stop()
-        shutil.rmtree(self._home, ignore_errors=True)
+        super().remove()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def _data(self) -> Path:
@@ -110,7 +59,7 @@ class EmbeddedPostgres:
     def _password_file(self) -> Path:
         return self._home / "password"
 
-    def _prepare(self) -> None:
+    def _make_home(self) -> None:
         """Make the folders; a place whose note is gone belongs to a folder that was deleted."""
         if self._home != self._folder:
             note = self._folder / _NOTE
@@ -121,17 +70,22 @@ class EmbeddedPostgres:
         self._home.mkdir(parents=True, exist_ok=True)
         self._own(self._home, 0o700)
 
+    def _prepare(self) -> None:
+        self._own(self._password_file, 0o600)
+        if not self._data.exists():
+            self._create()
+
     def _own(self, path: Path, mode: int) -> None:
         path.chmod(mode)
         if self._uid is not None:
             os.chown(path, self._uid, self._uid)
 
-    def _create(self, binaries: Path) -> None:
+    def _create(self) -> None:
         """initdb under another name first: a half-made cluster is never taken for a whole one."""
         unfinished = self._home / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         arguments: list[str | Path] = [
-            binaries / "initdb", "-D", unfinished, "-U", USER, "-A", "scram-sha-256",
+            self._binaries / "initdb", "-D", unfinished, "-U", USER, "-A", "scram-sha-256",
             f"--pwfile={self._password_file}", "--encoding=UTF8", "--no-locale",
         ]  # fmt: skip
         if not self._durable:
@@ -152,31 +106,11 @@ class EmbeddedPostgres:
             raise Unavailable(f"initdb failed ({self.log}):\n{log_tail(self.log)}")
         unfinished.rename(self._data)
 
-    def _launch(self, binaries: Path, port: int | None, password: str) -> int:
-        """Start until it answers: the port may be taken by now, children of a killed server die late."""
-        deadline = time.monotonic() + _START_DEADLINE_S
-        while time.monotonic() < deadline:
-            _remove_stale_lock(self._data / "postmaster.pid")
-            tried = port or free_port()
-            self._process = spawn(
-                self._arguments(binaries, tried),
-                self.log,
-                cwd=self._home,
-                death_signal=signal.SIGINT,
-                uid=self._uid,
-            )
-            try:
-                ready = _answers(self._process, tried, password, deadline)
-            except BaseException:  # Ctrl-C while we wait
-                self.stop()
-                raise
-            if ready:
-                return tried
-            self.stop()
-            time.sleep(_RETRY_S)
-        raise Unavailable(f"the embedded Postgres does not start ({self.log}):\n{log_tail(self.log)}")
+    def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]:
+        _remove_stale_lock(self._data / "postmaster.pid")
+        return spawn(self._arguments(port), self.log, cwd=self._home, death_signal=self.polite, uid=self._uid)
 
-    def _arguments(self, binaries: Path, port: int) -> list[str | Path]:
+    def _arguments(self, port: int) -> list[str | Path]:
         settings = [
             f"listen_addresses={LOOPBACK}",
             "unix_socket_directories=",
@@ -185,19 +119,21 @@ class EmbeddedPostgres:
             *(() if self._durable else _NOT_DURABLE),
         ]
         options = [part for setting in settings for part in ("-c", setting)]
-        return [binaries / "postgres", "-D", self._data, "-p", str(port), *options]
+        return [self._binaries / "postgres", "-D", self._data, "-p", str(port), *options]
 
-
-def _answers(process: subprocess.Popen[bytes], port: int, password: str, deadline: float) -> bool:
-    """Wait until the server answers and has our database; False when it ends or the deadline passes."""
-    while process.poll() is None and time.monotonic() < deadline:
+    def _answers(self, port: int, password: str) -> bool:
         try:
             _ensure_database(port, password)
         except psycopg2.OperationalError:  # not up yet, or in recovery
-            time.sleep(_POLL_S)
-        else:
-            return process.poll() is None
-    return False
+            return False
+        return True
+
+    def _url(self, port: int, password: str) -> str:
+        return f"postgresql+psycopg2://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
+
+    @property
+    def _binaries(self) -> Path:
+        return _binaries(copied=self._uid is not None)
 
 
 def _ensure_database(port: int, password: str) -> None:

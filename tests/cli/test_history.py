@@ -123,6 +123,22 @@ def test_why_tells_outcome_series_hops_deliveries_and_the_last_error(key: str) -
 
 
 @pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("committed_at = '2026-01-02 03:04:05+00'", "stored; committed 2026-01-02 03:04:05"),
+        ("found_at = '2026-01-02 03:04:05+00'", "stored; found there 2026-01-02 03:04:05"),
+        ("proof = 'not found there yet'", "stored; not found there yet"),
+        ("alarmed_at = '2026-01-02 03:04:05+00'", "stored; ALARM since 2026-01-02 03:04"),
+    ],
+)
+def test_why_tells_the_proof_of_a_delivery_and_its_alarm(engine: Engine, values: str, words: str) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"update deliveries set {values} where state = 'stored'")  # noqa: S608
+    assert words in _say("why", STUDY).stdout
+
+
+@pytest.mark.usefixtures("told")
 def test_why_of_a_study_that_just_came_says_what_is_known() -> None:
     text = _say("why", OTHER).stdout
     assert "Outcome    - (triage -), state open, revision -, attempts 0" in text

@@ -139,11 +139,12 @@ def test_a_server_that_runs_already_is_not_started_twice(server: str, request: p
 def test_a_port_that_is_taken_is_reported_with_the_log(
     server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"neurotriage.embedded.{server}._START_DEADLINE_S", 1.0)
+    refused = request.getfixturevalue(server)
+    monkeypatch.setattr(refused, "start_deadline_s", 1.0)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable, match="ddress already in use"):
-            request.getfixturevalue(server).start(other.getsockname()[1])
+            refused.start(other.getsockname()[1])
 
 
 ORPHAN = """

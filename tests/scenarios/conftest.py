@@ -1,7 +1,8 @@
 """The whole product as real processes, to be broken."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.send import send
 from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
-from neurotriage.embedded.stack import Stack
+from neurotriage.embedded.stack import ROLES, Stack
 
 PATIENCE_S = 150.0
 
@@ -33,6 +34,16 @@ class Site:
         port = self.stack.settings.listener.port
         report = send(study.datasets, "127.0.0.1", port, called="NEUROTRIAGE", calling="MODALITY")
         assert len(report.stored) == len(study.datasets), report
+
+    @property
+    def spooled(self) -> int:
+        """Instances that were answered 0x0000 and wait to be recorded."""
+        spool = self.stack.settings.storage.root / "spool"
+        return len(list(spool.glob("*/new/*.dcm")))
+
+    def logged(self, role: str, words: str) -> int:
+        """How often a process has said so."""
+        return self.stack.log(role).read_text().count(words)
 
     def row(self, study: SampleStudy) -> Mapping[str, Any] | None:
         """The study's row of ``study_results``."""
@@ -65,25 +76,43 @@ class Site:
         return row
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Everything up, with leases short enough to be waited for."""
-    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
-    with StandInPacs(tmp_path / "pacs", ae_title="PACS") as pacs:
-        settings = Settings.model_validate(
-            {
-                "listener": {"port": 0},
-                "assembly": {"quiet_s": 1},
-                "storage": {"root": tmp_path / "storage", "min_free_bytes": 0},
-                "worker": {"sweep_s": 1, "lease_s": 4, "threads": 1},
-                "delivery": {"retry_s": 1, "retry_max_s": 2},
-                "destination": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}],
-            }
-        )
-        with Stack(settings, tmp_path / "servers", ephemeral=True) as stack:
+def destination(name: str, port: int, **more: object) -> dict[str, object]:
+    """A ``[[destination]]`` on this host."""
+    return {"name": name, "ae_title": name.upper(), "host": "127.0.0.1", "port": port, **more}
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    pacs: StandInPacs,
+    *others: dict[str, object],
+    roles: Iterable[str] = ROLES,
+    **storage: object,
+) -> Iterator[Site]:
+    """Everything up, with leases short enough to be waited for; ``pacs`` is the first destination."""
+    settings = Settings.model_validate(
+        {
+            "listener": {"port": 0},
+            "assembly": {"quiet_s": 1},
+            "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
+            "worker": {"sweep_s": 1, "lease_s": 4, "threads": 1},
+            "delivery": {"retry_s": 1, "retry_max_s": 2},
+            "destination": [destination("pacs", pacs.port), *others],
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CONFIG_VARIABLE, "/dev/null")
+        with Stack(settings, folder / "servers", ephemeral=True, roles=tuple(roles)) as stack:
             engine = connect(stack.settings.database.url)
             yield Site(stack, pacs, engine)
             engine.dispose()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """The product and its PACS."""
+    with StandInPacs(tmp_path / "pacs", ae_title="PACS") as pacs, opened(tmp_path, pacs) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

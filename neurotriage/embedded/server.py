@@ -1,0 +1,125 @@
+"""What the embedded servers share: started until they answer, stopped politely, killed, removed."""
+
+import shutil
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Final, Self
+
+from neurotriage.core.errors import Unavailable
+from neurotriage.embedded.process import end, free_port, kept_password, log_tail
+
+_POLL_S: Final = 0.05
+_RETRY_S: Final = 0.3
+
+
+class EmbeddedServer(ABC):
+    """A server whose data lie in ``home``, on a loopback port, with a password that lies there, too."""
+
+    name: ClassVar[str]
+    polite: ClassVar[signal.Signals]  # asks it to stop in good order
+    start_deadline_s: float
+    stop_grace_s: float
+
+    def __init__(self, home: Path, *, durable: bool) -> None:
+        self._home = home
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port: int | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._home / f"{self.name.lower()}.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, None while it does not run."""
+        return self._process.pid if self._process else None
+
+    def start(self, port: int | None = None) -> str:
+        """Start the server and return its URL.
+
+        Without ``port`` the one of the last start is taken again, else a free one. Call it from the main
+        thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
+        the server's log.
+        """
+        if self._process and self._process.poll() is None:
+            raise Unavailable(f"the embedded {self.name} runs already")
+        self._make_home()
+        password = kept_password(self._home / "password")
+        self._prepare()
+        self._port = self._launch(port or self._port, password)
+        return self._url(self._port, password)
+
+    def stop(self) -> None:
+        """Stop in good order: all is written."""
+        if self._process:
+            end(self._process, self.polite, self.stop_grace_s)
+            self._process = None
+
+    def kill(self) -> None:
+        """kill -9, to see what the others make of it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop the server and delete its data."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _launch(self, port: int | None, password: str) -> int:
+        """Start until it answers: a port may be taken by then, children of a killed server die late."""
+        deadline = time.monotonic() + self.start_deadline_s
+        while time.monotonic() < deadline:
+            tried = port or free_port()
+            self._process = self._spawn(tried, password)
+            try:
+                ready = self._ready(self._process, tried, password, deadline)
+            except BaseException:  # Ctrl-C while we wait
+                self.stop()
+                raise
+            if ready:
+                return tried
+            self.stop()
+            time.sleep(_RETRY_S)
+        raise Unavailable(f"the embedded {self.name} does not start ({self.log}):\n{log_tail(self.log)}")
+
+    def _ready(self, process: subprocess.Popen[bytes], port: int, password: str, deadline: float) -> bool:
+        """Wait until the server answers; False when it ends or the deadline passes."""
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._answers(port, password):
+                return process.poll() is None
+            time.sleep(_POLL_S)
+        return False
+
+    def _make_home(self) -> None:
+        """The folder, for us alone."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._home.chmod(0o700)
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Whatever must be there before the first start."""
+
+    @abstractmethod
+    def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]: ...
+
+    @abstractmethod
+    def _answers(self, port: int, password: str) -> bool:
+        """Whether it takes our password and has what we need; False while it is not up yet."""
+
+    @abstractmethod
+    def _url(self, port: int, password: str) -> str: ...

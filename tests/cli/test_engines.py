@@ -1,0 +1,60 @@
+"""``neurotriage engines`` and ``weights``: measured on this host, verified by answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from neurotriage.cli import app
+from tests.vision.synthetic import write_weights
+from training.export import enter
+from worker.vision import registry
+from worker.vision.engines import ENGINES, NoEngine, read_choice
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights folder with one model and its stored answers, in the configuration."""
+    folder = write_weights(tmp_path)
+    enter(registry.card("random", folder), folder)
+    monkeypatch.setenv("NEUROTRIAGE_CONFIG", "/dev/null")
+    monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(folder))
+    monkeypatch.setenv("NEUROTRIAGE__WORKER__THREADS", "1")
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(tmp_path / "storage"))
+    return folder
+
+
+def test_the_table_shows_every_engine_and_the_choice_is_kept(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_of_onnx(*_: object) -> None:
+        raise NoEngine("left out of this test: making its file takes long")
+
+    monkeypatch.setattr("worker.vision.engines.opening.export_onnx", none_of_onnx)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(app, ["engines"])
+    assert done.exit_code == 0, done.output
+    assert all(name in done.output for name in ENGINES)
+    assert "chosen" in done.output
+    assert "--manifest" in done.output  # what int8 lacks
+    sha256 = registry.card("random", weights).sha256
+    kept = read_choice(tmp_path / "storage" / "engines", sha256, 1)
+    assert kept is not None
+    assert kept.engine in ("torch", "torch-bf16", "cuda")
+
+
+def test_a_model_that_answers_otherwise_than_at_its_export_is_not_verified(weights: Path) -> None:
+    assert CliRunner().invoke(app, ["weights", "verify"]).exit_code == 0
+    path = weights / "registry.json"
+    document = json.loads(path.read_text())
+    document["models"][0]["answers"]["tumour"][1] += 0.1
+    path.write_text(json.dumps(document))
+    done = CliRunner().invoke(app, ["weights", "verify"])
+    assert done.exit_code == 1
+    assert "does not answer as it did" in done.output
+    del document["models"][0]["answers"]
+    path.write_text(json.dumps(document))
+    assert "no answers" in CliRunner().invoke(app, ["weights", "verify"]).output

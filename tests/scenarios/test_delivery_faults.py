@@ -1,0 +1,123 @@
+"""The delivery worker as a real process: killed, or beside a destination that is dead."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE, evt
+
+from db.engine import connect
+from neurotriage.core.doorbell import DELIVER, celery_app, ring
+from neurotriage.core.settings import CONFIG_VARIABLE, Settings
+from neurotriage.demo.pacs import StandInPacs
+from neurotriage.embedded.stack import Stack
+from tests.delivery.archive import SECONDARY_CAPTURE
+from tests.delivery.conftest import Site as Results
+from tests.delivery.conftest import black_hole
+from tests.scenarios.conftest import Site
+
+pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+
+
+class Sending:
+    """A delivery worker, results that wait for ``pacs`` and ``dead``, and both destinations."""
+
+    def __init__(self, stack: Stack, pacs: StandInPacs) -> None:
+        self.stack = stack
+        self.pacs = pacs
+        engine = connect(stack.settings.database.url)
+        self.site = Site(stack, pacs, engine)
+        self.results = Results(engine, stack.settings.storage.root)
+
+    def ring(self, *destinations: str) -> None:
+        app = celery_app(self.stack.settings)
+        for name in destinations:
+            assert ring(app, DELIVER, name)
+
+    def states(self, destination: str) -> list[str]:
+        return [state for state, _, _ in self.results.states(destination)]
+
+    def wait_for(self, destination: str, states: list[str]) -> None:
+        self.site.wait(f"{destination}: {states}", lambda: self.states(destination) == states)
+
+    def expire_lease(self) -> None:
+        """As after the minutes that a dead worker's lease lives on."""
+        self.results.execute("update destination_leases set lease_until = now() - interval '1 second'")
+
+    def kill(self) -> None:
+        os.killpg(self.stack.process("delivery").pid, signal.SIGKILL)
+        self.stack.process("delivery").wait()
+
+
+@pytest.fixture
+def sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
+    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
+    with StandInPacs(tmp_path / "pacs") as pacs, black_hole() as dead:
+        address = {"host": "127.0.0.1", "ae_title": "PACS"}
+        settings = Settings.model_validate(
+            {
+                "storage": {"root": tmp_path / "storage", "min_free_bytes": 0},
+                "delivery": {"retry_s": 1, "retry_max_s": 2},
+                "destination": [
+                    {"name": "pacs", "port": pacs.port, **address},
+                    {"name": "dead", "port": dead, **address},
+                ],
+            }
+        )
+        with Stack(settings, tmp_path / "servers", ephemeral=True, roles=("delivery",)) as stack:
+            made = Sending(stack, pacs)
+            yield made
+            made.results.engine.dispose()
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_a_worker_killed_after_any_object_leaves_exactly_one_of_each(sending: Sending, place: int) -> None:
+    stored: list[str] = []
+    usual = sending.pacs._store
+
+    def kills(event: evt.Event) -> Any:
+        answer = usual(event)
+        stored.append("")
+        if len(stored) == place:
+            sending.kill()
+        return answer
+
+    ae = AE("PACS")
+    ae.add_supported_context(SECONDARY_CAPTURE)
+    sending.pacs.stop()
+    server = ae.start_server(
+        ("127.0.0.1", sending.pacs.port), block=False, evt_handlers=[(evt.EVT_C_STORE, kills)]
+    )
+    assert server is not None
+    try:
+        sending.results.results(1, 2, 3)
+        sending.ring("pacs")
+        sending.site.wait("the worker is killed", lambda: len(stored) >= place, 60)
+        assert sending.states("pacs") == ["stored"] * (place - 1) + ["sending"] + ["waiting"] * (3 - place)
+        sending.expire_lease()
+        sending.stack.start("delivery")
+        sending.ring("pacs")
+        sending.wait_for("pacs", ["stored"] * 3)
+    finally:
+        ae.shutdown()
+    assert list(sending.pacs.received()) == ["2.25.1", "2.25.2", "2.25.3"]
+    assert sending.pacs.stores == 4  # the one whose answer nobody heard came twice
+
+
+def test_two_studies_reach_one_destination_while_the_other_is_dead(sending: Sending) -> None:
+    to = ("dead", "pacs")
+    sending.results.results(1, 2, study="1.2.3", to=to)
+    sending.results.results(3, 4, study="1.2.4", to=to)
+    sending.ring("dead", "pacs")
+    sending.wait_for("pacs", ["stored"] * 4)
+    assert set(sending.pacs.received()) == {"2.25.1", "2.25.2", "2.25.3", "2.25.4"}
+    sentence = "does not answer"
+    sending.site.wait(
+        "the dead one is told",
+        lambda: all(sentence in status for _, _, status in sending.results.states("dead")),
+        60,
+    )
+    assert sending.pacs.stores == 4

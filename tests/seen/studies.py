@@ -1,0 +1,196 @@
+"""The studies that are looked at: sources on disk, and what the product makes of them."""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.made import INSTALLATION, Made, make_analysis
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.manifest import scan_folder
+from neurotriage.core.settings import WorkerSettings
+from neurotriage.core.values import (
+    USUAL_KINDS,
+    Analysis,
+    Finding,
+    Outcome,
+    ResultKind,
+    ResultObject,
+    Side,
+    StudyManifest,
+)
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, healthy_head_mr
+from worker.analysis import analyse, select_series
+from worker.results import build
+
+_WITH_EXTRAS = USUAL_KINDS | {ResultKind.KEY_OBJECTS, ResultKind.PRESENTATION_STATE}
+_STUDY_AND_PATIENT = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight",
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription",
+    "FrameOfReferenceUID",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A study with its results."""
+
+    study_uid: str
+    sources: tuple[Path, ...]
+    results: tuple[ResultObject, ...]
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+
+    def of(self, kind: ResultKind) -> tuple[ResultObject, ...]:
+        return tuple(result for result in self.results if result.kind is kind)
+
+
+def positive_mr(folder: Path) -> Case:
+    """The product's own answer to the sample MR with a tumour."""
+    manifest = _written(folder, head_mr())
+    case = _case(manifest, *_product(manifest))
+    assert case.outcome is Outcome.PRESENT
+    return case
+
+
+def positive_ct(folder: Path) -> Case:
+    """A CT with a mass, and with the objects that OHIF lists without having a view for them."""
+    sample = head_ct()
+    manifest = _written(folder, sample)
+    return _case(manifest, *_frozen(manifest, sample, "CT", Outcome.PRESENT), kinds=_WITH_EXTRAS)
+
+
+def fusion(folder: Path) -> Case:
+    """A CT and an MR of one patient in one frame of reference, judged together."""
+    mr, ct = head_mr(), head_ct()
+    for dataset in ct.datasets:
+        for keyword in _STUDY_AND_PATIENT:
+            setattr(dataset, keyword, mr.datasets[0].get(keyword))
+    ct.write(folder)
+    manifest = _written(folder, mr)
+    by_ct, seen_by_ct = _frozen(manifest, ct, "CT", Outcome.PRESENT)
+    by_mr, seen_by_mr = _frozen(manifest, mr, "MR", Outcome.PRESENT)
+    parts = (*by_ct.predictions, *by_mr.predictions)
+    joint = replace(
+        parts[1], model="fusion", modality="CT+MR", probabilities={"tumour": 0.981}, series_uid=None
+    )
+    analysis = replace(
+        by_mr,
+        predictions=(joint, *parts),
+        findings=(*by_mr.findings, *by_ct.findings),
+        series=(*by_mr.series, *by_ct.series),
+    )
+    return _case(manifest, analysis, Evidence((*seen_by_mr.slices, *seen_by_ct.slices), seen_by_mr.key))
+
+
+def negative_mr(folder: Path) -> Case:
+    """A healthy head."""
+    sample = healthy_head_mr()
+    manifest = _written(folder, sample)
+    return _case(manifest, *_frozen(manifest, sample, "MR", Outcome.ABSENT))
+
+
+def knee_mr(folder: Path) -> Case:
+    """The product's own answer to a series that its header calls a knee."""
+    sample = healthy_head_mr()
+    first = sample.datasets[0].SeriesInstanceUID
+    knee = tuple(dataset for dataset in sample.datasets if dataset.SeriesInstanceUID == first)
+    for dataset in knee:
+        dataset.BodyPartExamined, dataset.StudyDescription = "KNEE", "MR knee"
+        dataset.SeriesDescription = dataset.ProtocolName = "SAG PD KNEE"
+    manifest = _written(folder, replace(sample, datasets=knee))
+    case = _case(manifest, *_product(manifest))
+    assert case.outcome is Outcome.NOT_ELIGIBLE
+    return case
+
+
+CASES: Mapping[str, Callable[[Path], Case]] = {
+    "positive MR": positive_mr,
+    "positive CT": positive_ct,
+    "fusion": fusion,
+    "negative MR": negative_mr,
+    "knee": knee_mr,
+}
+
+
+def _written(folder: Path, sample: SampleStudy) -> StudyManifest:
+    sample.write(folder)
+    (manifest,) = scan_folder(folder).studies
+    return manifest
+
+
+def _product(manifest: StudyManifest) -> tuple[Analysis, Evidence]:
+    from worker.vision import load_models, modalities  # torch takes seconds to import
+
+    weights = WorkerSettings().weights
+    selection = select_series(manifest)
+    return analyse(selection, modalities(weights), lambda: load_models(weights, threads=1), datetime.now(UTC))
+
+
+def _frozen(
+    manifest: StudyManifest, sample: SampleStudy, modality: str, outcome: Outcome
+) -> tuple[Analysis, Evidence]:
+    """An answer about the first series of a sample, as a model would give it that sees what was put in."""
+    made = _made(manifest, sample)
+    analysis, evidence = make_analysis(made, outcome)
+    to_the_left = sample.lesion_centre_mm is not None and sample.lesion_centre_mm[0] > 0
+    side = Side.LEFT if to_the_left else Side.RIGHT
+    analysis = replace(
+        analysis,
+        analysed_at=datetime.now(UTC),
+        verdicts=select_series(manifest).verdicts,
+        findings=tuple(replace(finding, side=side) for finding in analysis.findings),
+        predictions=tuple(
+            replace(each, model=f"{modality.lower()}-frozen", series_uid=made.series_uid)
+            for each in analysis.predictions
+        ),
+    )
+    return analysis, evidence
+
+
+def _made(manifest: StudyManifest, sample: SampleStudy) -> Made:
+    uid = str(sample.datasets[0].SeriesInstanceUID)
+    series = [dataset for dataset in sample.datasets if uid == dataset.SeriesInstanceUID]
+    series.sort(key=lambda dataset: float(dataset.SliceLocation))
+    shape = (series[0].Rows, series[0].Columns)
+    spacing = tuple(map(float, series[0].PixelSpacing))
+    return Made(
+        manifest=manifest,
+        masks=tuple(_ellipse(sample.lesion_box_by_sop.get(d.SOPInstanceUID), shape) for d in series),
+        keys=tuple((str(dataset.SOPInstanceUID), None) for dataset in series),
+        series_uid=uid,
+        spacing_mm=(spacing[0], spacing[1]),
+        modality=series[0].Modality,
+    )
+
+
+def _ellipse(box: tuple[int, int, int, int] | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The ellipse inside a box, as a mask of the image."""
+    if box is None:
+        return np.zeros(shape, bool)
+    x0, y0, x1, y1 = box
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    along_x = (2 * columns - x0 - x1) / (x1 - x0)
+    along_y = (2 * rows - y0 - y1) / (y1 - y0)
+    return np.asarray(along_x**2 + along_y**2 <= 1)
+
+
+def _case(
+    manifest: StudyManifest,
+    analysis: Analysis,
+    evidence: Evidence,
+    kinds: AbstractSet[ResultKind] = USUAL_KINDS,
+) -> Case:
+    assert manifest.study_instance_uid is not None
+    results = build(analysis, evidence, manifest, INSTALLATION, kinds=kinds).objects
+    return Case(
+        study_uid=manifest.study_instance_uid,
+        sources=tuple(instance.path for series in manifest.series for instance in series.instances),
+        results=results,
+        outcome=analysis.outcome,
+        findings=analysis.findings,
+    )

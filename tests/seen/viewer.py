@@ -1,0 +1,173 @@
+"""A browser with OHIF in it, and what a reader sees when a study is opened."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import TimeoutError as TimedOut
+
+_FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+_PAGE: Final = (Path(__file__).parent / "page.js").read_text()
+_WIDTH_PX, _HEIGHT_PX = 1400, 800
+_POLLING_MS: Final = 250
+_STEP_S: Final = 120.0  # the longest wait for anything: a loaded machine draws slowly
+_BROKEN = re.compile(r"\b(?:Type|Range|Reference)Error\b|Uncaught|No image URI found")
+_LEAST_LEVELS, _LEAST_RANGE = 16, 48  # of an image's grey values; a blank viewport has one or two
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is drawn over one image."""
+
+    image: str  # its SOP Instance UID
+    shapes: int
+    texts: tuple[tuple[str, ...], ...]  # lines of each text
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series as the viewer lists it, and what came of opening it."""
+
+    uid: str
+    modality: str
+    description: str
+    frames: int
+    supported: bool
+    blank: bool = True
+    drawings: tuple[Drawing, ...] = ()  # of a report: one for each region that was stepped to
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that was seen of a study."""
+
+    series: tuple[Series, ...]
+    faults: tuple[str, ...]  # what a reader must never meet, in words
+
+
+class Viewer:
+    """OHIF in one browser; studies are opened one after the other, each in a page of its own."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self._context = context
+        self._address = address
+
+    def look(self, study_uid: str, series: int, folder: Path) -> Look:
+        """Open each of so many series of a study as a reader would; pictures go into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        page = self._context.new_page()
+        try:
+            return _Reading(page, folder).read(
+                f"{self._address}/viewer?StudyInstanceUIDs={study_uid}", series
+            )
+        finally:
+            page.close()
+
+
+class _Reading:
+    """One study in one page."""
+
+    def __init__(self, page: Page, folder: Path) -> None:
+        self._page = page
+        self._folder = folder
+        self._faults: list[str] = []
+        page.set_default_timeout(1000 * _STEP_S)
+        page.add_init_script(_PAGE)
+        page.on("crash", lambda _: self._faults.append("the page crashed"))
+        page.on("console", self._heard)
+        page.on("response", self._answered)
+
+    def read(self, address: str, count: int) -> Look:
+        series: list[Series] = []
+        try:
+            self._page.goto(address, wait_until="commit")
+            self._until(f"window.seen?.listed({count})")
+            for number, item in enumerate(self._page.evaluate("seen.series()")):
+                series.append(self._opened(number, item))
+        except TimedOut as late:
+            self._page.screenshot(path=self._folder / "late.png")
+            self._faults.append(f"after {len(series)} series: {late}")
+        self._faults += self._page.evaluate("seen.faults")
+        if error := self._page.evaluate("seen.errorPage()"):
+            self._faults.append(f"error page: {error}")
+        return Look(tuple(series), tuple(dict.fromkeys(self._faults)))
+
+    def _opened(self, number: int, item: dict[str, Any]) -> Series:
+        names = ("uid", "modality", "description", "frames", "supported")
+        series = Series(**{name: item[name] for name in names})
+        if not series.supported:
+            return series
+        self._double_click(item["key"])
+        self._until(f"seen.shows('{item['key']}')")
+        if series.modality == "SR":
+            return self._report(number, series, item["key"])
+        self._page.evaluate("seen.toMiddle()")
+        self._until(f"seen.shows('{item['key']}')")
+        return replace(series, blank=self._photograph(f"{number:02d}-{series.modality}"))
+
+    def _report(self, number: int, series: Series, key: str) -> Series:
+        """Step through the regions of a report."""
+        drawings, blank = [], False
+        regions = next(item["regions"] for item in self._page.evaluate("seen.series()") if item["key"] == key)
+        for place, region in enumerate(regions):
+            if place:
+                self._page.locator("[data-cy=viewport-action-arrows-right]").click()
+            self._until(f"seen.faults.length || seen.drew('{region['image']}')")
+            blank |= self._photograph(f"{number:02d}-SR-{place + 1}")
+            drawn = self._page.evaluate("seen.drawing()")
+            drawings.append(Drawing(drawn["image"], drawn["shapes"], tuple(map(tuple, drawn["texts"]))))
+        return replace(series, blank=blank or not regions, drawings=tuple(drawings))
+
+    def _double_click(self, key: str) -> None:
+        """On the entry in the list of series; on its upper part, which has no buttons."""
+        entry = self._page.locator(f"[id='thumbnail-{key}']")
+        entry.scroll_into_view_if_needed()
+        entry.dblclick(position={"x": 40, "y": 20})
+
+    def _photograph(self, name: str) -> bool:
+        """Keep a picture of the page; True where the viewport shows nothing."""
+        picture = Image.open(BytesIO(self._page.screenshot(path=self._folder / f"{name}.png"))).convert("L")
+        pane = self._page.locator("[data-cy=viewport-pane]").first.bounding_box()
+        assert pane is not None
+        left, top, width, height = (round(pane[side]) for side in ("x", "y", "width", "height"))
+        middle = (left + width // 4, top + height // 5, left + 3 * width // 4, top + 4 * height // 5)
+        grey = np.asarray(picture.crop(middle))
+        return len(np.unique(grey)) < _LEAST_LEVELS or int(np.ptp(grey)) < _LEAST_RANGE
+
+    def _until(self, condition: str) -> None:
+        self._page.wait_for_function(condition, polling=_POLLING_MS)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and _BROKEN.search(message.text):
+            self._faults.append(f"console: {message.text}")
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400 and "/dicom-web/" in response.url:
+            self._faults.append(f"HTTP {response.status}: {response.url}")
+
+
+@contextmanager
+def browser(address: str) -> Iterator[Viewer]:
+    """OHIF at ``address`` in a headless Chromium, drawn by the CPU."""
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=shutil.which("chromium"), args=list(_FLAGS))
+        context = started.new_context(
+            viewport={"width": _WIDTH_PX, "height": _HEIGHT_PX}, service_workers="block"
+        )
+        yield Viewer(context, address)
+        started.close()
