@@ -23,7 +23,7 @@ def hollow_weights(folder: Path) -> Path:
         "thresholds": {},
         "classes": [],
     }
-    rule = {field.name: "hollow" if field.type is str else 1 for field in fields(StudyRule)}
+    rule = {field.name: "hollow" if field.type is str else 0 for field in fields(StudyRule)}
     (folder / "registry.json").write_text(json.dumps({"models": [card]}))
     (folder / "study_rule.json").write_text(json.dumps({"rules": {"MR": rule}}))
     return folder
