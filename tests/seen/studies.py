@@ -58,10 +58,11 @@ def positive_mr(folder: Path) -> Case:
 
 
 def positive_ct(folder: Path) -> Case:
-    """A CT with a mass, and with the objects that OHIF lists without having a view for them."""
-    sample = head_ct()
-    manifest = _written(folder, sample)
-    return _case(manifest, *_frozen(manifest, sample, "CT", Outcome.PRESENT), kinds=_WITH_EXTRAS)
+    """The product's own answer to the sample CT, with objects for which OHIF has no view."""
+    manifest = _written(folder, head_ct())
+    case = _case(manifest, *_product(manifest), kinds=_WITH_EXTRAS)
+    assert case.outcome is Outcome.PRESENT
+    return case
 
 
 def fusion(folder: Path) -> Case:

@@ -16,7 +16,6 @@ _OUTCOMES: Final = {
     ReasonCode.HEADER_CONTRADICTS_PIXELS: Outcome.UNDETERMINED,
     ReasonCode.MISSING_IMAGES: Outcome.INCOMPLETE,
     ReasonCode.NOISE: Outcome.POOR_QUALITY,
-    ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
 # ... and these only where it speaks of a head: one slice of an unnamed part is no head of poor quality.
 _OUTCOMES_OF_A_HEAD: Final = {
