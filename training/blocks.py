@@ -21,9 +21,9 @@ from training.metrics import (
     ratio,
     threshold_at_sensitivity,
 )
-from worker.vision.network import CLASSES
 
 Block = dict[str, Any]
+TUMOUR_LABELS, TUMOUR = ("benign", "malignant"), "tumour"
 SENSITIVITY = 0.90  # at which the false-positive rate inside patients is reported
 
 
@@ -66,11 +66,19 @@ def against_healthy(cases: Sequence[Case]) -> list[Case]:
     ]
 
 
-def class_block(cases: Sequence[Case]) -> Block:
-    """Healthy, benign, malignant on the labelled slices."""
-    labelled = [case for case in cases if case.row.label in CLASSES]
-    by_source = {name: _classes(rows) for name, rows in _by_source(labelled).items()}
-    return {"names": list(CLASSES), **_classes(labelled), "by_source": by_source}
+def class_block(cases: Sequence[Case], names: Sequence[str]) -> Block:
+    """The model's classes on the slices whose label says which of them is true."""
+    labelled = [case for case in cases if true_class(case, names) is not None]
+    by_source = {name: _classes(rows, names) for name, rows in _by_source(labelled).items()}
+    return {"names": list(names), **_classes(labelled, names), "by_source": by_source}
+
+
+def true_class(case: Case, names: Sequence[str]) -> int | None:
+    """Index of the true class; a model that does not tell tumours apart calls each of them a tumour."""
+    label = case.row.label
+    if label not in names and label in TUMOUR_LABELS:
+        label = TUMOUR
+    return names.index(label) if label in names else None
 
 
 def localisation_block(cases: Sequence[Case]) -> Block:
@@ -140,15 +148,15 @@ def _within(cases: Sequence[Case], threshold: float) -> Block:
     return {"n": len(cases), **with_intervals(figures, _series(cases))}
 
 
-def _classes(cases: Sequence[Case]) -> Block:
-    truth = np.array([CLASSES.index(case.row.label) for case in cases], int)
+def _classes(cases: Sequence[Case], names: Sequence[str]) -> Block:
+    truth = np.array([true_class(case, names) for case in cases], int)
     said = np.array([int(np.argmax(case.classes)) for case in cases], int)
 
     def figures(rows: NDArray[np.intp]) -> Mapping[str, float]:
-        confusion = confusion_matrix(truth[rows], said[rows], len(CLASSES))
+        confusion = confusion_matrix(truth[rows], said[rows], len(names))
         present = confusion.sum(1) > 0
         scores = f1_scores(confusion)
-        named = {f"f1_{name}": scores[k] if present[k] else float("nan") for k, name in enumerate(CLASSES)}
+        named = {f"f1_{name}": scores[k] if present[k] else float("nan") for k, name in enumerate(names)}
         occurring = [score for score, there in zip(scores, present, strict=True) if there]
         return {
             "accuracy": ratio(float(np.trace(confusion)), float(confusion.sum())),
@@ -157,7 +165,7 @@ def _classes(cases: Sequence[Case]) -> Block:
             **named,
         }
 
-    confusion = confusion_matrix(truth, said, len(CLASSES)).tolist()
+    confusion = confusion_matrix(truth, said, len(names)).tolist()
     return {"n": len(cases), **with_intervals(figures, _series(cases)), "confusion": confusion}
 
 

@@ -14,14 +14,14 @@ from training.predict import predictions
 from worker.vision import registry
 from worker.vision.registry import ModelCard
 
-DEFAULT_MODELS = {"mr": "mr-teacher"}  # what decides by default
+DEFAULT_MODELS = {"mr": "mr-teacher", "ct": "ct-teacher"}  # what decides by default
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("--model", default="mr", help="name in the registry, or mr: what decides by default")
+    parser.add_argument("--model", default="mr", help="name in the registry; mr, ct: what decides by default")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--split", help="only rows of this split (train, val, test); default: all rows")
     parser.add_argument("--json", type=Path, help="where the figures go; default: the terminal")
@@ -67,7 +67,7 @@ def evaluate(judged: Cases, card: ModelCard, manifest: Manifest, split: str | No
         "rows_of_other_modalities": manifest.skipped,
         "interval": "bootstrap over groups, 95 %; groups of figshare are its series (a proxy)",
         "tumour": tumour,
-        "classes": class_block(judged.slices),
+        "classes": class_block(judged.slices, card.classes),
         "localisation": localisation_block(judged.slices),
         "grade": grade_block(),
     }

@@ -1,6 +1,6 @@
 """Plots of an evaluation: ROC, precision and recall, calibration, confusion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from training.blocks import true_class
 from training.cases import Cases
 from training.metrics import ECE_BINS, confusion_matrix
-from worker.vision.network import CLASSES
 from worker.vision.registry import ModelCard
 
 mpl.use("Agg")
@@ -27,7 +27,7 @@ def plot(judged: Cases, card: ModelCard, folder: Path) -> None:
     _saved(folder / "roc.png", lambda axes: _roc(axes, truth, score), card)
     _saved(folder / "precision_recall.png", lambda axes: _precision_recall(axes, truth, score), card)
     _saved(folder / "calibration.png", lambda axes: _calibration(axes, truth, score), card)
-    _saved(folder / "confusion.png", lambda axes: _confusion(axes, judged), card)
+    _saved(folder / "confusion.png", lambda axes: _confusion(axes, judged, card.classes), card)
 
 
 def _saved(path: Path, draw: Callable[[Axes], None], card: ModelCard) -> None:
@@ -66,14 +66,13 @@ def _calibration(axes: Axes, truth: NDArray[np.bool_], score: NDArray[np.float64
     axes.set(xlabel="probability", ylabel="share with tumour", xlim=(0, 1), ylim=(0, 1))
 
 
-def _confusion(axes: Axes, judged: Cases) -> None:
-    labelled = [case for case in judged.slices if case.row.label in CLASSES]
-    truth = [CLASSES.index(case.row.label) for case in labelled]
-    said = [int(np.argmax(case.classes)) for case in labelled]
-    matrix = confusion_matrix(truth, said, len(CLASSES))
+def _confusion(axes: Axes, judged: Cases, names: Sequence[str]) -> None:
+    labelled = [(true, case) for case in judged.slices if (true := true_class(case, names)) is not None]
+    said = [int(np.argmax(case.classes)) for _, case in labelled]
+    matrix = confusion_matrix([true for true, _ in labelled], said, len(names))
     axes.imshow(matrix, cmap="Blues")
     for row, column in np.ndindex(matrix.shape):
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center")
-    axes.set_xticks(range(len(CLASSES)), CLASSES)
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="said", ylabel="truth")

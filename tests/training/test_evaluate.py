@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from tests.training.conftest import write_manifest
+from training.blocks import class_block
 from training.bootstrap import with_intervals
 from training.calibrate import calibrate, platt
 from training.cases import cases
 from training.evaluate import evaluate
 from training.manifest import Row, grey_images, read
 from training.predict import Prediction, predictions
-from worker.vision.network import CLASSES, SliceNet
+from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
 from worker.vision.registry import ModelCard
 
 pytestmark = pytest.mark.unit
@@ -56,6 +57,21 @@ def test_a_perfect_answer_gets_perfect_figures(tmp_path: Path, toy: list[dict[st
     assert figures["localisation"]["decoder"]["pointing"]["value"] == 1.0
     assert figures["localisation"]["grad_cam"]["dice"]["value"] > 0.3
     assert figures["grade"] == {"n": 0, "auc_roc": None}
+
+
+def test_a_model_that_does_not_tell_tumours_apart_is_asked_for_a_tumour(
+    tmp_path: Path, toy: list[dict[str, str]]
+) -> None:
+    rows = read(write_manifest(tmp_path, toy), "MR").rows
+    for names in (CT_CLASSES, CLASSES):
+        block = class_block(cases(oracle(rows), CARD).slices, names)
+        assert (block["names"], len(block["confusion"])) == (list(names), 3)
+        counts = dict(zip(names, map(sum, block["confusion"]), strict=True))
+        labels = [row.label for row in rows]
+        tumours = labels.count("benign") + labels.count("malignant")
+        assert counts["healthy"] == labels.count("healthy") > 0
+        assert counts.get("tumour", counts.get("benign", 0) + counts.get("malignant", 0)) == tumours > 0
+        assert counts.get("look_alike", 0) == 0
 
 
 def test_slices_of_one_patient_with_and_without_tumour_are_judged_apart(
