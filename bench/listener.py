@@ -23,7 +23,6 @@ from statistics import median
 import structlog
 from sqlalchemy import Engine, insert, select, text
 
-from bench.made import make_study
 from db import migrate
 from db.engine import connect
 from db.tables import Base, Instance
@@ -35,6 +34,7 @@ from neurotriage.core.storage import Storage
 from neurotriage.demo.send import send
 from neurotriage.embedded import EmbeddedPostgres
 from neurotriage.embedded.process import LOOPBACK
+from neurotriage.phantom import make_study
 
 INSTANCES = 128  # of 512 x 512 pixels, 16 bits: half a megabyte each
 SIDE_PX = 512

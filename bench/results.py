@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.made import INSTALLATION, Made, make_analysis, make_study
 from neurotriage.core.settings import load_settings
 from neurotriage.core.values import USUAL_KINDS, Outcome, ResultKind, ResultObject
+from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from worker.imaging import build_volume
 from worker.results import build
 

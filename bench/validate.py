@@ -13,14 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.made import (
-    INSTALLATION,
-    STUDIES,
-    make_analysis,
-    make_fused_analysis,
-    make_pair,
-    make_study,
-)
 from bench.validators import Absent, dcentvfy, dciodvfy, pixelmed
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import (
@@ -31,6 +23,14 @@ from neurotriage.core.values import (
     Outcome,
     ResultKind,
     StudyManifest,
+)
+from neurotriage.phantom import (
+    INSTALLATION,
+    STUDIES,
+    make_analysis,
+    make_fused_analysis,
+    make_pair,
+    make_study,
 )
 from worker.results import build
 

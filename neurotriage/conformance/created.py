@@ -16,11 +16,11 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.uid import UID
 
-from bench.made import STUDIES, TILTED, Made, make_analysis, make_study
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings
 from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import Analysis, ObjectReference, Outcome, ResultKind, Side
+from neurotriage.phantom import STUDIES, TILTED, Made, make_analysis, make_study
 from worker.results import build
 
 # Two patients of whom everything is known, and a study that says next to nothing.

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.made import make_analysis, make_study
 from neurotriage import __version__
 from neurotriage.core.uids import derived_uid, random_uid
 from neurotriage.core.values import Claims, Outcome, ResultKind, ResultObject
+from neurotriage.phantom import make_analysis, make_study
 from worker.results import build
 
 PATIENT_NAME: Final = "NEUROTRIAGE^TEST"

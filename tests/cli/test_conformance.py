@@ -12,12 +12,12 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from typer.testing import CliRunner
 
-from bench.made import INSTALLATION, STUDIES, make_analysis, make_study
 from dicom_listener.server import Listener
 from neurotriage.cli import app
 from neurotriage.conformance import statement
 from neurotriage.core.settings import CONFIG_VARIABLE, Destination, Settings
 from neurotriage.core.values import Outcome, ResultKind
+from neurotriage.phantom import INSTALLATION, STUDIES, make_analysis, make_study
 from worker.delivery import dimse
 from worker.results import build
 

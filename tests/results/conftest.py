@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.made import Made, make_study
 from bench.validators import Absent, dciodvfy
+from neurotriage.phantom import Made, make_study
 from tests.conftest import absent
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 from reportlab.pdfgen.canvas import Canvas
 
-from bench.made import INSTALLATION, Made, make_analysis
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Analysis, Claims, Outcome, ResultKind, ResultObject, Side
+from neurotriage.phantom import INSTALLATION, Made, make_analysis
 from worker.results import build, picture_of
 from worker.results.pictures import page, typeface
 

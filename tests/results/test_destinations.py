@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from bench.made import INSTALLATION, make_analysis, make_study
 from db import records
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import USUAL_KINDS, ObjectReference, Outcome, ResultKind, ResultObject
+from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from tests.db.rows import analysed, analysis, claimed, ready_revision, written
 from worker.results import build
 from worker.tasks import wanted, wanted_kinds

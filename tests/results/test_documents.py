@@ -10,8 +10,16 @@ import pytest
 from pydicom import Dataset, dcmread
 from reportlab.pdfgen.canvas import Canvas
 
-from bench.made import CORONAL, INSTALLATION, Made, make_analysis, make_fused_analysis, make_pair, make_study
 from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from neurotriage.phantom import (
+    CORONAL,
+    INSTALLATION,
+    Made,
+    make_analysis,
+    make_fused_analysis,
+    make_pair,
+    make_study,
+)
 from worker.results import build
 from worker.results.pictures import letter
 

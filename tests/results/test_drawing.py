@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from bench.made import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
+from neurotriage.phantom import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
 from worker.results.pictures import page, picture, typeface
 
 pytestmark = pytest.mark.unit

@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from bench.made import (
+from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from neurotriage.phantom import (
     AXIAL,
     CORONAL,
     FLIPPED,
@@ -30,8 +31,7 @@ from bench.made import (
     make_pair,
     make_study,
 )
-from bench.made.study import LESION_RADIUS_MM
-from neurotriage.core.values import Outcome, ResultKind, ResultObject
+from neurotriage.phantom.study import LESION_RADIUS_MM
 from worker.results import build
 
 Vector = NDArray[np.float64]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from bench.made import (
+from neurotriage.core.values import Outcome, ResultKind
+from neurotriage.phantom import (
     INSTALLATION,
     Made,
     make_analysis,
@@ -17,7 +18,6 @@ from bench.made import (
     make_pair,
     make_study,
 )
-from neurotriage.core.values import Outcome, ResultKind
 from worker.results import Results, build
 from worker.results.objects import parametric_map
 

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from bench.made import (
+from neurotriage.core.documents import from_document, to_document
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.headers import is_own_result
+from neurotriage.core.result_json import study_entry
+from neurotriage.core.settings import ResultsSettings
+from neurotriage.core.values import Omission, Outcome, ResultKind, ResultObject, SeriesLabel
+from neurotriage.phantom import (
     INSTALLATION,
     MODEL_SHA256,
     STUDIES,
@@ -21,12 +27,6 @@ from bench.made import (
     make_pair,
     make_study,
 )
-from neurotriage.core.documents import from_document, to_document
-from neurotriage.core.evidence import Evidence
-from neurotriage.core.headers import is_own_result
-from neurotriage.core.result_json import study_entry
-from neurotriage.core.settings import ResultsSettings
-from neurotriage.core.values import Omission, Outcome, ResultKind, ResultObject, SeriesLabel
 from worker.results import build
 from worker.results.scene import MAX_OVERLAYS, overlay_slices, read_scene
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydicom import Dataset, dcmread
 
-from bench.made import (
+from neurotriage.core.values import Outcome, Reason, ReasonCode, ResultKind, SeriesVerdict
+from neurotriage.phantom import (
     AXIAL,
     CORONAL,
     FLIPPED,
@@ -23,7 +24,6 @@ from bench.made import (
     make_analysis,
     make_study,
 )
-from neurotriage.core.values import Outcome, Reason, ReasonCode, ResultKind, SeriesVerdict
 from worker.results import build, picture_of
 from worker.results.pictures import page, typeface
 

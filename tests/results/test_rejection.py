@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from bench.made import INSTALLATION, make_analysis, make_study
 from neurotriage.core.headers import is_own_result
 from neurotriage.core.values import NoteKind, ObjectReference, Outcome
+from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from worker.results import rejection_note
 
 SC, SR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.34"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from bench.made import (
+from neurotriage.core.values import ObjectReference, Outcome, ResultKind, Side
+from neurotriage.phantom import (
     CORONAL,
     INSTALLATION,
     LESION_CENTRE_MM,
@@ -21,7 +22,6 @@ from bench.made import (
     make_analysis,
     make_study,
 )
-from neurotriage.core.values import ObjectReference, Outcome, ResultKind, Side
 from worker.results import build
 from worker.results.regions import MAX_OUTLINES, closed_outline, head_frame
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.made import make_analysis, make_study
 from neurotriage.core.values import Outcome
+from neurotriage.phantom import make_analysis, make_study
 from worker.results import report_text
 from worker.results.text import main_finding, percent, summary, verdict
 

@@ -7,9 +7,9 @@ import pytest
 from pydicom import dcmread
 
 from bench import validate
-from bench.made import STUDIES
 from bench.validate import FUSION, Case, cases_of, check
 from bench.validators import Absent, dciodvfy
+from neurotriage.phantom import STUDIES
 from tests.conftest import absent
 
 

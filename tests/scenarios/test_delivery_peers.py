@@ -14,7 +14,6 @@ import pytest
 from pydicom import dcmread
 from sqlalchemy import Engine
 
-from bench.made import INSTALLATION, make_analysis, make_study
 from db.records import WrittenObject
 from dicom_listener.header_reader import HeaderReader
 from dicom_listener.reports import ingest_reports
@@ -23,6 +22,7 @@ from neurotriage.core.headers import digest_of_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Outcome, ResultObject
 from neurotriage.embedded.process import free_port
+from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from tests.conftest import absent
 from tests.db.rows import analysed, claimed, ready_revision
 from tests.delivery.conftest import Site, await_port

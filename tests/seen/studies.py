@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.made import INSTALLATION, Made, make_analysis
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.manifest import scan_folder
 from neurotriage.core.settings import WorkerSettings
@@ -24,6 +23,7 @@ from neurotriage.core.values import (
     StudyManifest,
 )
 from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, healthy_head_mr
+from neurotriage.phantom import INSTALLATION, Made, make_analysis
 from worker.analysis import analyse, select_series
 from worker.results import build
 

@@ -7,7 +7,6 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.made.study import Made
 from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import (
     Analysis,
@@ -22,6 +21,7 @@ from neurotriage.core.values import (
     SliceScores,
     Triage,
 )
+from neurotriage.phantom.study import Made
 
 INSTALLATION = "2.25.1234567890"
 ANALYSED_AT = datetime(2026, 11, 20, 9, 30, 15, tzinfo=UTC)

@@ -1,7 +1,10 @@
-"""Made studies with analyses that are known to be right, for benchmarks, validation and tests."""
+"""Phantoms: drawn studies of any geometry, with analyses that are known to be right.
 
-from bench.made.analysis import INSTALLATION, MODEL_SHA256, make_analysis, make_fused_analysis
-from bench.made.study import (
+For trying out a destination, for the conformance statement, benchmarks and tests.
+"""
+
+from neurotriage.phantom.analysis import INSTALLATION, MODEL_SHA256, make_analysis, make_fused_analysis
+from neurotriage.phantom.study import (
     AXIAL,
     CORONAL,
     FLIPPED,
