@@ -130,8 +130,8 @@ def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes:
             "## Figures on the test split",
             "",
             f"By `python -m training.evaluate --model {card.name} --split test`; temperature and thresholds "
-            "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients or the best "
-            "proxy).",
+            "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients "
+            "or the best proxy).",
             "",
             *_targets(figures),
             *_overall(figures),
