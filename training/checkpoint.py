@@ -20,7 +20,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
-    best_score: float = 0.0
+    best_score: float = -1.0  # below any: the first look at val is kept
 
 
 def save(
