@@ -30,8 +30,7 @@ def look_at_destination(settings: Settings, destination: Destination, *, store: 
     """Echo and negotiation; with ``store`` a test study there and back, else nothing is written."""
     receivers = _receivers(settings, destination)
     if not receivers:
-        advice = "Give each [[peer]] that gets results back its port, and a host instead of a network."
-        yield failed("address", "no [[peer]] can be sent to", advice)
+        yield _no_receiver(settings)
         return
     with tempfile.TemporaryDirectory() as folder:
         objects = _Trial.made(Path(folder), destination, settings)
@@ -42,6 +41,14 @@ def look_at_destination(settings: Settings, destination: Destination, *, store: 
             except Unavailable as error:
                 advice = "Correct what the sentence names, here or there; see a firewall between."
                 yield failed("reached", str(error), advice)
+
+
+def _no_receiver(settings: Settings) -> Check:
+    if any(peer.port for peer in settings.peer):
+        said = "each [[peer]] with a port is a network: its hosts are known when they send"
+        return warning("address", said, "Name one host of it as a [[peer]] of its own to have it tried.")
+    advice = "Give each [[peer]] that gets results back its port."
+    return failed("address", "no [[peer]] has a port to which results can be sent back", advice)
 
 
 def _receivers(settings: Settings, destination: Destination) -> list[Destination]:

@@ -586,3 +586,18 @@ def test_a_part_that_hangs_does_not_take_the_exit_code_with_it(site: Archive) ->
     assert answer.returncode == 1, answer.stderr
     assert "no answer within 0.01 s" in answer.stdout
     assert site.stored == {}
+
+
+@pytest.mark.parametrize(
+    ("peer", "state"),
+    [
+        ({"host": "10.1.0.0/16", "port": 104}, State.WARNING),
+        ({"host": "10.1.2.3"}, State.FAILED),
+    ],
+)
+def test_senders_that_cannot_be_tried_are_no_failure_if_they_can_be_sent_to(
+    peer: dict[str, Any], state: State
+) -> None:
+    site = settings(peer=[{"ae_title": "CT1", **peer}], destination=[{"name": "back", "to_sender": True}])
+    (check,) = look_at_destination(site, site.destination[0], store=False)
+    assert (check.subject, check.state) == ("address", state)
