@@ -578,7 +578,11 @@ def test_a_part_that_hangs_does_not_take_the_exit_code_with_it(site: Archive) ->
     script = (
         "import neurotriage.doctor as d\n"
         "from neurotriage.cli import main\n"
-        "d._WEIGHTS_LIMIT_S = 0.01\n"
+        "def stuck(_):\n"
+        "    import torch\n"
+        "    while True:\n"
+        "        yield from () if (torch.ones(400, 400) @ torch.ones(400, 400)).any() else ()\n"
+        "d.look_at_weights, d._WEIGHTS_LIMIT_S = stuck, 0.01\n"
         "main()\n"
     )
     words = [sys.executable, "-c", script, "doctor", "--destination", "pacs"]
