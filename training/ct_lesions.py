@@ -26,7 +26,7 @@ SHIFT_PX = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesion:
-    """A lesion on the stored grid, where it lies in the head; ``texture`` 0..1 inside ``region``."""
+    """A lesion on the stored grid, where it lies in the head; ``texture`` is 0 outside ``region``."""
 
     region: NDArray[np.bool_]
     texture: NDArray[np.uint8]  # 0..255

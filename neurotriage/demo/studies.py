@@ -61,11 +61,6 @@ class SampleStudy:
         return paths
 
 
-def sample_studies() -> tuple[SampleStudy, ...]:
-    """All sample studies: head MR with a tumour, healthy head MR, head CT with a mass."""
-    return head_mr(), healthy_head_mr(), head_ct()
-
-
 def head_mr() -> SampleStudy:
     """A head MR with a ring-enhancing tumour: T1 after contrast, and FLAIR."""
     return _mr_study("head MR with a tumour", "DEMO^HEAD MR", _MR_LESION, _MR_SCAN, seed=1)
