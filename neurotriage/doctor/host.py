@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dicom_listener.peers import listens_on_loopback
-from neurotriage.core.settings import Settings, config_file
+from neurotriage.core.settings import Settings, TlsSettings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
@@ -35,6 +35,9 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
         )
     else:
         yield ok("AE titles", f"we are {settings.listener.ae_title}")
+    if settings.listener.tls != TlsSettings():
+        said = "[listener.tls] is set, but has no effect yet: images arrive unencrypted"
+        yield warning("intake", said, "Take it out, and let images come through a network that you trust.")
     yield _senders(settings)
     yield _destinations(settings)
 

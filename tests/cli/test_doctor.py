@@ -605,3 +605,9 @@ def test_senders_that_cannot_be_tried_are_no_failure_if_they_can_be_sent_to(
     site = settings(peer=[{"ae_title": "CT1", **peer}], destination=[{"name": "back", "to_sender": True}])
     (check,) = look_at_destination(site, site.destination[0], store=False)
     assert (check.subject, check.state) == ("address", state)
+
+
+def test_an_intake_that_only_seems_encrypted_is_told(tmp_path: Path) -> None:
+    set_up = settings(listener={"tls": {"certificate": tmp_path / "a.pem"}})
+    assert by_subject(look_at_configuration(set_up))["intake"].state is State.WARNING
+    assert "intake" not in by_subject(look_at_configuration(settings()))
