@@ -1,12 +1,13 @@
 """Where a training run begins: ImageNet's encoder, or weights that were trained before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from worker.vision import registry
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, SliceNet
 
 IMAGENET, RANDOM = "imagenet", "random"
@@ -54,12 +55,14 @@ def load_imagenet(network: SliceNet) -> None:
     network.encoder.load_state_dict(dict(zip(ours, tensors, strict=True)))
 
 
-def teacher(path: Path, architecture: str) -> SliceNet:
-    """A trained network that teaches another one; nothing of it is trained any more."""
-    network = SliceNet(architecture)
-    _load(network, path)
-    network.requires_grad_(False)
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+def teachers(names: Sequence[str], weights: Path, modality: str) -> tuple[SliceNet, ...]:
+    """Trained networks that teach another one of their modality; nothing of them is trained any more."""
+    cards = [registry.card(name, weights) for name in names]
+    for card in cards:
+        if card.modality != modality:
+            raise ValueError(f"{card.name} knows {card.modality}, it cannot teach {modality}")
+    networks = [registry.load(card, weights).requires_grad_(False) for card in cards]
+    return tuple(network.to(memory_format=torch.channels_last) for network in networks)  # type: ignore[call-overload]
 
 
 def _load(network: SliceNet, path: Path) -> None:

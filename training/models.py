@@ -21,4 +21,3 @@ MODELS = {
     "light": Subject("MR", MOBILENET_V2),
     "ct-light": Subject("CT", MOBILENET_V2),
 }
-TEACHER_ARCHITECTURE = EFFICIENTNET_LITE0

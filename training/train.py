@@ -23,12 +23,12 @@ from training.ct_augment import ct_augmented
 from training.ct_evaluate import ct_val_scores, held_apart, scores
 from training.ct_lesions import lesions_of
 from training.ct_samples import cell_shares, ct_stock
-from training.initial import RANDOM, begin, teacher, usual_start
+from training.initial import RANDOM, begin, teachers, usual_start
 from training.junk import junk
 from training.losses import loss, soft_loss
 from training.manifest import Row, read
 from training.metrics import auc_roc, dice
-from training.models import MODELS, TEACHER_ARCHITECTURE
+from training.models import MODELS
 from training.pace import Pace
 from training.predict import decoded, lesion, predictions
 from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock
@@ -42,7 +42,7 @@ AVERAGE_DECAY = 0.998
 LAST_RATE_SHARE = 0.01
 LOG_STEPS = 50
 SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
-HARD_SHARE = 0.5  # of the loss on labels, beside a teacher
+HARD_SHARE = 0.5  # of the loss on labels, beside teachers
 MASK_LEVEL = 0.5
 PATIENT_SOURCES = ("lgg", "btp")  # with tumour-free slices of the same patients
 
@@ -58,7 +58,8 @@ class Settings:
     minutes: float
     folder: Path
     init: str
-    teacher: Path | None
+    teachers: tuple[str, ...]
+    weights: Path
     bf16: bool
     input_px: int
     check_minutes: float
@@ -93,8 +94,9 @@ def _settings() -> Settings:
         "default: imagenet for efficientnet-lite0, else random",
     )
     parser.add_argument(
-        "--teacher", type=Path, help="weights of the teacher of this modality: learn from it too"
+        "--teachers", nargs="+", default=(), metavar="NAME", help="models of this modality to learn from too"
     )
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder that holds the teachers")
     parser.add_argument(
         "--bf16",
         action=argparse.BooleanOptionalAction,
@@ -107,6 +109,7 @@ def _settings() -> Settings:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.folder = options.folder or _cache() / options.model
+    options.teachers = tuple(options.teachers)
     options.init = options.init or usual_start(MODELS[options.model].architecture)
     return Settings(**vars(options))
 
@@ -162,7 +165,7 @@ class Run:
         self.network = SliceNet(subject.architecture)
         begin(self.network, settings.init)
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = teacher(settings.teacher, TEACHER_ARCHITECTURE) if settings.teacher else None
+        self.teachers = teachers(settings.teachers, settings.weights, subject.modality)
         self.average = copy.deepcopy(self.network).eval()
         encoder = {id(p) for p in self.network.encoder.parameters()}
         others = [p for p in self.network.parameters() if id(p) not in encoder]
@@ -225,10 +228,11 @@ class Run:
         images = truth.images.contiguous(memory_format=torch.channels_last)
         outputs = self._outputs(self.network, images)
         value = loss(outputs, truth, is_head, self.network.tumour_gradient(outputs.pooled))
-        if self.teacher is not None:
+        if self.teachers:
             with torch.no_grad():
-                taught = self._outputs(self.teacher, images)
-            value = HARD_SHARE * value + soft_loss(outputs, taught)
+                taught = [self._outputs(teacher, images) for teacher in self.teachers]
+            apart = torch.stack([soft_loss(outputs, one) for one in taught]).mean()
+            value = HARD_SHARE * value + apart
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
