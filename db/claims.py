@@ -70,11 +70,17 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
 
 
 def renew(connection: Connection, held: Claim, *, lease_s: float) -> bool:
-    """Lengthen the lease. False: it was lost, stop working."""
+    """Lengthen the lease. False: there is none any more, it was lost or has ended."""
     renewed = connection.execute(
         update(Revision).where(*_mine(held)).values(lease_until=func.clock_timestamp() + seconds(lease_s))
     )
     return renewed.rowcount == 1
+
+
+def is_lost(connection: Connection, held: Claim) -> bool:
+    """Whether somebody else has claimed the revision since."""
+    token = connection.execute(select(Revision.token).where(Revision.id == held.revision_id)).scalar_one()
+    return token != held.token
 
 
 def give_back(connection: Connection, held: Claim, error: str, *, retry_in_s: float = 0.0) -> bool:

@@ -50,9 +50,11 @@ _DECODERS: Final = {
     RLELossless: (),
 }
 
-# Storage classes that a PACS still forwards with whole studies and that pynetdicom does not know:
-# retired ones (PS3.6 annex A) and private ones (conformance statements of Siemens and Philips MR).
+# Storage classes that a PACS still forwards with whole studies and that pynetdicom does not know: retired
+# ones and those of security and of material testing (PS3.6 annex A), and private ones (conformance statements
+# of Siemens and Philips MR). Objects of no patient (PS3.4 annex GG) belong to no study and are not taken.
 _OTHER_STORAGE: Final = {
+    "1.2.840.10008.5.1.1.27": "StoredPrintStorage",
     "1.2.840.10008.5.1.1.29": "HardcopyGrayscaleImageStorage",
     "1.2.840.10008.5.1.1.30": "HardcopyColorImageStorage",
     "1.2.840.10008.5.1.4.1.1.3": "UltrasoundMultiFrameImageStorageRetired",
@@ -60,10 +62,27 @@ _OTHER_STORAGE: Final = {
     "1.2.840.10008.5.1.4.1.1.6": "UltrasoundImageStorageRetired",
     "1.2.840.10008.5.1.4.1.1.8": "StandaloneOverlayStorage",
     "1.2.840.10008.5.1.4.1.1.9": "StandaloneCurveStorage",
+    "1.2.840.10008.5.1.4.1.1.9.1": "WaveformStorageTrial",
     "1.2.840.10008.5.1.4.1.1.10": "StandaloneModalityLUTStorage",
     "1.2.840.10008.5.1.4.1.1.11": "StandaloneVOILUTStorage",
     "1.2.840.10008.5.1.4.1.1.12.3": "XRayAngiographicBiPlaneImageStorage",
     "1.2.840.10008.5.1.4.1.1.129": "StandalonePETCurveStorage",
+    "1.2.840.10008.5.1.4.1.1.77.1": "VLImageStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.77.2": "VLMultiFrameImageStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.88.1": "TextSRStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.88.2": "AudioSRStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.88.3": "DetailSRStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.88.4": "ComprehensiveSRStorageTrial",
+    "1.2.840.10008.5.1.4.1.1.501.1": "DICOSCTImageStorage",
+    "1.2.840.10008.5.1.4.1.1.501.2.1": "DICOSDigitalXRayImageStorageForPresentation",
+    "1.2.840.10008.5.1.4.1.1.501.2.2": "DICOSDigitalXRayImageStorageForProcessing",
+    "1.2.840.10008.5.1.4.1.1.501.3": "DICOSThreatDetectionReportStorage",
+    "1.2.840.10008.5.1.4.1.1.501.4": "DICOS2DAITStorage",
+    "1.2.840.10008.5.1.4.1.1.501.5": "DICOS3DAITStorage",
+    "1.2.840.10008.5.1.4.1.1.501.6": "DICOSQuadrupoleResonanceStorage",
+    "1.2.840.10008.5.1.4.1.1.601.1": "EddyCurrentImageStorage",
+    "1.2.840.10008.5.1.4.1.1.601.2": "EddyCurrentMultiFrameImageStorage",
+    "1.2.840.10008.5.1.4.34.1": "RTBeamsDeliveryInstructionStorageTrial",
     "1.3.12.2.1107.5.9.1": "SiemensCSANonImageStorage",
     "1.3.46.670589.11.0.0.12.1": "PhilipsPrivateMRSpectrumStorage",
     "1.3.46.670589.11.0.0.12.2": "PhilipsPrivateMRSeriesDataStorage",

@@ -26,6 +26,7 @@ _FIRST_BACK_OFF_S: Final = 0.5
 _LONGEST_BACK_OFF_S: Final = 10.0
 # A thread waits at most this long for Postgres or the broker before it sees that it should stop.
 _JOIN_S: Final = 15.0
+_LOOK_S: Final = 1.0
 
 
 def run(
@@ -52,7 +53,10 @@ def run(
     try:
         if on_started is not None:
             on_started(port)
-        stop.wait()
+        # Python runs no signal handler while the main thread waits without end: a SIGTERM that came just
+        # before the wait began would never be seen.
+        while not stop.wait(_LOOK_S):
+            pass
     finally:
         stop.set()
         frozen.set()

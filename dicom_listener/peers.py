@@ -1,11 +1,11 @@
 """Who may send. A peer is an address and a calling AE title together: a title alone is only a name."""
 
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
+from neurotriage.core.peer_address import address_of_socket, has_address
 from neurotriage.core.settings import Peer, Settings
 
 
@@ -29,7 +29,7 @@ def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Re
     """Why an association must be rejected; None for a peer that may send."""
     if called != settings.listener.ae_title.strip():
         return CALLED_UNKNOWN
-    address = _address(host)
+    address = address_of_socket(host)
     if not settings.peer:
         local = address.is_loopback and listens_on_loopback(settings.listener.host)
         return None if local else CALLING_UNKNOWN
@@ -45,24 +45,4 @@ def listens_on_loopback(host: str) -> bool:
 
 
 def _known(peers: Iterable[Peer], calling: str, address: IPv4Address | IPv6Address) -> bool:
-    return any(peer.ae_title.strip() == calling and _has_address(peer.host, address) for peer in peers)
-
-
-def _has_address(host: str, address: IPv4Address | IPv6Address) -> bool:
-    """``host`` is an address, a CIDR, or a name (resolved anew each time: addresses move)."""
-    try:
-        return address in ip_network(host, strict=False)
-    except ValueError:
-        pass
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return any(_address(str(entry[4][0])) == address for entry in found)
-
-
-def _address(host: str) -> IPv4Address | IPv6Address:
-    """The address of a socket; IPv4 inside IPv6 is the IPv4 address."""
-    address = ip_address(host.split("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return any(peer.ae_title.strip() == calling and has_address(peer.host, address) for peer in peers)

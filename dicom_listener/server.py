@@ -83,9 +83,10 @@ class Listener:
         address = (listener.host, listener.port)
         try:
             server = GuardedServer(entity, address, supported_contexts(), handlers)
-        except OSError:
+        except OSError as error:
             self.spool.close()
-            raise
+            place = f"{listener.host}:{listener.port}"
+            raise OSError(error.errno, error.strerror or str(error), place) from error
         self._server = server
         threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True

@@ -26,8 +26,8 @@ from neurotriage.core.values import (
     digest_of,
 )
 from neurotriage.core.volume import Volume
-from worker.imaging import build_volume, judge_extent, judge_pixels
-from worker.selection import outcome_of_refusals, select
+from worker.imaging import BuiltVolume, build_volume, judge_extent, judge_pixels, read_registrations
+from worker.selection import not_looked_at, outcome_of_refusals, select
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -47,7 +47,13 @@ class Selection:
         """Names what is analysed; all instances where no series is taken."""
         if not self.taken:
             return self.manifest.digest
-        return digest_of((i.sop_instance_uid, i.digest) for series in self.taken for i in series.instances)
+        read = (*self.taken, *self.registrations)
+        return digest_of((i.sop_instance_uid, i.digest) for series in read for i in series.instances)
+
+    @property
+    def registrations(self) -> tuple[SeriesManifest, ...]:
+        """Series that may say how the analysed ones lie to each other."""
+        return tuple(series for series in self.manifest.series if series.modality == "REG")
 
 
 class _Clock:
@@ -99,11 +105,14 @@ def analyse(
     from worker.vision import analyse_volumes  # torch takes seconds to import; refusals do not need it
 
     with clock.stage("vision"):
-        decision, evidence = analyse_volumes(read.volumes or read.short, models())
+        decision, evidence = analyse_volumes(
+            read.volumes or read.short, models(), read_registrations(selection.registrations)
+        )
     verdicts = _seen(read.verdicts, decision)
-    if read.volumes:
-        return _analysed(selection, verdicts, decision, at, clock), evidence
-    # Too little of a head for an answer, but whether it is a head at all only the model can tell.
+    if read.volumes and decision.outcome.analysed:
+        return _analysed(selection, read.lost, verdicts, decision, at, clock), evidence
+    # Too little of a head for an answer (but whether it is a head at all only the model can tell), or nothing
+    # that the model would judge: what that means for the study depends on what the headers speak of, too.
     verdicts = tuple(_refused(verdict, read.extent.get(verdict.series_instance_uid)) for verdict in verdicts)
     return _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock), Evidence()
 
@@ -116,6 +125,7 @@ class _Read:
     volumes: tuple[Volume, ...]
     short: tuple[Volume, ...]
     extent: dict[str, Reason]  # by series: what a volume lacks
+    lost: tuple[str, ...]  # which images of the volumes to analyse are not in them
 
 
 def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
@@ -123,6 +133,7 @@ def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
     volumes: list[Volume] = []
     short: list[Volume] = []
     extent: dict[str, Reason] = {}
+    lost: list[str] = []
     for series in selection.taken:
         uid = series.series_instance_uid
         try:
@@ -142,10 +153,21 @@ def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
             extent[uid] = lacking
         else:
             volumes.append(volume)
+            lost += _unreadable(series, built)
     if volumes:
         for uid, objection in extent.items():
             verdicts[uid] = _refused(verdicts[uid], objection)
-    return _Read(tuple(verdicts.values()), tuple(volumes), tuple(short), extent)
+    return _Read(tuple(verdicts.values()), tuple(volumes), tuple(short), extent, tuple(lost))
+
+
+def _unreadable(series: SeriesManifest, built: BuiltVolume) -> list[str]:
+    """Images at the ends of the stack leave no gap in it when they cannot be read."""
+    codes = (ReasonCode.UNREADABLE_PIXELS, ReasonCode.NO_PIXELS, ReasonCode.NO_GEOMETRY)
+    reasons = [item.reason.text for item in built.left_out if item.reason.code in codes]
+    if not reasons:
+        return []
+    where = f"{len(reasons)} images of series {series.series_instance_uid}"
+    return [f"{where} were not looked at; the first: {reasons[0]}"]
 
 
 def _no_model(volume: Volume) -> Reason:
@@ -193,6 +215,7 @@ def _unanalysed(
 
 def _analysed(
     selection: Selection,
+    lost: tuple[str, ...],
     verdicts: tuple[SeriesVerdict, ...],
     decision: StudyDecision,
     at: datetime,
@@ -211,7 +234,7 @@ def _analysed(
         series=decision.series,
         input_digest=selection.input_digest,
         software_version=__version__,
-        degradations=decision.degradations,
+        degradations=(*not_looked_at(verdicts), *lost, *decision.degradations),
         timings_s={**clock.timings_s, **decision.timings_s},
     )
 

@@ -52,9 +52,12 @@ class LeaseKeeper:
                 return
             try:
                 with self._engine.begin() as connection:
-                    kept = claims.renew(connection, self._held, lease_s=self._lease_s)
+                    if claims.renew(connection, self._held, lease_s=self._lease_s):
+                        continue
+                    # A renewal that waited for the transaction that ends the work finds no lease either.
+                    lost = claims.is_lost(connection, self._held)
             except OperationalError:
                 continue  # the database is away for a moment; the lease decides
-            if not kept:
+            if lost:
                 log.warning("lease_lost", revision=self._held.revision_id)
-                return
+            return

@@ -22,6 +22,7 @@ from neurotriage.cli import (
     why,
     work,
 )
+from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import ConfigurationError
 
 app = typer.Typer(
@@ -71,9 +72,16 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; configuration errors are told in a line, not in a traceback."""
+    """Run the command line; what is no bug is told in a line, not in a traceback."""
     try:
         app()
     except ConfigurationError as error:
         typer.echo(f"configuration: {error}", err=True)
         sys.exit(2)
+    except Unavailable as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+    except OSError as error:  # a folder that cannot be written, a port that is taken
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"{where}{error.strerror or error}", err=True)
+        sys.exit(1)

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 def conformance(
     out: Path | None = typer.Option(None, "--out", help="The file to write; without it, print."),
 ) -> None:
-    """Write the DICOM conformance statement (PS3.2) of the running configuration, in Markdown.
+    """Write the DICOM conformance statement.
+
+    That of the running configuration (PS3.2 Annex N), in Markdown.
 
     Example: neurotriage conformance --out conformance.md
     """

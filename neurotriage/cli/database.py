@@ -2,31 +2,53 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from neurotriage.core.settings import load_settings
+from neurotriage.cli.beside_serve import names_servers, runs, serve_folder, settings_beside_serve
+from neurotriage.core.settings import Settings, config_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.exc import DBAPIError
+
+_NO_TABLES: Final = ("42P01", "42703")  # undefined_table, undefined_column
 
 
 @contextmanager
 def engine() -> Iterator["Engine"]:
-    """The configured database. What goes wrong there is told in a line, and the exit code is 1."""
+    """The configured database, or that of ``serve``. What goes wrong there is told; the exit code is 1."""
     from sqlalchemy.exc import DBAPIError
 
     from db.engine import connect
 
-    found = connect(load_settings().database.url)
+    settings = settings_beside_serve()
+    found = connect(settings.database.url)
     try:
         yield found
     except DBAPIError as error:
-        typer.echo(f"database: {str(error.orig).strip().splitlines()[0]}", err=True)
+        said = str(error.orig).strip().splitlines()[0]
+        typer.echo("; ".join(filter(None, [f"database: {said}", _advice(settings, error)])), err=True)
         raise typer.Exit(1) from None
     finally:
         found.dispose()
+
+
+def _advice(settings: Settings, error: "DBAPIError") -> str:
+    """What to do about it; nothing where that is not known."""
+    if getattr(error.orig, "pgcode", None) in _NO_TABLES:
+        return "run `neurotriage migrate`"
+    if error.statement is not None:  # it was reached
+        return ""
+    folder = serve_folder(settings)
+    serving = runs(folder)
+    if names_servers(settings):
+        own = f"; the `neurotriage serve` in {folder} has one of its own: take the url out to ask that"
+        return f"see [database] url in the configuration{own if serving else ''}"
+    if serving:
+        return f"`neurotriage serve` runs in {folder}, and its Postgres does not answer: see its log there"
+    return f"no `neurotriage serve` runs in {folder}, and {config_file()} names no [database] url"
 
 
 @contextmanager

@@ -16,7 +16,9 @@ def demo(
     ),
     output: Path = typer.Option(Path("demo-output"), help="Where results go; emptied first."),
 ) -> None:
-    """Send studies through the whole product on embedded servers, and show what comes back.
+    """Send studies through the whole product; show what comes back.
+
+    Everything runs on this host, with servers of its own, and ends with the command.
 
     Example: neurotriage demo ./studies
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from neurotriage.core.settings import load_settings
+from neurotriage.cli.beside_serve import settings_beside_serve
 
 if TYPE_CHECKING:
     from neurotriage.doctor import Part
@@ -34,7 +34,9 @@ def doctor(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Look at the whole set-up; exit 1 where something failed. Writes to a PACS only with --store.
+    """Look at the whole set-up, and say what to do.
+
+    Exit 1 where something failed. Writes to a PACS only with --store.
 
     Example: neurotriage doctor --destination pacs --store
     """
@@ -43,7 +45,7 @@ def doctor(
 
     set_up_logging()
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what it complains of stands in the table
-    settings = load_settings()
+    settings = settings_beside_serve()
     if destination and destination not in {known.name for known in settings.destination}:
         typer.echo(f"no [[destination]] has the name {destination}", err=True)
         raise typer.Exit(2)

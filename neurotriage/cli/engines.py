@@ -23,12 +23,13 @@ def engines(
     manifest: Path | None = typer.Option(
         None, help="CSV of labelled slices (splits train and val), without which int8 is never chosen."
     ),
-    model: str = typer.Option("", help="Only this model of the registry."),
+    model: str = typer.Option("", help="This model of the registry instead of those that may answer."),
 ) -> None:
-    """Measure the inference engines on this host and keep the fastest that answers as the reference does.
+    """Find the fastest inference engine of this host.
 
-    What is found lies below the storage folder and holds for these weights, this processor and this number of
-    threads. It takes minutes; nothing else should run meanwhile.
+    The fastest that answers as the reference does. What is found lies below the storage folder and holds for
+    these weights, this processor and this number of threads. It takes minutes; nothing else should run
+    meanwhile.
 
     Example: neurotriage engines --manifest data/manifest.csv
     """
@@ -39,14 +40,15 @@ def engines(
     from worker.vision.engines import write_choice
     from worker.vision.engines.eager import folded
     from worker.vision.engines.measure import choose
+    from worker.vision.rule import answering
 
     settings = load_settings()
     limits, folder = settings.worker, Storage(settings.storage.root).engines
     if limits.threads:
         torch.set_num_threads(limits.threads)
     try:
-        cards = registry.verify_all(limits.weights)
-        for card in [registry.card(model, limits.weights)] if model else cards:
+        registry.verify_all(limits.weights)
+        for card in [registry.card(model, limits.weights)] if model else answering(limits.weights):
             network = folded(registry.load(card, limits.weights))
             choice = choose(network, card, _trial(card, manifest), folder, limits.threads)
             path = write_choice(folder, choice, limits.threads)

@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def listen() -> None:
-    """Receive studies: C-STORE listener, ingester, assembler and sweep in one process.
+    """Receive studies.
+
+    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM.
 
     Example: neurotriage listen
     """

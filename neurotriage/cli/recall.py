@@ -20,7 +20,7 @@ def recall(
         False, "--again", help="Analyse these studies again with the models of today, and send revisions."
     ),
 ) -> None:
-    """List the studies that a model had a say in; with --again take its results back.
+    """List a model's studies; with --again take its results back.
 
     Destinations with rejection_notes get a note that names what is withdrawn.
     Example: neurotriage recall mr-teacher 1.0 --again
@@ -45,10 +45,11 @@ def recall(
 
 def _refuse_if_installed(model: str, version: str) -> None:
     """The same model would say the same again."""
-    from worker.vision.registry import BadWeights, cards
+    from worker.vision.registry import BadWeights
+    from worker.vision.rule import with_a_say
 
     try:
-        installed = cards(load_settings().worker.weights).values()
+        installed = with_a_say(load_settings().worker.weights)
     except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

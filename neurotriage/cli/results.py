@@ -11,6 +11,8 @@ import typer
 
 from neurotriage.cli import database
 
+_UID_WIDTH = 20
+
 
 class Format(StrEnum):
     TABLE = "table"
@@ -72,20 +74,23 @@ def _print_csv(rows: list[Mapping[str, Any]]) -> None:
 
 def print_table(rows: list[Mapping[str, Any]]) -> None:
     """One line per study for a terminal."""
+    from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("study", "accession", "outcome", "triage", "tumour", "findings", "sent", "why")
+    # Both whole, also where they need several lines: `neurotriage why` takes either.
+    names = Column("study, accession", overflow="fold", min_width=_UID_WIDTH)
+    headings = ("outcome", "triage", "tumour", "findings", "sent", "why")
+    table = Table(names, *headings, box=SIMPLE, padding=(0, 1, 0, 0))
     for row in rows:
         probability = row["tumour_probability"]
         table.add_row(
-            row["study_instance_uid"][-24:],
-            row["accession_number"],
+            f"{row['study_instance_uid']} {row['accession_number'] or ''}",
             row["outcome"] or row["state"],
             row["triage"] or "",
             "" if probability is None else f"{100 * probability:.0f} %",
             str(row["findings"]),
             f"{row['deliveries_stored']}/{row['deliveries']}",
-            row["reasons"] or "",
+            "; ".join(filter(None, (row["reasons"], row["notes"] and f"note: {row['notes']}"))),
         )
     Console().print(table)

@@ -3,6 +3,7 @@
 import typer
 
 from neurotriage.cli import database
+from neurotriage.core.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +15,9 @@ def retry(
     destination: str = typer.Option("", help="Only to this destination."),
     everything: bool = typer.Option(False, "--all", help="Of every study, to every destination."),
 ) -> None:
-    """Let results wait again that were refused, given up or lost there; what waits is tried at once.
+    """Send again what was refused or given up.
+
+    Also what got lost there; and what waits is tried at once.
 
     Example: neurotriage retry --destination pacs
     """
@@ -28,4 +31,11 @@ def retry(
             typer.echo(f"no study has the StudyInstanceUID or accession number {study}", err=True)
             raise typer.Exit(1)
         count = ledger.retry(connection, study_ids=found, destination=destination or None)
+    if not count and destination and destination.partition("/")[0] not in _names():
+        typer.echo(f"no [[destination]] has the name {destination}", err=True)
+        raise typer.Exit(1)
     typer.echo(f"{count} results wait to be sent" if count else "nothing was refused, given up or lost")
+
+
+def _names() -> set[str]:
+    return {known.name for known in load_settings().destination}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from neurotriage.cli.beside_serve import Serving, names_servers, serve_folder
 from neurotriage.core.settings import load_settings
 
 _LOOK_EVERY_S = 1.0
@@ -16,19 +17,28 @@ def register(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Run everything on this host: own Postgres and Valkey, listener and workers. Ctrl-C stops it.
+    """Run everything on this host: servers, listener, workers.
 
-    Data and logs lie below [storage] root. Example: neurotriage serve
+    Postgres and Valkey are its own; data and logs lie below [storage] root. Beside it, results, why, retry,
+    recall and doctor ask its database. Ctrl-C stops it.
+
+    Example: neurotriage serve
     """
     from neurotriage.embedded.stack import Stack
 
     settings = load_settings()
-    root = settings.storage.root.absolute()
-    settings = settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root})})
+    folder = serve_folder(settings)
+    storage = settings.storage.model_copy(update={"root": folder.parent})
+    settings = settings.model_copy(update={"storage": storage})
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Stack(settings, root / "serve") as stack:
+    if names_servers(settings):
+        typer.echo(
+            "[database] and [broker] are not used here; the other commands ask those, and not these", err=True
+        )
+    with Serving(folder) as serving, Stack(settings, folder) as stack:
+        serving.tell(stack.settings)
         listener = stack.settings.listener
         typer.echo(f"listening as {listener.ae_title} on {listener.host}:{listener.port}; Ctrl-C stops")
         typer.echo(f"logs: {_relative(stack.folder)}")

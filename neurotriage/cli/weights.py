@@ -16,13 +16,14 @@ def options() -> None:
 
 @app.command()
 def verify() -> None:
-    """Compare every weight file with its hash, and every model's answers with those at its export.
+    """Compare weights with their hashes and stored answers.
 
     Exit 1 where one must not be used.
 
     Example: neurotriage weights verify
     """
     from worker.vision import modalities
+    from worker.vision.fusion_registry import fusion_card, load_fusion
     from worker.vision.registry import BadWeights, load, verify_all
     from worker.vision.self_check import check
 
@@ -32,6 +33,10 @@ def verify() -> None:
         for card in verify_all(folder):
             check(load(card, folder), card)
             typer.echo(f"{card.name} {card.version} ({card.modality}) {card.sha256[:12]} ok")
+        fusion = fusion_card(folder)
+        if fusion is not None:
+            load_fusion(fusion, folder)
+            typer.echo(f"{fusion.name} {fusion.version} ({'+'.join(fusion.members)}) {fusion.sha256[:12]} ok")
     except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None
@@ -41,9 +46,10 @@ def verify() -> None:
 def onnx(
     out: Path = typer.Option(..., help="Folder for the files, one for each model."),
 ) -> None:
-    """Write every model as an ONNX file, for sites that serve models elsewhere.
+    """Write every model as an ONNX file.
 
-    Input: slices (N, 1, S, S) in 0..1; outputs: the logits and maps of the network. Needs the extra engines.
+    For sites that serve models elsewhere. Input: slices (N, 1, S, S) in 0..1; outputs: the logits and maps of
+    the network. Needs the extra engines.
 
     Example: neurotriage weights onnx --out models
     """

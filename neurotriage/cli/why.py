@@ -1,6 +1,7 @@
 """``neurotriage why``: the whole history of one study."""
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import typer
@@ -15,7 +16,9 @@ def register(app: typer.Typer) -> None:
 def why(
     study: str = typer.Argument(..., help="A StudyInstanceUID or an accession number."),
 ) -> None:
-    """Tell what happened to a study: each series, each hop with its time, what was sent where.
+    """Tell what happened to a study.
+
+    Each series, each hop with its time, and what was sent where.
 
     Example: neurotriage why 1.2.826.0.1.3680043.8.498.1
     """
@@ -40,6 +43,7 @@ def lines(known: Any) -> list[str]:
         f"Outcome    {row['outcome'] or '-'} (triage {row['triage'] or '-'}), state {row['state']}, "
         f"revision {row['revision'] or '-'}, attempts {row['attempts'] or 0}",
         f"Reasons    {row['reasons'] or '-'}",
+        *([f"Notes      {row['notes']}"] if row["notes"] else []),
         "",
         "Series",
     ]
@@ -53,10 +57,15 @@ def lines(known: Any) -> list[str]:
         for event in known.events
     ]
     told += ["", "Sent"]
-    told += [_delivery(delivery) for delivery in known.deliveries] or ["  nothing"]
+    sent = groupby(_delivery(delivery) for delivery in known.deliveries)
+    told += [_times(line, len(list(same))) for line, same in sent] or ["  nothing"]
     if known.last_error:
         told += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
     return [*told, ""]
+
+
+def _times(line: str, count: int) -> str:
+    return line if count == 1 else f"{line} ({count} objects)"
 
 
 def _delivery(sent: Mapping[str, Any]) -> str:

@@ -22,7 +22,9 @@ def work(
         0, min=0, help="Child processes; 0 takes 1 for analysis, and one per destination for delivery."
     ),
 ) -> None:
-    """Serve one role of the queue until SIGTERM; the running task is finished first.
+    """Serve one role of the queue: analysis or delivery.
+
+    Until SIGTERM; the running task is finished first.
 
     Example: neurotriage work --role analysis
     """

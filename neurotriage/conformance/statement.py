@@ -176,7 +176,9 @@ data set both are kept, and the one that came first counts. Received objects are
 
 SCU: an object that is sent again has the same SOP Instance UID and the same bytes. A changed result has new
 UIDs and, in a report, names the one that it replaces (Predecessor Documents Sequence). Transfer syntaxes are
-not converted, except from Explicit to Implicit VR Little Endian where the archive accepts nothing else.
+not converted, except from Explicit to Implicit VR Little Endian where the archive accepts nothing else, and,
+for a destination with `compression = "jpeg-ls"`, of Secondary Captures to JPEG-LS Lossless where that is
+accepted; the SOP Instance UID stays, since the pixels do.
 
 ### 5.3 Storage Commitment and Query
 

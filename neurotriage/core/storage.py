@@ -43,15 +43,16 @@ class Storage:
         return shutil.disk_usage(self.root).free
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write ``data`` so that ``path`` is either absent or whole, also after a power cut.
 
-    Temporary name in the same folder, fsync of the file, rename, fsync of the folder.
+    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``mode``: who may read
+    and write it, as far as the umask lets them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -6,16 +6,28 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from db import migrate
 from db.engine import connect
 from neurotriage.core.headers import first_line
-from neurotriage.core.settings import Settings
-from neurotriage.doctor.check import Check, failed, ok, warning
+from neurotriage.core.settings import ConfigurationError, Settings
+from neurotriage.doctor.check import Check, State, failed, ok, warning
+from worker.vision.registry import BadWeights
+from worker.vision.rule import LIGHT, read_rules
 
 # Leases run by the database's clock and results are dated by ours; people compare the two.
 MAX_SKEW_S: Final = 2.0
+
+_ANSWERED_BY: Final = text(
+    """
+    select count(distinct a.study_id)
+    from analyses a
+    join predictions p on p.analysis_id = a.id
+    join model_versions m on m.id = p.model_version_id
+    where m.name = any(:names) and a.analysed_at > now() - interval '1 day'
+    """
+)
 
 _READERS: Final = text(
     """
@@ -30,11 +42,11 @@ _READERS: Final = text(
 
 
 def look_at_database(settings: Settings) -> Iterator[Check]:
-    """Connection, clock, schema, our rights and readers."""
+    """Connection, clock, schema, our rights and readers, and which models answered of late."""
     try:
         engine = connect(settings.database.url, pool_size=1)
-    except ArgumentError:
-        yield failed("connection", "[database] url is no SQLAlchemy URL", "Correct [database] url.")
+    except ConfigurationError as error:
+        yield failed("connection", str(error), "Correct [database] url.")
         return
     try:
         with engine.connect() as connection:
@@ -46,8 +58,11 @@ def look_at_database(settings: Settings) -> Iterator[Check]:
             return
         yield ok("schema", "the tables are those of this version")
         with engine.connect() as connection:
-            yield _rights(connection)
+            rights = _rights(connection)
+            yield rights
             yield _readers(connection)
+            if rights.state is State.OK:
+                yield from _fallen_back(connection, settings)
     except DBAPIError as error:
         # The driver's text names host, port and role; never a password.
         yield failed(
@@ -97,3 +112,20 @@ def _readers(connection: Connection) -> Check:
             "Revoke what is too much: a reader needs study_results only.",
         )
     return ok("reader", f"{', '.join(readers)} may read the views and no table")
+
+
+def _fallen_back(connection: Connection, settings: Settings) -> Iterator[Check]:
+    """Whether a light model stands in for one that decides: a worker keeps to it until it ends."""
+    try:
+        light = sorted({rule.model for rule in read_rules(settings.worker.weights, LIGHT).values()})
+    except BadWeights:
+        return  # told where the weights are looked at
+    studies = connection.execute(_ANSWERED_BY, {"names": light}).scalar_one()
+    if studies:
+        yield warning(
+            "models",
+            f"{', '.join(light)} answered in place of the model that decides: {studies} studies in a day",
+            "`neurotriage results` notes why. Mend it, and restart `neurotriage work --role analysis`.",
+        )
+    else:
+        yield ok("models", "no light model had to answer in the last day")

@@ -14,7 +14,13 @@ from typing import Final, Self
 from db import migrate
 from db.engine import connect
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.settings import BrokerSettings, DatabaseSettings, Settings, environment_of
+from neurotriage.core.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    ListenerSettings,
+    Settings,
+    environment_of,
+)
 from neurotriage.embedded.postgres import EmbeddedPostgres
 from neurotriage.embedded.process import LOOPBACK, end, free_port, log_tail, spawn
 from neurotriage.embedded.valkey import EmbeddedValkey
@@ -28,6 +34,18 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 _LISTENING_WITHIN_S: Final = 60.0
 _POLITE_STOP_S: Final = 15.0
 _POLL_S: Final = 0.05
+
+
+def _require_free(listener: ListenerSettings) -> None:
+    """Before anything starts: whoever has the port would be taken for our listener."""
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listener.host, listener.port))
+        except OSError as error:
+            where = f"[listener] host and port, {listener.host}:{listener.port}"
+            raise Unavailable(f"{where}, cannot be used: {error.strerror}") from None
 
 
 class Stack:
@@ -75,11 +93,16 @@ class Stack:
         self.stop()
 
     def start_servers(self) -> None:
-        """Start Postgres and Valkey, bring the schema up to date, settle the listener's port."""
+        """Start Postgres and Valkey, bring the schema up to date, settle the listener's port.
+
+        Raises ``Unavailable`` where another program has it, or a server does not start.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         listener = self.settings.listener
         if listener.port == 0:
             listener = listener.model_copy(update={"port": free_port()})
+        elif "listen" in self._roles:
+            _require_free(listener)
         self.settings = self.settings.model_copy(
             update={
                 "database": DatabaseSettings(url=self.postgres.start()),

@@ -3,17 +3,18 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
-from db import claims, ledger
+from db import claims, ledger, records
 from db.tables import DeliveryState
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
-from tests.db.rows import STUDY, analysed, claimed, ready_revision, receive, written
+from tests.db.rows import NOW, STUDY, analysed, analysis, claimed, ready_revision, receive, written
 
 OTHER = "1.2.4"
 
@@ -89,6 +90,40 @@ def test_results_as_csv_have_a_header_and_a_line_per_study() -> None:
     )
 
 
+def test_what_was_less_than_it_should_be_is_told_with_the_result(engine: Engine) -> None:
+    note = "the light model answered"
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection))
+        weaker = replace(analysis(), degradations=(note, "one series was not looked at"))
+        assert records.record_analysis(connection, held, weaker, NOW, [])
+    assert f"because; note: {note}" in _say("results").stdout
+    (row,) = csv.DictReader(io.StringIO(_say("results", "--format", "csv").stdout))
+    assert row["notes"] == f"{note}; one series was not looked at"
+    (entry,) = json.loads(_say("results", "--format", "json").stdout)
+    assert entry["degradations"] == [note, "one series was not looked at"]
+    assert f"Notes      {note}; one series was not looked at" in _say("why", STUDY).stdout
+
+
+@pytest.mark.usefixtures("told")
+def test_a_narrow_table_tells_the_whole_accession_number_and_why(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("update studies set accession_number = 'A298277151'"))
+    monkeypatch.setenv("COLUMNS", "80")
+    told = _say("results").stdout
+    assert "A298277151" in told
+    assert "because" in told
+
+
+def test_objects_of_one_fate_are_told_in_one_line(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection))
+        analysed(connection, held, *(written(number, "pacs") for number in range(1, 23)))
+    (line,) = [line for line in _say("why", STUDY).stdout.splitlines() if " to pacs: " in line]
+    assert line.endswith("(22 objects)")
+
+
 @pytest.mark.usefixtures("told")
 def test_results_are_limited_to_the_newest() -> None:
     assert len(json.loads(_say("results", "--format", "json", "--limit", "1").stdout)) == 1
@@ -158,7 +193,7 @@ def test_a_database_without_our_schema_is_told_in_a_line(
     empty = make_url(database_url).set(database="postgres").render_as_string(hide_password=False)
     monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", empty)
     answer = _say("results", exit_code=1)
-    assert answer.stderr == 'database: relation "study_results" does not exist\n'
+    assert answer.stderr == 'database: relation "study_results" does not exist; run `neurotriage migrate`\n'
 
 
 @pytest.mark.parametrize("words", [["results"], ["why", STUDY], ["migrate"]])

@@ -1,5 +1,6 @@
 """``retry`` and ``recall`` say what they did, and refuse what makes no sense."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,16 @@ def test_retry_tells_how_many_wait_again(words: tuple[str, ...], count: int) -> 
 
 
 @pytest.mark.usefixtures("refused")
-def test_retry_of_nothing_says_so() -> None:
+def test_retry_of_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"name": "other", "ae_title": "OTHER", "host": "localhost", "port": 104}
+    monkeypatch.setenv("NEUROTRIAGE__DESTINATION", json.dumps([known]))
     assert _say("retry", "--destination", "other").stdout == "nothing was refused, given up or lost\n"
     assert "no study has" in _say("retry", "9.9.9", exit_code=1).stderr
+
+
+def test_retry_to_a_misspelt_destination_is_an_error() -> None:
+    answer = _say("retry", "--destination", "pasc", exit_code=1)
+    assert answer.stderr == "no [[destination]] has the name pasc\n"
 
 
 @pytest.mark.parametrize("words", [(), (STUDY, "--all"), ("--destination", "pacs", "--all")])
@@ -85,9 +93,9 @@ def test_a_model_that_said_nothing_is_told() -> None:
 @pytest.mark.usefixtures("refused")
 def test_a_model_that_is_still_installed_is_not_recalled(engine: Engine) -> None:
     from neurotriage.core.settings import load_settings
-    from worker.vision.registry import cards
+    from worker.vision.rule import answering
 
-    card = next(iter(cards(load_settings().worker.weights).values()))
+    card = answering(load_settings().worker.weights)[0]
     with engine.begin() as connection:
         connection.execute(
             text("update model_versions set name = :name, version = :version"),

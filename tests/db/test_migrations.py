@@ -48,7 +48,7 @@ def test_a_reader_keeps_the_views_over_a_step_down_and_up(engine: Engine) -> Non
         connection.execute(text("drop role if exists clerk"))
         connection.execute(text("create role clerk"))
     migrate.grant_reader(engine, "clerk")
-    for revision in ("0001", "head"):
+    for revision in ("0002", "0001", "head"):
         (migrate.upgrade if revision == "head" else migrate.downgrade)(engine, revision)
         with engine.begin() as connection:
             connection.execute(text("set local role clerk"))

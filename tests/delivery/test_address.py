@@ -28,6 +28,30 @@ def test_the_address_of_a_sender_leads_back_to_it() -> None:
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("10.1.2.3", 104), ("10.1.3.9", 11112), ("::ffff:10.1.3.9", 11112), ("127.0.0.1", 42)],
+)
+def test_of_peers_with_one_ae_title_the_one_at_the_senders_address_counts(host: str, port: int) -> None:
+    known = [
+        {"ae_title": "CT", "host": "10.1.2.0/24", "port": 104},
+        {"ae_title": "CT", "host": "10.1.3.9", "port": 11112},
+        {"ae_title": "CT", "host": "localhost", "port": 42},
+        {"ae_title": "MR", "host": "10.1.0.0/16", "port": 1},
+    ]
+    settings = Settings.model_validate({"destination": [BACK.model_dump()], "peer": known})
+    found = destination_of(settings, address_of(BACK, ("CT", host)))
+    assert found is not None
+    assert (found.host, found.port) == (host, port)
+
+
+@pytest.mark.unit
+def test_a_sender_does_not_get_the_port_of_another_machine_with_its_ae_title() -> None:
+    with pytest.raises(Misconfigured, match=r"no \[\[peer\]\] CT/1 @A at 10\.9\.9\.9 has a port"):
+        destination_of(_settings(port=104), address_of(BACK, ("CT/1 @A", "10.9.9.9")))
+
+
+@pytest.mark.unit
 def test_any_other_destination_is_its_name() -> None:
     pacs = Destination(name="pacs", ae_title="PACS", host="h", port=104)
     settings = Settings.model_validate({"destination": [pacs.model_dump()]})
@@ -39,7 +63,7 @@ def test_any_other_destination_is_its_name() -> None:
 
 @pytest.mark.unit
 def test_a_sender_whose_port_is_not_known_needs_a_person() -> None:
-    with pytest.raises(Misconfigured, match=r"no \[\[peer\]\] CT/1 @A has a port"):
+    with pytest.raises(Misconfigured, match=r"no \[\[peer\]\] CT/1 @A at 10\.1\.2\.3 has a port"):
         destination_of(_settings(), address_of(BACK, SENDER))
 
 
@@ -59,6 +83,6 @@ def test_results_for_a_sender_without_a_port_wait_with_an_alarm(site: Site) -> N
     site.results(1, to=[address])
     assert site.deliver(address) == 0
     assert site.states(address) == [
-        ("waiting", 1, "no [[peer]] SCANNER has a port to which results can be sent back")
+        ("waiting", 1, "no [[peer]] SCANNER at 127.0.0.1 has a port to which results can be sent back")
     ]
     assert all(site.column("alarmed_at", address))

@@ -44,6 +44,20 @@ def test_a_pacs_that_takes_our_class_compressed_only_says_so(site: Site) -> None
     ]
 
 
+def test_a_pacs_that_does_not_take_jpeg_ls_gets_pictures_as_they_are(site: Site) -> None:
+    stored: list[Dataset] = []
+
+    def keeps(event: evt.Event) -> int:
+        stored.append(event.dataset)
+        return 0x0000
+
+    with listener(keeps) as port:
+        site.destination("pacs", port, compression="jpeg-ls")
+        site.results(1)
+        assert site.deliver() == 1
+    assert stored == [result(1)]
+
+
 def test_a_study_is_one_association(site: Site) -> None:
     requested: list[evt.Event] = []
     with listener(on_requested=requested.append) as port:

@@ -33,7 +33,7 @@ class Keys:
         """A key and a certificate of the authority for ``localhost``."""
         party = Party(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         request, extensions = self.folder / f"{name}.csr", self.folder / "names"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
         _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", party.key, "-out", request, *_for(name))
         signed = ("-CA", self.ca, "-CAkey", self.folder / "ca.key", "-CAcreateserial", "-days", "2")
         _openssl("x509", "-req", "-in", request, *signed, "-extfile", extensions, "-out", party.certificate)
@@ -51,7 +51,9 @@ def _openssl(*words: str | Path) -> None:
 def _authority(folder: Path) -> Keys:
     folder.mkdir()
     made = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *_for(f"authority {folder.name}"))
-    _openssl("req", *made, "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
+    # RFC 5280 4.2.1.3 wants it of an authority, and Python from 3.13 on insists.
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    _openssl("req", *made, *usage, "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
     return Keys(folder)
 
 

@@ -1,6 +1,7 @@
 """Who may send, and what."""
 
 import pytest
+from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_listener.contexts import supported_contexts, transfer_syntaxes
@@ -54,6 +55,24 @@ def test_deflated_is_never_offered_and_jpeg_is() -> None:
         assert DeflatedExplicitVRLittleEndian not in context.transfer_syntax
 
 
+def test_every_storage_class_of_the_standard_is_taken_but_those_of_no_patient() -> None:
+    offered = {str(context.abstract_syntax) for context in supported_contexts()}
+    known = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class"}
+    storage = {uid for uid, name in known.items() if "Storage" in name and "Commitment" not in name}
+    assert sorted(known[uid] for uid in storage - offered) == [
+        "CT Defined Procedure Protocol Storage",
+        "Color Palette Storage",
+        "Generic Implant Template Storage",
+        "Hanging Protocol Storage",
+        "Implant Assembly Template Storage",
+        "Implant Template Group Storage",
+        "Inventory Storage",
+        "Media Storage Directory Storage",  # DICOMDIR: a file, never sent
+        "Protocol Approval Storage",
+        "XA Defined Procedure Protocol Storage",
+    ]
+
+
 def test_more_than_images_is_taken_so_that_whole_studies_arrive() -> None:
     offered = {str(context.abstract_syntax) for context in supported_contexts()}
     assert len(offered) > 180
@@ -61,6 +80,7 @@ def test_more_than_images_is_taken_so_that_whole_studies_arrive() -> None:
         "1.2.840.10008.1.1",  # Verification
         "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
         "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation, which pydicom does not know yet
         "1.2.840.10008.5.1.4.1.1.6",  # retired Ultrasound
         "1.3.12.2.1107.5.9.1",  # Siemens CSA Non-Image
     ):

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
 from db.records import WrittenObject
@@ -168,6 +170,26 @@ def test_orthanc_stores_and_commits_on_an_association_of_its_own(
         listener.stop()
     assert all(site.column("committed_at"))
     assert all(_is_the_same(emptied.file(uid, tmp_path), path) for uid, path in made.items())
+
+
+def test_orthanc_gets_pictures_in_jpeg_ls_with_the_same_pixels(
+    site: Site, emptied: Orthanc, results: tuple[str, tuple[ResultObject, ...]], tmp_path: Path
+) -> None:
+    site.destination("pacs", emptied.dicom_port, ae_title="ORTHANC", commitment="off", compression="jpeg-ls")
+    made = _waiting(site, results)
+    assert site.deliver() == len(made)
+    assert all(site.column("found_at"))
+    for uid, path in made.items():
+        stored, written = dcmread(emptied.file(uid, tmp_path)), dcmread(path)
+        if "PixelData" not in written:
+            assert _is_the_same(emptied.file(uid, tmp_path), path)
+            continue
+        assert stored.file_meta.TransferSyntaxUID == JPEGLSLossless
+        assert len(stored.PixelData) < len(written.PixelData) / 2
+        assert np.array_equal(stored.pixel_array, written.pixel_array)
+        for kept in (stored, written):
+            del kept.PixelData
+        assert stored == written
 
 
 def test_what_orthanc_stored_is_found_by_query(

@@ -61,6 +61,8 @@ def test_a_file_that_broke_after_intake_gives_a_reason(tmp_path: Path) -> None:
         (ReasonCode.TOO_FEW_SLICES, False, Outcome.NOT_ELIGIBLE),
         (ReasonCode.UNREADABLE_PIXELS, True, Outcome.POOR_QUALITY),
         (ReasonCode.NO_GEOMETRY, True, Outcome.POOR_QUALITY),
+        (ReasonCode.OUT_OF_DISTRIBUTION, True, Outcome.POOR_QUALITY),
+        (ReasonCode.OUT_OF_DISTRIBUTION, False, Outcome.NOT_ELIGIBLE),
         (ReasonCode.NOISE, False, Outcome.POOR_QUALITY),
         (ReasonCode.MISSING_IMAGES, True, Outcome.INCOMPLETE),
         (ReasonCode.NO_CALIBRATION, False, Outcome.UNDETERMINED),

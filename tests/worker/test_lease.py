@@ -4,10 +4,12 @@ import time
 
 import pytest
 from sqlalchemy import Engine, make_url, text
+from structlog.testing import capture_logs
 
 from db import claims
 from db.claims import Claim
 from db.engine import connect
+from db.tables import RevisionState
 from tests.db.rows import claimed, ready_revision
 from worker.lease import LeaseKeeper
 
@@ -40,7 +42,7 @@ def test_a_hung_attempt_is_not_renewed_past_its_deadline(engine: Engine, held: C
 
 
 def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: Claim) -> None:
-    with LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+    with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
             connection.execute(
                 text("update revisions set token = token + 1, lease_until = now() + interval '1 hour'")
@@ -49,6 +51,28 @@ def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: C
     with engine.begin() as connection:
         left = connection.execute(text("select lease_until > now() + interval '30 minutes' from revisions"))
         assert left.scalar_one()
+    assert [entry["event"] for entry in told] == ["lease_lost"]
+
+
+def test_a_claim_that_its_holder_ended_is_not_told_to_be_lost(engine: Engine, held: Claim) -> None:
+    with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+        with engine.begin() as connection:
+            assert claims.finish(connection, held, RevisionState.ANALYSED)
+            _await_a_waiting_renewal(engine)
+        time.sleep(LEASE_S / 2)
+    assert told == []
+
+
+def _await_a_waiting_renewal(engine: Engine) -> None:
+    """Until another transaction waits for the row that ours has changed."""
+    waiting = text("select count(*) from pg_locks where not granted")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with engine.connect() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+        time.sleep(0.01)
+    raise AssertionError("no renewal came")
 
 
 def _cut_off(database_url: str, for_s: float) -> None:

@@ -1,6 +1,10 @@
 """Which peer a delivery is for: a configured one, or the one that sent the study."""
 
-from neurotriage.core.settings import Destination, Settings
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+from neurotriage.core.peer_address import address_of_socket, has_address
+from neurotriage.core.settings import Destination, Peer, Settings
 from worker.delivery.peer import Misconfigured
 
 
@@ -25,7 +29,13 @@ def destination_of(settings: Settings, address: str) -> Destination | None:
     if not found.to_sender:
         return found
     ae_title, _, host = sender.rpartition("@")
-    ports = [peer.port for peer in settings.peer if peer.ae_title.strip() == ae_title and peer.port]
-    if not ports:
-        raise Misconfigured(f"no [[peer]] {ae_title} has a port to which results can be sent back")
-    return found.model_copy(update={"ae_title": ae_title, "host": host, "port": ports[0]})
+    port = _port(settings.peer, ae_title, address_of_socket(host))
+    if port is None:
+        raise Misconfigured(f"no [[peer]] {ae_title} at {host} has a port to which results can be sent back")
+    return found.model_copy(update={"ae_title": ae_title, "host": host, "port": port})
+
+
+def _port(peers: Iterable[Peer], ae_title: str, address: IPv4Address | IPv6Address) -> int | None:
+    """The port of the first peer that is the sender: machines of one AE title may have different ones."""
+    own = (peer for peer in peers if peer.port and peer.ae_title.strip() == ae_title)
+    return next((peer.port for peer in own if has_address(peer.host, address)), None)

@@ -17,13 +17,15 @@ _OUTCOMES: Final = {
     ReasonCode.MISSING_IMAGES: Outcome.INCOMPLETE,
     ReasonCode.NOISE: Outcome.POOR_QUALITY,
 }
-# ... and these only where it speaks of a head: one slice of an unnamed part is no head of poor quality.
+# ... and these only where it speaks of a head: one slice of an unnamed part is no head of poor quality,
+# and what the model has never seen the like of may be a knee.
 _OUTCOMES_OF_A_HEAD: Final = {
     ReasonCode.TOO_FEW_SLICES: Outcome.POOR_QUALITY,
     ReasonCode.TOO_COARSE: Outcome.POOR_QUALITY,
     ReasonCode.UNREADABLE_PIXELS: Outcome.POOR_QUALITY,
     ReasonCode.NO_GEOMETRY: Outcome.POOR_QUALITY,
     ReasonCode.INCONSISTENT_GEOMETRY: Outcome.POOR_QUALITY,
+    ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
 _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
 
@@ -72,6 +74,18 @@ def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tup
         return Outcome.NOT_ELIGIBLE, _without_repeats(without_model)
     none = Reason(ReasonCode.NO_HEAD_SERIES, "the study has no CT or MR series of a head to analyse")
     return Outcome.NOT_ELIGIBLE, (none, *_without_repeats(reasons))
+
+
+def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
+    """Sentences on the series that may show a head, but not whole or not well enough to be analysed.
+
+    Other series decide such a study; an answer without a word of these would be a silent negative.
+    """
+    return tuple(
+        f"series {verdict.series_instance_uid} was not looked at: {verdict.reason.text}"
+        for verdict in verdicts
+        if not verdict.taken and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
+    )
 
 
 def _outcome(verdict: SeriesVerdict) -> Outcome:

@@ -1,0 +1,89 @@
+"""An answer names the series and images that should have been looked at and were not: no silent negative."""
+
+import json
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from neurotriage.core.manifest import scan_folder
+from neurotriage.core.result_json import study_entry
+from neurotriage.core.values import Analysis, Outcome, ReasonCode
+from tests.core.made import part10
+from tests.vision.synthetic import write_weights
+from tests.worker.studies import head_mr
+from worker.analysis import analyse, select_series
+from worker.results import build, report_text
+from worker.results.text import notes
+from worker.vision import load_models, modalities
+
+pytestmark = pytest.mark.unit
+
+# Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
+NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, "odd_score": 2.0}
+WHOLE, HOLED = "2.25.201", "2.25.202"
+
+
+def _answer(folder: Path, *series: list[Dataset], **rule: float) -> Analysis:
+    """The analysis of a study; its result objects can be built from it, too."""
+    weights = folder / "weights"
+    weights.mkdir()
+    write_weights(weights, **{**NO_TUMOUR, **rule})
+    for dataset in chain(*series):
+        (folder / f"{dataset.SOPInstanceUID}.dcm").write_bytes(part10(dataset))
+    (study,) = scan_folder(folder).studies
+    analysis, evidence = analyse(
+        select_series(study),
+        modalities(weights),
+        lambda: load_models(weights, threads=1),
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    assert build(analysis, evidence, study, "2.25.1").objects
+    return analysis
+
+
+def _series(uid: str, **attributes: object) -> list[Dataset]:
+    made = head_mr(SeriesInstanceUID=uid, **attributes)
+    for dataset in made:
+        dataset.SOPInstanceUID = f"{uid}.{dataset.InstanceNumber}"
+    return made
+
+
+def test_a_series_with_missing_images_is_named_beside_the_answer_of_a_whole_one(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE), [d for d in _series(HOLED) if d.InstanceNumber != 9])
+    assert analysis.outcome is Outcome.ABSENT
+    refused = {v.series_instance_uid: v.reason.code for v in analysis.verdicts if not v.taken}
+    assert refused == {HOLED: ReasonCode.MISSING_IMAGES}
+    words = "was not looked at: 1 of 28 slices are missing from the stack, the first after image 8"
+    assert f"series {HOLED} {words}" in analysis.degradations
+    assert words in json.dumps(study_entry(analysis, []))
+    assert f"Note: A series {words}" in notes(analysis)  # of page, report and document
+    assert words in report_text(analysis)
+
+
+def test_images_at_the_end_of_a_stack_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    slices = _series(WHOLE)
+    for broken in slices[-2:]:
+        broken.PixelData = broken.PixelData[:100]
+    analysis = _answer(tmp_path, slices)
+    assert analysis.outcome is Outcome.ABSENT
+    (lost,) = (text for text in analysis.degradations if WHOLE in text)
+    assert lost.startswith(f"2 images of series {WHOLE} were not looked at; the first: ")
+
+
+def test_a_whole_study_has_no_such_note(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE))
+    assert analysis.outcome is Outcome.ABSENT
+    assert not any("looked at" in text for text in analysis.degradations)
+
+
+@pytest.mark.parametrize(("part", "outcome"), [("HEAD", Outcome.POOR_QUALITY), ("", Outcome.NOT_ELIGIBLE)])
+def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_one(
+    tmp_path: Path, part: str, outcome: Outcome
+) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part), odd_score=-1.0)
+    assert analysis.outcome is outcome
+    assert analysis.reasons[-1].code is ReasonCode.OUT_OF_DISTRIBUTION
+    assert analysis.predictions == ()

@@ -1,0 +1,67 @@
+"""What is told of this host: configuration, disk and weights."""
+
+from pathlib import Path
+
+import pytest
+
+from neurotriage.doctor import State
+from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
+from tests.doctor.looks import by_subject, settings
+from tests.worker.weights import hollow_weights
+
+
+@pytest.mark.parametrize("title", ["", "   ", "BACK\\SLASH", "ümlaut", "TAB\t"])
+def test_an_ae_title_that_dicom_does_not_allow_fails(title: str) -> None:
+    found = by_subject(look_at_configuration(settings(listener={"ae_title": title})))
+    assert found["AE titles"].state is State.FAILED
+
+
+def test_a_configuration_in_which_nobody_may_send_fails() -> None:
+    found = by_subject(look_at_configuration(settings(listener={"host": "10.0.0.1"})))
+    assert found["peers"].state is State.FAILED
+    assert found["destinations"].state is State.WARNING
+
+
+def test_two_destinations_of_one_name_fail() -> None:
+    one = {"name": "pacs", "ae_title": "PACS", "host": "pacs", "port": 104}
+    found = by_subject(look_at_configuration(settings(destination=[one, one])))
+    assert found["destinations"].state is State.FAILED
+
+
+def test_a_disk_with_room_takes_a_durable_write_and_is_left_as_it_was(tmp_path: Path) -> None:
+    site = settings(storage={"root": tmp_path, "min_free_bytes": 0})
+    found = by_subject(look_at_storage(site))
+    assert found["room"].state is State.OK
+    assert found["durable write"].state in (State.OK, State.WARNING)  # a busy disk is slow
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_below_its_limit_fails(tmp_path: Path) -> None:
+    found = by_subject(look_at_storage(settings(storage={"root": tmp_path, "min_free_bytes": 2**60})))
+    assert found["room"].state is State.FAILED
+    assert "0xA700" in found["room"].advice
+
+
+def test_a_folder_that_cannot_be_written_or_is_not_there_fails(tmp_path: Path) -> None:
+    written = by_subject(look_at_storage(settings(storage={"root": "/proc", "min_free_bytes": 0})))
+    assert written["durable write"].state is State.FAILED
+    (absent,) = look_at_storage(settings(storage={"root": tmp_path / "none"}))
+    assert absent.state is State.FAILED
+
+
+def test_weights_whose_hash_is_right_and_that_do_not_load_fail(tmp_path: Path) -> None:
+    found = by_subject(look_at_weights(settings(worker={"weights": hollow_weights(tmp_path)})))
+    assert found["hashes"].state is State.OK
+    assert found["weights"].state is State.FAILED
+
+
+def test_the_weights_that_come_with_the_program_load() -> None:
+    found = by_subject(look_at_weights(settings()))
+    assert {check.state for check in found.values()} == {State.OK}
+    assert "MR model" in found
+
+
+def test_an_intake_that_only_seems_encrypted_is_told(tmp_path: Path) -> None:
+    set_up = settings(listener={"tls": {"certificate": tmp_path / "a.pem"}})
+    assert by_subject(look_at_configuration(set_up))["intake"].state is State.WARNING
+    assert "intake" not in by_subject(look_at_configuration(settings()))

@@ -1,0 +1,163 @@
+"""In another terminal, beside ``neurotriage serve``, the other commands just work."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from neurotriage.embedded.process import free_port
+
+pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+
+
+class Host:
+    """A folder with a configuration, in which commands are called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        folder.mkdir()
+        (folder / "config.toml").write_text(
+            f'[listener]\nport = {self.port}\n[storage]\nroot = "kept here"\nmin_free_bytes = 0\n'
+        )
+
+    @property
+    def serve_folder(self) -> Path:
+        return self.folder / "kept here" / "serve"
+
+    def call(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "neurotriage", *words],
+            cwd=self.folder,
+            env=_environment() | variables,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def serve(self) -> subprocess.Popen[str]:
+        """Start ``serve`` and wait until it listens."""
+        served = subprocess.Popen(
+            [sys.executable, "-m", "neurotriage", "serve"],
+            cwd=self.folder,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert served.stdout is not None
+        assert served.stdout.readline().startswith("listening as NEUROTRIAGE")
+        return served
+
+
+def _await_the_end_of_the_listener(port: int) -> None:
+    """The kernel tells it that its parent died."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the listener of a killed serve still receives")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("NEUROTRIAGE")}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host on which ``serve`` runs."""
+    host = Host(tmp_path_factory.mktemp("beside") / "a host")
+    served = host.serve()
+    yield host
+    served.send_signal(signal.SIGTERM)
+    served.communicate(timeout=90)
+    assert served.returncode == 0
+    assert not (host.serve_folder / "addresses.json").exists()
+
+
+def test_results_why_retry_and_recall_ask_the_database_of_serve(host: Host) -> None:
+    answer = host.call("results", "--format", "json")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "[]\n", "")
+    answer = host.call("why", "A1")
+    assert (answer.returncode, answer.stderr) == (
+        1,
+        "no study has the StudyInstanceUID or accession number A1\n",
+    )
+    answer = host.call("retry", "--all")
+    assert (answer.returncode, answer.stdout) == (0, "nothing was refused, given up or lost\n")
+    answer = host.call("recall", "model", "1.0")
+    assert (answer.returncode, answer.stderr) == (1, "no study was analysed by model 1.0\n")
+
+
+def test_the_doctor_sees_database_broker_workers_and_listener_of_serve(host: Host) -> None:
+    answer = host.call("doctor", "--json")
+    assert answer.returncode == 0, answer.stdout
+    states = {
+        (part["name"], check["subject"]): check["state"]
+        for part in json.loads(answer.stdout)
+        for check in part["checks"]
+    }
+    for seen in (
+        ("database", "schema"),
+        ("queue", "broker"),
+        ("queue", "delivery worker"),
+        ("listener", "port"),
+    ):
+        assert states[seen] == "ok", answer.stdout
+
+
+def test_nobody_else_may_read_the_addresses(host: Host) -> None:
+    assert stat.S_IMODE((host.serve_folder / "addresses.json").stat().st_mode) == 0o600
+
+
+def test_a_configured_database_is_asked_and_not_that_of_serve(host: Host) -> None:
+    url = f"postgresql+psycopg2://me@127.0.0.1:{free_port()}/mine"
+    answer = host.call("results", NEUROTRIAGE__DATABASE__URL=url)
+    assert answer.returncode == 1
+    assert "Connection refused" in answer.stderr
+    assert f"the `neurotriage serve` in {host.serve_folder} has one of its own" in answer.stderr
+
+
+def test_a_second_serve_of_the_same_folder_ends_at_once_with_a_sentence(host: Host) -> None:
+    answer = host.call("serve")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"another `neurotriage serve` runs in {host.serve_folder}: stop it")
+    assert host.call("results").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "listen"])
+def test_a_port_that_another_program_has_is_named(command: str, tmp_path: Path) -> None:
+    host = Host(tmp_path / "taken")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", host.port))
+        other.listen()
+        answer = host.call(command)
+    assert answer.returncode == 1
+    assert f"127.0.0.1:{host.port}" in answer.stderr
+    assert "Address already in use" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_addresses_that_a_killed_serve_left_are_not_believed(tmp_path: Path) -> None:
+    host = Host(tmp_path / "killed")
+    served = host.serve()
+    served.kill()
+    served.communicate(timeout=30)
+    _await_the_end_of_the_listener(host.port)
+    assert (host.serve_folder / "addresses.json").exists()
+    answer = host.call("results")
+    assert answer.returncode == 1
+    assert answer.stderr.endswith(
+        f"no `neurotriage serve` runs in {host.serve_folder}, and config.toml names no [database] url\n"
+    )
