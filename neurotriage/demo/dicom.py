@@ -39,7 +39,7 @@ T1_SPIN_ECHO: Final = Sequence(
 FLAIR_TURBO: Final = Sequence("AX T2 FLAIR", "T2_FLAIR_TRA", "IR", "SK", 9000.0, 120.0, 16, 2500.0, None)
 
 
-def study_header(modality: str, person: str, description: str, now: datetime) -> Dataset:
+def study_header(person: str, description: str, now: datetime) -> Dataset:
     """What all instances of a new study share: patient, study, frame of reference, equipment."""
     uid = generate_uid(prefix=None)
     header = Dataset()
@@ -56,7 +56,6 @@ def study_header(modality: str, person: str, description: str, now: datetime) ->
     header.AccessionNumber = f"A{uid[-10:]}"
     header.ReferringPhysicianName = None
     header.StudyDescription = description
-    header.Modality = modality
     header.FrameOfReferenceUID = generate_uid(prefix=None)
     header.PositionReferenceIndicator = None
     header.Manufacturer = "neurotriage demo"
@@ -72,7 +71,7 @@ def study_header(modality: str, person: str, description: str, now: datetime) ->
 def mr_series(header: Dataset, scan: Scan, slices: Field, sequence: Sequence, number: int) -> list[Dataset]:
     """An MR series; ``slices`` (slices, rows, columns) in arbitrary units, not negative."""
     stored = np.clip(np.round(slices), 0, 4095).astype(np.uint16)
-    series = _series(header, number, sequence.description, sequence.protocol)
+    series = _series(header, "MR", number, sequence.description, sequence.protocol)
     series.ImageType = ["ORIGINAL", "PRIMARY", "M", "SE" if sequence.scanning_sequence == "SE" else "IR"]
     series.ScanningSequence = sequence.scanning_sequence
     series.SequenceVariant = sequence.variant
@@ -96,10 +95,10 @@ def mr_series(header: Dataset, scan: Scan, slices: Field, sequence: Sequence, nu
     return _instances(series, scan, stored, MRImageStorage)
 
 
-def ct_series(header: Dataset, scan: Scan, slices: Field) -> list[Dataset]:
+def ct_series(header: Dataset, scan: Scan, slices: Field, number: int) -> list[Dataset]:
     """A CT series; ``slices`` (slices, rows, columns) in HU."""
     stored = np.clip(np.round(slices) - _RESCALE_INTERCEPT_HU, 0, 4095).astype(np.uint16)
-    series = _series(header, 2, "HEAD AXIAL 5.0 MM", "HEAD ROUTINE")
+    series = _series(header, "CT", number, "HEAD AXIAL 5.0 MM", "HEAD ROUTINE")
     series.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     series.KVP = "120"
     series.DataCollectionDiameter = "500"
@@ -116,8 +115,9 @@ def ct_series(header: Dataset, scan: Scan, slices: Field) -> list[Dataset]:
     return _instances(series, scan, stored, CTImageStorage)
 
 
-def _series(header: Dataset, number: int, description: str, protocol: str) -> Dataset:
+def _series(header: Dataset, modality: str, number: int, description: str, protocol: str) -> Dataset:
     series = deepcopy(header)
+    series.Modality = modality
     series.SeriesInstanceUID = generate_uid(prefix=None)
     series.SeriesNumber = number
     series.SeriesDescription = description

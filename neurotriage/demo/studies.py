@@ -1,6 +1,6 @@
 """Sample studies with a lesion whose place is known, as whole DICOM studies with new UIDs each time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +44,7 @@ class SampleStudy:
     """
 
     name: str
-    modality: str
+    modality: str  # of a pair "CT+MR"
     datasets: tuple[Dataset, ...]
     lesion_box_by_sop: Mapping[str, Box]
     abnormality_box_by_sop: Mapping[str, Box]
@@ -56,7 +56,7 @@ class SampleStudy:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for number, dataset in enumerate(self.datasets, 1):
-            paths.append(folder / f"{self.modality}{number:03d}.dcm")
+            paths.append(folder / f"{dataset.Modality}{number:03d}.dcm")
             dataset.save_as(paths[-1], enforce_file_format=True)
         return paths
 
@@ -73,17 +73,35 @@ def healthy_head_mr() -> SampleStudy:
 
 def head_ct() -> SampleStudy:
     """A head CT without contrast medium: a slightly dense mass with oedema."""
-    header = dicom.study_header("CT", "DEMO^HEAD CT", "CT head without contrast", datetime.now(UTC))
+    header = dicom.study_header("DEMO^HEAD CT", "CT head without contrast", datetime.now(UTC))
     grown = patient(load_head(), _CT_LESION)
-    coarse = _coarse(_CT_SCAN)
-    density = sample(grown, signal(grown, CT), coarse, outside=-1000)
-    series = dicom.ct_series(header, _CT_SCAN, reconstruct(density, _CT_SCAN.matrix, _CT_NOISE_HU, seed=3))
-    return _study("head CT with a mass", header, [series], _CT_LESION, grown, coarse)
+    return _study("head CT with a mass", header, [_ct(header, grown, number=2)], _CT_LESION, grown)
+
+
+def head_pair() -> SampleStudy:
+    """A CT and an MR of one head in one study and one frame of reference, with the same mass in both."""
+    header = dicom.study_header("DEMO^PAIR", "CT and MR of the head", datetime.now(UTC))
+    grown = patient(load_head(), _CT_LESION)
+    scanned = [_mr(header, grown, _MR_SCAN, seed=1), _ct(header, grown, number=3)]
+    return _study("head CT and MR with a mass", header, scanned, _CT_LESION, grown)
 
 
 def _mr_study(name: str, person: str, lesion: Lesion | None, scan: Scan, seed: int) -> SampleStudy:
-    header = dicom.study_header("MR", person, "MR head with contrast", datetime.now(UTC))
+    header = dicom.study_header(person, "MR head with contrast", datetime.now(UTC))
     grown = patient(load_head(), lesion)
+    return _study(name, header, [_mr(header, grown, scan, seed)], lesion, grown)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scanned:
+    """Series with the same slices; ``scan`` is what boxes are measured on."""
+
+    scan: Scan
+    series: tuple[list[Dataset], ...]
+
+
+def _mr(header: Dataset, grown: Patient, scan: Scan, seed: int) -> _Scanned:
+    """T1 after contrast and FLAIR, series 1 and 2."""
     series = []
     sequences: tuple[tuple[dicom.Sequence, Contrast], ...] = (
         (dicom.T1_SPIN_ECHO, T1_AFTER_CONTRAST),
@@ -93,7 +111,14 @@ def _mr_study(name: str, person: str, lesion: Lesion | None, scan: Scan, seed: i
         slices = sample(grown, signal(grown, contrast), scan, outside=0)
         slices = receive(slices, _MR_NOISE, seed=10 * seed + number)
         series.append(dicom.mr_series(header, scan, slices, sequence, number))
-    return _study(name, header, series, lesion, grown, scan)
+    return _Scanned(scan, tuple(series))
+
+
+def _ct(header: Dataset, grown: Patient, number: int) -> _Scanned:
+    coarse = _coarse(_CT_SCAN)
+    density = sample(grown, signal(grown, CT), coarse, outside=-1000)
+    slices = reconstruct(density, _CT_SCAN.matrix, _CT_NOISE_HU, seed=3)
+    return _Scanned(coarse, (dicom.ct_series(header, _CT_SCAN, slices, number),))
 
 
 def _coarse(scan: Scan) -> Scan:
@@ -103,21 +128,22 @@ def _coarse(scan: Scan) -> Scan:
 
 
 def _study(
-    name: str,
-    header: Dataset,
-    series: list[list[Dataset]],
-    lesion: Lesion | None,
-    grown: Patient,
-    scan: Scan,
+    name: str, header: Dataset, scanned: Sequence[_Scanned], lesion: Lesion | None, grown: Patient
 ) -> SampleStudy:
-    """Join the series (all with the slices of ``scan``) with the boxes of what is known to be in them."""
-    tumour, abnormality = _boxes(lesion, grown, scan)
+    """Join the series with the boxes of what is known to be in them."""
+    tumours: dict[str, Box] = {}
+    abnormalities: dict[str, Box] = {}
+    for one in scanned:
+        tumour, abnormality = _boxes(lesion, grown, one.scan)
+        tumours |= _by_sop(tumour, one.series, one.scan.matrix)
+        abnormalities |= _by_sop(abnormality, one.series, one.scan.matrix)
+    datasets = tuple(dataset for one in scanned for series in one.series for dataset in series)
     return SampleStudy(
         name=name,
-        modality=header.Modality,
-        datasets=tuple(dataset for datasets in series for dataset in datasets),
-        lesion_box_by_sop=_by_sop(tumour, series, scan.matrix),
-        abnormality_box_by_sop=_by_sop(abnormality, series, scan.matrix),
+        modality="+".join(sorted({dataset.Modality for dataset in datasets})),
+        datasets=datasets,
+        lesion_box_by_sop=tumours,
+        abnormality_box_by_sop=abnormalities,
         lesion_centre_mm=_in_patient_mm(lesion.centre_mm) if lesion else None,
         study_instance_uid=header.StudyInstanceUID,
     )
@@ -152,7 +178,7 @@ def _boxes_of(masks: NDArray[np.bool_]) -> dict[int, Box]:
     return boxes
 
 
-def _by_sop(boxes: dict[int, Box], series: list[list[Dataset]], matrix: int) -> dict[str, Box]:
+def _by_sop(boxes: dict[int, Box], series: Sequence[list[Dataset]], matrix: int) -> dict[str, Box]:
     """The boxes by instance, in pixels of the stored images (``matrix`` is that of the boxes)."""
     found = {}
     for datasets in series:

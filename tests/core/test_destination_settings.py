@@ -14,7 +14,14 @@ WEB = {"name": "web", "type": "dicomweb", "url": "https://h/dicom-web"}
 
 
 @pytest.mark.parametrize(
-    "usable", [DIMSE, WEB, {**WEB, "url": "http://h:8042"}, {"name": "b", "to_sender": True}]
+    "usable",
+    [
+        DIMSE,
+        WEB,
+        {**WEB, "url": "http://h:8042"},
+        {"name": "b", "to_sender": True},
+        {**DIMSE, "compression": "jpeg-ls"},
+    ],
 )
 def test_each_type_has_its_address(usable: dict[str, Any]) -> None:
     assert Destination.model_validate(usable).name == usable["name"]
@@ -32,6 +39,8 @@ def test_each_type_has_its_address(usable: dict[str, Any]) -> None:
         ({**WEB, "to_sender": True}, "to_sender"),
         ({**WEB, "url": "ftp://h"}, "url"),
         ({**WEB, "url": "https://user:secret@h/dicom-web"}, "url"),
+        ({**WEB, "compression": "jpeg-ls"}, "compression"),
+        ({**DIMSE, "compression": "gzip"}, "compression"),
         ({**DIMSE, "name": "a/b"}, "name"),
         ({**DIMSE, "name": ""}, "name"),
         ({**DIMSE, "find": "study"}, "find"),

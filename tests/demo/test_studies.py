@@ -13,10 +13,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from neurotriage.demo.head import ASSETS
-from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, healthy_head_mr
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, head_pair, healthy_head_mr
 from tests.conftest import ROOT
 
-MAKERS: dict[str, Callable[[], SampleStudy]] = {"mr": head_mr, "healthy": healthy_head_mr, "ct": head_ct}
+MAKERS: dict[str, Callable[[], SampleStudy]] = {
+    "mr": head_mr,
+    "healthy": healthy_head_mr,
+    "ct": head_ct,
+    "pair": head_pair,
+}
 _MEGABYTE = 10**6
 
 
@@ -68,7 +73,7 @@ def test_a_study_is_whole_series_with_even_steps(name: str, series: int, slices:
     }
 
 
-@pytest.mark.parametrize("name", ["mr", "ct"])
+@pytest.mark.parametrize("name", ["mr", "ct", "pair"])
 def test_the_box_lies_where_the_lesion_was_put(name: str) -> None:
     study = made(name)
     assert study.lesion_centre_mm is not None
@@ -130,6 +135,18 @@ def test_the_lesion_of_the_ct_is_on_the_patients_right() -> None:
     assert all(box[2] < 256 for box in study.lesion_box_by_sop.values()), "right is left in the picture"
 
 
+def test_a_pair_is_one_patient_in_one_study_and_one_frame_of_reference() -> None:
+    datasets = made("pair").datasets
+    assert made("pair").modality == "CT+MR"
+    for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert len({d.get(keyword) for d in datasets}) == 1
+    modalities = [series[0].Modality for series in series_of(made("pair"))]
+    assert modalities == ["MR", "MR", "CT"]
+    assert [series[0].SeriesNumber for series in series_of(made("pair"))] == [1, 2, 3]
+    boxed = {d.Modality for d in datasets if d.SOPInstanceUID in made("pair").lesion_box_by_sop}
+    assert boxed == {"CT", "MR"}
+
+
 def test_each_demo_is_a_new_study() -> None:
     again, before = head_ct(), made("ct")
     assert again.study_instance_uid != before.study_instance_uid
@@ -145,7 +162,7 @@ def test_files_hold_what_was_made(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.pixel_array, made("ct").datasets[14].pixel_array)
 
 
-@pytest.mark.parametrize("name", ["mr", "healthy", "ct"])
+@pytest.mark.parametrize("name", ["mr", "healthy", "ct", "pair"])
 def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
     validator = Path(sys.executable).with_name("dciodvfy")
     if not validator.exists():

@@ -26,9 +26,14 @@ from worker.results.pictures import letter
 KO, STATE, PDF = ResultKind.KEY_OBJECTS, ResultKind.PRESENTATION_STATE, ResultKind.DOCUMENT
 
 
-def objects_of(made: Made, kinds: set[ResultKind], outcome: Outcome = Outcome.PRESENT) -> list[ResultObject]:
+def objects_of(
+    made: Made,
+    kinds: set[ResultKind],
+    outcome: Outcome = Outcome.PRESENT,
+    named: frozenset[ResultKind] = frozenset(ResultKind),
+) -> list[ResultObject]:
     analysis, evidence = make_analysis(made, outcome)
-    return list(build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects)
+    return list(build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds, named=named).objects)
 
 
 def read(result: ResultObject) -> Dataset:
@@ -62,6 +67,15 @@ def test_key_objects_are_the_slices_with_findings_and_what_was_made_of_them(
     assert evidence == {(made.series_uid, uid) for uid, _ in slices} | {
         (r.series_instance_uid, r.sop_instance_uid) for r in others
     }
+
+
+def test_key_objects_name_only_what_those_who_get_them_have(mr: Made) -> None:
+    kinds = {ResultKind.PAGE, ResultKind.REPORT, KO}
+    page, report, selection = objects_of(mr, kinds, named=frozenset({ResultKind.REPORT, KO}))
+    (study,) = read(selection).CurrentRequestedProcedureEvidenceSequence
+    named = {series.SeriesInstanceUID for series in study.ReferencedSeriesSequence}
+    assert report.series_instance_uid in named
+    assert page.series_instance_uid not in named
 
 
 def test_key_objects_that_name_other_objects_are_other_key_objects(mr: Made) -> None:
@@ -169,6 +183,8 @@ def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
 
     def spy(draw: Any, place: Any, line: str, *rest: Any, **more: Any) -> None:
         said.append(line)
+        if len(rest) == 2:  # without an anchor: from its place to the right
+            assert place[0] + rest[0].getlength(line) <= page.WIDTH_PX - page.MARGIN_PX, line
         typeface.write(draw, place, line, *rest, **more)
 
     monkeypatch.setattr(page, "write", spy)
@@ -182,6 +198,9 @@ def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
         assert "CT · Series 3 · HEAD 5MM · slice 6 of 9" in words
         assert "MR · Series 3 · AX FLAIR · slice 6 of 9" in words
         assert "CT and MR" in words
+    assert "Highest of a series: CT 97.3 %, MR 97.3 %" in said
+    models = " ".join(said[said.index("Model, on CT and MR") + 1 :])
+    assert "fusion 1.0.0, efficientnet-lite0-ct 1.0.0, efficientnet-lite0-mr 1.0.0" in models
     pixels = read(shown).pixel_array
     for left in (page.MARGIN_PX, page.MARGIN_PX + page.PANE_PX + page.GAP_PX):
         pane = pixels[page.PANES_Y + 50 : page.CAPTION_Y - 80, left + 60 : left + page.PANE_PX - 60]

@@ -20,6 +20,8 @@ from neurotriage.phantom import (
     TILTED,
     Made,
     make_analysis,
+    make_fused_analysis,
+    make_pair,
     make_study,
 )
 from worker.results import build
@@ -244,3 +246,34 @@ def test_an_outline_without_area_is_left_out() -> None:
 def test_a_slice_without_a_visible_head_is_framed_as_a_whole() -> None:
     line = head_frame(np.zeros((64, 64), dtype=np.float32), "MR")
     assert np.ptp(line[:, 1]) > 50
+
+
+def test_one_report_speaks_of_ct_and_mr_and_outlines_the_series_that_decided(
+    tmp_path: Path, errors_of: Callable[[bytes], list[str]]
+) -> None:
+    ct, mr = make_pair(tmp_path, slices=13)
+    analysis, evidence = make_fused_analysis(ct, mr, Outcome.PRESENT)
+    kinds = {ResultKind.REPORT}
+    (result,) = build(analysis, evidence, ct.manifest, INSTALLATION, kinds=kinds).objects
+    report = hd.sr.srread(io.BytesIO(result.data))
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    named = {series.SeriesInstanceUID for series in study.ReferencedSeriesSequence}
+    assert named == {ct.series_uid, mr.series_uid}
+    shown = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in items(items(report, "111028")[0], "126200")
+        for item in group.ContentSequence
+        if "ReferencedSOPSequence" in item
+    }
+    outlined = {
+        group.roi.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in groups_of(report)
+    }
+    of_ct, of_mr = ({key for key, _ in made.keys} for made in (ct, mr))
+    assert outlined <= of_ct
+    assert outlined < shown
+    assert len(shown & of_mr) == 1
+    comment = items(items(report, "C0034375")[0], "121106")[0].TextValue
+    seen = sum(mask.sum() > 8 for mask in mr.masks)
+    assert f"Findings are seen on {2 * seen} slices ({seen} of CT, {seen} of MR)" in comment
+    assert errors_of(result.data) == []

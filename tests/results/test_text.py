@@ -8,7 +8,14 @@ import pytest
 from neurotriage.core.values import Outcome
 from neurotriage.phantom import make_analysis, make_study
 from worker.results import report_text
-from worker.results.text import main_finding, percent, summary, verdict
+from worker.results.text import (
+    deciding_prediction,
+    main_finding,
+    modalities_sentence,
+    percent,
+    summary,
+    verdict,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -58,3 +65,20 @@ def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
 )
 def test_probabilities_never_read_as_certain(probability: float, words: str) -> None:
     assert percent(probability) == words
+
+
+def test_a_fused_score_stands_beside_what_it_is_without_either_modality(tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
+    alone = analysis.predictions[0]
+    fused = replace(
+        alone,
+        model="fusion",
+        modality="CT+MR",
+        probabilities={"tumour": 0.931},
+        left_out={"CT": 0.9, "MR": 0.4},
+    )
+    analysis = replace(analysis, predictions=(*analysis.predictions, fused))
+    sentence = "Judged together: 93.1 %; without the CT 90.0 %, without the MR 40.0 %."
+    assert modalities_sentence(analysis).endswith(sentence)
+    assert "tumour without the CT 90.0 %" in report_text(analysis)
+    assert deciding_prediction(analysis) is alone  # what decided stands first

@@ -70,6 +70,7 @@ def _settings(pacs: Pacs, folder: Path) -> dict[str, object]:
         "HttpPort": pacs.http_port,
         "DicomPort": pacs.dicom_port,
         "DicomAet": AE_TITLE,
+        "DicomAlwaysAllowFind": True,
         "AuthenticationEnabled": False,
         "RemoteAccessAllowed": False,
         "DicomWeb": {

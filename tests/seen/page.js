@@ -70,16 +70,18 @@
     const { viewport, sets, loading } = pane();
     if (!sets.includes(key) || loading) return false;
     const set = services().displaySetService.getDisplaySetByUID(key);
+    if (set.Modality === 'DOC') return Boolean(document.querySelector('[data-cy=viewport-pane] object[type="application/pdf"]'));
+    if (['SEG', 'PMAP'].includes(set.Modality)) return Boolean(set.isLoaded) && viewport?.viewportStatus === 'rendered';
     if (set.Modality === 'SR') return Boolean(set.isLoaded && set.measurements?.length);
     const shown = viewport?.viewportStatus === 'rendered' ? image(viewport) : '';
     return set.instances.some(instance => instance.SOPInstanceUID === shown);
   }
 
-  // The outermost slices of a head may well be air.
-  async function toMiddle() {
+  // To a share of the way through the series.
+  async function step(share) {
     const { viewport } = pane();
-    const middle = Math.floor((viewport?.getImageIds?.().length ?? 0) / 2);
-    if (middle) await window.cornerstone.utilities.jumpToSlice(viewport.element, { imageIndex: middle });
+    const place = Math.floor((viewport?.getImageIds?.().length ?? 0) * share);
+    if (place) await window.cornerstone.utilities.jumpToSlice(viewport.element, { imageIndex: place });
   }
 
   const layers = () => [...document.querySelectorAll('svg.svg-layer')];
@@ -108,5 +110,5 @@
 
   const errorPage = () => document.body?.innerText.match(/something went wrong|an error occurred/i)?.[0] ?? '';
 
-  window.seen = { faults, listed, series, shows, toMiddle, drawing, drew, errorPage };
+  window.seen = { faults, listed, series, shows, step, drawing, drew, errorPage };
 })();

@@ -22,17 +22,20 @@ from neurotriage.core.values import (
     Side,
     StudyManifest,
 )
-from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, healthy_head_mr
-from neurotriage.phantom import INSTALLATION, Made, make_analysis
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, head_pair, healthy_head_mr
+from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from worker.analysis import analyse, select_series
 from worker.results import build
 
-_WITH_EXTRAS = USUAL_KINDS | {ResultKind.KEY_OBJECTS, ResultKind.PRESENTATION_STATE}
-_STUDY_AND_PATIENT = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight",
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription",
-    "FrameOfReferenceUID",
-)  # fmt: skip
+EXTRAS = frozenset(
+    {
+        ResultKind.KEY_OBJECTS,
+        ResultKind.SEGMENTATION,
+        ResultKind.PARAMETRIC_MAP,
+        ResultKind.PRESENTATION_STATE,
+        ResultKind.DOCUMENT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +61,19 @@ def positive_mr(folder: Path) -> Case:
 
 
 def positive_ct(folder: Path) -> Case:
-    """The product's own answer to the sample CT, with objects for which OHIF has no view."""
+    """The product's own answer to the sample CT."""
     manifest = _written(folder, head_ct())
-    case = _case(manifest, *_product(manifest), kinds=_WITH_EXTRAS)
+    case = _case(manifest, *_product(manifest))
     assert case.outcome is Outcome.PRESENT
     return case
 
 
 def fusion(folder: Path) -> Case:
     """A CT and an MR of one patient in one frame of reference, judged together."""
-    mr, ct = head_mr(), head_ct()
-    for dataset in ct.datasets:
-        for keyword in _STUDY_AND_PATIENT:
-            setattr(dataset, keyword, mr.datasets[0].get(keyword))
-    ct.write(folder)
-    manifest = _written(folder, mr)
-    by_ct, seen_by_ct = _frozen(manifest, ct, "CT", Outcome.PRESENT)
-    by_mr, seen_by_mr = _frozen(manifest, mr, "MR", Outcome.PRESENT)
+    sample = head_pair()
+    manifest = _written(folder, sample)
+    by_ct, seen_by_ct = _frozen(manifest, sample, "CT", Outcome.PRESENT)
+    by_mr, seen_by_mr = _frozen(manifest, sample, "MR", Outcome.PRESENT)
     parts = (*by_ct.predictions, *by_mr.predictions)
     joint = replace(
         parts[1], model="fusion", modality="CT+MR", probabilities={"tumour": 0.981}, series_uid=None
@@ -86,6 +85,12 @@ def fusion(folder: Path) -> Case:
         series=(*by_mr.series, *by_ct.series),
     )
     return _case(manifest, analysis, Evidence((*seen_by_mr.slices, *seen_by_ct.slices), seen_by_mr.key))
+
+
+def extras(folder: Path) -> Case:
+    """A drawn study with the objects that are off by default."""
+    made = make_study(folder)
+    return _case(made.manifest, *make_analysis(made, Outcome.PRESENT), kinds=EXTRAS)
 
 
 def negative_mr(folder: Path) -> Case:
@@ -115,6 +120,7 @@ CASES: Mapping[str, Callable[[Path], Case]] = {
     "fusion": fusion,
     "negative MR": negative_mr,
     "knee": knee_mr,
+    "extras": extras,
 }
 
 
@@ -135,8 +141,8 @@ def _product(manifest: StudyManifest) -> tuple[Analysis, Evidence]:
 def _frozen(
     manifest: StudyManifest, sample: SampleStudy, modality: str, outcome: Outcome
 ) -> tuple[Analysis, Evidence]:
-    """An answer about the first series of a sample, as a model would give it that sees what was put in."""
-    made = _made(manifest, sample)
+    """An answer about the first series of a modality, as a model would give it that sees what was put in."""
+    made = _made(manifest, sample, modality)
     analysis, evidence = make_analysis(made, outcome)
     to_the_left = sample.lesion_centre_mm is not None and sample.lesion_centre_mm[0] > 0
     side = Side.LEFT if to_the_left else Side.RIGHT
@@ -153,8 +159,8 @@ def _frozen(
     return analysis, evidence
 
 
-def _made(manifest: StudyManifest, sample: SampleStudy) -> Made:
-    uid = str(sample.datasets[0].SeriesInstanceUID)
+def _made(manifest: StudyManifest, sample: SampleStudy, modality: str) -> Made:
+    uid = next(str(d.SeriesInstanceUID) for d in sample.datasets if d.Modality == modality)
     series = [dataset for dataset in sample.datasets if uid == dataset.SeriesInstanceUID]
     series.sort(key=lambda dataset: float(dataset.SliceLocation))
     shape = (series[0].Rows, series[0].Columns)

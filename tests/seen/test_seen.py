@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.seen, pytest.mark.xdist_group("seen"), pytest.mark.tim
 MOST_OUTLINES = 8
 # OHIF has no view for these; it lists them with a warning sign.
 WITHOUT_VIEW = frozenset({"KO", "PR"})
+# As OHIF calls what lies over the slices.
+MODALITIES = {ResultKind.SEGMENTATION: "SEG", ResultKind.PARAMETRIC_MAP: "PMAP"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -45,7 +47,10 @@ def test_a_reader_sees_what_was_written(
     for series in look.series:
         assert series.supported != (series.modality in WITHOUT_VIEW), series
         assert series.supported != series.blank, series
-    assert frames(look, case, ResultKind.PAGE) == 1
+    assert frames(look, case, ResultKind.PAGE) == len(case.of(ResultKind.PAGE))
+    assert {series.modality: series.colours for series in look.series if series.colours} == {
+        modality: (True, False) for kind, modality in MODALITIES.items() if case.of(kind)
+    }
     assert frames(look, case, ResultKind.OVERLAY) == len(case.of(ResultKind.OVERLAY))
     assert drawn(look) == written(case)
     assert len(written(case)) == expected_regions(case)
@@ -85,6 +90,8 @@ def expected_regions(case: Case) -> int:
     """The findings on the series that the report outlines; without one, the analysed head."""
     if case.outcome is not Outcome.PRESENT:
         return 1 if case.outcome.analysed else 0
+    if not case.of(ResultKind.REPORT):
+        return 0
     images = {image for image, _ in written(case)}
     (series,) = {finding.series_uid for finding in case.findings if finding.sop_instance_uid in images}
     return min(MOST_OUTLINES, sum(finding.series_uid == series for finding in case.findings))

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,6 +28,11 @@ _WIDTH_PX, _HEIGHT_PX = 1400, 800
 _POLLING_MS: Final = 250
 _STEP_S: Final = 120.0  # the longest wait for anything: a loaded machine draws slowly
 _BROKEN = re.compile(r"\b(?:Type|Range|Reference)Error\b|Uncaught|No image URI found")
+_OVER_SLICES: Final = {"SEG", "PMAP"}
+_MIDDLE: Final = 0.5
+# Where a drawn head has its lesion, and where it would be if the slices were in the other order.
+_LESION, _MIRRORED = 0.35, 0.65
+_COLOURED, _LEAST_COLOURED_PX = 60, 100  # difference of a pixel's colours, and how many such pixels are seen
 _LEAST_LEVELS, _LEAST_RANGE = 16, 48  # of an image's grey values; a blank viewport has one or two
 
 
@@ -50,6 +56,7 @@ class Series:
     supported: bool
     blank: bool = True
     drawings: tuple[Drawing, ...] = ()  # of a report: one for each region that was stepped to
+    colours: tuple[bool, ...] = ()  # of a mask or map: whether it lies over the lesion, and mirrored
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,9 @@ class _Reading:
         try:
             self._page.goto(address, wait_until="commit")
             self._until(f"window.seen?.listed({count})")
-            for number, item in enumerate(self._page.evaluate("seen.series()")):
+            # Maps last: OHIF leaves their colours and window on what is opened after them.
+            listed = sorted(self._page.evaluate("seen.series()"), key=lambda item: item["modality"] == "PMAP")
+            for number, item in enumerate(listed):
                 series.append(self._opened(number, item))
         except TimedOut as late:
             self._page.screenshot(path=self._folder / "late.png")
@@ -116,9 +125,31 @@ class _Reading:
         self._until(f"seen.shows('{item['key']}')")
         if series.modality == "SR":
             return self._report(number, series, item["key"])
-        self._page.evaluate("seen.toMiddle()")
+        name = f"{number:02d}-{series.modality}"
+        if series.modality in _OVER_SLICES:
+            return self._overlaid(series, name)
+        if series.modality == "DOC":
+            return replace(series, blank=not self._comes(lambda: not self._photograph(name)))
+        self._page.evaluate(f"seen.step({_MIDDLE})")  # the outermost slices of a head may well be air
         self._until(f"seen.shows('{item['key']}')")
-        return replace(series, blank=self._photograph(f"{number:02d}-{series.modality}"))
+        return replace(series, blank=self._photograph(name))
+
+    def _overlaid(self, series: Series, name: str) -> Series:
+        """Whether colour lies over the lesion, and over its mirror image along the slices."""
+        self._page.evaluate(f"seen.step({_LESION})")
+        on_the_lesion = self._comes(self._coloured)
+        blank = self._photograph(f"{name}-lesion")
+        self._page.evaluate(f"seen.step({_MIRRORED})")
+        mirrored = not self._comes(lambda: not self._coloured())
+        blank |= self._photograph(f"{name}-mirrored")
+        return replace(series, blank=blank, colours=(on_the_lesion, mirrored))
+
+    def _comes(self, condition: Callable[[], bool]) -> bool:
+        """Whether the picture becomes so: of what is drawn last nobody tells."""
+        end = time.monotonic() + _STEP_S
+        while not (so := condition()) and time.monotonic() < end:
+            self._page.wait_for_timeout(_POLLING_MS)
+        return so
 
     def _report(self, number: int, series: Series, key: str) -> Series:
         """Step through the regions of a report."""
@@ -141,13 +172,21 @@ class _Reading:
 
     def _photograph(self, name: str) -> bool:
         """Keep a picture of the page; True where the viewport shows nothing."""
-        picture = Image.open(BytesIO(self._page.screenshot(path=self._folder / f"{name}.png"))).convert("L")
+        grey = np.asarray(self._middle(self._page.screenshot(path=self._folder / f"{name}.png")).convert("L"))
+        return len(np.unique(grey)) < _LEAST_LEVELS or int(np.ptp(grey)) < _LEAST_RANGE
+
+    def _coloured(self) -> bool:
+        """Whether something in colour lies over the image."""
+        colours = np.asarray(self._middle(self._page.screenshot()).convert("RGB")).astype(int)
+        return bool((np.ptp(colours, axis=2) > _COLOURED).sum() > _LEAST_COLOURED_PX)
+
+    def _middle(self, screenshot: bytes) -> Image.Image:
+        """The viewport without its edges, where words are."""
         pane = self._page.locator("[data-cy=viewport-pane]").first.bounding_box()
         assert pane is not None
         left, top, width, height = (round(pane[side]) for side in ("x", "y", "width", "height"))
         middle = (left + width // 4, top + height // 5, left + 3 * width // 4, top + 4 * height // 5)
-        grey = np.asarray(picture.crop(middle))
-        return len(np.unique(grey)) < _LEAST_LEVELS or int(np.ptp(grey)) < _LEAST_RANGE
+        return Image.open(BytesIO(screenshot)).crop(middle)
 
     def _until(self, condition: str) -> None:
         self._page.wait_for_function(condition, polling=_POLLING_MS)

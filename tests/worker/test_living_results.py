@@ -2,18 +2,30 @@
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 
 from db import recall
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings, Settings
-from neurotriage.core.values import Analysis, Claims, Outcome, Prediction, Reason, ReasonCode
+from neurotriage.core.values import (
+    Analysis,
+    Claims,
+    Outcome,
+    Prediction,
+    Reason,
+    ReasonCode,
+    SeriesDecision,
+    SliceScores,
+)
+from neurotriage.demo.pacs import StandInPacs
 from tests.worker.studies import head_ct
 from tests.worker.test_tasks import Site, site
 from worker.analysis import Selection, failure
+from worker.delivery import deliver
 
 __all__ = ["site"]  # the fixture
 
@@ -31,7 +43,13 @@ class Stub:
         at = datetime.fromisoformat("2026-01-02T03:04:05+00:00")
         base = failure(selection, Reason(ReasonCode.NO_TUMOUR, "no tumour"), at)
         prediction = Prediction(name, version, version * 64, "CT", {"tumour": 0.1}, 0.5)
-        return replace(base, outcome=Outcome.ABSENT, predictions=(prediction,)), Evidence()
+        (judged,) = selection.taken
+        slices = (0.1,) * len(judged.instances)
+        decision = SeriesDecision(
+            judged.series_instance_uid, Outcome.ABSENT, base.reasons[0], SliceScores(slices, slices)
+        )
+        told = replace(base, outcome=Outcome.ABSENT, predictions=(prediction,), series=(decision,))
+        return told, Evidence()
 
 
 @pytest.fixture
@@ -114,6 +132,41 @@ def test_a_recalled_study_is_analysed_by_the_new_model_and_the_old_results_are_w
         for item in series.ReferencedSOPSequence
     }
     assert named == old
+
+
+def test_the_report_of_a_recall_reaches_the_archive_and_names_the_one_it_replaces(
+    site: Site, model: Stub, tmp_path: Path
+) -> None:
+    def send() -> list[FileDataset]:
+        deliver(site.engine, site.worker.settings, "pacs", owner="test")
+        return [dcmread(path) for path in pacs.received().values()]
+
+    _wants_notes(site, "pacs")
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        told = site.worker.settings.model_dump()
+        told["destination"][0]["port"] = pacs.port
+        site.worker.settings = Settings.model_validate(told)
+        site.worker.analyse(site.receive(head_ct()))
+        (old,) = (d for d in send() if d.Modality == "SR")
+        assert "PredecessorDocumentsSequence" not in old
+        _recall(site, model)
+        arrived = send()
+    _, new = (d for d in arrived if d.Modality == "SR")
+    (study,) = new.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (replaced,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == old.StudyInstanceUID
+    assert series.SeriesInstanceUID == old.SeriesInstanceUID
+    assert replaced.ReferencedSOPClassUID == old.SOPClassUID
+    assert replaced.ReferencedSOPInstanceUID == old.SOPInstanceUID
+    (note,) = (d for d in arrived if d.Modality == "KO")
+    rejected = {
+        item.ReferencedSOPInstanceUID
+        for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert old.SOPInstanceUID in rejected
+    assert new.SOPInstanceUID not in rejected
 
 
 def test_no_note_goes_where_nothing_arrived_or_none_is_wanted(site: Site, model: Stub) -> None:

@@ -15,7 +15,7 @@ from neurotriage.core.values import (
     ResultObject,
 )
 from tests.db.rows import analysis
-from worker.tasks import wanted
+from worker.tasks import named_kinds, wanted
 
 pytestmark = pytest.mark.unit
 
@@ -33,6 +33,25 @@ def _wants(report_unanalysed: str, of: Analysis, kind: ResultKind) -> bool:
 def _of(outcome: Outcome, *, head: bool) -> Analysis:
     plain = analysis(outcome)
     return replace(plain, verdicts=(replace(plain.verdicts[0], head_meant=head),))
+
+
+@pytest.mark.parametrize(
+    ("objects", "named"),
+    [
+        ([["ko"]], ["ko"]),
+        ([["sc", "sr"], ["ko"]], ["ko"]),
+        ([["sc", "ko"], ["page", "sr", "ko"], ["pdf"]], ["page", "ko"]),
+    ],
+)
+def test_key_objects_name_what_all_get_that_get_key_objects(
+    objects: list[list[str]], named: list[str]
+) -> None:
+    address = {"ae_title": "P", "host": "h", "port": 1}
+    destinations = [
+        Destination.model_validate({"name": str(number), **address, "objects": own})
+        for number, own in enumerate(objects)
+    ]
+    assert named_kinds(destinations) == {ResultKind(name) for name in named}
 
 
 def test_a_study_is_either_analysed_or_not() -> None:

@@ -9,7 +9,12 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -68,12 +73,20 @@ def requested_contexts(destination: Destination, sop_classes: Iterable[str]) -> 
 
     Objects have one context per transfer syntax, so that a peer refuses one without refusing all.
     """
-    contexts = [build_context(uid, syntax) for uid in sorted(set(sop_classes)) for syntax in _SYNTAXES]
+    contexts = [
+        build_context(uid, syntax)
+        for uid in sorted(set(sop_classes))
+        for syntax in ((JPEGLSLossless, *_SYNTAXES) if _may_compress(destination, uid) else _SYNTAXES)
+    ]
     if destination.commitment == "auto":
         contexts.append(build_context(PUSH_MODEL, list(_SYNTAXES)))
     if destination.find != "off":
         contexts.append(build_context(_STUDY_ROOT_FIND, list(_SYNTAXES)))
     return contexts
+
+
+def _may_compress(destination: Destination, sop_class_uid: str) -> bool:
+    return destination.compression == "jpeg-ls" and sop_class_uid == SecondaryCaptureImageStorage
 
 
 def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt.Event]") -> Association:
@@ -153,7 +166,10 @@ class DimsePeer:
             return False
 
     def store(self, path: Path, delivery: DueDelivery) -> Verdict:
-        """Send one object by C-STORE (PS3.4 annex B). No answer means another try."""
+        """Send one object by C-STORE (PS3.4 annex B), compressed where that was agreed on.
+
+        No answer means another try.
+        """
         if delivery.sop_class_uid not in self._accepted:
             return Verdict(DeliveryState.REFUSED, f"refused at negotiation: {self._why(delivery)}")
         try:
@@ -162,6 +178,9 @@ class DimsePeer:
             return Verdict(DeliveryState.REFUSED, str(damaged))
         except OSError as error:  # the storage may come back
             return Verdict(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
+        if JPEGLSLossless in self.syntaxes(delivery.sop_class_uid):
+            # The pixels are the same, so the object is (PS3.4 B.4.1.3, PS3.5 8.2.3).
+            dataset.compress(JPEGLSLossless, generate_instance_uid=False)
         try:
             return verdict_of(self._association.send_c_store(dataset).get("Status"))
         except RuntimeError:  # the association ended before this object

@@ -50,12 +50,14 @@ def build(
     kinds: AbstractSet[ResultKind] = USUAL_KINDS,
     labels: Mapping[ResultKind, SeriesLabel] = SERIES_LABELS,
     previous: Sequence[ObjectReference] = (),
+    named: AbstractSet[ResultKind] = frozenset(ResultKind),
 ) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
     Every outcome has a page and a document. Overlays show the slices with a finding, or with evidence where
     the outcome is open; the report exists where there is an image to point at, and names the ``previous``
-    reports of the study that it replaces. What cannot be made is an ``Omission``. A study without a Study
+    reports of the study that it replaces. Key objects point at results of the ``named`` kinds only: whoever
+    gets them must have those too. What cannot be made is an ``Omission``. A study without a Study
     Instance UID has no place in an archive, so nothing is made. Called again with the same values, the bytes
     are the same. Reads the source files; never writes.
     """
@@ -70,7 +72,8 @@ def build(
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
         if kind in kinds:
-            made.extend(_made(kind, frame, scene, previous, [r for r in made if isinstance(r, ResultObject)]))
+            others = [item for item in made if isinstance(item, ResultObject) and item.kind in named]
+            made.extend(_made(kind, frame, scene, previous, others))
     return Results(
         tuple(item for item in made if isinstance(item, ResultObject)),
         tuple(dict.fromkeys(item for item in made if isinstance(item, Omission))),
@@ -84,7 +87,7 @@ def _made(
     previous: Sequence[ObjectReference],
     others: Sequence[ResultObject],
 ) -> Iterator[ResultObject | Omission]:
-    """One kind of object. ``others`` are those made before."""
+    """One kind of object. ``others`` are those made before that it may point at."""
     match kind:
         case ResultKind.PAGE:
             yield capture.page(frame, scene)

@@ -1,6 +1,7 @@
 """The sentences: what an outcome is called, what is said of a study, and the plain-text report."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,10 +58,12 @@ def percent(probability: float) -> str:
 
 
 def deciding_prediction(analysis: Analysis) -> Prediction | None:
-    """The prediction that speaks of a tumour: about the study, else the highest of the series."""
+    """The prediction that speaks of a tumour: the first about the study, else the highest of the series."""
     speaking = [p for p in analysis.predictions if TUMOUR in p.probabilities]
     about_study = [p for p in speaking if p.series_uid is None]
-    return max(about_study or speaking, key=lambda p: p.probabilities[TUMOUR], default=None)
+    if about_study:
+        return about_study[0]
+    return max(speaking, key=lambda p: p.probabilities[TUMOUR], default=None)
 
 
 def prediction_for(analysis: Analysis, series_uid: str) -> Prediction | None:
@@ -99,9 +102,14 @@ def extent(analysis: Analysis, outlines: int) -> str:
     """On how many slices findings are seen, where only ``outlines`` of them are drawn; else empty."""
     if outlines >= len(analysis.findings):
         return ""
-    slices = len({(finding.sop_instance_uid, finding.frame) for finding in analysis.findings})
+    modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
+    slices = {(modality_of.get(f.series_uid, "?"), f.sop_instance_uid, f.frame) for f in analysis.findings}
+    by_modality = Counter(modality for modality, _, _ in slices)
+    apart = ", ".join(f"{count} of {modality}" for modality, count in sorted(by_modality.items()))
+    where = f" ({apart})" if len(by_modality) > 1 else ""
     return (
-        f"Findings are seen on {slices} slices; this report outlines {outlines} of {len(analysis.findings)}."
+        f"Findings are seen on {len(slices)} slices{where}; "
+        f"this report outlines {outlines} of {len(analysis.findings)}."
     )
 
 
@@ -146,7 +154,29 @@ def modalities_words(analysis: Analysis) -> str:
 def modalities_sentence(analysis: Analysis) -> str:
     """What the answer rests on, and what it lacks; empty where nothing was judged."""
     words = modalities_words(analysis)
-    return f"Modalities used: {words}." if words else ""
+    return " ".join(filter(None, (f"Modalities used: {words}." if words else "", together(analysis))))
+
+
+def together(analysis: Analysis) -> str:
+    """What CT and MR say together and with either left out; empty where they were not judged together."""
+    for p in analysis.predictions:
+        if p.left_out and TUMOUR in p.probabilities:
+            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {_without(p)}."
+    return ""
+
+
+def _without(prediction: Prediction) -> str:
+    return ", ".join(f"without the {name} {percent(value)}" for name, value in prediction.left_out.items())
+
+
+def apart(analysis: Analysis) -> str:
+    """What the series of each modality say by themselves: ``Highest of a series: CT 91.2 %, MR 97.8 %``."""
+    highest: dict[str, float] = {}
+    for p in analysis.predictions:
+        if p.series_uid is not None and TUMOUR in p.probabilities:
+            highest[p.modality] = max(highest.get(p.modality, 0.0), p.probabilities[TUMOUR])
+    words = ", ".join(f"{modality} {percent(highest[modality])}" for modality in sorted(highest))
+    return f"Highest of a series: {words}" if words else ""
 
 
 def probability_sentence(analysis: Analysis) -> str:
@@ -194,6 +224,8 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
         values = ", ".join(f"{name} {percent(value)}" for name, value in prediction.probabilities.items())
         yield f"Model      {prediction.model} {prediction.version} ({prediction.engine}, {prediction.device})"
         yield f"           {values}; threshold {percent(prediction.threshold)}"
+        if prediction.left_out:
+            yield f"           tumour {_without(prediction)}"
     for finding in analysis.findings:
         frame = "" if finding.frame is None else f", frame {finding.frame}"
         yield (

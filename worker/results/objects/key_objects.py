@@ -1,25 +1,19 @@
-"""Key Object Selection (PS3.3 A.35.4, TID 2010): which images of the study to look at first."""
+"""Key Object Selection: which images of the study to look at first."""
 
 from collections.abc import Sequence
+from typing import Final
 
-import highdicom as hd
-from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.coding import Code
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from neurotriage.core.values import Claims, ObjectReference, Omission, ResultKind, ResultObject
 from worker.results import text
 from worker.results.dataset import Frame, new_object, result_of
-from worker.results.objects.report import observer
-from worker.results.references import study_references
+from worker.results.objects.selection import fill_selection, image_item, object_item
 from worker.results.scene import Scene, marked_slices
-from worker.results.source import SourceSlice
 
-KIND = ResultKind.KEY_OBJECTS
-OF_INTEREST = Code("113000", "DCM", "Of Interest")
-DESCRIPTION = Code("113012", "DCM", "Key Object Description")
-_UNNAMED = Code("260753009", "SCT", "Source")  # highdicom asks for a name; it is taken off again
-_CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
+KIND: Final = ResultKind.KEY_OBJECTS
+OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
 
 
 def key_objects(frame: Frame, scene: Scene, made: Sequence[ResultObject]) -> ResultObject | Omission:
@@ -34,24 +28,9 @@ def key_objects(frame: Frame, scene: Scene, made: Sequence[ResultObject]) -> Res
     ]
     named = (item.sop_instance_uid for item in others)
     dataset = new_object(frame, KIND, 0, KeyObjectSelectionDocumentStorage, "KO", *named)
-    root = hd.sr.ContainerContentItem(OF_INTEREST, template_id="2010")
-    root.ContentSequence = hd.sr.ContentSequence(
-        [
-            *observer(frame),
-            hd.sr.TextContentItem(DESCRIPTION, _description(frame), _CONTAINS),
-            *(_image_item(image) for image in images),
-            *(_object_item(item) for item in made),
-        ]
-    )
-    dataset.update(root)
-    for item in dataset.ContentSequence:
-        if item.ValueType in ("IMAGE", "COMPOSITE"):
-            del item.ConceptNameCodeSequence
-    dataset.ReferencedPerformedProcedureStepSequence = DicomSequence()
-    sources = [image.reference for image in images]
-    dataset.CurrentRequestedProcedureEvidenceSequence = study_references(
-        dataset, list(dict.fromkeys([*sources, *others]))
-    )
+    items = (*map(image_item, images), *map(object_item, others))
+    evidence = list(dict.fromkeys([*(image.reference for image in images), *others]))
+    fill_selection(dataset, frame, OF_INTEREST, _description(frame), items, evidence)
     return result_of(dataset, KIND, 0)
 
 
@@ -59,18 +38,3 @@ def _description(frame: Frame) -> str:
     title = text.verdict(frame.analysis.outcome).title
     told = "" if frame.claims is Claims.TRIAGE_ONLY else f" {text.summary(frame.analysis)}"
     return f"{title}.{told} {text.RESEARCH_NOTICE}."
-
-
-def _image_item(image: SourceSlice) -> hd.sr.ImageContentItem:
-    return hd.sr.ImageContentItem(
-        _UNNAMED,
-        image.sop_class_uid,
-        image.sop_instance_uid,
-        referenced_frame_numbers=None if image.frame is None else [image.frame],
-        relationship_type=_CONTAINS,
-    )
-
-
-def _object_item(item: ResultObject) -> hd.sr.ImageContentItem | hd.sr.CompositeContentItem:
-    content = hd.sr.CompositeContentItem if item.kind is ResultKind.REPORT else hd.sr.ImageContentItem
-    return content(_UNNAMED, item.sop_class_uid, item.sop_instance_uid, relationship_type=_CONTAINS)

@@ -3,6 +3,9 @@
 Each measurement group has a region (TID 1410): viewers cannot show one without. So a study without a
 finding has one group that frames the analysed head, and a study without an image has no report. A lesion
 that is seen on many slices is outlined on some, and the comment says on how many it is seen.
+
+One report speaks of CT and MR together: its image library and evidence name the key image of each, its
+comment what is seen on either, and its regions lie on the series that decided (viewers draw one series only).
 """
 
 from collections.abc import Sequence
@@ -64,7 +67,9 @@ def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ())
     regions = _regions(frame, scene, scene.key)
     if not regions:
         return Omission(ResultKind.REPORT, "the slice that it would point at cannot be decoded")
-    images = list({image.key[0]: image for image, _ in regions}.values())
+    outlined = [image for image, _ in regions]
+    others = [key for key in scene.keys if key.series_uid != outlined[0].series_uid]
+    images = list({image.key[0]: image for image in (*outlined, *others)}.values())
     dataset = new_object(frame, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
         observation_context=observer(frame),

@@ -33,7 +33,7 @@ FOOTER_Y = HEIGHT_PX - 48
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 27, 25, 18
 CAPTION_PX, TABLE_PX = 19, 21
 LEGEND_ROW_PX = 28  # by which panes are lower where captions and colour bar take a row each
-LABEL_DY, VALUE_DY = 27, 58  # of the facts, below their rule
+LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
 GAUGE_PX, GAUGE_COLUMN_PX = 210, 410
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
 
@@ -100,7 +100,7 @@ def _lines(canvas: _Canvas, lines: Sequence[str], baseline_y: int) -> int:
 
 
 def _panes(canvas: _Canvas, frame: Frame, scene: Scene) -> None:
-    """The pictures with their captions. Two modalities take a row of captions and one for the colour bar."""
+    """The pictures with their captions. Two modalities take a row of captions and one for what each says."""
     together = len(scene.keys) > 1
     side_px = PANE_PX - LEGEND_ROW_PX if together else PANE_PX
     shown = panes(frame, scene, side_px)
@@ -112,6 +112,8 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene) -> None:
         canvas.image.paste(Image.fromarray(pane.shown), (left_x + (PANE_PX - side_px) // 2, PANES_Y))
         if pane.caption:
             _caption(canvas, left_x, PANES_Y + side_px + CAPTION_Y - PANES_Y - PANE_PX, pane.caption)
+    if together:
+        write(canvas.draw, (MARGIN_PX, CAPTION_Y), text.apart(frame.analysis), font(CAPTION_PX), WHITE)
     if any(pane.heat for pane in shown):
         _colour_bar(canvas, MARGIN_PX + PANE_PX + GAP_PX)
 
@@ -151,11 +153,19 @@ def _facts(canvas: _Canvas, analysis: Analysis) -> None:
         _gauge(canvas, x, prediction.probabilities[text.TUMOUR], prediction.threshold)
         x += GAUGE_COLUMN_PX
     for label, value, width in _fact_columns(analysis):
-        width = min(width, WIDTH_PX - MARGIN_PX - x)
-        face = font(VALUE_PX, True)
         write(canvas.draw, (x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), MUTED)
-        write(canvas.draw, (x, FACTS_Y + VALUE_DY), shorten(value, face, width - GAP_PX), face, WHITE)
+        _value(canvas, x, value, min(width - GAP_PX, WIDTH_PX - MARGIN_PX - x))
         x += width
+
+
+def _value(canvas: _Canvas, left_x: int, value: str, width_px: int) -> None:
+    """In one line, or two small ones where it is long."""
+    face = fitted(value, VALUE_PX, width_px, bold=True, least_px=SMALL_PX)
+    if face.getlength(value) <= width_px:
+        write(canvas.draw, (left_x, FACTS_Y + VALUE_DY), value, face, WHITE)
+        return
+    for line, place_dy in zip(wrap(value, face, width_px, 2), SMALL_VALUES_DY, strict=False):
+        write(canvas.draw, (left_x, FACTS_Y + place_dy), line, face, WHITE)
 
 
 def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -> None:

@@ -58,10 +58,12 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width_px: float, max_lines: in
     return lines
 
 
-def fitted(text: str, size_px: float, width_px: float, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The typeface at ``size_px``, or smaller where the text would be wider than ``width_px``."""
+def fitted(
+    text: str, size_px: float, width_px: float, bold: bool = False, least_px: float = 0.0
+) -> ImageFont.FreeTypeFont:
+    """The typeface at ``size_px``, or down to ``least_px`` where the text would be too wide."""
     length = font(size_px, bold).getlength(text)
-    return font(size_px if length <= width_px else int(size_px * width_px / length), bold)
+    return font(size_px if length <= width_px else max(int(size_px * width_px / length), least_px), bold)
 
 
 def write(
