@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from worker.vision import registry
 from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, NoEngine, open_engine, read_choice
 from worker.vision.engines.eager import folded
 from worker.vision.engines.measure import Trial, choose
-from worker.vision.network import RESNET50, SliceNet, grad_cam
+from worker.vision.network import RESNET50, Network, SliceNet, grad_cam
 from worker.vision.registry import ModelCard
 from worker.vision.rule import LIGHT, read_rules
 from worker.vision.self_check import drawn_slices
@@ -121,7 +122,7 @@ def measure() -> Speed:
 
 
 @torch.inference_mode()
-def judged(engine: Engine, network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+def judged(engine: Engine, network: Network, slices: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     """Tumour logits and Grad-CAM of all slices, the product's way."""
     parts = []
     for start in range(0, len(slices), BATCH_SLICES):
@@ -157,10 +158,10 @@ def the_usual_way(network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tenso
 
 
 def _resnet(weights: Path) -> tuple[ModelCard, SliceNet, str]:
-    """The ResNet-50 of the registry; a random one where it has none."""
-    for card in registry.cards(weights).values():
-        if card.architecture == RESNET50:
-            return card, registry.load(card, weights), f"{card.name} {card.version}"
+    """The ResNet-50 of the registry, that for MR before another; a random one where it has none."""
+    there = [card for card in registry.cards(weights).values() if card.architecture == RESNET50]
+    for card in sorted(there, key=lambda card: card.modality != "MR"):
+        return card, cast(SliceNet, registry.load(card, weights)), f"{card.name} {card.version}"
     torch.manual_seed(0)
     network = SliceNet(RESNET50).train()
     with torch.no_grad():
@@ -192,7 +193,7 @@ def _probability(logits: Tensor, card: ModelCard) -> NDArray[np.float64]:
     return result
 
 
-def _parts(engine: Engine, network: SliceNet, slices: NDArray[np.float32]) -> tuple[float, float]:
+def _parts(engine: Engine, network: Network, slices: NDArray[np.float32]) -> tuple[float, float]:
     """Seconds of one batch's forward pass and of its explanation."""
     batch = torch.from_numpy(slices[:BATCH_SLICES])
     begun = time.perf_counter()

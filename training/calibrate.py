@@ -14,6 +14,7 @@ from training.predict import Prediction, combined, decoded, lesion
 TUMOUR_SENSITIVITY = 0.97  # on validation slices, all sources together; what triage can afford to miss
 MASK_LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
+NO_SHIFT = (0.0, 0.0)  # of an ensemble, whose members have theirs
 DIGITS = 4  # of what is stored
 
 
@@ -29,17 +30,24 @@ class Calibration:
     thresholds: dict[str, float]
 
 
-def calibrate(answers: Iterable[Prediction]) -> Calibration:
-    """Fit on validation answers, in the order of their rows; the slices of patients count as given."""
+def calibrate(answers: Iterable[Prediction], shifts: tuple[float, float] = SHIFTS) -> Calibration:
+    """Fit on validation answers, in the order of their rows; the slices of patients count as given.
+
+    ``shifts`` are the bounds of what may be added to the logit.
+    """
     slices = one_per_row(answers)
     known = [answer for answer in slices if answer.row.tumour is not None]
     truth = np.array([answer.row.tumour is True for answer in known], bool)
     logits = np.array([answer.tumour for answer in known], float)
-    shift, temperature = (round(value, DIGITS) for value in platt(truth, logits))
+    shift, temperature = (round(value, DIGITS) for value in platt(truth, logits, shifts))
     probability = 1 / (1 + np.exp(-(logits + shift) / temperature))
     tumour = threshold_at_sensitivity(truth, probability, TUMOUR_SENSITIVITY)
-    floor = np.floor(tumour * 10**DIGITS) / 10**DIGITS  # rounding must not lose the slice that decided
-    return Calibration(shift, temperature, {"tumour": float(floor), "mask": mask_level(slices)})
+    return Calibration(shift, temperature, {"tumour": floor(tumour), "mask": mask_level(slices)})
+
+
+def floor(value: float) -> float:
+    """Rounded down as stored, so that the slice that decided is not lost."""
+    return float(np.floor(value * 10**DIGITS) / 10**DIGITS)
 
 
 def one_per_row(answers: Iterable[Prediction]) -> list[Prediction]:
@@ -48,7 +56,9 @@ def one_per_row(answers: Iterable[Prediction]) -> list[Prediction]:
     return [combined(row) if len(row) > 1 else row[0] for row in rows]
 
 
-def platt(truth: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float]:
+def platt(
+    truth: NDArray[np.bool_], logits: NDArray[np.float64], shifts: tuple[float, float] = SHIFTS
+) -> tuple[float, float]:
     """Shift and temperature of ``(logit + shift) / temperature`` with the least negative log-likelihood.
 
     Platt, Advances in Large Margin Classifiers, 1999; scaling by temperature as Guo et al., ICML 2017.
@@ -58,7 +68,7 @@ def platt(truth: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float,
         scaled = (logits + point[0]) / np.exp(point[1])
         return float(np.logaddexp(0, np.where(truth, -scaled, scaled)).mean())
 
-    bounds = [SHIFTS, tuple(np.log(TEMPERATURES))]
+    bounds = [shifts, tuple(np.log(TEMPERATURES))]
     shift, log_temperature = minimize(loss, np.zeros(2), bounds=bounds, method="L-BFGS-B").x
     return float(shift), float(np.exp(log_temperature))
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,23 +111,27 @@ def main() -> None:
     card = registry.card(figures["model"], options.weights)
     if figures["sha256"] != card.sha256:
         raise SystemExit(f"{options.figures} was measured on other weights than those of the registry")
-    size = (options.weights / card.file).stat().st_size
-    text = written(card, figures, options.training, size)
+    networks = registry.networks_of(card, options.weights)
+    size = sum((options.weights / network.file).stat().st_size for network in networks)
+    text = written(card, networks, figures, options.training, size)
     (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
 
 
-def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes: int) -> str:
-    """The card as Markdown."""
+def written(
+    card: ModelCard, networks: Sequence[ModelCard], figures: dict[str, Any], training: str, size_bytes: int
+) -> str:
+    """The card as Markdown; ``networks`` are the model itself, or the members of the ensemble."""
+    began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
     return "\n".join(
         [
             f"# Model card: {card.name} {card.version}",
             "",
-            f"`{card.file}`, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
+            f"{files(networks)}, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
             f"SHA-256 `{card.sha256}`.",
             "",
             "Written by `python -m training.card` from measured figures; do not edit by hand.",
             "",
-            *_what(card, training),
+            *_what(card, networks, training),
             "## Figures on the test split",
             "",
             f"By `python -m training.evaluate --model {card.name} --split test`; temperature and thresholds "
@@ -142,7 +147,7 @@ def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes:
             "",
             "| source | what | licence |",
             "| --- | --- | --- |",
-            *(f"| {' | '.join(row)} |" for row in (*DATA, BEGINNINGS[card.architecture])),
+            *(f"| {' | '.join(row)} |" for row in (*DATA, *began)),
             "",
             "## Limits",
             "",
@@ -151,12 +156,27 @@ def written(card: ModelCard, figures: dict[str, Any], training: str, size_bytes:
     )
 
 
-def _what(card: ModelCard, training: str) -> list[str]:
+def files(networks: Sequence[ModelCard]) -> str:
+    """The weight files of a model."""
+    return ", ".join(f"`{network.file}`" for network in networks)
+
+
+def networks_text(networks: Sequence[ModelCard]) -> str:
+    """What the networks of a model are."""
+    if len(networks) == 1:
+        return NETWORKS[networks[0].architecture]
+    members = "; ".join(
+        f"`{network.name}` {network.version} ({NETWORKS[network.architecture]})" for network in networks
+    )
+    return f"An ensemble, the mean of the logits of {len(networks)} networks: {members}"
+
+
+def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
     thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     return [
         "## What it is",
         "",
-        f"{NETWORKS[card.architecture]}; one grey slice of "
+        f"{networks_text(networks)}; one grey slice of "
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
         "",
@@ -168,13 +188,19 @@ def _what(card: ModelCard, training: str) -> list[str]:
     ]
 
 
+def figure_at(figures: dict[str, Any], path: str) -> Any:
+    """A figure by the names that lead to it; None where there is none."""
+    figure: Any = figures
+    for name in path.split("/"):
+        figure = figure.get(name) if figure else None
+    return figure
+
+
 def _targets(figures: dict[str, Any]) -> list[str]:
     """What was aimed at and what was reached, missed ones included."""
     lines = ["| aim | reached | |", "| --- | --- | --- |"]
     for text, path, at_least, aim in TARGETS:
-        figure: Any = figures
-        for name in path.split("/"):
-            figure = figure.get(name) if figure else None
+        figure = figure_at(figures, path)
         met = figure is not None and (figure["value"] >= aim if at_least else figure["value"] <= aim)
         sign = "at least" if at_least else "at most"
         lines.append(f"| {text}: {sign} {aim:.2f} | {shown(figure)} | {'met' if met else '**missed**'} |")

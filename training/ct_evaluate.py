@@ -20,13 +20,13 @@ from training.calibrate import MASK_LEVELS
 from training.ct_hosts import Grey, hosts_of
 from training.ct_lesions import lesions_of
 from training.ct_samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
-from training.evaluate import WEIGHTS
+from training.evaluate import WEIGHTS, named
 from training.manifest import read
 from training.metrics import auc_roc, dice
 from training.samples import CONTEXT, STORED_PX
 from training.volumes import read_rows, read_volume
 from worker.vision import registry
-from worker.vision.network import SliceNet
+from worker.vision.network import Network
 from worker.vision.preprocess import Box, head_box, network_input, network_inputs
 from worker.vision.registry import ModelCard
 from worker.vision.window import brain_window
@@ -78,7 +78,7 @@ def held_apart(manifest: Path, split: str, masses: int = MASSES_EACH) -> tuple[C
 
 
 @torch.inference_mode()
-def scores(network: SliceNet, cases: tuple[CtCase, ...], input_px: int) -> CtScores:
+def scores(network: Network, cases: tuple[CtCase, ...], input_px: int) -> CtScores:
     """Run the network over cases, framed as at run time."""
     tumour, classes, overlap = [], [], []
     for start in range(0, len(cases), BATCH_SLICES):
@@ -168,7 +168,7 @@ def report(found: CtScores, card: ModelCard) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def volume_scores(network: SliceNet, volumes: Path, splits: Sequence[str], input_px: int) -> dict[str, Any]:
+def volume_scores(network: Network, volumes: Path, splits: Sequence[str], input_px: int) -> dict[str, Any]:
     """Largest slice logit of each tumour-free CT volume, three neighbours averaged, without end slices."""
     results: dict[str, Any] = {}
     for row in read_rows(volumes):
@@ -247,13 +247,14 @@ def _mean_probability(logits: NDArray[np.float64], temperature: float) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.ct_evaluate", description=__doc__)
+    parser.add_argument("--model", default="ct", help="name in the registry; ct: what decides by default")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--json", type=Path, help="where the figures go; default: the terminal")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    card = registry.card("ct-teacher", options.weights)
+    card = named(options.model, options.weights)
     network = registry.load(card, options.weights)
     found = scores(network, held_apart(options.manifest, options.split), card.input_px)
     splits = ("train", "study-val") if options.split == "val" else ("study-test",)

@@ -35,10 +35,11 @@ class Lesion:
 
 def lesions_of(rows: Sequence[Row]) -> tuple[Lesion, ...]:
     """Lesions of the masked axial slices of an MR manifest."""
-    return tuple(found for row in rows if row.plane == "axial" for found in _lesions(row))
+    return tuple(found for row in rows if row.plane == "axial" for found in lesions_in(row))
 
 
-def _lesions(row: Row) -> list[Lesion]:
+def lesions_in(row: Row) -> list[Lesion]:
+    """The lesion of one masked slice, with the texture of each grey image that shows one best."""
     mask = mask_of(row)
     if mask is None:
         return []

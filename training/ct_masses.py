@@ -59,36 +59,50 @@ def with_lesion(host: Host, lesion: Lesion, random: np.random.Generator) -> tupl
     """The host with a mass that has the outline and the texture of a real lesion."""
     for attempt in range(ATTEMPTS):
         shape, texture = placed_lesion(lesion, random, inside=attempt < ATTEMPTS // 2)
-        region = shape > 0.5
-        inside = region & host.brain
-        if region.any() and INSIDE_SHARE * region.sum() < inside.sum() < LARGEST_SHARE * host.brain.sum():
-            break
-    else:
-        return None
+        if fits(host, shape):
+            return with_outline(host, shape, texture, lesion.water, random)
+    return None
+
+
+def fits(host: Host, shape: Grey) -> bool:
+    """Whether a lesion's outline (0..1, soft) lies in the brain and leaves most of it free."""
+    region = shape > 0.5
+    inside = int((region & host.brain).sum())
+    return bool(region.any() and INSIDE_SHARE * region.sum() < inside < LARGEST_SHARE * host.brain.sum())
+
+
+def with_outline(
+    host: Host, shape: Grey, texture: Grey, water: bool, random: np.random.Generator
+) -> tuple[Grey, Region] | None:
+    """The host with a mass of a given outline and texture (0..1) at its place; None where it hardly shows.
+
+    ``water``: the texture says how wet the tissue is; else how much contrast agent it took up.
+    """
+    inside = (shape > 0.5) & host.brain
     rows, columns = np.nonzero(inside)
     blob = Blob(
         shape, inside, (float(rows.mean()), float(columns.mean())), float(np.sqrt(inside.sum() / np.pi))
     )
     pushed = displaced(host, blob, random.uniform(0.0, 0.5))
-    if not lesion.water:
+    if not water:
         pushed = pushed + _oedema(host, blob, "mixed", random)
     fringe = soft_edge(inside, random.uniform(0.6, 3.0)) * host.brain
     grain = host.picture - ndimage.gaussian_filter(host.picture, 1.2)
     level = (
         ndimage.gaussian_filter(pushed, 3.0) if random.random() < 0.4 else np.median(host.picture[host.brain])
     )
-    inner = level + _tissue_density(texture, lesion, random) + np.where(np.abs(grain) < grey(12), grain, 0)
+    inner = level + _tissue_density(texture, water, random) + np.where(np.abs(grain) < grey(12), grain, 0)
     mixed = np.clip(np.where(host.brain, pushed * (1 - fringe) + inner * fringe, pushed), 0, 1)
     if np.abs(mixed - host.picture)[inside].mean() < grey(FAINTEST_HU):
         return None
     return mixed.astype(np.float32), inside
 
 
-def _tissue_density(texture: Grey, lesion: Lesion, random: np.random.Generator) -> Grey:
+def _tissue_density(texture: Grey, water: bool, random: np.random.Generator) -> Grey:
     """Difference to the brain: water is dark; what took up contrast agent is bright if the CT had some."""
-    if lesion.water or random.random() < DARK_SHARE:
+    if water or random.random() < DARK_SHARE:
         deepest = grey(random.uniform(6, 20))
-        wet = texture if lesion.water else 1 - texture
+        wet = texture if water else 1 - texture
         result: Grey = -deepest * (random.uniform(0.3, 0.8) + 0.5 * wet)
         return result
     low, high = sorted(random.uniform((-14, 4), (4, 22)))

@@ -12,9 +12,11 @@ from training.cases import Cases, cases
 from training.manifest import Manifest, Row, read
 from training.predict import predictions
 from worker.vision import registry
+from worker.vision.fusion_registry import FUSION
 from worker.vision.registry import ModelCard
+from worker.vision.rule import read_rules
 
-DEFAULT_MODELS = {"mr": "mr-teacher", "ct": "ct-teacher"}  # what decides by default
+DECIDING = ("mr", "ct")  # stand for the model that decides
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
@@ -31,7 +33,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    card = registry.card(DEFAULT_MODELS.get(options.model, options.model), options.weights)
+    if options.model == FUSION:
+        from training.fusion_evaluate import print_report  # which imports this module
+
+        print_report(options.manifest, options.split, options.weights, options.json)
+        return
+    card = named(options.model, options.weights)
     manifest = read(options.manifest, card.modality)
     rows = manifest.rows if options.split is None else manifest.of_split(options.split)
     judged = judge(rows, card, options.weights)
@@ -44,6 +51,14 @@ def main() -> None:
 
         plot(judged, card, options.plots)
     print(summary(report) if options.json else text)
+
+
+def named(model: str, weights_dir: Path) -> ModelCard:
+    """The card of a model; "mr" and "ct" are what decides according to the study rule. Raises BadWeights."""
+    if model in DECIDING:
+        rule = read_rules(weights_dir).get(model.upper())
+        model = rule.model if rule else model
+    return registry.card(model, weights_dir)
 
 
 def judge(rows: tuple[Row, ...], card: ModelCard, weights_dir: Path) -> Cases:

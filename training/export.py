@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from training.calibrate import calibrate
+from training.calibrate import SHIFTS, Calibration, calibrate
+from training.ct_calibrate import ct_calibrate
+from training.ct_evaluate import held_apart, scores
 from training.evaluate import WEIGHTS
 from training.manifest import read
 from training.models import MODELS
 from training.predict import predictions
 from worker.vision import registry
-from worker.vision.network import CLASSES_OF
+from worker.vision.fusion_registry import FUSION
+from worker.vision.network import CLASSES_OF, Network
 from worker.vision.preprocess import INPUT_PX
 from worker.vision.registry import REGISTRY_FILE, ModelCard
 from worker.vision.self_check import answers
@@ -25,8 +28,7 @@ from worker.vision.self_check import answers
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
-    of_mr = sorted(name for name, subject in MODELS.items() if subject.modality == "MR")
-    parser.add_argument("--model", choices=of_mr, default="mr-teacher", help="CT: training.ct_export")
+    parser.add_argument("--model", choices=sorted(MODELS), required=True)
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
     parser.add_argument("--version", required=True)
@@ -36,16 +38,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    card = written(options.model, options.version, options.input_px, options.trained, options.weights)
-    network = registry.load(card, options.weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rows = read(options.manifest, card.modality).of_split("val")
-    fixed = calibrate(predictions(network, rows, card.input_px))
-    card = written(
-        options.model, options.version, options.input_px, options.trained, options.weights, fixed.shift
-    )
-    card = replace(card, temperature=fixed.temperature, thresholds=fixed.thresholds)
+    what = (options.model, options.version, options.input_px, options.trained, options.weights)
+    card = written(*what)
+    fixed = calibration(registry.load(card, options.weights), card, options.manifest)
+    card = replace(written(*what, fixed.shift), temperature=fixed.temperature, thresholds=fixed.thresholds)
     enter(card, options.weights)
     print(json.dumps(as_row(card), indent=1))
+
+
+def calibration(
+    network: Network, card: ModelCard, manifest: Path, shifts: tuple[float, float] = SHIFTS
+) -> Calibration:
+    """Fixed on the val split: on its rows for MR, on cases made of them for CT (``training.ct_samples``)."""
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if card.modality == "CT":
+        return ct_calibrate(scores(network, held_apart(manifest, "val"), card.input_px), shifts)
+    rows = read(manifest, card.modality).of_split("val")
+    return calibrate(predictions(network, rows, card.input_px), shifts)
 
 
 def written(
@@ -75,21 +84,36 @@ def written(
 
 
 def enter(card: ModelCard, weights_dir: Path) -> None:
-    """Put a card, with the model's answers to the self-check, into the registry."""
+    """Put a card, with the model's answers to the self-check, into the registry.
+
+    Ensembles of what the card replaces, and a fusion that sees through it, are taken out: they are to be
+    formed again.
+    """
     path = weights_dir / REGISTRY_FILE
     known = registry.cards(weights_dir) if path.is_file() else {}
     network = registry.load(card, weights_dir)
+    known = {name: other for name, other in known.items() if card.name not in other.members}
     known[card.name] = replace(card, answers=answers(network, card.input_px))
     rows = [as_row(known[name]) for name in sorted(known)]
+    document = {"models": rows, **_fusion_row(path, card.name)}
     fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps({"models": rows}, indent=2) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     fresh.replace(path)
+
+
+def _fusion_row(path: Path, replaced: str) -> dict[str, Any]:
+    """The fusion's card as the registry has it, unless it sees through the model that is replaced."""
+    row = json.loads(path.read_text(encoding="utf-8")).get(FUSION) if path.is_file() else None
+    if row is None or any(member["name"] == replaced for member in row["members"].values()):
+        return {}
+    return {FUSION: row}
 
 
 def as_row(card: ModelCard) -> dict[str, Any]:
     """A card as the registry's file holds it."""
-    plain = replace(card, thresholds=dict(card.thresholds), answers=dict(card.answers))
-    return asdict(plain)
+    plain = asdict(replace(card, thresholds=dict(card.thresholds), answers=dict(card.answers)))
+    unused = ("file",) if card.members else ("members", "mirrored")
+    return {name: value for name, value in plain.items() if name not in unused}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from training.ct_samples import cases_of, volume_hosts
 from training.manifest import Row, grey_images, read
 from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
-from worker.vision.network import ARCHITECTURES, SliceNet
+from worker.vision.network import Network
 from worker.vision.predict import known_by
 from worker.vision.preprocess import head_box, network_input
 
@@ -40,7 +40,7 @@ def feature_statistics(manifest: Path, model: str, weights_dir: Path) -> Path:
     inputs = ct_inputs if card.modality == "CT" else mr_inputs
     rows = read(manifest, card.modality)
     known = features(network, inputs(spread(rows.of_split("train")), manifest, card.input_px))
-    unscaled = gaussian(known, ARCHITECTURES[card.architecture].feature_channels)
+    unscaled = gaussian(known, (*network.feature_channels, *network.deepest_channels))
     distance = unscaled.distance(
         features(network, inputs(spread(rows.of_split("val")), manifest, card.input_px))
     )
@@ -52,12 +52,12 @@ def feature_statistics(manifest: Path, model: str, weights_dir: Path) -> Path:
     return path
 
 
-def gaussian(known: NDArray[np.float32], first: int) -> FeatureReference:
+def gaussian(known: NDArray[np.float32], channels: Sequence[int]) -> FeatureReference:
     """The Gaussian of features (n, channels); ``near`` and ``far`` are not set yet.
 
-    The ``first`` channels are those of the network's last map, the others those of its deepest.
+    ``channels`` says how many belong to each map: the last and the deepest one of each network.
     """
-    blocks = np.split(known, [first], axis=1)
+    blocks = np.split(known, np.cumsum(channels)[:-1], axis=1)
     weights = np.concatenate(
         [np.full(block.shape[1], 1 / np.linalg.norm(block.std(0)), np.float32) for block in blocks]
     )
@@ -99,7 +99,7 @@ def ct_inputs(rows: Sequence[Row], manifest: Path, input_px: int) -> list[NDArra
 
 
 @torch.inference_mode()
-def features(network: SliceNet, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def features(network: Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Features (n, channels) of n network inputs."""
     batches = [
         known_by(network(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
@@ -112,12 +112,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write the reference features of a model")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of training slices")
-    parser.add_argument("--modality", choices=("MR", "CT"), default="MR")
-    parser.add_argument("--model", help="name in the registry; default: the modality's teacher")
+    parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     arguments = parser.parse_args()
-    model = arguments.model or f"{arguments.modality.lower()}-teacher"
-    feature_statistics(arguments.manifest, model, arguments.weights)
+    feature_statistics(arguments.manifest, arguments.model, arguments.weights)
 
 
 if __name__ == "__main__":

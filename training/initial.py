@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worker.vision import registry
-from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, SliceNet
+from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, Network, SliceNet
 
 IMAGENET, RANDOM = "imagenet", "random"
 # In torchvision's ImageNet weights: the first convolution, which sees colours, and the layers that classify.
@@ -55,7 +55,7 @@ def load_imagenet(network: SliceNet) -> None:
     network.encoder.load_state_dict(dict(zip(ours, tensors, strict=True)))
 
 
-def teachers(names: Sequence[str], weights: Path, modality: str) -> tuple[SliceNet, ...]:
+def teachers(names: Sequence[str], weights: Path, modality: str) -> tuple[Network, ...]:
     """Trained networks that teach another one of their modality; nothing of them is trained any more."""
     cards = [registry.card(name, weights) for name in names]
     for card in cards:

@@ -33,6 +33,8 @@ class Row:
     group: str
     split: str
     series: str  # what the bootstrap resamples: the group, or a finer proxy of it
+    death: bool | None = None  # vital status of the patient
+    pair: str = ""  # names the CT and the MR row of one place in one head
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ def _row(record: dict[str, str | None], folder: Path, series: dict[str, str]) ->
         group=group,
         split=text("split"),
         series=series.get(path, group),
+        death={"1": True, "0": False}.get(text("death")),
+        pair=text("pair"),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.manifest import Row, grey_images, mask_of
-from worker.vision.network import SliceNet, grad_cam
+from worker.vision.network import Network, grad_cam
 from worker.vision.preprocess import INPUT_PX, Box, head_box, network_input, to_source
 
 BATCH = 32
@@ -29,7 +29,7 @@ class Prediction:
     cam: NDArray[np.float32]  # (fh, fw)
 
 
-def predictions(network: SliceNet, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[Prediction]:
+def predictions(network: Network, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[Prediction]:
     """Predictions in the rows' order, every grey image of each row."""
     waiting: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]] = []
     for row in rows:
@@ -99,7 +99,7 @@ def explained(answer: Prediction) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def _answers(
-    network: SliceNet, items: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]]
+    network: Network, items: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]]
 ) -> Iterator[Prediction]:
     batch = torch.from_numpy(np.stack([item[4] for item in items]))
     outputs = network(batch.contiguous(memory_format=torch.channels_last))

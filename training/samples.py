@@ -66,7 +66,7 @@ def stock(rows: Sequence[Row]) -> Stock:
             depths.append(depth_of(picture))
             masks.append(stored_mask(mask, box))
             facts.append((_flag(row.tumour), _class(row), mask is not None or row.tumour is False))
-            cells.append(_cell(row))
+            cells.append(cell_of(row))
             series.append(row.series)
             boxes.append((f"{row.series} {row.plane} {name}", box))
     tumour, classes, masked = zip(*facts, strict=True)
@@ -160,7 +160,8 @@ def _class(row: Row) -> int:
     return CLASSES.index(row.label) if row.label in CLASSES else UNLABELLED
 
 
-def _cell(row: Row) -> tuple[str, str]:
+def cell_of(row: Row) -> tuple[str, str]:
+    """What a row is drawn with: its source, and its tumour's type or whether it has one."""
     if row.source != "figshare":
         return row.source, str(_flag(row.tumour))
     kinds = {"men": "meningioma", "pit": "pituitary", "gli": "glioma"}

@@ -154,12 +154,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Choose the study rule on the split study-val")
     parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of slices")
-    parser.add_argument("--modality", choices=("MR", "CT"), default="MR")
-    parser.add_argument("--model", help="name in the registry; default: the modality's teacher")
+    parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     arguments = parser.parse_args()
-    model = arguments.model or f"{arguments.modality.lower()}-teacher"
-    study_rule(arguments.volumes, arguments.manifest, model, arguments.weights)
+    study_rule(arguments.volumes, arguments.manifest, arguments.model, arguments.weights)
 
 
 if __name__ == "__main__":

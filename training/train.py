@@ -32,7 +32,7 @@ from training.models import MODELS
 from training.pace import Pace
 from training.predict import decoded, lesion, predictions
 from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock
-from worker.vision.network import SliceNet, SliceOutputs
+from worker.vision.network import Network, SliceNet, SliceOutputs
 from worker.vision.preprocess import INPUT_PX
 
 BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
@@ -96,7 +96,7 @@ def _settings() -> Settings:
     parser.add_argument(
         "--teachers", nargs="+", default=(), metavar="NAME", help="models of this modality to learn from too"
     )
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder that holds the teachers")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="where the teachers lie")
     parser.add_argument(
         "--bf16",
         action=argparse.BooleanOptionalAction,
@@ -241,7 +241,7 @@ class Run:
         self._follow()
         return float(value.detach())
 
-    def _outputs(self, network: SliceNet, images: Tensor) -> SliceOutputs:
+    def _outputs(self, network: Network, images: Tensor) -> SliceOutputs:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
             maps = network.maps(images)
         return network.heads(*(tensor.float() for tensor in maps))

@@ -45,7 +45,7 @@ from worker.delivery import address_of, deliver
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.vision import modalities
-from worker.vision.registry import cards
+from worker.vision.rule import with_a_say
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -83,7 +83,7 @@ class Worker:
 
     @functools.cached_property
     def installed_sha256s(self) -> frozenset[str]:
-        return frozenset(card.sha256 for card in cards(self.settings.worker.weights).values())
+        return frozenset(card.sha256 for card in with_a_say(self.settings.worker.weights))
 
     @functools.cached_property
     def models(self) -> "Models":
@@ -147,6 +147,7 @@ class Worker:
             kinds=wanted_kinds(self.settings.destination),
             labels=self.settings.results.labels,
             previous=previous,
+            named=named_kinds(self.settings.destination),
         )
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)
@@ -233,6 +234,12 @@ def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
     """What has to be made: all that a destination wants; the usual objects where there is none."""
     asked = frozenset(kind for destination in destinations for kind in destination.kinds)
     return asked or USUAL_KINDS
+
+
+def named_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
+    """What key objects may point at: what all get that get key objects."""
+    kinds = [destination.kinds for destination in destinations]
+    return frozenset(ResultKind).intersection(*(own for own in kinds if ResultKind.KEY_OBJECTS in own))
 
 
 def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -> bool:

@@ -82,6 +82,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "threshold": prediction.threshold,
         "engine": prediction.engine,
         "device": prediction.device,
+        "left_out": {name: round(value, 4) for name, value in prediction.left_out.items()},
     }
 
 

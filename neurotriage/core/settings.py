@@ -162,6 +162,9 @@ class Destination(Section):
     url: str = Field("", validate_default=True, description="of the DICOMweb service, above /studies")
     token_file: Path | None = Field(None, description="holds the bearer token; read anew for each study")
     tls: TlsSettings | None = Field(None, description="encrypt; certificate and key are the client's")
+    compression: Literal["none", "jpeg-ls"] = Field(
+        "none", description="of pictures, lossless, where the archive takes it"
+    )
     commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
     find: Literal["image", "series", "off"] = Field(
         "image", description="what is not committed is looked for by query, at this level"
@@ -192,10 +195,10 @@ class Destination(Section):
             raise ValueError("not an http or https URL without user and password")
         return value
 
-    @field_validator("to_sender")
+    @field_validator("to_sender", "compression")
     @classmethod
-    def _is_reached_by_dimse(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("type") == "dicomweb":
+    def _is_reached_by_dimse(cls, value: bool | str, info: ValidationInfo) -> bool | str:
+        if value and value != "none" and info.data.get("type") == "dicomweb":
             raise ValueError("only for type dimse")
         return value
 

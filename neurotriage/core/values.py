@@ -218,10 +218,12 @@ class Prediction:
     sha256: str
     modality: str
     probabilities: Mapping[str, float]
-    threshold: float  # operating point for "tumour" at study level
+    threshold: float  # that the probability of a tumour was held against
     series_uid: str | None = None  # None: about the study
     engine: str = "torch"
     device: str = "cpu"
+    # a score of several modalities: what the probability of a tumour is without the one that is named
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

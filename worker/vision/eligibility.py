@@ -134,8 +134,8 @@ def too_little(volume: Volume, rule: StudyRule) -> Reason | None:
     )
 
 
-# What is no head, or no head that the model knows (a fruit in a brain protocol), is not eligible; a head of
-# which there is too little, and a header without a picture, are of poor quality.
+# What is no head, or no head that the model knows (by its pixels a knee may look like one), is not eligible;
+# of poor quality are a head of which there is too little, and a header without a picture.
 ENDS = {
     ReasonCode.NOISE: Outcome.POOR_QUALITY,
     ReasonCode.NOT_A_HEAD: Outcome.NOT_ELIGIBLE,

@@ -13,8 +13,10 @@ from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
 from worker.vision.engines import CUDA, TORCH, Engine, NoEngine, open_engine, read_choice
 from worker.vision.engines.eager import folded
+from worker.vision.fusion_registry import FusionCard, load_fusion, verify_fusion
 from worker.vision.memory import out_of_memory
-from worker.vision.network import SliceNet
+from worker.vision.network import Network
+from worker.vision.network.fusion import FusionNet
 from worker.vision.registry import BadWeights, ModelCard
 from worker.vision.rule import LIGHT, StudyRule, read_rules
 
@@ -35,7 +37,7 @@ class Model:
 
     card: ModelCard
     rule: StudyRule
-    network: SliceNet  # on the CPU, batch norms folded; for the explanation, and for an engine of torch
+    network: Network  # on the CPU, batch norms folded; for the explanation, and for an engine of torch
     reference: FeatureReference
     engine: Engine
     note: str = ""  # why the engine is not the one that was wished for
@@ -54,6 +56,8 @@ class Models:
     engine: EngineWish = field(default_factory=EngineWish)
     _loaded: dict[str, Model] = field(default_factory=dict)
     _fallen: dict[str, str] = field(default_factory=dict)  # by modality: why the light model answers
+    fusion: FusionCard | None = None
+    _fusion: list[FusionNet] = field(default_factory=list)  # at most one
 
     def of(self, modality: str) -> Model | None:
         """The model that decides for "MR" or "CT"; None where there is none.
@@ -79,6 +83,16 @@ class Models:
             # Outside the handler: an error that is still handled keeps alive what there was no room for.
             return self.fall_back(modality, why)
         return self._loaded[modality]
+
+    def fused_member(self, card: ModelCard) -> int | None:
+        """The place of that network in a model through which the fusion sees; None where it sees nothing."""
+        return self.fusion.place_in(card) if self.fusion else None
+
+    def fusion_network(self, card: FusionCard) -> FusionNet:
+        """The network of the fusion. Raises BadWeights."""
+        if not self._fusion:
+            self._fusion.append(load_fusion(card, self.weights_dir))
+        return self._fusion[0]
 
     def why_light(self, modality: str, error: Exception) -> str | None:
         """Why the light model is to answer after an error; None where there is none or it would not help."""
@@ -148,8 +162,9 @@ def load_models(weights_dir: Path, *, threads: int | None = None, engine: Engine
         for some in (rules, light_rules)
     )
     for card in (*cards.values(), *light_cards.values()):
-        registry.verified_file(card, weights_dir)
-    return Models(weights_dir, threads, cards, rules, light_cards, light_rules, engine or EngineWish())
+        registry.verify(card, weights_dir)
+    wish, fusion = engine or EngineWish(), verify_fusion(weights_dir)
+    return Models(weights_dir, threads, cards, rules, light_cards, light_rules, wish, fusion=fusion)
 
 
 def _engine_name(card: ModelCard, wish: EngineWish, threads: int) -> str | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurotriage.core.volume import Volume
 from worker.vision.display import Display, display_of
-from worker.vision.network import SliceOutputs, grad_cam
+from worker.vision.network import SliceOutputs, grad_cam, member_maps
 from worker.vision.preprocess import Box, head_box, network_inputs, to_source
 from worker.vision.window import brain_window
 
@@ -36,6 +36,14 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What one network of a model saw of n slices, for a score that is worked out later."""
+
+    features: NDArray[np.float32]  # (n, channels) ``pooled`` and ``deepest``
+    maps: NDArray[np.float16]  # (n, C, fh, fw) whose average ``pooled`` is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SlicePredictions:
     """The network's word on n slices of one volume; probabilities are calibrated, 0..1."""
 
@@ -47,28 +55,32 @@ class SlicePredictions:
     masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input
     heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the tumour logit, not scaled
     grid: Grid
+    seen: Seen | None = None  # by one of the networks, where it was asked for
 
 
-def predict(volume: Volume, sections: "Sections", model: "Model") -> SlicePredictions:
+def predict(
+    volume: Volume, sections: "Sections", model: "Model", seen_by: int | None = None
+) -> SlicePredictions:
     """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly.
 
+    ``seen_by``: place among the model's networks of that one whose sight is kept.
     What the network says of a slice that shows next to nothing has no meaning: tumour, mask and heat are 0.
     """
     indices = looked_at(len(volume.voxels))
     display = display_of(volume)
     shown = display.show(as_seen(volume, indices))
     box = head_box(shown, display.spacing_mm(volume.pixel_spacing_mm))
-    batches = [
-        _batch(network_inputs(shown[start : start + BATCH_SLICES], box, model.card.input_px), model)
-        for start in range(0, len(indices), BATCH_SLICES)
-    ]
-    tumour, classes, head, features, masks, heat = (
+    starts = range(0, len(indices), BATCH_SLICES)
+    inputs = (network_inputs(shown[i : i + BATCH_SLICES], box, model.card.input_px) for i in starts)
+    batches = [_batch(some, model, seen_by) for some in inputs]
+    tumour, classes, head, features, masks, heat, *kept = (
         np.concatenate(rows) for rows in zip(*batches, strict=True)
     )
     grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
     shows = (sections.shares[indices] >= model.rule.blank_section).astype(np.float32)
     masks, heat = masks * shows[:, None, None], heat * shows[:, None, None]
-    return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid)
+    seen = Seen(*kept) if kept else None
+    return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid, seen)
 
 
 def as_seen(volume: Volume, indices: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -91,15 +103,15 @@ def known_by(outputs: SliceOutputs) -> torch.Tensor:
 
 
 def predict_within_memory(
-    models: "Models", volume: Volume, sections: "Sections"
+    models: "Models", volume: Volume, sections: "Sections", *, to_fuse: bool = False
 ) -> tuple["Model", SlicePredictions]:
     """What the model of the volume's modality says; the light one, where memory is too short for it.
 
-    There must be a model for the modality.
+    There must be a model for the modality. ``to_fuse``: keep what the fusion sees.
     """
     model = models.required(volume.modality)
     try:
-        return model, predict(volume, sections, model)
+        return model, predict(volume, sections, model, models.fused_member(model.card) if to_fuse else None)
     except (MemoryError, RuntimeError) as error:
         why = models.why_light(volume.modality, error)
         if why is None:
@@ -110,10 +122,12 @@ def predict_within_memory(
 
 
 @torch.inference_mode()
-def _batch(inputs: NDArray[np.float32], model: "Model") -> tuple[NDArray[np.generic], ...]:
+def _batch(
+    inputs: NDArray[np.float32], model: "Model", seen_by: int | None
+) -> tuple[NDArray[np.generic], ...]:
     outputs = model.engine(torch.from_numpy(inputs))
     heat = grad_cam(outputs.features, model.network.tumour_gradient(outputs.pooled))
-    tensors = (
+    tensors: tuple[torch.Tensor, ...] = (
         torch.sigmoid(outputs.tumour.double() / model.card.temperature),
         torch.softmax(outputs.classes.double(), dim=1),
         torch.sigmoid(outputs.head.double()),
@@ -121,4 +135,7 @@ def _batch(inputs: NDArray[np.float32], model: "Model") -> tuple[NDArray[np.gene
         torch.sigmoid(outputs.mask[:, 0]),
         heat,
     )
+    if seen_by is not None:
+        maps, pooled, deepest = member_maps(model.network, outputs, seen_by)
+        tensors = *tensors, torch.cat([pooled, deepest], 1), maps.half()
     return tuple(tensor.numpy() for tensor in tensors)

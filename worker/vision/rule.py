@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from worker.vision.registry import BadWeights
+from worker.vision import registry
+from worker.vision.fusion_registry import FusionCard, fusion_card
+from worker.vision.registry import BadWeights, ModelCard
 
 RULE_FILE = "study_rule.json"
 DECIDING, LIGHT = "rules", "light"  # its parts: the models that decide, and those to fall back on
@@ -72,6 +74,24 @@ def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
 def modalities(weights_dir: Path) -> frozenset[str]:
     """The modalities ("MR", "CT") that a model decides; needs no torch. Raises BadWeights."""
     return frozenset(read_rules(weights_dir))
+
+
+def answering(weights_dir: Path) -> tuple[ModelCard, ...]:
+    """The models of the registry that may answer: those that decide, and those to fall back on.
+
+    Needs no torch. Raises BadWeights.
+    """
+    rules = [*read_rules(weights_dir).values(), *read_rules(weights_dir, LIGHT).values()]
+    return tuple(registry.card(rule.model, weights_dir) for rule in rules)
+
+
+def with_a_say(weights_dir: Path) -> tuple[ModelCard | FusionCard, ...]:
+    """What may speak in a result: the models that may answer, and the fusion where there is one.
+
+    Needs no torch. Raises BadWeights.
+    """
+    fusion = fusion_card(weights_dir)
+    return (*answering(weights_dir), *([fusion] if fusion else []))
 
 
 def _rule(row: Mapping[str, Any]) -> StudyRule:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.vision.network import SliceNet
+from worker.vision.network import Network
 from worker.vision.registry import BadWeights, ModelCard
 
 # Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
@@ -28,7 +28,7 @@ def drawn_slices(input_px: int) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def answers(network: SliceNet, input_px: int) -> dict[str, tuple[float, ...]]:
+def answers(network: Network, input_px: int) -> dict[str, tuple[float, ...]]:
     """What a network says of the drawn slices: logits, rounded, as they are stored with the card."""
     outputs = network(torch.from_numpy(drawn_slices(input_px)))
     found = {
@@ -40,7 +40,7 @@ def answers(network: SliceNet, input_px: int) -> dict[str, tuple[float, ...]]:
     return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in found.items()}
 
 
-def check(network: SliceNet, card: ModelCard) -> None:
+def check(network: Network, card: ModelCard) -> None:
     """Raises BadWeights where a network's answers are not those that are stored with its card."""
     if not card.answers:
         raise BadWeights(f"the registry holds no answers of model {card.name} to check against")

@@ -1,7 +1,8 @@
 """What runs a network on a host: the engines, and which of them a host chose by measurement."""
 
 from worker.vision.engines.choice import Choice, Measurement, allowed, host, read_choice, write_choice
-from worker.vision.engines.eager import CUDA, TORCH, TORCH_BF16, TorchEngine
+from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
+from worker.vision.engines.fused import TORCH_BF16, FusedEngine
 from worker.vision.engines.interface import Engine, NoEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine
 from worker.vision.engines.opening import ENGINES, open_engine
@@ -15,6 +16,7 @@ __all__ = [
     "TORCH_BF16",
     "Choice",
     "Engine",
+    "FusedEngine",
     "Measurement",
     "NoEngine",
     "OnnxEngine",

@@ -1,4 +1,4 @@
-"""PyTorch as an engine: eager, channels last. On the CPU in single precision it is the reference."""
+"""PyTorch as an engine: eager, channels last. On the CPU it is the reference."""
 
 from copy import deepcopy
 from itertools import pairwise
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from worker.vision.engines.interface import NoEngine
-from worker.vision.network import SliceNet, SliceOutputs
+from worker.vision.network import Network, SliceOutputs
 
-TORCH, TORCH_BF16, CUDA = "torch", "torch-bf16", "cuda"
+TORCH, CUDA = "torch", "cuda"
 
 
-def folded(network: SliceNet) -> SliceNet:
+def folded(network: Network) -> Network:
     """The network in evaluation mode, each batch norm folded into the convolution before it, in place."""
     network.eval()
     for module in list(network.modules()):
@@ -27,7 +27,7 @@ def folded(network: SliceNet) -> SliceNet:
 class TorchEngine:
     """A network on one device; heads and what they average are in single precision whatever runs below."""
 
-    def __init__(self, name: str, network: SliceNet) -> None:
+    def __init__(self, name: str, network: Network) -> None:
         if name == CUDA and not torch.cuda.is_available():
             raise NoEngine("there is no GPU that torch can use")
         self.name = name
@@ -38,7 +38,7 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, slices: Tensor) -> SliceOutputs:
         x = slices.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.name != TORCH):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.name == CUDA):
             maps = self.network.maps(x)
         outputs = self.network.heads(*(tensor.float() for tensor in maps))
         return SliceOutputs(*(tensor.cpu() for tensor in outputs))

@@ -15,7 +15,7 @@ from worker.vision.engines.eager import TORCH, TorchEngine
 from worker.vision.engines.interface import Engine, NoEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
 from worker.vision.engines.opening import ENGINES, engine_file, open_engine
-from worker.vision.network import SliceNet
+from worker.vision.network import Network
 from worker.vision.registry import ModelCard
 
 BATCH_SLICES = 16
@@ -31,7 +31,7 @@ class Trial:
     calibration: NDArray[np.float32] | None = None  # other slices, by which int8 learns its ranges
 
 
-def choose(network: SliceNet, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Choice:
+def choose(network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Choice:
     """Measure every engine that can run here; files that are made for them lie in ``folder``."""
     reference = probabilities(TorchEngine(TORCH, network), card, trial.slices)
     measured = []
@@ -69,9 +69,7 @@ def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
     return BATCH_SLICES / median(seconds)
 
 
-def _opened(
-    name: str, network: SliceNet, card: ModelCard, trial: Trial, folder: Path, threads: int
-) -> Engine:
+def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Engine:
     if name == ONNX_INT8:
         if trial.calibration is None:
             raise NoEngine("needs slices with labels: --manifest")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.vision.engines.interface import NoEngine
-from worker.vision.network import SliceNet, SliceOutputs
+from worker.vision.network import Network, SliceOutputs
 
 ONNX, ONNX_INT8 = "onnxruntime", "onnxruntime-int8"
 INPUT = "slices"
@@ -26,7 +26,7 @@ QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool", "Resize"]  # not the head
 CALIBRATION_BATCH = 8
 
 
-def export_onnx(network: SliceNet, input_px: int, path: Path) -> None:
+def export_onnx(network: Network, input_px: int, path: Path) -> None:
     """Write a network as one ONNX file: ``slices`` (N, 1, S, S) to the fields of ``SliceOutputs``.
 
     Raises NoEngine where the packages for it are missing.

@@ -1,6 +1,7 @@
-"""The slice network and its architectures."""
+"""The slice network, its architectures, and several of them as one."""
 
 from worker.vision.network.encoders import TOP_CHANNELS
+from worker.vision.network.ensemble import Ensemble, MemberMaps, Network, member_maps
 from worker.vision.network.layers import GREY_MEAN, GREY_STD
 from worker.vision.network.slice_net import (
     ARCHITECTURES,
@@ -29,7 +30,11 @@ __all__ = [
     "MOBILENET_V2",
     "RESNET50",
     "TOP_CHANNELS",
+    "Ensemble",
+    "MemberMaps",
+    "Network",
     "SliceNet",
     "SliceOutputs",
     "grad_cam",
+    "member_maps",
 ]

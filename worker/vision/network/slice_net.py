@@ -85,6 +85,7 @@ class SliceNet(nn.Module):
         super().__init__()
         self.architecture = architecture
         shape = ARCHITECTURES[architecture]
+        self.feature_channels, self.deepest_channels = (shape.feature_channels,), (shape.encoder_channels[3],)
         self.encoder = shape.encoder()
         self.decoder = Decoder(shape)
         self.dense = nn.Linear(shape.feature_channels, shape.dense) if shape.dense else None

@@ -1,0 +1,173 @@
+"""One series: whether it is a head that the network may judge, what it amounts to, and what is outlined."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.values import (
+    Finding,
+    Outcome,
+    Prediction,
+    Reason,
+    ReasonCode,
+    SeriesDecision,
+    SliceScores,
+)
+from neurotriage.core.volume import Volume
+from worker.vision.decide import (
+    TUMOUR,
+    SeriesScore,
+    applied_threshold,
+    decide_series,
+    map_pixel_mm2,
+    score_series,
+    slice_positions_mm,
+    slice_steps_mm,
+    suspicious_only,
+)
+from worker.vision.eligibility import ENDS, Sections, measure_sections, no_head, noisy, too_little
+from worker.vision.explain import hot_region
+from worker.vision.findings import describe, find_lesions, lesion_maps
+from worker.vision.models import Model, Models
+from worker.vision.predict import SlicePredictions, predict_within_memory
+from worker.vision.rule import StudyRule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """What of a series is outlined."""
+
+    findings: tuple[Finding, ...]
+    lesions: NDArray[np.float32]  # (n, h, w) maps of the lesions, else 0
+    level: float  # from which a pixel of these is lesion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One series that the network could judge."""
+
+    volume: Volume
+    model: Model
+    predictions: SlicePredictions
+    found: SeriesScore
+    outcome: Outcome
+    reason: Reason
+    marked: Marked
+    degradations: tuple[str, ...]
+    sections: Sections
+    raised: bool = False  # other evidence made a doubt of it a tumour
+
+    @property
+    def look_alike(self) -> bool:
+        """Whether something looks wrong that may be no tumour."""
+        return self.found.look_alike >= self.model.rule.look_alike
+
+    @property
+    def deciding(self) -> NDArray[np.float64]:
+        """(n,) the slice scores that the outcome follows."""
+        return self.found.alike if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed
+
+
+def judge(volume: Volume, models: Models, *, to_fuse: bool) -> tuple[SeriesDecision, Judged | None]:
+    """The end of one volume, and what there is to say of it where the network could judge it.
+
+    ``to_fuse``: keep what the fusion needs. Raises BadWeights where a model cannot be loaded.
+    """
+    uid, unseen = volume.series_instance_uid, SliceScores((), ())
+    if volume.modality not in models.cards:
+        reason = Reason(ReasonCode.NO_MODEL, f"there is no model for {volume.modality} images")
+        return SeriesDecision(uid, Outcome.NOT_ELIGIBLE, reason, unseen), None
+    noise = noisy(volume, models.rules[volume.modality])
+    if noise is not None:
+        return SeriesDecision(uid, ENDS[noise.code], noise, unseen), None
+    sections = measure_sections(volume)
+    model, predictions = predict_within_memory(models, volume, sections, to_fuse=to_fuse)
+    odd = model.reference.score(predictions.features)
+    scores = _scores(volume, predictions.indices, predictions.tumour, odd)
+    refusal = no_head(predictions, odd, sections, model.rule) or too_little(volume, model.rule)
+    if refusal is not None:
+        return SeriesDecision(uid, ENDS[refusal.code], refusal, scores), None
+    found = score_series(volume, predictions, sections, model.rule, model.card.classes)
+    outcome, reason = decide_series(found, model.rule)
+    marked = _marked(volume, model.rule, predictions, found, outcome, sections)
+    degradations = _degradations(volume, predictions, found, outcome)
+    one = Judged(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
+    return SeriesDecision(uid, outcome, reason, scores), one
+
+
+def _scores(
+    volume: Volume, indices: NDArray[np.intp], tumour: NDArray[np.float64], odd: NDArray[np.float64]
+) -> SliceScores:
+    """Scores of every slice; those that were not looked at lie between their neighbours."""
+    every = np.arange(len(volume.voxels))
+    return SliceScores(
+        tumour=tuple(float(p) for p in np.interp(every, indices, tumour)),
+        out_of_distribution=tuple(float(p) for p in np.interp(every, indices, odd)),
+    )
+
+
+def _marked(
+    volume: Volume,
+    rule: StudyRule,
+    predictions: SlicePredictions,
+    found: SeriesScore,
+    outcome: Outcome,
+    sections: Sections,
+) -> Marked:
+    """The decoder's lesions; where it outlines none in a positive series, the hottest regions of the map."""
+    maps, level, lesions = predictions.masks, rule.mask_level, found.lesions
+    if outcome is Outcome.PRESENT and not lesions:
+        level = rule.heat_level
+        maps = hot_region(suspicious_only(predictions.heat, found.smoothed >= rule.low))
+        steps_mm = slice_steps_mm(slice_positions_mm(volume)[predictions.indices], volume.thickness_mm)
+        lesions = find_lesions(maps, level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
+    kept = lesion_maps(maps, lesions)
+    if outcome is not Outcome.PRESENT:
+        return Marked((), kept, level)
+    return Marked(describe(volume, predictions, kept, level, lesions, sections), kept, level)
+
+
+def _degradations(
+    volume: Volume, predictions: SlicePredictions, found: SeriesScore, outcome: Outcome
+) -> tuple[str, ...]:
+    """What was not done as it should be."""
+    texts = []
+    looked, there = len(predictions.indices), len(volume.voxels)
+    if looked < there:
+        texts.append(f"{looked} of {there} slices of series {volume.series_instance_uid} were looked at")
+    if outcome is Outcome.PRESENT and not found.lesions:
+        texts.append("no lesion mask: the findings outline the region that the classifier looked at")
+    return tuple(texts)
+
+
+def raised(one: Judged, reason: Reason, heat: NDArray[np.float32]) -> Judged:
+    """A series in doubt that other evidence makes positive; ``heat`` (n, fh, fw) is that evidence's."""
+    predictions = replace(one.predictions, heat=heat)
+    marked = _marked(one.volume, one.model.rule, predictions, one.found, Outcome.PRESENT, one.sections)
+    degradations = _degradations(one.volume, predictions, one.found, Outcome.PRESENT)
+    return replace(
+        one,
+        predictions=predictions,
+        outcome=Outcome.PRESENT,
+        reason=reason,
+        marked=marked,
+        degradations=degradations,
+        raised=True,
+    )
+
+
+def prediction_of(one: Judged, series_uid: str | None) -> Prediction:
+    """What the model said of a series, as word on it or on the study (None)."""
+    card = one.model.card
+    return Prediction(
+        model=card.name,
+        version=card.version,
+        sha256=card.sha256,
+        modality=card.modality,
+        probabilities={TUMOUR: one.found.score, **one.found.classes},
+        threshold=applied_threshold(one.found, one.model.rule),
+        series_uid=series_uid,
+        engine=one.model.engine.name,
+        device=one.model.engine.device,
+    )
