@@ -161,14 +161,15 @@ def files(networks: Sequence[ModelCard]) -> str:
     return ", ".join(f"`{network.file}`" for network in networks)
 
 
-def networks_text(networks: Sequence[ModelCard]) -> str:
+def networks_text(card: ModelCard, networks: Sequence[ModelCard]) -> str:
     """What the networks of a model are."""
     if len(networks) == 1:
         return NETWORKS[networks[0].architecture]
     members = "; ".join(
         f"`{network.name}` {network.version} ({NETWORKS[network.architecture]})" for network in networks
     )
-    return f"An ensemble, the mean of the logits of {len(networks)} networks: {members}"
+    looks = ", each slice seen as it is and mirrored" if card.mirrored else ""
+    return f"An ensemble, the mean of the logits of {len(networks)} networks{looks}: {members}"
 
 
 def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
@@ -176,7 +177,7 @@ def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list
     return [
         "## What it is",
         "",
-        f"{networks_text(networks)}; one grey slice of "
+        f"{networks_text(card, networks)}; one grey slice of "
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
         "",

@@ -12,7 +12,8 @@ from typing import Any
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome
 from training.volumes import VolumeRow, read_rows, read_volume
-from worker.vision import Models, analyse_volumes, load_models
+from worker.vision import EngineWish, Models, analyse_volumes, load_models
+from worker.vision.engines import ENGINES, TORCH
 
 
 def evaluate_volumes(rows: Sequence[VolumeRow], models: Models) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--split", help="only rows of this split")
     parser.add_argument("--modality", help="only rows of this modality")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
+    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the networks")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     rows = [
@@ -65,7 +67,7 @@ def main() -> None:
         for row in read_rows(arguments.volumes)
         if arguments.split in (None, row.split) and arguments.modality in (None, row.modality)
     ]
-    figures = evaluate_volumes(rows, load_models(arguments.weights))
+    figures = evaluate_volumes(rows, load_models(arguments.weights, engine=EngineWish(arguments.engine)))
     for volume in figures["volumes"]:
         print(" ".join(f"{name}={value}" for name, value in volume.items()))
     print({name: value for name, value in figures.items() if name != "volumes"})

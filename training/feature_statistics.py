@@ -23,6 +23,8 @@ from training.ct_samples import cases_of, volume_hosts
 from training.manifest import Row, grey_images, read
 from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
+from worker.vision.engines import ENGINES, TORCH, Engine, open_engine
+from worker.vision.engines.eager import folded
 from worker.vision.network import Network
 from worker.vision.predict import known_by
 from worker.vision.preprocess import head_box, network_input
@@ -33,16 +35,17 @@ BATCH_SLICES = 32
 CT_SEED = 40_000  # of what is put into slices here
 
 
-def feature_statistics(manifest: Path, model: str, weights_dir: Path) -> Path:
+def feature_statistics(manifest: Path, model: str, weights_dir: Path, engine: str = TORCH) -> Path:
     """Write the reference file of one model; returns its path."""
     card = registry.card(model, weights_dir)
-    network = registry.load(card, weights_dir)
+    network = folded(registry.load(card, weights_dir))
+    runs = open_engine(engine, network, card, None, torch.get_num_threads())
     inputs = ct_inputs if card.modality == "CT" else mr_inputs
     rows = read(manifest, card.modality)
-    known = features(network, inputs(spread(rows.of_split("train")), manifest, card.input_px))
+    known = features(runs, inputs(spread(rows.of_split("train")), manifest, card.input_px))
     unscaled = gaussian(known, (*network.feature_channels, *network.deepest_channels))
     distance = unscaled.distance(
-        features(network, inputs(spread(rows.of_split("val")), manifest, card.input_px))
+        features(runs, inputs(spread(rows.of_split("val")), manifest, card.input_px))
     )
     near, high = np.percentile(distance, (50, 99)).astype(np.float32)
     reference = replace(unscaled, near=np.asarray(near), far=np.asarray(2 * high - near))
@@ -99,10 +102,10 @@ def ct_inputs(rows: Sequence[Row], manifest: Path, input_px: int) -> list[NDArra
 
 
 @torch.inference_mode()
-def features(network: Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def features(runs: Engine | Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Features (n, channels) of n network inputs."""
     batches = [
-        known_by(network(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
+        known_by(runs(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
         for start in range(0, len(inputs), BATCH_SLICES)
     ]
     return np.concatenate(batches)
@@ -114,8 +117,9 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of training slices")
     parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
+    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
     arguments = parser.parse_args()
-    feature_statistics(arguments.manifest, arguments.model, arguments.weights)
+    feature_statistics(arguments.manifest, arguments.model, arguments.weights, arguments.engine)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from training.seen import Seen, after_network, figure, logits
 from training.series import series_of
 from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
-from worker.vision.models import Model, network_model
+from worker.vision.engines import ENGINES, TORCH
+from worker.vision.models import EngineWish, Model, network_model
 from worker.vision.network import MOBILENET_V2
 from worker.vision.registry import ModelCard
 from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
@@ -38,6 +39,7 @@ THICKEST_MM = 3.0  # slices further apart are not cut in other planes
 SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
 FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
+DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tumour called absent is worse
 ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes
 # Whatever the validation data say: a score above it is never "absent", one below it never "present".
 EVEN_ODDS = 0.5
@@ -71,11 +73,13 @@ CT_STARTING_POINT = {
 }
 
 
-def study_rule(volumes: Path, manifest: Path, model: str, weights_dir: Path) -> StudyRule:
+def study_rule(
+    volumes: Path, manifest: Path, model: str, weights_dir: Path, engine: str = TORCH
+) -> StudyRule:
     """Choose the rule of one model, write it beside the weights and print what it does."""
     card = registry.card(model, weights_dir)
     start = first_rule(card, weights_dir)
-    ready = network_model(card, start, weights_dir)
+    ready = network_model(card, start, weights_dir, EngineWish(engine))
     if card.modality == "CT":
         known = ct_rule.look(ct_series(read(manifest, "CT").of_split("val"), volumes), ready)
         rule = ct_rule.choose(known, start)
@@ -118,7 +122,11 @@ def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
 
 
 def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:
-    """The smoothing with the widest gap between volumes, and the thresholds at the ends of all scores."""
+    """The smoothing with the widest gap between volumes, and the two thresholds.
+
+    What scores below ``low`` scores as nearly all tumour-free volumes do; what scores ``high`` or more, as
+    next to no tumour-free series does, be it a patient's slices beside the tumour.
+    """
     tumour = np.array([one.tumour for one in seen])
 
     def gap(smoothing_mm: float) -> float:
@@ -128,7 +136,8 @@ def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> St
     rule = replace(start, smoothing_mm=max(SMOOTHINGS_MM, key=gap))
     everything = [*seen, *series]
     scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
-    low = min(expit(np.quantile(scores[positive], MISSED_SHARE)), EVEN_ODDS)
+    free_of_doubt = np.quantile(logits(seen, rule)[~tumour], 1 - DOUBT_SHARE)
+    low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, rule.outer_weight)
     odd = ODD_MARGIN * max(one.odd for one in seen if one.volume.plane is Plane.AXIAL)  # as acquired
     return replace(
@@ -156,8 +165,9 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of slices")
     parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
+    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
     arguments = parser.parse_args()
-    study_rule(arguments.volumes, arguments.manifest, arguments.model, arguments.weights)
+    study_rule(arguments.volumes, arguments.manifest, arguments.model, arguments.weights, arguments.engine)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ class Selection:
 
     @property
     def registrations(self) -> tuple[SeriesManifest, ...]:
-        """Series that may say how the analysed ones lie to each other."""
+        """Series that may say how analysed ones of different modalities lie to each other."""
+        if len({series.modality for series in self.taken}) < 2:
+            return ()
         return tuple(series for series in self.manifest.series if series.modality == "REG")
 
 
@@ -114,7 +116,9 @@ def analyse(
     # Too little of a head for an answer (but whether it is a head at all only the model can tell), or nothing
     # that the model would judge: what that means for the study depends on what the headers speak of, too.
     verdicts = tuple(_refused(verdict, read.extent.get(verdict.series_instance_uid)) for verdict in verdicts)
-    return _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock), Evidence()
+    refused = _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock)
+    notes = (*read.lost, *decision.degradations) if read.volumes else ()
+    return replace(refused, degradations=notes), Evidence()
 
 
 @dataclass(frozen=True, slots=True)

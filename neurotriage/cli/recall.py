@@ -23,7 +23,7 @@ def recall(
     """List a model's studies; with --again take its results back.
 
     Destinations with rejection_notes get a note that names what is withdrawn.
-    Example: neurotriage recall mr-teacher 1.0 --again
+    Example: neurotriage recall mr-teacher 0.1.0 --again
     """
     from db import recall as recalled
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 
 import typer
@@ -24,6 +25,7 @@ def serve() -> None:
 
     Example: neurotriage serve
     """
+    from neurotriage.embedded.restarts import Restarts
     from neurotriage.embedded.stack import Stack
 
     settings = load_settings()
@@ -42,8 +44,11 @@ def serve() -> None:
         listener = stack.settings.listener
         typer.echo(f"listening as {listener.ae_title} on {listener.host}:{listener.port}; Ctrl-C stops")
         typer.echo(f"logs: {_relative(stack.folder)}")
+        restarts = Restarts()
         while not stop.wait(_LOOK_EVERY_S):
             for role, log in stack.dead().items():
+                if not restarts.due(role, time.monotonic()):
+                    continue
                 typer.echo(f"{role} ended and is started again; its log ends:\n{log}", err=True)
                 stack.start(role)
 

@@ -11,13 +11,11 @@ from dicom_listener.peers import rejection
 from dicom_listener.server import Listener
 from dicom_listener.spool import Association
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.own_port import cannot_bind, is_any, reached_at
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse
 from worker.delivery.peer import Misconfigured
-
-# Where a listener that is bound to every address is reached from its own host.
-_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 _TAKEN: Final = "Another program may hold the port: stop it, or set another [listener] port."
 
@@ -28,39 +26,27 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
     if port == 0:
         yield warning("port", "0: another one at each start", "Set [listener] port, so that peers can send.")
         return
-    problem = _cannot_bind(host, port)
+    problem = cannot_bind(host, port)
     if problem is None and await_echo_s > 0:
         yield from _await_echoes(settings, await_echo_s)
     elif problem is None:
         yield warning("port", f"{host}:{port} is free, no listener runs", "Start `neurotriage listen`.")
-    elif problem == errno.EADDRINUSE:
+    elif problem.errno == errno.EADDRINUSE:
         yield _echo(settings)
         if await_echo_s > 0:
             yield ok("echo back", "the listener runs already: `echo_answered` in its log tells of each echo")
     else:
         yield failed(
             "port",
-            f"{host}:{port} cannot be used: {errno.errorcode[problem]}",
+            f"{host}:{port} cannot be used: {errno.errorcode.get(problem.errno or 0, problem.strerror)}",
             "Set [listener] host to an address of this host, and a port that its user may open.",
         )
-
-
-def _cannot_bind(host: str, port: int) -> int | None:
-    """The errno where the port cannot be opened now, None where it is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.errno or errno.EINVAL
-    return None
 
 
 def _echo(settings: Settings) -> Check:
     """A C-ECHO to ourselves, as somebody who is let in from this host."""
     ours = settings.listener.ae_title
-    host = _LOCAL.get(settings.listener.host, settings.listener.host)
+    host = reached_at(settings.listener.host)
     listener = Destination(
         name="listener", ae_title=ours, host=host, port=settings.listener.port, commitment="off", find="off"
     )
@@ -90,7 +76,7 @@ def _calling(settings: Settings, host: str) -> str | None:
 def echo_instructions(settings: Settings) -> str:
     """What to do elsewhere while an echo is awaited."""
     listener = settings.listener
-    place = socket.gethostname() if listener.host in _LOCAL else listener.host
+    place = socket.gethostname() if is_any(listener.host) else listener.host
     senders = ", ".join(sorted(_expected(settings))) or "any peer"
     return f"send a C-ECHO from {senders} to AE title {listener.ae_title} at {place}:{listener.port} now"
 

@@ -14,6 +14,7 @@ from typing import Final, Self
 from db import migrate
 from db.engine import connect
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.own_port import cannot_bind, reached_at
 from neurotriage.core.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -22,7 +23,7 @@ from neurotriage.core.settings import (
     environment_of,
 )
 from neurotriage.embedded.postgres import EmbeddedPostgres
-from neurotriage.embedded.process import LOOPBACK, end, free_port, log_tail, spawn
+from neurotriage.embedded.process import end, free_port, log_tail, spawn
 from neurotriage.embedded.valkey import EmbeddedValkey
 
 # Each role with its command line; the same that the services of a real installation run.
@@ -38,14 +39,10 @@ _POLL_S: Final = 0.05
 
 def _require_free(listener: ListenerSettings) -> None:
     """Before anything starts: whoever has the port would be taken for our listener."""
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listener.host, listener.port))
-        except OSError as error:
-            where = f"[listener] host and port, {listener.host}:{listener.port}"
-            raise Unavailable(f"{where}, cannot be used: {error.strerror}") from None
+    problem = cannot_bind(listener.host, listener.port)
+    if problem is not None:
+        where = f"[listener] host and port, {listener.host}:{listener.port}"
+        raise Unavailable(f"{where}, cannot be used: {problem.strerror}")
 
 
 class Stack:
@@ -135,7 +132,8 @@ class Stack:
     def await_listener(self) -> None:
         """Wait until the listener accepts connections. Raises ``Unavailable`` with the end of its log."""
         deadline = time.monotonic() + _LISTENING_WITHIN_S
-        address = (LOOPBACK, self.settings.listener.port)
+        listener = self.settings.listener
+        address = reached_at(listener.host), listener.port
         while time.monotonic() < deadline:
             if self._processes["listen"].poll() is not None:
                 break

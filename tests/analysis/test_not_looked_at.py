@@ -87,3 +87,12 @@ def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_o
     assert analysis.outcome is outcome
     assert analysis.reasons[-1].code is ReasonCode.OUT_OF_DISTRIBUTION
     assert analysis.predictions == ()
+
+
+def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_read(tmp_path: Path) -> None:
+    slices = _series(WHOLE, BodyPartExamined="HEAD")
+    slices[-1].PixelData = slices[-1].PixelData[:100]
+    analysis = _answer(tmp_path, slices, odd_score=-1.0)
+    assert analysis.outcome is Outcome.POOR_QUALITY
+    (lost,) = analysis.degradations
+    assert lost.startswith(f"1 images of series {WHOLE} were not looked at; the first: ")

@@ -68,15 +68,29 @@ def test_a_registration_in_the_study_joins_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct = in_two_frames(tmp_path / "study")
+    alone = selected(tmp_path / "study")
+    add_registration(tmp_path / "study", ct)
+    entry = run(tmp_path, monkeypatch)
+    assert "fusion" in {p["model"] for p in entry["predictions"]}
+    assert selected(tmp_path / "study") != alone  # so a registration that comes late is looked at
+
+
+def test_a_registration_that_comes_late_to_one_modality_alone_changes_nothing(tmp_path: Path) -> None:
+    ct = in_two_frames(tmp_path / "study")
+    for path in (tmp_path / "study" / "CT").glob("*.dcm"):
+        path.unlink()
+    alone = selected(tmp_path / "study")
+    add_registration(tmp_path / "study", ct)
+    assert selected(tmp_path / "study") == alone
+
+
+def add_registration(folder: Path, ct: Dataset) -> None:
+    """An object that joins the two frames."""
     dataset = registration_object(MR_FRAME, ct.FrameOfReferenceUID, np.eye(4))
     for keyword in ("PatientID", "IssuerOfPatientID", "PatientName", "StudyInstanceUID"):
         setattr(dataset, keyword, ct[keyword].value)
     dataset.SeriesInstanceUID = derived_uid("test", "registration")
-    alone = selected(tmp_path / "study")
-    dcmwrite(tmp_path / "study" / "registration.dcm", dataset, enforce_file_format=True)
-    entry = run(tmp_path, monkeypatch)
-    assert "fusion" in {p["model"] for p in entry["predictions"]}
-    assert selected(tmp_path / "study") != alone  # so a registration that comes late is looked at
+    dcmwrite(folder / "registration.dcm", dataset, enforce_file_format=True)
 
 
 def selected(folder: Path) -> str:

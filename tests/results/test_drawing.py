@@ -59,6 +59,24 @@ def test_a_name_typed_into_a_series_description_is_blanked() -> None:
     assert page.without_identity("T2 mustermann PAT-4711 ax", header) == "T2 ... ... ax"
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "shown"),
+    [
+        ("DEMO^HEAD CT", "HEAD AXIAL 5.0 MM", "HEAD AXIAL 5.0 MM"),
+        ("Lai^Ann", "FLAIR AX TRANSVERSE", "FLAIR AX TRANSVERSE"),
+        ("Head^John", "HEAD JOHN T1", "... ... T1"),
+        ("Lai^Ann", "t2_lai_ax LAI1975 id4711", "t2_..._ax ...1975 id..."),
+        ("Mustermann^Erika", "MUSTERMANNERIKA T2", "...... T2"),
+    ],
+)
+def test_a_word_of_every_description_is_shown_unless_a_name_stands_beside_it(
+    name: str, words: str, shown: str
+) -> None:
+    header = Dataset()
+    header.PatientName, header.PatientID = name, "4711"
+    assert page.without_identity(words, header) == shown
+
+
 def test_words_that_the_font_cannot_draw_become_question_marks() -> None:
     assert typeface.drawable("頭部 MRI\nÖdem") == "?? MRI Ödem"
 

@@ -21,12 +21,13 @@ pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 class Host:
     """A folder with a configuration, in which commands are called."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder
         self.port = free_port()
         folder.mkdir()
         (folder / "config.toml").write_text(
-            f'[listener]\nport = {self.port}\n[storage]\nroot = "kept here"\nmin_free_bytes = 0\n'
+            f'[listener]\nhost = "{address}"\nport = {self.port}\n'
+            '[storage]\nroot = "kept here"\nmin_free_bytes = 0\n'
         )
 
     @property
@@ -76,8 +77,8 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host on which ``serve`` runs."""
-    host = Host(tmp_path_factory.mktemp("beside") / "a host")
+    """A host on which ``serve`` runs; it listens on one address of several."""
+    host = Host(tmp_path_factory.mktemp("beside") / "a host", "127.0.0.2")
     served = host.serve()
     yield host
     served.send_signal(signal.SIGTERM)

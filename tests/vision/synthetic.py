@@ -169,11 +169,13 @@ def predictions(head: NDArray[np.float64]) -> SlicePredictions:
 
 
 @cache
-def random_weights(seed: int) -> bytes:
-    """A network's weights as a safetensors file."""
+def random_weights(seed: int, third_class_bias: float = 0.0) -> bytes:
+    """A network's weights as a safetensors file; the bias is for malignant (MR) or tumour (CT)."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    return saved_tensors(SliceNet().state_dict())
+    weights = SliceNet().state_dict()
+    weights["classes.bias"][2] += third_class_bias
+    return saved_tensors(weights)
 
 
 def reference_features(channels: int) -> FeatureReference:
@@ -189,9 +191,11 @@ def reference_features(channels: int) -> FeatureReference:
     )
 
 
-def write_weights(folder: Path, seed: int = 0, modality: str = "MR", **changes: object) -> Path:
+def write_weights(
+    folder: Path, seed: int = 0, modality: str = "MR", third_class_bias: float = 0.0, **changes: object
+) -> Path:
     """A weights folder whose one model has random weights; ``changes`` go to its study rule."""
-    data = random_weights(seed)
+    data = random_weights(seed, third_class_bias)
     reference = saved_arrays(asdict(reference_features(FEATURE_CHANNELS + TOP_CHANNELS)))
     (folder / "random.safetensors").write_bytes(data)
     (folder / "random.features.safetensors").write_bytes(reference)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from neurotriage.core.values import Outcome, Plane, ReasonCode, StudyDecision
+from neurotriage.core.values import Outcome, Plane, ReasonCode, StudyDecision, Triage
 from neurotriage.core.volume import Registration, Volume
 from tests.vision.synthetic import axial_head, ct_head, head_with, turned, volume, write_weights
 from worker.vision import analyse_volumes, load_models
@@ -30,13 +30,13 @@ def pair(ct_frame: str | None = FRAME, mr_frame: str | None = FRAME) -> list[Vol
     return [ct, replace(axial_head(uid=MR_UID, **STACK), frame_of_reference_uid=mr_frame)]
 
 
-def both_weights(folder: Path, **rule: object) -> Path:
+def both_weights(folder: Path, third_class_bias: float = 0.0, **rule: object) -> Path:
     """One folder with a random network for each modality."""
     parts = []
     for seed, modality in enumerate(("CT", "MR")):
         part = folder / modality
         part.mkdir()
-        write_weights(part, seed, modality, **rule)
+        write_weights(part, seed, modality, third_class_bias, **rule)
         for name in ("random.safetensors", "random.features.safetensors"):
             (part / name).rename(folder / f"{modality}.{name}")
         (card,) = json.loads((part / "registry.json").read_text())["models"]
@@ -49,12 +49,15 @@ def both_weights(folder: Path, **rule: object) -> Path:
     return folder
 
 
-def with_fusion(folder: Path, raised_at: float = 1.0, healthy_bias: float = 0.0) -> Path:
-    """Adds a random fusion; ``healthy_bias`` is what it says of everything."""
+def with_fusion(
+    folder: Path, raised_at: float = 1.0, healthy_bias: float = 0.0, benign_bias: float = 0.0
+) -> Path:
+    """Adds a random fusion; the biases are what it says of everything."""
     torch.manual_seed(3)
     network = FusionNet((EFFICIENTNET_LITE0, EFFICIENTNET_LITE0))
     with torch.no_grad():
         network.classes.bias[0] += healthy_bias
+        network.classes.bias[1] += benign_bias
     data = save(network.half().state_dict())
     (folder / "fusion.safetensors").write_bytes(data)
     path = folder / "registry.json"
@@ -162,6 +165,32 @@ def test_a_fused_score_lowers_nothing(tmp_path: Path) -> None:
     assert alone.findings == study.findings
     assert study.predictions[0] == alone.predictions[0]
     assert study.predictions[1].probabilities["tumour"] < 0.01
+
+
+def test_what_looks_malignant_alone_stays_urgent_where_both_together_look_benign(tmp_path: Path) -> None:
+    """The CT is in doubt, so the MR stands for the study."""
+    both_weights(tmp_path, third_class_bias=9.0, low=0.0, high=0.0, certain=0.0)
+    path = tmp_path / "study_rule.json"
+    rules = json.loads(path.read_text())
+    rules["rules"]["CT"] |= {"high": 1.1, "certain": 1.1}
+    path.write_text(json.dumps(rules))
+    alone = judged(tmp_path, pair())
+    kinds = alone.predictions[0].probabilities
+    assert kinds["malignant"] > kinds["benign"]
+    assert alone.triage is Triage.URGENT
+    study = judged(with_fusion(tmp_path, benign_bias=50.0), pair())
+    assert study.predictions[1].probabilities["malignant"] < 0.01
+    assert study.triage is Triage.URGENT
+
+
+def test_a_fusion_that_cannot_be_loaded_any_more_leaves_the_answers_of_each_alone(tmp_path: Path) -> None:
+    both_weights(tmp_path, low=0.0, high=0.0, certain=0.0)
+    alone = judged(tmp_path, pair())
+    models = load_models(with_fusion(tmp_path), threads=1)
+    (tmp_path / "fusion.safetensors").unlink()
+    study, _ = analyse_volumes(pair(), models)
+    assert (study.outcome, study.predictions) == (alone.outcome, alone.predictions)
+    assert any("judged apart" in text and "cannot be loaded" in text for text in study.degradations)
 
 
 def test_a_possible_bleed_is_not_made_a_tumour(tmp_path: Path) -> None:

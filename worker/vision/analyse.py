@@ -22,7 +22,7 @@ def analyse_volumes(
     Each volume ends PRESENT, ABSENT, UNDETERMINED, POOR_QUALITY or NOT_ELIGIBLE with a reason; the study's
     outcome follows by ``decide.decide_study``. Findings exist only where the study is PRESENT.
     CT and MR in one space, by their frame of reference or by ``registrations``, are judged together as well:
-    that names the class, and may make an undetermined series positive, never the other way round.
+    that may make an undetermined series positive and a study more urgent, never the other way round.
     Raises BadWeights where a model cannot be loaded.
     """
     begun = perf_counter()
@@ -40,7 +40,7 @@ def analyse_volumes(
     evidence = _evidence(judged, key)
     study = StudyDecision(
         outcome=outcome,
-        triage=_triage(outcome, key, judged, fused),
+        triage=_triage(outcome, judged, fused),
         reasons=reasons,
         findings=tuple(finding for one in judged for finding in one.marked.findings),
         predictions=(*_of_study(key, fused), *map(_of_series, judged)),
@@ -90,13 +90,16 @@ def _weight(one: Judged) -> tuple[bool, float]:
     return one.reason.code is ReasonCode.LOOK_ALIKE, float(one.deciding.max())
 
 
-def _triage(outcome: Outcome, key: Judged | None, judged: Sequence[Judged], fused: Fused | None) -> Triage:
-    if key is None:
+def _triage(outcome: Outcome, judged: Sequence[Judged], fused: Fused | None) -> Triage:
+    """By the worst that is said of the kind, by any series with the study's outcome or by the fusion."""
+    said = [one.found.classes for one in judged if one.outcome is outcome]
+    if not said:
         return Triage.NONE
-    kinds = key.found.classes if fused is None else fused.prediction.probabilities
+    if fused is not None:
+        said.append(fused.prediction.probabilities)
     return triage_of(
         outcome,
-        malignant=kinds.get(MALIGNANT, 0.0) > kinds.get(BENIGN, 0.0),
+        malignant=any(kinds.get(MALIGNANT, 0.0) > kinds.get(BENIGN, 0.0) for kinds in said),
         look_alike=any(one.look_alike for one in judged),
     )
 

@@ -28,6 +28,7 @@ from worker.vision.models import Models
 from worker.vision.network import CLASSES, grad_cam
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
 from worker.vision.predict import Seen
+from worker.vision.registry import BadWeights
 
 CT, MR = MODALITIES
 CT_AND_MR = f"{CT}+{MR}"
@@ -56,7 +57,7 @@ def fuse(
 ) -> tuple[Fused | None, str]:
     """The CT and the MR series with the most slices in common, judged together; else None and why not.
 
-    The sentence is empty where there is nothing to fuse, or nothing to fuse it with. Raises BadWeights.
+    The sentence is empty where there is nothing to fuse, or nothing to fuse it with.
     """
     card = models.fusion
     if card is None or {one.volume.modality for one in judged} != set(MODALITIES):
@@ -81,7 +82,10 @@ def fuse(
     if not found:
         return None, f"{APART}: {'; '.join(dict.fromkeys(reasons))}"
     ct, mr, pairs = max(found, key=lambda one: len(one[2]))
-    return _fused(ct, mr, pairs, card, models), ""
+    try:
+        return _fused(ct, mr, pairs, card, models), ""
+    except BadWeights:  # which were checked at the start; the answers of each alone are there
+        return None, f"{APART}: the weights of the fusion cannot be loaded any more"
 
 
 def common_slices(ct: Judged, mr: Judged, registrations: Sequence[Registration]) -> NDArray[np.intp] | str:

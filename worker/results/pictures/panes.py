@@ -1,8 +1,9 @@
 """The square pictures that the summary page and the document show: slices as a reader wants to see them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,6 +22,11 @@ MONTAGE_GAP_PX = 4
 Colour = tuple[int, int, int]
 GROUND: Colour = (0, 0, 0)
 MARKS: Colour = (255, 196, 84)
+
+# Of names and ids in free text.
+_SHORTEST_BLANKED: Final = 3
+_SHORTEST_INSIDE: Final = 5  # letters; shorter names are blanked as words of their own only
+_OF_ANY_HEAD: Final = frozenset({"head", "brain", "skull", "axial", "routine", "contrast"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,13 +75,26 @@ def slice_words(image: SourceSlice, header: Dataset) -> str:
 
 
 def without_identity(words: str, header: Dataset) -> str:
-    """Free text of a header, the patient's names and id blanked should somebody have typed them there."""
+    """Free text of a header, the patient's names and id blanked should somebody have typed them there.
+
+    A name that every description of a head may hold tells nobody's while it stands there without the others.
+    """
     identity = (
         f"{header.get('PatientName', '')} {header.get('PatientID', '')} {header.get('OtherPatientIDs', '')}"
     )
-    for part in sorted(set(re.split(r"[\s^=,\\\[\]']+", identity)), key=len, reverse=True):
-        if len(part) >= 3:
-            words = re.sub(re.escape(part), "...", words, flags=re.IGNORECASE)
+    parts = {part for part in re.split(r"[\s^=,\\\[\]']+", identity) if len(part) >= _SHORTEST_BLANKED}
+    common = {part for part in parts if part.casefold() in _OF_ANY_HEAD}
+    blanked = _blanked(words, parts - common)
+    return blanked if blanked == words else _blanked(blanked, common)
+
+
+def _blanked(words: str, parts: Iterable[str]) -> str:
+    for part in sorted(parts, key=len, reverse=True):
+        name = re.escape(part)
+        # Letters of a short name stand in many a word: LAI in FLAIR.
+        if part.isalpha() and len(part) < _SHORTEST_INSIDE:
+            name = rf"(?<![^\W\d_]){name}(?![^\W\d_])"
+        words = re.sub(name, "...", words, flags=re.IGNORECASE)
     return words
 
 

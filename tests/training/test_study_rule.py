@@ -1,0 +1,47 @@
+"""The MR study rule: its two thresholds, chosen on series whose truth is known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from tests.vision.synthetic import ct_head, predictions, rule
+from training.seen import Seen
+from training.study_rule import EVEN_ODDS, choose
+from worker.vision.decide import decide_series
+from worker.vision.eligibility import measure_sections
+from worker.vision.network import CT_CLASSES
+from worker.vision.rule import StudyRule
+
+pytestmark = pytest.mark.unit
+
+START = rule(head_probability=0.5, outer_weight=0.7)
+
+
+def series(probability: float, *, tumour: bool) -> Seen:
+    """A series whose slices all have one score."""
+    stack = ct_head(shape=(8, 40, 48), spacing_mm=(5.0, 4.0), step_mm=20.0)
+    said = predictions(np.full(8, probability))
+    return Seen("one", tumour, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
+
+
+def chosen(healthy: Sequence[float], tumours: Sequence[float]) -> StudyRule:
+    seen = [series(p, tumour=False) for p in healthy] + [series(p, tumour=True) for p in tumours]
+    return choose(seen, [], START)
+
+
+def outcome(probability: float, found: StudyRule) -> str:
+    return decide_series(series(probability, tumour=True).score(found), found)[0].value
+
+
+def test_a_score_far_below_all_tumours_is_still_no_safe_absence_where_few_healthy_series_have_it() -> None:
+    found = chosen(healthy=[0.05] * 19 + [0.3], tumours=[0.9, 0.95])
+    assert found.low < EVEN_ODDS
+    assert outcome(0.45, found) == "undetermined"
+    assert outcome(0.04, found) == "absent"
+
+
+def test_a_score_above_even_odds_is_never_absent_and_one_below_them_never_present() -> None:
+    found = chosen(healthy=[0.8] * 10, tumours=[0.9] * 10)
+    assert found.low <= EVEN_ODDS <= found.high
+    assert outcome(0.51, found) == "undetermined"
