@@ -73,8 +73,8 @@ def written(
             "",
             f"{files(networks)}, CT, SHA-256 `{card.sha256}`. Written by `python -m training.ct_card`.",
             "",
-            f"{networks_text(card, networks)}; one slice of {card.input_px} x {card.input_px} px in the brain "
-            f"window (width {BRAIN_WINDOW_HU:g} HU, level {BRAIN_LEVEL_HU:g} HU), cropped to the head. "
+            f"{networks_text(card, networks)}; one slice of {card.input_px} x {card.input_px} px in the "
+            f"brain window (width {BRAIN_WINDOW_HU:g} HU, level {BRAIN_LEVEL_HU:g} HU), cropped to the head. "
             f"It says: tumour or none; {', '.join(card.classes)}; a lesion mask; "
             "whether the slice shows a head.",
             "",
