@@ -43,6 +43,7 @@ DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tum
 ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes
 # Whatever the validation data say: a score above it is never "absent", one below it never "present".
 EVEN_ODDS = 0.5
+STEP = 0.001  # to which thresholds are rounded
 
 STARTING_POINT = {
     "noise_correlation": 0.5,  # white noise: 0; real heads here: 0.85 and more
@@ -138,7 +139,8 @@ def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> St
     scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
     free_of_doubt = np.quantile(logits(seen, rule)[~tumour], 1 - DOUBT_SHARE)
     low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
-    high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, rule.outer_weight)
+    outer = rule.outer_weight + STEP  # so that slices without brain are never enough
+    high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
     odd = ODD_MARGIN * max(one.odd for one in seen if one.volume.plane is Plane.AXIAL)  # as acquired
     return replace(
         rule,

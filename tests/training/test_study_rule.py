@@ -45,3 +45,8 @@ def test_a_score_above_even_odds_is_never_absent_and_one_below_them_never_presen
     found = chosen(healthy=[0.8] * 10, tumours=[0.9] * 10)
     assert found.low <= EVEN_ODDS <= found.high
     assert outcome(0.51, found) == "undetermined"
+
+
+def test_a_slice_without_brain_is_never_enough_for_a_positive_series() -> None:
+    found = chosen(healthy=[0.05] * 10, tumours=[0.95] * 10)
+    assert found.outer_weight < found.high
