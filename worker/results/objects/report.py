@@ -73,7 +73,7 @@ def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ())
     dataset = new_object(frame, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
         observation_context=observer(frame),
-        procedure_reported=[_PROCEDURES[m] for m in sorted({i.modality for i in images} & set(_PROCEDURES))],
+        procedure_reported=_PROCEDURES[outlined[0].modality],  # TID 1500 takes one: that of the regions
         imaging_measurements=[group for _, group in regions],
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[_library_entry(image) for image in images],
