@@ -19,6 +19,7 @@ from worker.vision.fusion_registry import FUSION
 from worker.vision.network import CLASSES
 from worker.vision.network.fusion import MODALITIES, FusionNet
 from worker.vision.registry import REGISTRY_FILE
+from worker.vision.self_check import fusion_answers
 
 RAISED_SHARE = 0.01  # of the tumour-free pairs of val that the threshold for raising a doubt may let through
 
@@ -33,6 +34,7 @@ def fusion_entry(
     tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ValueError("the fusion's weights do not fit half precision")
+    network.load_state_dict(tensors)  # what is stored is what answers
     data = save(tensors)
     file = f"{FUSION}.safetensors"
     (weights_dir / file).write_bytes(data)
@@ -52,6 +54,7 @@ def fusion_entry(
             name: {"auc_roc": block["auc_roc"], "allowed": above_chance(block["auc_roc"])}
             for name, block in blocks.items()
         },
+        "answers": fusion_answers(network),
     }
     path = weights_dir / REGISTRY_FILE
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ def verify() -> None:
     from worker.vision import modalities
     from worker.vision.fusion_registry import fusion_card, load_fusion
     from worker.vision.registry import BadWeights, load, verify_all
-    from worker.vision.self_check import check
+    from worker.vision.self_check import check, check_fusion
 
     folder = load_settings().worker.weights
     try:
@@ -35,7 +35,7 @@ def verify() -> None:
             typer.echo(f"{card.name} {card.version} ({card.modality}) {card.sha256[:12]} ok")
         fusion = fusion_card(folder)
         if fusion is not None:
-            load_fusion(fusion, folder)
+            check_fusion(load_fusion(fusion, folder), fusion)
             typer.echo(f"{fusion.name} {fusion.version} ({'+'.join(fusion.members)}) {fusion.sha256[:12]} ok")
     except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
@@ -49,12 +49,14 @@ def onnx(
     """Write every model as an ONNX file.
 
     For sites that serve models elsewhere. Input: slices (N, 1, S, S) in 0..1; outputs: the logits and maps of
-    the network. Needs the extra engines.
+    the network. The fusion takes what the networks of its members gave, pooled and deepest one after the
+    other, as ct and mr, and which of them are given (N, 2). Needs the extra engines.
 
     Example: neurotriage weights onnx --out models
     """
     from worker.vision.engines import NoEngine
-    from worker.vision.engines.onnx import export_onnx
+    from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
+    from worker.vision.fusion_registry import fusion_card, load_fusion
     from worker.vision.registry import BadWeights, load, verify_all
 
     folder = load_settings().worker.weights
@@ -63,6 +65,11 @@ def onnx(
             path = out / f"{card.name}-{card.version}.onnx"
             export_onnx(load(card, folder), card.input_px, path)
             typer.echo(f"{path} ({card.input_px} px)")
+        fusion = fusion_card(folder)
+        if fusion is not None:
+            path = out / f"{fusion.name}-{fusion.version}.onnx"
+            export_fusion_onnx(load_fusion(fusion, folder), path)
+            typer.echo(f"{path}")
     except (BadWeights, NoEngine) as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from neurotriage.cli import app
 from tests.vision.synthetic import write_weights
+from tests.vision.test_fusion import both_weights, with_fusion
 from training.export import enter
 from worker.vision import registry
 from worker.vision.engines import ENGINES, NoEngine, read_choice
@@ -58,3 +59,24 @@ def test_a_model_that_answers_otherwise_than_at_its_export_is_not_verified(weigh
     del document["models"][0]["answers"]
     path.write_text(json.dumps(document))
     assert "no answers" in CliRunner().invoke(app, ["weights", "verify"]).output
+
+
+def test_a_fusion_that_answers_otherwise_than_at_its_export_is_not_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = both_weights(tmp_path)
+    for name in ("random-CT", "random-MR"):
+        enter(registry.card(name, folder), folder)
+    with_fusion(folder)
+    monkeypatch.setenv("NEUROTRIAGE_CONFIG", "/dev/null")
+    monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(folder))
+    done = CliRunner().invoke(app, ["weights", "verify"])
+    assert done.exit_code == 0, done.output
+    assert "fusion 0 (CT+MR)" in done.output
+    path = folder / "registry.json"
+    document = json.loads(path.read_text())
+    document["fusion"]["answers"]["classes"][1] += 0.1
+    path.write_text(json.dumps(document))
+    done = CliRunner().invoke(app, ["weights", "verify"])
+    assert done.exit_code == 1
+    assert "model fusion does not answer as it did" in done.output

@@ -45,7 +45,7 @@ def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.Monk
     manifest = write_manifest(tmp_path, toy)
     folder = tmp_path / "run"
     folder.mkdir()
-    return Settings("light", manifest, 0.001, folder, "random", (), tmp_path, False, 64, 60.0, 1, 1)
+    return Settings("light", manifest, 0.001, folder, "random", (), tmp_path, False, 1e-3, 64, 60.0, 1, 1)
 
 
 @pytest.mark.parametrize("model", OF_MR)

@@ -31,12 +31,13 @@ from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
 from worker.vision.engines.fused import fused
 from worker.vision.engines.measure import Trial, choose
-from worker.vision.engines.onnx import export_onnx
+from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
 from worker.vision.engines.opening import engine_file
 from worker.vision.models import EngineWish, load_models
 from worker.vision.network import ARCHITECTURES, MOBILENET_V2, RESNET50, Network
+from worker.vision.network.fusion import FusionNet
 from worker.vision.registry import ENSEMBLE, card
-from worker.vision.self_check import drawn_slices
+from worker.vision.self_check import drawn_features, drawn_slices
 
 pytestmark = pytest.mark.unit
 
@@ -89,6 +90,21 @@ def test_an_exported_network_answers_as_the_original(kind: str, tmp_path: Path) 
     found = OnnxEngine(ONNX, tmp_path / "model.onnx", 1)(x)
     for name in wanted._fields:
         assert (getattr(found, name) - getattr(wanted, name)).abs().max() <= 1e-3
+
+
+def test_an_exported_fusion_answers_as_the_original_whatever_is_given(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    model = FusionNet((RESNET50, MOBILENET_V2)).eval()
+    inputs = drawn_features(model)
+    with torch.inference_mode():
+        wanted = model(*inputs)
+    export_fusion_onnx(model, tmp_path / "fusion.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "fusion.onnx", providers=["CPUExecutionProvider"])
+    fields = dict(zip(("ct", "mr", "given"), (tensor.numpy() for tensor in inputs), strict=True))
+    for name, found in zip(wanted._fields, session.run(list(wanted._fields), fields), strict=True):
+        assert np.abs(found - getattr(wanted, name).numpy()).max() <= 1e-3
 
 
 def test_every_engine_is_measured_and_the_choice_is_kept_for_these_weights_on_this_host(

@@ -19,6 +19,7 @@ from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet
 from worker.vision.registry import BadWeights, verify_all
+from worker.vision.self_check import fusion_answers
 
 FRAME, OTHER_FRAME = "1.9.1", "1.9.2"
 CT_UID, MR_UID = "1.2.4", "1.2.3"
@@ -59,6 +60,7 @@ def with_fusion(
         network.classes.bias[0] += healthy_bias
         network.classes.bias[1] += benign_bias
     data = save(network.half().state_dict())
+    answers = fusion_answers(network.float().eval())
     (folder / "fusion.safetensors").write_bytes(data)
     path = folder / "registry.json"
     document = json.loads(path.read_text())
@@ -72,6 +74,7 @@ def with_fusion(
         "thresholds": {"tumour": 0.5, "raise": raised_at},
         "classes": list(CLASSES),
         "experiments": {"grade": {"auc_roc": None, "allowed": False}},
+        "answers": answers,
     }
     path.write_text(json.dumps(document))
     return folder

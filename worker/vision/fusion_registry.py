@@ -50,6 +50,8 @@ class FusionCard:
     ]  # "tumour": of a slice pair; "raise": from which it makes a doubt a tumour
     classes: tuple[str, ...]
     experiments: Mapping[str, Experiment] = field(default_factory=lambda: MappingProxyType({}))
+    # logits for the drawn features of ``self_check``, as they were when the weights were written
+    answers: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
     name: str = FUSION
 
     def place_in(self, model: ModelCard) -> int | None:
@@ -142,4 +144,5 @@ def _card(row: Mapping[str, Any]) -> FusionCard:
         experiments=MappingProxyType(
             {k: Experiment(v["auc_roc"], v["allowed"] is True) for k, v in row["experiments"].items()}
         ),
+        answers=MappingProxyType({k: tuple(map(float, v)) for k, v in row.get("answers", {}).items()}),
     )

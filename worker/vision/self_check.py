@@ -1,12 +1,18 @@
-"""Whether a model says here what it said where it was exported: drawn slices in, stored answers out."""
+"""Whether a model says here what it said where it was exported: drawn slices in, stored answers out.
+
+The fusion sees what encoders see, so it is asked about drawn features.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from worker.vision.fusion_registry import FusionCard
 from worker.vision.network import Network
+from worker.vision.network.fusion import FusionNet, channels_of
 from worker.vision.registry import BadWeights, ModelCard
 
 # Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
@@ -37,18 +43,46 @@ def answers(network: Network, input_px: int) -> dict[str, tuple[float, ...]]:
         "head": outputs.head,
         "mask": outputs.mask.mean((1, 2, 3)),
     }
+    return _rounded(found)
+
+
+def drawn_features(network: FusionNet) -> tuple[Tensor, Tensor, Tensor]:
+    """CT (4, C), MR (4, C) and ``given`` (4, 2): twice both modalities, then CT and MR alone."""
+    ct, mr = (
+        torch.sin(torch.arange(4 * sum(channels_of(name))).reshape(4, -1) / place).abs()
+        for place, name in enumerate(network.architectures, start=2)
+    )
+    return ct, mr, torch.tensor([[True, True], [True, True], [True, False], [False, True]])
+
+
+@torch.inference_mode()
+def fusion_answers(network: FusionNet) -> dict[str, tuple[float, ...]]:
+    """What a fusion says of the drawn features: logits, rounded, as they are stored with the card."""
+    outputs = network(*drawn_features(network))
+    return _rounded({name: tensor.flatten() for name, tensor in outputs._asdict().items()})
+
+
+def _rounded(found: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
     return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in found.items()}
+
+
+def check_fusion(network: FusionNet, card: FusionCard) -> None:
+    """Raises BadWeights where a fusion's answers are not those that are stored with its card."""
+    _check(fusion_answers(network), card.answers, card.name)
 
 
 def check(network: Network, card: ModelCard) -> None:
     """Raises BadWeights where a network's answers are not those that are stored with its card."""
-    if not card.answers:
-        raise BadWeights(f"the registry holds no answers of model {card.name} to check against")
-    found = answers(network, card.input_px)
-    apart = _largest_difference(found, card.answers)
+    _check(answers(network, card.input_px), card.answers, card.name)
+
+
+def _check(found: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]], name: str) -> None:
+    if not stored:
+        raise BadWeights(f"the registry holds no answers of model {name} to check against")
+    apart = _largest_difference(found, stored)
     if not apart <= TOLERANCE:
         raise BadWeights(
-            f"model {card.name} does not answer as it did at its export: a logit differs by {apart:.3f}"
+            f"model {name} does not answer as it did at its export: a logit differs by {apart:.3f}"
         )
 
 

@@ -7,7 +7,7 @@ form, of everything but the heads; it has to see real slices to know the range o
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from worker.vision.engines.interface import NoEngine
 from worker.vision.network import Network, SliceOutputs
+from worker.vision.network.fusion import MODALITIES, FusionNet, FusionOutputs, channels_of
 
 ONNX, ONNX_INT8 = "onnxruntime", "onnxruntime-int8"
 INPUT = "slices"
@@ -31,16 +32,35 @@ def export_onnx(network: Network, input_px: int, path: Path) -> None:
 
     Raises NoEngine where the packages for it are missing.
     """
+    _export(network, {INPUT: torch.zeros(2, 1, input_px, input_px)}, SliceOutputs._fields, path)
+
+
+def export_fusion_onnx(network: FusionNet, path: Path) -> None:
+    """Write the fusion: ``ct`` and ``mr`` (N, C), ``given`` (N, 2) to the fields of ``FusionOutputs``.
+
+    C are ``pooled`` and ``deepest`` of the slice network, one after the other. Raises NoEngine where the
+    packages for it are missing.
+    """
+    shapes = zip(MODALITIES, network.architectures, strict=True)
+    inputs = {modality.lower(): torch.zeros(2, sum(channels_of(name))) for modality, name in shapes}
+    _export(network, inputs | {"given": torch.ones(2, 2, dtype=torch.bool)}, FusionOutputs._fields, path)
+
+
+def _export(
+    network: torch.nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path
+) -> None:
+    """The first axis of every input is free."""
     _needed("onnx", "onnxscript")
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = torch.export.Dim("rows")
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network.cpu().eval(),
-            (torch.zeros(2, 1, input_px, input_px),),
+            tuple(inputs.values()),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim(INPUT)},),
-            input_names=[INPUT],
-            output_names=list(SliceOutputs._fields),
+            dynamic_shapes=tuple({0: rows} for _ in inputs),
+            input_names=list(inputs),
+            output_names=list(outputs),
             verbose=False,
         )
     if program is None:
