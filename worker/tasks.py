@@ -92,7 +92,8 @@ class Worker:
 
         limits = self.settings.worker
         wish = EngineWish(limits.engine, self.storage.engines)
-        return load_models(limits.weights, threads=limits.threads or None, engine=wish)
+        light = limits.models == "light"
+        return load_models(limits.weights, threads=limits.threads or None, engine=wish, light=light)
 
     def analyse(self, revision_id: int) -> None:
         """Claim a revision and end it, or leave it to another attempt."""

@@ -109,7 +109,10 @@ class FolderRun:
         from worker.vision import EngineWish, load_models
 
         wish = EngineWish(self._worker.engine, self._engines)
-        return load_models(self._worker.weights, threads=self._worker.threads or None, engine=wish)
+        light = self._worker.models == "light"
+        return load_models(
+            self._worker.weights, threads=self._worker.threads or None, engine=wish, light=light
+        )
 
     def _write(self, result: ResultObject) -> ObjectState:
         name = f"{result.kind.value}-{result.index:03d}"

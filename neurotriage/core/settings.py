@@ -93,6 +93,9 @@ class WorkerSettings(Section):
     """``[worker]``: limits of the analysis and of delivery."""
 
     weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
+    models: Literal["full", "light"] = Field(
+        "full", description="what decides; light: the small models, where there are any"
+    )
     threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
     engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
         "auto", description="what runs the networks; auto: what `neurotriage engines` measured to be best"

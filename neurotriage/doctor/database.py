@@ -116,6 +116,8 @@ def _readers(connection: Connection) -> Check:
 
 def _fallen_back(connection: Connection, settings: Settings) -> Iterator[Check]:
     """Whether a light model stands in for one that decides: a worker keeps to it until it ends."""
+    if settings.worker.models == "light":
+        return  # there it decides
     try:
         light = sorted({rule.model for rule in read_rules(settings.worker.weights, LIGHT).values()})
     except BadWeights:

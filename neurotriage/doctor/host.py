@@ -111,7 +111,8 @@ def look_at_weights(settings: Settings) -> Iterator[Check]:
     try:
         cards = verify_all(settings.worker.weights)
         yield ok("hashes", ", ".join(f"{card.name} {card.version}" for card in cards))
-        models = load_models(settings.worker.weights, threads=settings.worker.threads or None)
+        limits = settings.worker
+        models = load_models(limits.weights, threads=limits.threads or None, light=limits.models == "light")
         for modality in sorted(models.cards):
             models.of(modality)
             yield ok(f"{modality} model", "loads")

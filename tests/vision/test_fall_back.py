@@ -75,6 +75,14 @@ def test_the_large_model_answers_where_it_can(both: Path) -> None:
     assert not any("light" in text for text in study.degradations)
 
 
+def test_the_light_model_answers_alone_where_a_site_wishes_so(both: Path) -> None:
+    models = load_models(both, threads=1, light=True)
+    study, _ = analyse_volumes([axial_head(shape=(4, 40, 48))], models)
+    assert models.cards["MR"].name == "light"
+    assert study.series[0].outcome.analysed
+    assert not study.degradations
+
+
 def test_the_light_model_answers_where_the_large_one_runs_out_of_memory(
     both: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

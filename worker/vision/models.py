@@ -150,11 +150,14 @@ def network_model(
         return Model(card, rule, network, reference, open_engine(usual, network, card, folder, threads), note)
 
 
-def load_models(weights_dir: Path, *, threads: int | None = None, engine: EngineWish | None = None) -> Models:
+def load_models(
+    weights_dir: Path, *, threads: int | None = None, engine: EngineWish | None = None, light: bool = False
+) -> Models:
     """Check all models of a folder: registry, rules, hashes. Runs no torch operation.
 
-    ``threads``: torch threads of this process; None or 0 leaves torch's own choice. Raises BadWeights,
-    whose text says which file is missing or damaged.
+    ``threads``: torch threads of this process; None or 0 leaves torch's own choice. ``light``: the light
+    models decide, each modality that has none keeps its large one. Raises BadWeights, whose text says which
+    file is missing or damaged.
     """
     rules, light_rules = read_rules(weights_dir), read_rules(weights_dir, LIGHT)
     cards, light_cards = (
@@ -163,6 +166,8 @@ def load_models(weights_dir: Path, *, threads: int | None = None, engine: Engine
     )
     for card in (*cards.values(), *light_cards.values()):
         registry.verify(card, weights_dir)
+    if light:
+        cards, rules, light_cards, light_rules = cards | light_cards, rules | light_rules, {}, {}
     wish, fusion = engine or EngineWish(), verify_fusion(weights_dir)
     return Models(weights_dir, threads, cards, rules, light_cards, light_rules, wish, fusion=fusion)
 
