@@ -59,6 +59,10 @@ STARTING_POINT = {
     "high": 0.7,
     "certain": 0.95,
     "look_alike": 1.0,  # a model of tumours only knows none
+    # In three dimensions, lesions of the val volumes are outlined best so: mean Dice 0.74 (MR; slice by slice
+    # 0.63) and 0.64 (synthetic masses in CT; 0.44). More smoothing loses lesions on two thick slices.
+    "mask_smoothing_mm": 5.0,
+    "mask_level": 0.5,
     "lesion_mm3": 400.0,  # a ball of 9 mm: smaller ones are below what thick slices show
     "lesion_slices": 2,
     "lesion_heat": 0.0,  # lesions of MR are outlined from real masks: the decoder needs no second opinion
@@ -109,7 +113,7 @@ def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
     """The rule before anything was chosen."""
     features = f"{card.name}.features.safetensors"
     digest = sha256((weights_dir / features).read_bytes()).hexdigest()
-    numbers = STARTING_POINT | {"mask_level": card.thresholds["mask"]}
+    numbers = dict(STARTING_POINT)
     if card.modality == "CT":
         numbers |= CT_STARTING_POINT | {"look_alike": card.thresholds["look_alike"]}
     return StudyRule(card.name, card.sha256, features, digest, **numbers)  # type: ignore[arg-type]

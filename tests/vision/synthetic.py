@@ -146,6 +146,7 @@ def rule(**changes: object) -> StudyRule:
         "high": 0.7,
         "certain": 0.95,
         "look_alike": 0.6,
+        "mask_smoothing_mm": 0.1,
         "mask_level": 0.5,
         "lesion_mm3": 300.0,
         "lesion_slices": 2,

@@ -17,9 +17,7 @@ from worker.vision.decide import (
     decide_study,
     score_series,
     series_classes,
-    slice_steps_mm,
     slice_weights,
-    smooth,
     triage_of,
     warmth,
 )
@@ -29,6 +27,7 @@ from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.predict import Grid
 from worker.vision.preprocess import Box
 from worker.vision.rule import read_rules
+from worker.vision.slice_axis import slice_steps_mm, smooth
 
 pytestmark = pytest.mark.unit
 

@@ -13,6 +13,7 @@ from worker.vision.findings import Lesion, find_lesions
 from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.predict import Grid, SlicePredictions
 from worker.vision.rule import StudyRule
+from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 HEALTHY, BENIGN, MALIGNANT = CLASSES
 _, LOOK_ALIKE, TUMOUR = CT_CLASSES
@@ -119,21 +120,6 @@ def suspicious_only(maps: NDArray[np.float32], suspicious: NDArray[np.bool_]) ->
     return result
 
 
-def slice_positions_mm(volume: Volume) -> NDArray[np.float64]:
-    """(slices,) position of each slice along the slice normal."""
-    normal = np.cross(volume.row_direction, volume.column_direction)
-    result: NDArray[np.float64] = volume.positions_mm @ normal
-    return result
-
-
-def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArray[np.float64]:
-    """(n,) the part of the slice axis that each slice stands for: half way to its neighbours."""
-    if len(along_mm) < 2:
-        return np.full(len(along_mm), thickness_mm)
-    gaps = np.abs(np.diff(along_mm))
-    return np.asarray((np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2)
-
-
 def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArray[np.float64]:
     """(slices,) 1, or less near the vertex, on end slices and below the skull base; 0 on blank ones.
 
@@ -151,16 +137,6 @@ def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArra
             outer = small | (height_mm < vertex_mm - rule.brain_height_mm)
     blank = sections.shares < rule.blank_section
     return np.where(blank, 0.0, np.where(outer, rule.outer_weight, 1.0))
-
-
-def smooth(
-    values: NDArray[np.float64], along_mm: NDArray[np.float64], deviation_mm: float
-) -> NDArray[np.float64]:
-    """Gaussian smoothing by true distance (n,), so that thin and thick slices are judged alike."""
-    distance = along_mm[:, None] - along_mm[None, :]
-    kernel = np.exp(-0.5 * (distance / deviation_mm) ** 2)
-    result: NDArray[np.float64] = kernel @ values / kernel.sum(1)
-    return result
 
 
 def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> float:

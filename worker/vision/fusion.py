@@ -14,14 +14,7 @@ from torch import Tensor
 
 from neurotriage.core.values import Prediction, Reason, ReasonCode
 from neurotriage.core.volume import Registration, Volume
-from worker.vision.decide import (
-    TUMOUR,
-    series_classes,
-    slice_positions_mm,
-    slice_steps_mm,
-    slice_weights,
-    smooth,
-)
+from worker.vision.decide import TUMOUR, series_classes, slice_weights
 from worker.vision.fusion_registry import FusionCard
 from worker.vision.judge import Judged, raised
 from worker.vision.models import Models
@@ -29,6 +22,7 @@ from worker.vision.network import CLASSES, grad_cam
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
 from worker.vision.predict import Seen
 from worker.vision.registry import BadWeights
+from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 CT, MR = MODALITIES
 CT_AND_MR = f"{CT}+{MR}"

@@ -22,8 +22,6 @@ from worker.vision.decide import (
     decide_series,
     map_pixel_mm2,
     score_series,
-    slice_positions_mm,
-    slice_steps_mm,
     suspicious_only,
 )
 from worker.vision.eligibility import ENDS, Sections, measure_sections, no_head, noisy, too_little
@@ -32,6 +30,7 @@ from worker.vision.findings import describe, find_lesions, lesion_maps
 from worker.vision.models import Model, Models
 from worker.vision.predict import SlicePredictions, predict_within_memory
 from worker.vision.rule import StudyRule
+from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm
 
 
 @dataclass(frozen=True, slots=True, eq=False)

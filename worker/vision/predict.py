@@ -11,6 +11,7 @@ from neurotriage.core.volume import Volume
 from worker.vision.display import Display, display_of
 from worker.vision.network import SliceOutputs, grad_cam, member_maps
 from worker.vision.preprocess import Box, head_box, network_inputs, to_source
+from worker.vision.slice_axis import slice_positions_mm, smooth_maps
 from worker.vision.window import brain_window
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SlicePredictions:
     classes: NDArray[np.float64]  # (n, 3): healthy, benign, malignant
     head: NDArray[np.float64]  # (n,) a slice through a head
     features: NDArray[np.float32]  # (n, channels) by which a slice is like the training data or not
-    masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input
+    masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input; smoothed along the slice axis
     heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the tumour logit, not scaled
     grid: Grid
     seen: Seen | None = None  # by one of the networks, where it was asked for
@@ -78,6 +79,7 @@ def predict(
     )
     grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
     shows = (sections.shares[indices] >= model.rule.blank_section).astype(np.float32)
+    masks = smooth_maps(masks, slice_positions_mm(volume)[indices], model.rule.mask_smoothing_mm)
     masks, heat = masks * shows[:, None, None], heat * shows[:, None, None]
     seen = Seen(*kept) if kept else None
     return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid, seen)

@@ -42,6 +42,7 @@ class StudyRule:
     certain: float  # series score from here on: present even without a mask
     look_alike: float  # look-alike score from here on: never absent; unused where the model knows none
     # mask
+    mask_smoothing_mm: float  # of the decoder's maps, as ``smoothing_mm`` is of the scores
     mask_level: float  # decoder probability from which a pixel is lesion
     lesion_mm3: float  # the least lesion that agrees with the classifier
     lesion_slices: int  # and on how many neighbouring slices it has to be

@@ -1,0 +1,49 @@
+"""Along the slice axis: where slices lie, what each stands for, and smoothing by true distance."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from neurotriage.core.volume import Volume
+
+EDGE = 1e-4  # probabilities of maps are averaged as logits between this and 1 - this
+
+
+def slice_positions_mm(volume: Volume) -> NDArray[np.float64]:
+    """(slices,) position of each slice along the slice normal."""
+    normal = np.cross(volume.row_direction, volume.column_direction)
+    result: NDArray[np.float64] = volume.positions_mm @ normal
+    return result
+
+
+def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArray[np.float64]:
+    """(n,) the part of the slice axis that each slice stands for: half way to its neighbours."""
+    if len(along_mm) < 2:
+        return np.full(len(along_mm), thickness_mm)
+    gaps = np.abs(np.diff(along_mm))
+    return np.asarray((np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2)
+
+
+def smooth(
+    values: NDArray[np.float64], along_mm: NDArray[np.float64], deviation_mm: float
+) -> NDArray[np.float64]:
+    """Gaussian smoothing by true distance (n,), so that thin and thick slices are judged alike."""
+    result: NDArray[np.float64] = _kernel(along_mm, deviation_mm) @ values
+    return result
+
+
+def smooth_maps(
+    maps: NDArray[np.float32], along_mm: NDArray[np.float64], deviation_mm: float
+) -> NDArray[np.float32]:
+    """The same of maps of probabilities (n, h, w), as logits: what neighbouring slices deny is no lesion."""
+    flat = logit(np.clip(maps.reshape(len(maps), -1), EDGE, 1 - EDGE))
+    result: NDArray[np.float32] = expit(_kernel(along_mm, deviation_mm) @ flat).astype(np.float32)
+    return result.reshape(maps.shape)
+
+
+def _kernel(along_mm: NDArray[np.float64], deviation_mm: float) -> NDArray[np.float64]:
+    """(n, n) weights of all slices in each; rows sum to 1."""
+    distance = along_mm[:, None] - along_mm[None, :]
+    weights: NDArray[np.float64] = np.exp(-0.5 * (distance / deviation_mm) ** 2)
+    result: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return result
