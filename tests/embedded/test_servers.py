@@ -136,6 +136,30 @@ def test_a_server_that_runs_already_is_not_started_twice(server: str, request: p
 
 
 @pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_a_server_that_cannot_come_back_yet_is_still_missed(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = request.getfixturevalue(server)
+    port = int(running.start().rpartition(":")[2].partition("/")[0])
+    assert not running.ended_by_itself
+    os.kill(running.pid, signal.SIGKILL)
+    assert vanishes(running.pid)
+    assert running.ended_by_itself
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        with monkeypatch.context() as patch:
+            patch.setattr(running, "start_deadline_s", 1.0)
+            with pytest.raises(Unavailable, match="ddress already in use"):
+                running.start()
+    assert running.ended_by_itself
+    running.start()
+    assert not running.ended_by_itself
+    running.stop()
+    assert not running.ended_by_itself
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
 def test_a_port_that_is_taken_is_reported_with_the_log(
     server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
