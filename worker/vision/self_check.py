@@ -1,12 +1,13 @@
 """Whether a model says here what it said where it was exported: drawn slices in, stored answers out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from worker.vision.network import Network
+from worker.vision.network import Network, SliceOutputs
 from worker.vision.registry import BadWeights, ModelCard
 
 # Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
@@ -38,6 +39,19 @@ def answers(network: Network, input_px: int) -> dict[str, tuple[float, ...]]:
         "mask": outputs.mask.mean((1, 2, 3)),
     }
     return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in found.items()}
+
+
+def largest_dp(run: Callable[[Tensor], SliceOutputs], card: ModelCard) -> float:
+    """How far the tumour probabilities of the drawn slices are from those at the model's export.
+
+    Infinite where none are stored with the card.
+    """
+    stored = torch.tensor(card.answers.get("tumour", ()), dtype=torch.float64)
+    found = run(torch.from_numpy(drawn_slices(card.input_px))).tumour.double()
+    if found.shape != stored.shape:
+        return float("inf")
+    both = torch.sigmoid(torch.stack([found, stored]) / card.temperature)
+    return float((both[0] - both[1]).abs().max())
 
 
 def check(network: Network, card: ModelCard) -> None:
