@@ -21,6 +21,11 @@ def study_results(connection: Connection, *, limit: int) -> list[Mapping[str, An
     return [dict(row) for row in connection.execute(statement, {"limit": limit}).mappings()]
 
 
+def study_results_columns(connection: Connection) -> list[str]:
+    """The columns of the view ``study_results``."""
+    return list(connection.execute(text("select * from study_results limit 0")).keys())
+
+
 def find_studies(connection: Connection, key: str) -> list[int]:
     """Ids of the studies with this StudyInstanceUID or accession number."""
     found = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))

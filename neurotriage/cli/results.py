@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -39,35 +39,24 @@ def results(
         if form is Format.JSON:
             typer.echo(json.dumps([_entry(connection, row) for row in rows], indent=2))
         elif form is Format.CSV:
-            _print_csv(rows)
+            _print_csv(queries.study_results_columns(connection), rows)
         else:
             print_table(rows)
 
 
 def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     from db import queries
-    from neurotriage.core.result_json import study_entry
+    from neurotriage.core.result_json import study_entry, unanalysed_entry
 
     (study_id,) = queries.find_studies(connection, row["study_instance_uid"])[:1]
     known = queries.history(connection, study_id)
-    if known.analysis is not None:
-        return study_entry(known.analysis, known.objects, known.hops_s)
-    return {
-        "study_instance_uid": row["study_instance_uid"],
-        "revision": row["revision"],
-        "outcome": row["outcome"],
-        "state": row["state"],
-        "reasons": [],
-        "triage": row["triage"],
-        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
-        "timings_s": known.hops_s,
-    }
+    if known.analysis is None:
+        return unanalysed_entry(row, known.hops_s)
+    return study_entry(known.analysis, known.objects, known.hops_s)
 
 
-def _print_csv(rows: list[Mapping[str, Any]]) -> None:
-    if not rows:
-        return
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns)
     writer.writeheader()
     writer.writerows(rows)
 

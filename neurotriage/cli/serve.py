@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from neurotriage.cli.beside_serve import Serving, names_servers, serve_folder
+from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import load_settings
 
 _LOOK_EVERY_S = 1.0
@@ -46,11 +47,14 @@ def serve() -> None:
         typer.echo(f"logs: {_relative(stack.folder)}")
         restarts = Restarts()
         while not stop.wait(_LOOK_EVERY_S):
-            for role, log in stack.dead().items():
-                if not restarts.due(role, time.monotonic()):
+            for name, log in stack.dead().items():
+                if not restarts.due(name, time.monotonic()):
                     continue
-                typer.echo(f"{role} ended and is started again; its log ends:\n{log}", err=True)
-                stack.start(role)
+                typer.echo(f"{name} ended and is started again; its log ends:\n{log}", err=True)
+                try:
+                    stack.start_again(name)
+                except Unavailable as error:
+                    typer.echo(str(error), err=True)
 
 
 def _relative(path: Path) -> Path:

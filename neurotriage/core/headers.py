@@ -68,7 +68,7 @@ def read_header(path: Path) -> FileDataset:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=_looks_bare(path))
     except InvalidDicomError as error:
-        raise Refused(ReasonCode.NOT_DICOM, f"not a DICOM file: {error}") from error
+        raise Refused(ReasonCode.NOT_DICOM, "not a DICOM file") from error
     except RecursionError as error:
         raise Refused(ReasonCode.NOT_DICOM, "sequences are nested too deep to be read") from error
     except MALFORMED as error:

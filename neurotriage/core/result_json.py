@@ -5,9 +5,25 @@ Later versions only add keys. The fields are documented in ``docs/data-dictionar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from neurotriage.core.values import Analysis, Finding, Outcome, Prediction, Reason, SeriesVerdict, Triage
+from neurotriage.core.values import (
+    Analysis,
+    Finding,
+    Outcome,
+    Prediction,
+    Reason,
+    ReasonCode,
+    SeriesVerdict,
+    Triage,
+)
+
+_UNTIL_ANALYSED: Final = {  # by the state of a study, or of its revision
+    "open": "images still arrive",
+    "quiet": "complete; nothing of it waits to be analysed",
+    "ready": "complete; it waits for an analysis worker",
+    "analysing": "a worker analyses it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,28 @@ def refusal_entry(reason: Reason) -> dict[str, Any]:
         **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
         "timings_s": {},
     }
+
+
+def unanalysed_entry(row: Mapping[str, Any], timings_s: Mapping[str, float]) -> dict[str, Any]:
+    """The entry of a study that has no analysis, from its ``row`` of the view ``study_results``."""
+    return {
+        "study_instance_uid": row["study_instance_uid"],
+        "revision": row["revision"],
+        "outcome": row["outcome"],
+        "state": row["state"],
+        "reasons": [_why_unanalysed(row)],
+        "triage": row["triage"],
+        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
+        "timings_s": dict(timings_s),
+    }
+
+
+def _why_unanalysed(row: Mapping[str, Any]) -> dict[str, str]:
+    if row["outcome"] is not None:  # given up without even a page
+        code, text = ReasonCode.ATTEMPTS_EXHAUSTED, f"the analysis failed {row['attempts']} times"
+    else:
+        code, text = ReasonCode.NOT_ANALYSED_YET, _UNTIL_ANALYSED[row["state"]]
+    return {"code": code.value, "text": text}
 
 
 def _reasons(analysis: Analysis) -> list[dict[str, str]]:

@@ -297,7 +297,11 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
-        problem = "there is no such setting" if item["type"] == "extra_forbidden" else item["msg"]
+        problem = (
+            "there is no such setting"
+            if item["type"] == "extra_forbidden"
+            else item["msg"].removeprefix("Value error, ")
+        )
         lines.append(f"{key}: {problem}")
     return "\n".join(lines)
 

@@ -107,6 +107,8 @@ class ReasonCode(StrEnum):
     NO_TUMOUR = "no_tumour"
     NO_SAFE_ANSWER = "no_safe_answer"
     LOOK_ALIKE = "look_alike"
+    # nothing is said yet
+    NOT_ANALYSED_YET = "not_analysed_yet"
     # our fault
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     INTERNAL_ERROR = "internal_error"

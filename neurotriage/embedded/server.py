@@ -29,6 +29,7 @@ class EmbeddedServer(ABC):
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
+        self._wanted = False
 
     @property
     def log(self) -> Path:
@@ -38,6 +39,11 @@ class EmbeddedServer(ABC):
     def pid(self) -> int | None:
         """The process id of the server, None while it does not run."""
         return self._process.pid if self._process else None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it has been started and not stopped since, and does not run."""
+        return self._wanted and (self._process is None or self._process.poll() is not None)
 
     def start(self, port: int | None = None) -> str:
         """Start the server and return its URL.
@@ -52,16 +58,17 @@ class EmbeddedServer(ABC):
         password = kept_password(self._home / "password")
         self._prepare()
         self._port = self._launch(port or self._port, password)
+        self._wanted = True
         return self._url(self._port, password)
 
     def stop(self) -> None:
         """Stop in good order: all is written."""
-        if self._process:
-            end(self._process, self.polite, self.stop_grace_s)
-            self._process = None
+        self._wanted = False
+        self._end()
 
     def kill(self) -> None:
         """kill -9, to see what the others make of it."""
+        self._wanted = False
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -80,6 +87,11 @@ class EmbeddedServer(ABC):
     ) -> None:
         self.stop()
 
+    def _end(self) -> None:
+        if self._process:
+            end(self._process, self.polite, self.stop_grace_s)
+            self._process = None
+
     def _launch(self, port: int | None, password: str) -> int:
         """Start until it answers: a port may be taken by then, children of a killed server die late."""
         deadline = time.monotonic() + self.start_deadline_s
@@ -89,11 +101,11 @@ class EmbeddedServer(ABC):
             try:
                 ready = self._ready(self._process, tried, password, deadline)
             except BaseException:  # Ctrl-C while we wait
-                self.stop()
+                self._end()
                 raise
             if ready:
                 return tried
-            self.stop()
+            self._end()
             time.sleep(_RETRY_S)
         raise Unavailable(f"the embedded {self.name} does not start ({self.log}):\n{log_tail(self.log)}")
 

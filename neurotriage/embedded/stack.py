@@ -24,6 +24,7 @@ from neurotriage.core.settings import (
 )
 from neurotriage.embedded.postgres import EmbeddedPostgres
 from neurotriage.embedded.process import end, free_port, log_tail, spawn
+from neurotriage.embedded.server import EmbeddedServer
 from neurotriage.embedded.valkey import EmbeddedValkey
 
 # Each role with its command line; the same that the services of a real installation run.
@@ -146,12 +147,30 @@ class Stack:
         raise Unavailable(f"the listener did not start:\n{log_tail(self.log('listen'))}")
 
     def dead(self) -> dict[str, str]:
-        """Roles whose process ended by itself, with the end of their logs."""
-        return {
+        """Servers and roles whose process ended by itself, with the end of their logs; servers first."""
+        servers = {
+            name: log_tail(server.log) for name, server in self._servers.items() if server.ended_by_itself
+        }
+        roles = {
             role: log_tail(self.log(role))
             for role, process in self._processes.items()
             if process.poll() is not None
         }
+        return servers | roles
+
+    def start_again(self, name: str) -> None:
+        """Start a server or role of ``dead``. A server keeps its port: whoever knows its URL finds it.
+
+        Raises ``Unavailable`` where the server does not start.
+        """
+        if name in self._servers:
+            self._servers[name].start()
+        else:
+            self.start(name)
+
+    @property
+    def _servers(self) -> dict[str, EmbeddedServer]:
+        return {server.name: server for server in (self.postgres, self.valkey)}
 
     def stop(self) -> None:
         """Stop all: first who takes work in, then who does it, then what they stand on."""

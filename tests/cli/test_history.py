@@ -11,8 +11,9 @@ from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
 from db import claims, ledger, records
-from db.tables import DeliveryState
+from db.tables import DeliveryState, RevisionState, StudyState
 from neurotriage.cli import app
+from neurotriage.core.result_json import unanalysed_entry
 from neurotriage.core.settings import CONFIG_VARIABLE
 from tests.db.rows import NOW, STUDY, analysed, analysis, claimed, ready_revision, receive, written
 
@@ -76,6 +77,24 @@ def test_results_as_json_are_those_of_result_json() -> None:
     assert {"received_to_ready", "ready_to_analysed", "analysed_to_stored"} <= set(present["timings_s"])
     waiting = entries[OTHER]
     assert (waiting["outcome"], waiting["state"]) == (None, "open")
+    assert waiting["reasons"] == [{"code": "not_analysed_yet", "text": "images still arrive"}]
+
+
+def test_a_study_that_was_given_up_without_an_analysis_says_so(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection))
+        claims.give_back(connection, held, "Traceback")
+        assert claims.bury(connection, attempts=1) == 1
+    (entry,) = json.loads(_say("results", "--format", "json").stdout)
+    assert (entry["outcome"], entry["triage"]) == ("failed", "none")
+    assert entry["reasons"] == [{"code": "attempts_exhausted", "text": "the analysis failed 1 times"}]
+
+
+@pytest.mark.parametrize("state", [*StudyState, RevisionState.READY, RevisionState.ANALYSING])
+def test_whoever_waits_for_an_answer_is_told_why(state: str) -> None:
+    row = {"study_instance_uid": STUDY, "revision": 1, "outcome": None, "state": state, "triage": None}
+    (reason,) = unanalysed_entry(row, {})["reasons"]
+    assert reason["text"]
 
 
 @pytest.mark.usefixtures("told")
@@ -132,6 +151,11 @@ def test_results_are_limited_to_the_newest() -> None:
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 def test_no_study_yet_is_no_error(form: str) -> None:
     _say("results", "--format", form)
+
+
+def test_a_csv_without_a_study_has_its_header_all_the_same() -> None:
+    (header,) = _say("results", "--format", "csv").stdout.splitlines()
+    assert header.startswith("study_instance_uid,accession_number,")
 
 
 @pytest.mark.usefixtures("told")

@@ -36,6 +36,10 @@ def _refusal(tmp_path: Path, data: bytes) -> str:
     return refused.value.reason.text
 
 
+def test_what_is_no_dicom_is_told_in_words_of_ours(tmp_path: Path) -> None:
+    assert _refusal(tmp_path, b"hello, I am a text file\n" * 40) == "not a DICOM file"
+
+
 def test_the_facts_of_an_instance_are_read(tmp_path: Path) -> None:
     dataset = instance(
         7,

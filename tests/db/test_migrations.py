@@ -23,6 +23,16 @@ def test_every_table_and_the_view_say_what_they_are(engine: Engine) -> None:
     assert inspector.get_table_comment("study_results")["text"]
 
 
+def test_every_column_of_every_table_and_of_the_view_says_what_it_holds(engine: Engine) -> None:
+    silent = text(
+        "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid "
+        "where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') "
+        "and a.attnum > 0 and not a.attisdropped and col_description(c.oid, a.attnum) is null"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(silent).all() == []
+
+
 def test_migrations_can_be_undone_and_done_again(engine: Engine) -> None:
     migrate.downgrade(engine, "base")
     assert not migrate.is_current(engine)
@@ -48,7 +58,7 @@ def test_a_reader_keeps_the_views_over_a_step_down_and_up(engine: Engine) -> Non
         connection.execute(text("drop role if exists clerk"))
         connection.execute(text("create role clerk"))
     migrate.grant_reader(engine, "clerk")
-    for revision in ("0002", "0001", "head"):
+    for revision in ("0003", "0002", "0001", "head"):
         (migrate.upgrade if revision == "head" else migrate.downgrade)(engine, revision)
         with engine.begin() as connection:
             connection.execute(text("set local role clerk"))

@@ -136,6 +136,28 @@ def test_a_server_that_runs_already_is_not_started_twice(server: str, request: p
 
 
 @pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_a_server_that_cannot_come_back_yet_is_still_missed(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = request.getfixturevalue(server)
+    running.start()
+    assert not running.ended_by_itself
+    os.kill(running.pid, signal.SIGKILL)
+    running._process.wait(15)
+    assert running.ended_by_itself
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "start_deadline_s", 0.5)
+        patch.setattr(running, "_answers", lambda *_: False)
+        with pytest.raises(Unavailable, match="does not start"):
+            running.start()
+    assert running.ended_by_itself
+    running.start()
+    assert not running.ended_by_itself
+    running.stop()
+    assert not running.ended_by_itself
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
 def test_a_port_that_is_taken_is_reported_with_the_log(
     server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,11 +58,11 @@ class Site:
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
         """Wait until the tables say so."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if answer := condition():
-                return answer
+        while not (answer := condition()):
+            # After the look: time may have passed while this process was not running.
+            assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
             time.sleep(0.02)
-        raise AssertionError(f"not within {timeout_s} s: {what}")
+        return answer
 
     def wait_for_end(self, study: SampleStudy) -> Mapping[str, Any]:
         """Wait until the study has an outcome and nothing of it waits to be sent."""

@@ -8,10 +8,11 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from neurotriage.embedded.process import free_port
 
@@ -31,6 +32,11 @@ class Host:
         )
 
     @property
+    def said(self) -> Path:
+        """What ``serve`` says on standard error."""
+        return self.folder / "said.txt"
+
+    @property
     def serve_folder(self) -> Path:
         return self.folder / "kept here" / "serve"
 
@@ -47,13 +53,15 @@ class Host:
 
     def serve(self) -> subprocess.Popen[str]:
         """Start ``serve`` and wait until it listens."""
-        served = subprocess.Popen(
-            [sys.executable, "-m", "neurotriage", "serve"],
-            cwd=self.folder,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        with self.said.open("wb") as errors:
+            served = subprocess.Popen(
+                [sys.executable, "-m", "neurotriage", "serve"],
+                cwd=self.folder,
+                env=_environment(),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert served.stdout is not None
         assert served.stdout.readline().startswith("listening as NEUROTRIAGE")
         return served
@@ -69,6 +77,29 @@ def _await_the_end_of_the_listener(port: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the listener of a killed serve still receives")
+
+
+def _await(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within a minute: {what}")
+
+
+def _child(parent: int, name: str) -> int | None:
+    """The process of that name that the parent started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    named = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name)]
+    return named[0] if named else None
+
+
+def _answers(broker_url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(broker_url).ping())
+    except redis.RedisError:
+        return False
 
 
 def _environment() -> dict[str, str]:
@@ -166,3 +197,24 @@ def test_addresses_that_a_killed_serve_left_are_not_believed(tmp_path: Path) -> 
     assert answer.stderr.endswith(
         f"no `neurotriage serve` runs in {host.serve_folder}, and config.toml names no [database] url\n"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children")
+def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) -> None:
+    host = Host(tmp_path / "servers")
+    served = host.serve()
+    try:
+        before = {name: _child(served.pid, name) for name in ("postgres", "valkey")}
+        for name, pid in before.items():
+            os.kill(pid, signal.SIGKILL)
+            _await(f"another {name}", lambda name=name: _child(served.pid, name) not in (None, before[name]))
+        _await("Postgres answers", lambda: host.call("results", "--format", "json").stdout == "[]\n")
+        broker = json.loads((host.serve_folder / "addresses.json").read_text())["broker_url"]
+        _await("Valkey answers", lambda: _answers(broker))
+    finally:
+        served.send_signal(signal.SIGTERM)
+        served.communicate(timeout=90)
+    assert served.returncode == 0
+    said = host.said.read_text()
+    assert "Postgres ended and is started again" in said
+    assert "Valkey ended and is started again" in said

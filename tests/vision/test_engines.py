@@ -1,5 +1,6 @@
 """Every engine says what eager torch says, and the choice follows from what was measured."""
 
+import json
 import operator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 from tests.vision.synthetic import write_weights
 from tests.vision.test_network import ensemble, network
+from training.export import enter
 from worker.vision.engines import (
     ONNX,
     ONNX_INT8,
@@ -161,6 +163,25 @@ def test_what_was_measured_decides_and_a_setting_overrides_it(tmp_path: Path) ->
     if torch.cpu._is_avx512_bf16_supported():
         assert engine("auto") == TORCH_BF16
     assert engine(TORCH) == TORCH
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bfloat16")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU comes first")
+def test_where_nobody_measured_bfloat16_is_taken_if_it_answers_as_at_the_export(tmp_path: Path) -> None:
+    folder = write_weights(tmp_path)
+
+    def engine(name: str = "auto") -> str:
+        return load_models(folder, threads=1, engine=EngineWish(name)).required("MR").engine.name
+
+    assert engine() == TORCH, "nothing to hold it against"
+    enter(card("random", folder), folder)
+    assert engine() == TORCH_BF16
+    assert engine(TORCH) == TORCH
+    registry = folder / "registry.json"
+    document = json.loads(registry.read_text())
+    document["models"][0]["answers"]["tumour"][0] += 1
+    registry.write_text(json.dumps(document))
+    assert engine() == TORCH
 
 
 def test_an_engine_that_cannot_run_here_is_replaced_and_the_result_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ from safetensors.numpy import load as parsed_arrays
 
 from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
-from worker.vision.engines import CUDA, TORCH, Engine, NoEngine, open_engine, read_choice
+from worker.vision.engines import (
+    CUDA,
+    TORCH,
+    Engine,
+    NoEngine,
+    TorchEngine,
+    open_engine,
+    read_choice,
+    unmeasured_engine,
+)
 from worker.vision.engines.eager import folded
 from worker.vision.fusion_registry import FusionCard, load_fusion, verify_fusion
 from worker.vision.memory import out_of_memory
@@ -141,13 +150,15 @@ def network_model(
     network = folded(registry.load(card, weights_dir))
     reference = _reference(rule, weights_dir)
     usual = CUDA if torch.cuda.is_available() else TORCH
-    name = _engine_name(card, engine or EngineWish(usual), threads) or usual
-    folder = engine.folder if engine else None
+    wish = engine or EngineWish(usual)
+    name = _engine_name(card, wish, threads)
+    if name is None:
+        return Model(card, rule, network, reference, unmeasured_engine(network, card))
     try:
-        return Model(card, rule, network, reference, open_engine(name, network, card, folder, threads))
+        return Model(card, rule, network, reference, open_engine(name, network, card, wish.folder, threads))
     except NoEngine as error:
         note = f"{card.name} ran on the engine {usual} instead of {name}: {error}"
-        return Model(card, rule, network, reference, open_engine(usual, network, card, folder, threads), note)
+        return Model(card, rule, network, reference, TorchEngine(usual, network), note)
 
 
 def load_models(

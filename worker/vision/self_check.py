@@ -3,7 +3,7 @@
 The fusion sees what encoders see, so it is asked about drawn features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.vision.fusion_registry import FusionCard
-from worker.vision.network import Network
+from worker.vision.network import Network, SliceOutputs
 from worker.vision.network.fusion import FusionNet, channels_of
 from worker.vision.registry import BadWeights, ModelCard
 
@@ -69,6 +69,19 @@ def _rounded(found: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
 def check_fusion(network: FusionNet, card: FusionCard) -> None:
     """Raises BadWeights where a fusion's answers are not those that are stored with its card."""
     _check(fusion_answers(network), card.answers, card.name)
+
+
+def largest_dp(run: Callable[[Tensor], SliceOutputs], card: ModelCard) -> float:
+    """How far the tumour probabilities of the drawn slices are from those at the model's export.
+
+    Infinite where none are stored with the card.
+    """
+    stored = torch.tensor(card.answers.get("tumour", ()), dtype=torch.float64)
+    found = run(torch.from_numpy(drawn_slices(card.input_px))).tumour.double()
+    if found.shape != stored.shape:
+        return float("inf")
+    both = torch.sigmoid(torch.stack([found, stored]) / card.temperature)
+    return float((both[0] - both[1]).abs().max())
 
 
 def check(network: Network, card: ModelCard) -> None:

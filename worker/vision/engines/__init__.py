@@ -5,7 +5,7 @@ from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
 from worker.vision.engines.fused import TORCH_BF16, FusedEngine
 from worker.vision.engines.interface import Engine, NoEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine
-from worker.vision.engines.opening import ENGINES, open_engine
+from worker.vision.engines.opening import ENGINES, open_engine, unmeasured_engine
 
 __all__ = [
     "CUDA",
@@ -25,5 +25,6 @@ __all__ = [
     "host",
     "open_engine",
     "read_choice",
+    "unmeasured_engine",
     "write_choice",
 ]

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import torch
+
+from worker.vision.engines.choice import MOST_DP
 from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
 from worker.vision.engines.fused import TORCH_BF16, FusedEngine
 from worker.vision.engines.interface import Engine, NoEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine, export_onnx
 from worker.vision.network import Network
 from worker.vision.registry import ModelCard
+from worker.vision.self_check import largest_dp
 
 ENGINES = (TORCH, TORCH_BF16, ONNX, ONNX_INT8, CUDA)
 
@@ -30,6 +34,23 @@ def open_engine(name: str, network: Network, card: ModelCard, folder: Path | Non
     if not path.is_file():
         raise NoEngine(f"{path} is missing; neurotriage engines --manifest makes it")
     return OnnxEngine(name, path, threads)
+
+
+def unmeasured_engine(network: Network, card: ModelCard) -> Engine:
+    """The engine of a host on which none was measured: by what the processor can do, and checked.
+
+    A GPU where torch finds one; else bfloat16 where the processor multiplies it, if the drawn slices are
+    answered as they were at the model's export; else the reference.
+    """
+    if torch.cuda.is_available():
+        return TorchEngine(CUDA, network)
+    try:
+        fused = FusedEngine(network)
+        if largest_dp(fused, card) <= MOST_DP:
+            return fused
+    except (NoEngine, RuntimeError):  # oneDNN has no such layer here
+        pass
+    return TorchEngine(TORCH, network)
 
 
 def engine_file(folder: Path, card: ModelCard, name: str) -> Path:
