@@ -181,7 +181,7 @@ def test_what_looks_malignant_alone_stays_urgent_where_both_together_look_benign
     kinds = alone.predictions[0].probabilities
     assert kinds["malignant"] > kinds["benign"]
     assert alone.triage is Triage.URGENT
-    study = judged(with_fusion(tmp_path, benign_bias=50.0), pair())
+    study = judged(with_fusion(tmp_path, raised_at=1.1, benign_bias=50.0), pair())
     assert study.predictions[1].probabilities["malignant"] < 0.01
     assert study.triage is Triage.URGENT
 
