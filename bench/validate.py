@@ -73,7 +73,7 @@ def cases_of(study: str, folder: Path) -> Iterator[Case]:
     sources = tuple(instance.path for series in manifest.series for instance in series.instances)
     kinds = set(ResultKind)
     if study != EVERYTHING_OF:
-        kinds.remove(ResultKind.OVERLAY_SERIES)
+        kinds -= {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES}
     for claims in Claims if study == EVERYTHING_OF else (Claims.RESEARCH,):
         for outcome in Outcome:
             analysis, evidence = analyse(outcome)

@@ -38,7 +38,7 @@ def built(folder: Path, study: dict[str, Any], outcome: Outcome, **changes: Any)
 
 
 # Every slice as an overlay says nothing here that the overlays do not say.
-EVERY_KIND = frozenset(ResultKind) - {ResultKind.OVERLAY_SERIES}
+EVERY_KIND = frozenset(ResultKind) - {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES}
 
 
 def of_every_kind(folder: Path, study: dict[str, Any], **changes: Any) -> tuple[ResultObject, ...]:
@@ -207,6 +207,7 @@ def test_series_are_numbered_and_described_as_the_site_wants(tmp_path: Path) -> 
         assert (result.sop_instance_uid != other.sop_instance_uid) == changed
         assert (result.data != other.data) == changed
     assert len({label.description for label in labels.values()}) == len(labels)
+    assert len({label.number for label in labels.values()}) == len(labels)
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -15,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, build_context, evt
@@ -44,6 +45,7 @@ _QUERY_LIMIT_S: Final = 60.0
 # Result 3 of a refused presentation context (PS3.8 table 9-18): the abstract syntax is not supported.
 _ABSTRACT_SYNTAX_REFUSED: Final = 3
 _SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_PICTURES: Final = (SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage)
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES: Final = 0xA700
 _STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -90,7 +92,7 @@ def requested_contexts(destination: Destination, sop_classes: Iterable[str]) -> 
 
 
 def _may_compress(destination: Destination, sop_class_uid: str) -> bool:
-    return destination.compression == "jpeg-ls" and sop_class_uid == SecondaryCaptureImageStorage
+    return destination.compression == "jpeg-ls" and sop_class_uid in _PICTURES
 
 
 def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt.Event]") -> Association:

@@ -58,7 +58,15 @@ _TYPE_3 = (
     "ReferencedStudySequence",
 )
 # A viewer may show only the newest object of a series of these kinds.
-_SERIES_EACH = frozenset({ResultKind.SEGMENTATION, ResultKind.LABELMAP, ResultKind.PARAMETRIC_MAP})
+_SERIES_EACH = frozenset(
+    {
+        ResultKind.OVERLAY_FRAMES,
+        ResultKind.OVERLAY_SERIES_FRAMES,
+        ResultKind.SEGMENTATION,
+        ResultKind.LABELMAP,
+        ResultKind.PARAMETRIC_MAP,
+    }
+)
 _MAX_LENGTH = {VR.LO: 64, VR.SH: 16, VR.CS: 16}  # characters, PS3.5 table 6.2-1
 _PN_GROUP_LENGTH = 64  # characters per component group
 _ENUMERATED = {"PatientSex": ("M", "F", "O")}
