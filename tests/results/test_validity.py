@@ -1,13 +1,14 @@
 """Validators find nothing wrong with any object, and what they find makes ``make validate`` fail."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
 from bench import validate
-from bench.validate import FUSION, Case, cases_of, check
+from bench.validate import EVERYTHING_OF, FUSION, Case, cases_of, check, check_reports
 from bench.validators import Absent, dciodvfy
 from neurotriage.phantom import STUDIES
 from tests.conftest import absent
@@ -21,6 +22,19 @@ def test_dicom3tools_find_no_error_on_any_object_of_any_outcome(name: str, tmp_p
         absent("dicom3tools", str(missing))
     assert {one.object for one in checked} >= {"page", "overlay", "report", "ko", "gsps", "pdf"}
     assert [(one.object, one.case.outcome, one.errors) for one in checked if one.errors] == []
+
+
+def test_pixelmed_finds_no_error_on_reports_and_key_objects_of_one_series_and_of_a_pair(
+    tmp_path: Path,
+) -> None:
+    studies = (EVERYTHING_OF, FUSION)
+    cases = [case for study in studies for case in cases_of(study, tmp_path / study)]
+    try:
+        checked = list(check_reports(cases))
+    except Absent as missing:
+        absent("pixelmed", str(missing))
+    assert {(one.case.study, one.object) for one in checked} == set(product(studies, ("report", "ko")))
+    assert [(one.object, one.case.study, one.case.outcome, one.errors) for one in checked if one.errors] == []
 
 
 def test_an_object_that_is_not_valid_makes_the_command_fail(
