@@ -183,7 +183,7 @@ def _rows(checked: Iterable[Checked]) -> list[dict[str, str | int]]:
 
 
 def _show(rows: Sequence[dict[str, str | int]]) -> None:
-    layout = "{object:16}{outcome:15}{claims:13}{validator:11}{checked:>8}{errors:>8}"
+    layout = "{object:27}{outcome:15}{claims:13}{validator:11}{checked:>8}{errors:>8}"
     print(
         layout.format(
             **{name: name for name in ("object", "outcome", "claims", "validator", "checked", "errors")}

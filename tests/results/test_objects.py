@@ -118,6 +118,8 @@ def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
         ("ISO_IR 100", "Müller^Jörg"),
         ("ISO_IR 144", "Люкceмбypг"),
         ("ISO_IR 127", "قباني^لنزار"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 58"], "Zhang^XiaoDong=张^小东"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
         ("GB18030", "Wang^XiaoDong=王^小东"),
     ],
