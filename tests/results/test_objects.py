@@ -111,6 +111,15 @@ def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
         assert dataset.SeriesInstanceUID == result.series_instance_uid != source.SeriesInstanceUID
 
 
+def test_objects_say_of_patient_and_study_all_that_the_source_says(tmp_path: Path) -> None:
+    results = of_every_kind(tmp_path, STUDIES["talkative"])
+    source = dcmread(next(tmp_path.glob("*.dcm")))
+    for result in results:
+        dataset = read(result)
+        for keyword in STUDIES["talkative"]["header"]:
+            assert dataset[keyword].value == source[keyword].value, keyword
+
+
 @pytest.mark.parametrize(
     ("character_set", "name"),
     [
