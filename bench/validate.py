@@ -73,7 +73,7 @@ def cases_of(study: str, folder: Path) -> Iterator[Case]:
     sources = tuple(instance.path for series in manifest.series for instance in series.instances)
     kinds = set(ResultKind)
     if study != EVERYTHING_OF:
-        kinds.remove(ResultKind.OVERLAY_SERIES)
+        kinds -= {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES}
     for claims in Claims if study == EVERYTHING_OF else (Claims.RESEARCH,):
         for outcome in Outcome:
             analysis, evidence = analyse(outcome)
@@ -183,7 +183,7 @@ def _rows(checked: Iterable[Checked]) -> list[dict[str, str | int]]:
 
 
 def _show(rows: Sequence[dict[str, str | int]]) -> None:
-    layout = "{object:16}{outcome:15}{claims:13}{validator:11}{checked:>8}{errors:>8}"
+    layout = "{object:27}{outcome:15}{claims:13}{validator:11}{checked:>8}{errors:>8}"
     print(
         layout.format(
             **{name: name for name in ("object", "outcome", "claims", "validator", "checked", "errors")}

@@ -25,6 +25,7 @@ from worker.results import build
 
 # Two patients of whom everything is known, and a study that says next to nothing.
 _KNOWN: Final = {
+    **STUDIES["talkative"]["header"],
     "PatientName": "Sample^Patient",
     "PatientID": "SAMPLE-2",
     "IssuerOfPatientID": "SITE",
@@ -195,7 +196,7 @@ def _attribute(tag: Any, samples: Sequence[_Sample]) -> Attribute:
     found = [sample.dataset[tag] for sample in samples if tag in sample.dataset]
     some_absent = len(found) < len(samples)
     empty = [element.is_empty for element in found]
-    presence = "EMPTY" if all(empty) else "ANAP" if some_absent else "VNAP" if any(empty) else "ALWAYS"
+    presence = "ANAP" if some_absent else "EMPTY" if all(empty) else "VNAP" if any(empty) else "ALWAYS"
     first: DataElement = found[0]
     source = _source(tag, samples)
     return Attribute(

@@ -178,7 +178,8 @@ SCU: an object that is sent again has the same SOP Instance UID and the same byt
 UIDs and, in a report, names the one that it replaces (Predecessor Documents Sequence). Transfer syntaxes are
 not converted, except from Explicit to Implicit VR Little Endian where the archive accepts nothing else, and,
 for a destination with `compression = "jpeg-ls"`, of Secondary Captures to JPEG-LS Lossless where that is
-accepted; the SOP Instance UID stays, since the pixels do.
+accepted; the SOP Instance UID stays, since the pixels do. One that is answered 0xC000-0xCFFF in that form is
+sent once more as it is, where an uncompressed syntax was accepted, too.
 
 ### 5.3 Storage Commitment and Query
 

@@ -121,7 +121,13 @@ class DeliverySettings(Section):
     max_resends: int = Field(2, ge=0, description="how often an object that got lost there is sent again")
 
 
-ObjectName = Literal["page", "overlay", "report", "ko", "seg", "seg-labelmap", "pm", "gsps", "pdf"]
+ObjectName = Literal[
+    "page", "overlay", "overlay-multiframe", "report", "ko", "seg", "seg-labelmap", "pm", "gsps", "pdf"
+]
+_OF_EVERY_SLICE = {
+    ResultKind.OVERLAY: ResultKind.OVERLAY_SERIES,
+    ResultKind.OVERLAY_FRAMES: ResultKind.OVERLAY_SERIES_FRAMES,
+}
 
 
 class SeriesSettings(Section):
@@ -208,11 +214,11 @@ class Destination(Section):
     @property
     def kinds(self) -> frozenset[ResultKind]:
         """The kinds of object that it gets."""
-        asked = {ResultKind(name) for name in self.objects}
-        if ResultKind.OVERLAY in asked and self.overlay != "findings":
-            asked.remove(ResultKind.OVERLAY)
-            asked |= {ResultKind.OVERLAY_SERIES} if self.overlay == "series" else set()
-        return frozenset(asked)
+        asked = frozenset(map(ResultKind, self.objects))
+        if self.overlay == "findings":
+            return asked
+        of_every_slice = {every for kind, every in _OF_EVERY_SLICE.items() if kind in asked}
+        return asked - _OF_EVERY_SLICE.keys() | (of_every_slice if self.overlay == "series" else set())
 
 
 class Peer(Section):

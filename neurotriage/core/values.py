@@ -284,6 +284,8 @@ class ResultKind(StrEnum):
     PAGE = "page"  # Secondary Capture: one summary page
     OVERLAY = "overlay"  # Secondary Capture: the slices that matter with heat map and outline
     OVERLAY_SERIES = "overlay_series"  # the same of every slice of the series
+    OVERLAY_FRAMES = "overlay-multiframe"  # Multi-frame True Color Secondary Capture: overlays as frames
+    OVERLAY_SERIES_FRAMES = "overlay_series-multiframe"  # the same of every slice of the series
     REPORT = "report"  # Comprehensive 3D SR, TID 1500
     KEY_OBJECTS = "ko"  # Key Object Selection: the slices with findings, and what we made of them
     SEGMENTATION = "seg"  # Segmentation, BINARY: the lesion masks
@@ -331,7 +333,9 @@ SERIES_LABELS: Final[Mapping[ResultKind, SeriesLabel]] = {
     for kind, number, words in (
         (ResultKind.PAGE, 9901, "summary"),
         (ResultKind.OVERLAY, 9902, "overlay"),
-        (ResultKind.OVERLAY_SERIES, 9902, "overlay, all slices"),
+        (ResultKind.OVERLAY_SERIES, 9910, "overlay, all slices"),
+        (ResultKind.OVERLAY_FRAMES, 9911, "overlay frames"),
+        (ResultKind.OVERLAY_SERIES_FRAMES, 9912, "frames of all slices"),
         (ResultKind.REPORT, 9903, "report"),
         (ResultKind.KEY_OBJECTS, 9904, "key images"),
         (ResultKind.SEGMENTATION, 9905, "lesion mask"),

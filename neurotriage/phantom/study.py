@@ -49,6 +49,23 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "umlauts": {"header": {"PatientName": "Müller^Jörg", "StudyDescription": "Schädel nativ – Ödem?"}},
     "long_name": {"header": {"PatientName": "X" * 60, "PatientID": "1" * 64}},
+    "talkative": {
+        "header": {
+            "OtherPatientIDs": ["A-1", "B-2"], "OtherPatientNames": ["Roe^Jane", "Müller^Jana"],
+            "PatientBirthTime": "0102", "EthnicGroup": "unknown", "PatientComments": "one line\r\nand two",
+            "QualityControlSubject": "NO", "PatientIdentityRemoved": "NO", "PatientAge": "065Y",
+            "PatientSize": "1.7", "PatientWeight": "70", "PatientBodyMassIndex": "24.2",
+            "MedicalAlerts": ["pacemaker", "cochlear implant"], "Allergies": "iodine", "Occupation": "driver",
+            "SmokingStatus": "UNKNOWN", "PregnancyStatus": 4, "LastMenstrualDate": "20100101",
+            "PatientState": "awake", "AdditionalPatientHistory": "ache\r\nsince May", "AdmissionID": "ADM-1",
+            "AdmittingDiagnosesDescription": ["headache", "vertigo"], "ReasonForVisit": "staging",
+            "ServiceEpisodeID": "EP-1", "ServiceEpisodeDescription": "neurology",
+            "PhysiciansOfRecord": ["One^Doc", "Two^Doc"], "NameOfPhysiciansReadingStudy": "Three^Doc",
+            "ConsultingPhysicianName": "Four^Doc", "ClinicalTrialSponsorName": "Sponsor",
+            "ClinicalTrialProtocolID": "P-1", "ClinicalTrialProtocolName": "", "ClinicalTrialSiteID": "",
+            "ClinicalTrialSiteName": "", "ClinicalTrialSubjectID": "S-1", "ClinicalTrialTimePointID": "T-1",
+        }
+    },
     "malformed": {
         "header": {
             "PatientSex": "X",

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import InstanceHeader, digest_of_file, patient_key, read_instance
+from neurotriage.core.headers import (
+    InstanceHeader,
+    digest_of_file,
+    patient_key,
+    read_header,
+    read_instance,
+)
 from neurotriage.core.values import ReasonCode
 from tests.core.made import SERIES, STUDY, bare, instance, part10, write
 
@@ -38,6 +44,15 @@ def _refusal(tmp_path: Path, data: bytes) -> str:
 
 def test_what_is_no_dicom_is_told_in_words_of_ours(tmp_path: Path) -> None:
     assert _refusal(tmp_path, b"hello, I am a text file\n" * 40) == "not a DICOM file"
+
+
+def test_a_chinese_name_of_iso_2022_is_read_without_its_escape_sequences(tmp_path: Path) -> None:
+    """PS3.5 annex K.2."""
+    stored = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab="
+    dataset = instance(SpecificCharacterSet=["", "ISO 2022 IR 58"], PatientName="?" * len(stored))
+    data = part10(dataset).replace(b"?" * len(stored), stored)
+    header = read_header(write(tmp_path / "file.dcm", data))
+    assert str(header.PatientName) == "Zhang^XiaoDong=张^小东"
 
 
 def test_the_facts_of_an_instance_are_read(tmp_path: Path) -> None:

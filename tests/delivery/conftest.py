@@ -40,6 +40,15 @@ def result(number: int, sop_class: str = SECONDARY_CAPTURE) -> Dataset:
     return dataset
 
 
+def draw(dataset: Dataset) -> None:
+    """Give it a small grey picture."""
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows = dataset.Columns = 8
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.PixelData = bytes(range(64))
+
+
 class Site:
     """Results that wait, a storage folder, and the states of the deliveries."""
 
@@ -77,18 +86,21 @@ class Site:
         to: Sequence[str] = ("pacs",),
         report: int | None = None,
         padding_bytes: int = 0,
+        picture: bool = False,
     ) -> None:
         """An analysed study whose objects wait; ``report`` is the number of the one that is an SR."""
         objects = [
-            self._write(number, REPORT if number == report else SECONDARY_CAPTURE, padding_bytes)
+            self._write(number, REPORT if number == report else SECONDARY_CAPTURE, padding_bytes, picture)
             for number in numbers
         ]
         with self.engine.begin() as connection:
             held = claimed(connection, ready_revision(connection, study=study))
             analysed(connection, held, *(replace(made, destinations=tuple(to)) for made in objects))
 
-    def _write(self, number: int, sop_class: str, padding_bytes: int) -> WrittenObject:
+    def _write(self, number: int, sop_class: str, padding_bytes: int, picture: bool) -> WrittenObject:
         dataset = result(number, sop_class)
+        if picture:
+            draw(dataset)
         if padding_bytes:
             dataset.DataSetTrailingPadding = bytes(padding_bytes)
         data = part10(dataset)

@@ -53,6 +53,19 @@ def test_a_damaged_result_is_told_and_the_others_are_sent(site: Site, pacs: Stan
     assert pacs.stores == 1
 
 
+def test_a_result_on_which_our_software_fails_is_told_and_the_others_are_sent(
+    site: Site, pacs: StandInPacs
+) -> None:
+    site.results(1, 2)
+    file = site.root / written(1).path
+    file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.5.1.4.1.1.7", b"1.2.840.10008.5.1.4.1.1.9"))
+    assert site.deliver() == 1
+    assert site.states() == [
+        ("refused", 1, "our software failed on this object (ValueError)"),
+        ("stored", 1, "stored"),
+    ]
+
+
 def test_a_result_that_is_not_there_is_waited_for_and_the_others_are_sent(
     site: Site, pacs: StandInPacs
 ) -> None:

@@ -2,7 +2,7 @@
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 from pynetdicom import evt
 from sqlalchemy import text
 
@@ -56,6 +56,47 @@ def test_a_pacs_that_does_not_take_jpeg_ls_gets_pictures_as_they_are(site: Site)
         site.results(1)
         assert site.deliver() == 1
     assert stored == [result(1)]
+
+
+def test_a_picture_that_is_not_understood_compressed_is_sent_once_more_as_it_is(site: Site) -> None:
+    tried: list[str] = []
+
+    def understands_plain_ones(event: evt.Event) -> int:
+        tried.append(str(event.context.transfer_syntax))
+        return 0xC000 if tried[-1] == JPEGLSLossless else 0x0000
+
+    with listener(understands_plain_ones, syntaxes=[JPEGLSLossless, ExplicitVRLittleEndian]) as port:
+        site.destination("pacs", port, compression="jpeg-ls")
+        site.results(1, picture=True)
+        assert site.deliver() == 1
+    assert tried == [JPEGLSLossless, ExplicitVRLittleEndian]
+
+
+def test_a_picture_that_cannot_be_compressed_is_sent_as_it_is_with_all_others(site: Site) -> None:
+    stored: list[str] = []
+
+    def keeps(event: evt.Event) -> int:
+        stored.append(str(event.context.transfer_syntax))
+        return 0x0000
+
+    with listener(keeps, syntaxes=[JPEGLSLossless, ExplicitVRLittleEndian]) as port:
+        site.destination("pacs", port, compression="jpeg-ls")
+        site.results(1)  # without pixels no encoder can do anything
+        site.results(2, study="1.2.4", picture=True)
+        assert site.deliver() == 2
+    assert stored == [ExplicitVRLittleEndian, JPEGLSLossless]
+
+
+def test_a_picture_that_cannot_be_compressed_as_it_has_to_be_is_refused_with_a_sentence(site: Site) -> None:
+    with listener(syntaxes=[JPEGLSLossless]) as port:
+        site.destination("pacs", port, compression="jpeg-ls")
+        site.results(1)
+        site.results(2, study="1.2.4", picture=True)
+        assert site.deliver() == 1
+    assert site.states() == [
+        ("refused", 1, "it cannot be compressed, and is not taken uncompressed"),
+        ("stored", 1, "stored"),
+    ]
 
 
 def test_a_study_is_one_association(site: Site) -> None:

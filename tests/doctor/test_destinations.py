@@ -148,7 +148,7 @@ def test_senders_that_cannot_be_tried_are_no_failure_if_they_can_be_sent_to(
     assert (check.subject, check.state) == ("address", state)
 
 
-EVERYTHING = ["sc", "sr", "ko", "seg", "pm", "gsps", "pdf"]
+EVERYTHING = ["sc", "overlay-multiframe", "sr", "ko", "seg", "pm", "gsps", "pdf"]
 
 
 @pytest.fixture(scope="module")

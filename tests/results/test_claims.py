@@ -55,7 +55,8 @@ def test_what_is_left_out_says_that_the_claims_are_why(mr: Made) -> None:
     told = build(analysis, evidence, mr.manifest, INSTALLATION, claims=Claims.TRIAGE_ONLY, kinds=kinds)
     assert {item.kind: item.text for item in told.omissions} == dict.fromkeys(
         (
-            ResultKind.OVERLAY, ResultKind.OVERLAY_SERIES, ResultKind.SEGMENTATION, ResultKind.LABELMAP,
+            ResultKind.OVERLAY, ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_FRAMES,
+            ResultKind.OVERLAY_SERIES_FRAMES, ResultKind.SEGMENTATION, ResultKind.LABELMAP,
             ResultKind.PARAMETRIC_MAP, ResultKind.PRESENTATION_STATE,
         ),
         "the claims are triage-only",

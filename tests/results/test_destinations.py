@@ -24,6 +24,9 @@ def destination(**choices: Any) -> Destination:
     )
 
 
+OTHER_OVERLAYS = {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_FRAMES, ResultKind.OVERLAY_SERIES_FRAMES}
+
+
 @pytest.mark.unit
 @pytest.mark.parametrize(
     ("choices", "kinds"),
@@ -37,8 +40,11 @@ def destination(**choices: Any) -> Destination:
         ({"objects": ["sc", "seg"], "overlay": "none"}, {PAGE, ResultKind.SEGMENTATION}),
         (
             {"objects": ["ko", "seg", "seg-labelmap", "pm", "gsps", "pdf"]},
-            set(ResultKind) - USUAL_KINDS - {ResultKind.OVERLAY_SERIES},
+            set(ResultKind) - USUAL_KINDS - OTHER_OVERLAYS,
         ),
+        ({"objects": ["overlay-multiframe"]}, {ResultKind.OVERLAY_FRAMES}),
+        ({"objects": ["overlay-multiframe"], "overlay": "series"}, {ResultKind.OVERLAY_SERIES_FRAMES}),
+        ({"objects": ["page", "overlay-multiframe"], "overlay": "none"}, {PAGE}),
         ({"overlay": "series"}, {PAGE, ResultKind.OVERLAY_SERIES, REPORT}),
     ],
 )

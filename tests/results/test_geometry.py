@@ -51,6 +51,7 @@ SERIES: dict[str, dict[str, Any]] = {
 }
 KINDS = {
     ResultKind.OVERLAY,
+    ResultKind.OVERLAY_FRAMES,
     ResultKind.REPORT,
     ResultKind.SEGMENTATION,
     ResultKind.LABELMAP,
@@ -143,11 +144,28 @@ Marks = Iterator[tuple[Vector, Vector]]  # the middle of each mark and the norma
 
 def _overlay(result: ResultObject, sources: dict[str, Dataset]) -> Marks:
     dataset = dcmread(io.BytesIO(result.data))
-    coloured = np.ptp(dataset.pixel_array.astype(int), axis=2) > 20
-    text_rows = round(0.14 * len(coloured))
-    coloured[:text_rows] = coloured[-text_rows:] = False
+    coloured = _coloured(dataset.pixel_array)
     if coloured.any():
         yield _middle(coloured, dataset, dataset, _spacing(dataset))
+
+
+def _overlay_frames(result: ResultObject, sources: dict[str, Dataset]) -> Marks:
+    dataset = dcmread(io.BytesIO(result.data))
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    spacing = _spacing(shared.PixelMeasuresSequence[0])
+    for shown, frame in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        coloured = _coloured(shown)
+        if coloured.any():
+            plane = frame.PlanePositionSequence[0]
+            yield _middle(coloured, plane, shared.PlaneOrientationSequence[0], spacing)
+
+
+def _coloured(shown: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a picture is not grey, but for the lines of text."""
+    coloured = np.ptp(shown.astype(int), axis=2) > 20
+    text_rows = round(0.14 * len(coloured))
+    coloured[:text_rows] = coloured[-text_rows:] = False
+    return np.asarray(coloured)
 
 
 def _frames(result: ResultObject, sources: dict[str, Dataset]) -> Marks:
@@ -183,6 +201,7 @@ def _presentation_state(result: ResultObject, sources: dict[str, Dataset]) -> Ma
 
 _MARKS = {
     ResultKind.OVERLAY: _overlay,
+    ResultKind.OVERLAY_FRAMES: _overlay_frames,
     ResultKind.REPORT: _report,
     ResultKind.SEGMENTATION: _frames,
     ResultKind.LABELMAP: _frames,

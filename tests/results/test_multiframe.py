@@ -1,6 +1,7 @@
 """Segmentations and parametric maps hold what the model drew, and say why where they cannot."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from neurotriage.core.values import Outcome, ResultKind
 from neurotriage.phantom import (
     INSTALLATION,
+    TILTED,
     Made,
     make_analysis,
     make_fused_analysis,
@@ -19,8 +22,9 @@ from neurotriage.phantom import (
     make_study,
 )
 from worker.results import Results, build
-from worker.results.objects import parametric_map
+from worker.results.objects import multiframe
 
+FRAMES = ResultKind.OVERLAY_FRAMES
 SEG, LABELMAP, MAP = ResultKind.SEGMENTATION, ResultKind.LABELMAP, ResultKind.PARAMETRIC_MAP
 
 
@@ -78,10 +82,10 @@ def test_a_binary_segmentation_that_viewers_cannot_read_is_left_out_and_a_label_
 
 
 def test_a_map_that_would_be_too_large_is_left_out(mr: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parametric_map, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(multiframe, "MAX_BYTES", 2**20)
     results = results_of(mr, MAP)
     assert not results.objects
-    assert results.omissions[0].text == "a map of 15 x 192 x 192 pixels would be larger than 1 MiB"
+    assert results.omissions[0].text == "15 frames of 192 x 192 pixels would be larger than 1 MiB"
 
 
 @pytest.mark.parametrize("kind", [SEG, LABELMAP, MAP])
@@ -115,6 +119,51 @@ def test_a_study_is_marked_only_where_something_was_found(outcome: Outcome, mr: 
 def test_each_object_has_a_series_of_its_own(tmp_path: Path) -> None:
     ct, mr = make_pair(tmp_path, slices=9, shape=(64, 64))
     analysis, evidence = make_fused_analysis(ct, mr, Outcome.PRESENT)
-    kinds: Any = {SEG, LABELMAP, MAP}
+    kinds: Any = {SEG, LABELMAP, MAP, FRAMES}
     objects = build(analysis, evidence, ct.manifest, INSTALLATION, kinds=kinds).objects
-    assert len({result.series_instance_uid for result in objects}) == len(objects) == 6
+    assert len({result.series_instance_uid for result in objects}) == len(objects) == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames"),
+    [
+        (ResultKind.OVERLAY, FRAMES),
+        (ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES),
+    ],
+)
+def test_overlays_as_frames_are_the_same_pictures_in_the_same_places(
+    kind: ResultKind, frames: ResultKind, tmp_path: Path
+) -> None:
+    made = make_study(tmp_path, slices=9, orientation=TILTED, shape=(200, 150))
+    singles = [dcmread(io.BytesIO(result.data)) for result in results_of(made, kind).objects]
+    together = only(made, frames)
+    assert together.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
+    assert np.array_equal(together.pixel_array, np.stack([single.pixel_array for single in singles]))
+    shared = together.SharedFunctionalGroupsSequence[0]
+    for single, frame in zip(singles, together.PerFrameFunctionalGroupsSequence, strict=True):
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == single.ImagePositionPatient
+        assert shared.PixelMeasuresSequence[0].PixelSpacing == single.PixelSpacing
+        orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        assert orientation == single.ImageOrientationPatient
+        (source,) = frame.DerivationImageSequence[0].SourceImageSequence
+        (same,) = single.SourceImageSequence
+        assert source.ReferencedSOPInstanceUID == same.ReferencedSOPInstanceUID
+        assert together.FrameOfReferenceUID == single.FrameOfReferenceUID
+        assert together.PatientOrientation == single.PatientOrientation
+
+
+def test_overlays_as_frames_are_valid_and_identify_nobody(
+    mr: Made, errors_of: Callable[[bytes], list[str]]
+) -> None:
+    (result,) = results_of(mr, FRAMES).objects
+    assert errors_of(result.data) == []
+    assert dcmread(io.BytesIO(result.data)).BurnedInAnnotation == "NO"
+
+
+def test_frames_that_would_be_too_large_for_one_object_are_left_out(
+    mr: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiframe, "MAX_BYTES", 2**20)
+    results = results_of(mr, FRAMES)
+    assert not results.objects
+    assert results.omissions[0].text.endswith("frames of 576 x 576 pixels would be larger than 1 MiB")

@@ -38,7 +38,7 @@ def built(folder: Path, study: dict[str, Any], outcome: Outcome, **changes: Any)
 
 
 # Every slice as an overlay says nothing here that the overlays do not say.
-EVERY_KIND = frozenset(ResultKind) - {ResultKind.OVERLAY_SERIES}
+EVERY_KIND = frozenset(ResultKind) - {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES}
 
 
 def of_every_kind(folder: Path, study: dict[str, Any], **changes: Any) -> tuple[ResultObject, ...]:
@@ -111,6 +111,15 @@ def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
         assert dataset.SeriesInstanceUID == result.series_instance_uid != source.SeriesInstanceUID
 
 
+def test_objects_say_of_patient_and_study_all_that_the_source_says(tmp_path: Path) -> None:
+    results = of_every_kind(tmp_path, STUDIES["talkative"])
+    source = dcmread(next(tmp_path.glob("*.dcm")))
+    for result in results:
+        dataset = read(result)
+        for keyword in STUDIES["talkative"]["header"]:
+            assert dataset[keyword].value == source[keyword].value, keyword
+
+
 @pytest.mark.parametrize(
     ("character_set", "name"),
     [
@@ -118,6 +127,8 @@ def test_objects_carry_the_identity_of_the_source(tmp_path: Path) -> None:
         ("ISO_IR 100", "Müller^Jörg"),
         ("ISO_IR 144", "Люкceмбypг"),
         ("ISO_IR 127", "قباني^لنزار"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 58"], "Zhang^XiaoDong=张^小东"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
         ("GB18030", "Wang^XiaoDong=王^小东"),
     ],
@@ -207,6 +218,7 @@ def test_series_are_numbered_and_described_as_the_site_wants(tmp_path: Path) -> 
         assert (result.sop_instance_uid != other.sop_instance_uid) == changed
         assert (result.data != other.data) == changed
     assert len({label.description for label in labels.values()}) == len(labels)
+    assert len({label.number for label in labels.values()}) == len(labels)
 
 
 @pytest.mark.parametrize("outcome", Outcome)

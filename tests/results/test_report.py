@@ -259,6 +259,7 @@ def test_one_report_speaks_of_ct_and_mr_and_outlines_the_series_that_decided(
     (study,) = report.CurrentRequestedProcedureEvidenceSequence
     named = {series.SeriesInstanceUID for series in study.ReferencedSeriesSequence}
     assert named == {ct.series_uid, mr.series_uid}
+    assert len(items(report, "121058")) == 1  # TID 1500 takes one procedure
     shown = {
         item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
         for group in items(items(report, "111028")[0], "126200")

@@ -29,6 +29,7 @@ from worker.results import build
 
 EXTRAS = frozenset(
     {
+        ResultKind.OVERLAY_FRAMES,
         ResultKind.KEY_OBJECTS,
         ResultKind.SEGMENTATION,
         ResultKind.PARAMETRIC_MAP,

@@ -52,6 +52,9 @@ def test_a_reader_sees_what_was_written(
         modality: (True, False) for kind, modality in MODALITIES.items() if case.of(kind)
     }
     assert frames(look, case, ResultKind.OVERLAY) == len(case.of(ResultKind.OVERLAY))
+    assert frames(look, case, ResultKind.OVERLAY_FRAMES) == sum(
+        int(dcmread(BytesIO(made.data)).NumberOfFrames) for made in case.of(ResultKind.OVERLAY_FRAMES)
+    )
     assert drawn(look) == written(case)
     assert len(written(case)) == expected_regions(case)
 

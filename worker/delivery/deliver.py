@@ -110,6 +110,10 @@ class Sender:
         except Unavailable as unavailable:
             self._settle(delivery, _waits(unavailable))
             raise
+        except Exception as error:  # noqa: BLE001 - one object must not end the sending of all others
+            # The text of an error may hold a header's values.
+            why = f"our software failed on this object ({type(error).__name__})"
+            verdict = Verdict(DeliveryState.REFUSED, why)
         self._settle(delivery, verdict, prove=prove)
 
     def _prove_study(self, destination: Destination | Misconfigured, objects: list[DueDelivery]) -> None:

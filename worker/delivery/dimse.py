@@ -4,15 +4,18 @@ import queue
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Final
 
-from pydicom.dataset import Dataset
+import structlog
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, build_context, evt
@@ -27,8 +30,10 @@ from neurotriage.core.headers import MALFORMED, text
 from neurotriage.core.requestor import keep_answers
 from neurotriage.core.settings import Destination
 from worker.delivery.peer import Misconfigured, by_series, result_file
-from worker.delivery.status import Verdict, verdict_of
+from worker.delivery.status import Verdict, not_understood, verdict_of
 from worker.delivery.tls import Handshakes, client_context
+
+log = structlog.get_logger()
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _ANSWER_TIMEOUT_S: Final = 60.0
@@ -40,6 +45,7 @@ _QUERY_LIMIT_S: Final = 60.0
 # Result 3 of a refused presentation context (PS3.8 table 9-18): the abstract syntax is not supported.
 _ABSTRACT_SYNTAX_REFUSED: Final = 3
 _SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_PICTURES: Final = (SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage)
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES: Final = 0xA700
 _STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -86,7 +92,7 @@ def requested_contexts(destination: Destination, sop_classes: Iterable[str]) -> 
 
 
 def _may_compress(destination: Destination, sop_class_uid: str) -> bool:
-    return destination.compression == "jpeg-ls" and sop_class_uid == SecondaryCaptureImageStorage
+    return destination.compression == "jpeg-ls" and sop_class_uid in _PICTURES
 
 
 def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt.Event]") -> Association:
@@ -168,7 +174,8 @@ class DimsePeer:
     def store(self, path: Path, delivery: DueDelivery) -> Verdict:
         """Send one object by C-STORE (PS3.4 annex B), compressed where that was agreed on.
 
-        No answer means another try.
+        What cannot be compressed, or is not understood compressed, goes as it is. No answer means another
+        try.
         """
         if delivery.sop_class_uid not in self._accepted:
             return Verdict(DeliveryState.REFUSED, f"refused at negotiation: {self._why(delivery)}")
@@ -178,13 +185,24 @@ class DimsePeer:
             return Verdict(DeliveryState.REFUSED, str(damaged))
         except OSError as error:  # the storage may come back
             return Verdict(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
-        if JPEGLSLossless in self.syntaxes(delivery.sop_class_uid):
-            # The pixels are the same, so the object is (PS3.4 B.4.1.3, PS3.5 8.2.3).
-            dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+        syntaxes = self.syntaxes(delivery.sop_class_uid)
+        small = _compressed(dataset) if JPEGLSLossless in syntaxes else None
+        plain = any(syntax in syntaxes for syntax in _SYNTAXES)
+        if small is not None:
+            status = self._send(small)
+            if not (plain and not_understood(status)):
+                return verdict_of(status)
+        if not plain:
+            return Verdict(DeliveryState.REFUSED, "it cannot be compressed, and is not taken uncompressed")
+        return verdict_of(self._send(dataset))
+
+    def _send(self, dataset: Dataset) -> int | None:
+        """The status; None where the association ended before this object."""
         try:
-            return verdict_of(self._association.send_c_store(dataset).get("Status"))
-        except RuntimeError:  # the association ended before this object
-            return verdict_of(None)
+            status: int | None = self._association.send_c_store(dataset).get("Status")
+        except RuntimeError:
+            return None
+        return status
 
     def _why(self, delivery: DueDelivery) -> str:
         results = {
@@ -262,6 +280,17 @@ class DimsePeer:
         if self._association.is_established:
             self._association.abort()  # answers without end
         raise Unavailable("the query was not answered in time")
+
+
+def _compressed(dataset: FileDataset) -> FileDataset | None:
+    """The same object with the same pixels (PS3.4 B.4.1.3, PS3.5 8.2.3), or None where that fails."""
+    small = deepcopy(dataset)
+    try:
+        small.compress(JPEGLSLossless, generate_instance_uid=False)
+    except Exception as error:  # noqa: BLE001 - whatever ails an encoder costs the compression, not the object
+        log.warning("not_compressed", sop_instance_uid=str(dataset.SOPInstanceUID), kind=type(error).__name__)
+        return None
+    return small
 
 
 def _reference(item: DueDelivery) -> Dataset:

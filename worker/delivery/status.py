@@ -53,7 +53,7 @@ def verdict_of(status: int | None) -> Verdict:
         return Verdict(
             DeliveryState.REFUSED, f"refused: the data set does not match its SOP class (0x{status:04X})"
         )
-    if status & 0xF000 == 0xC000:
+    if not_understood(status):
         return Verdict(
             DeliveryState.REFUSED, f"refused: the destination cannot understand it (0x{status:04X})"
         )
@@ -63,6 +63,11 @@ def verdict_of(status: int | None) -> Verdict:
     if status == _PROCESSING_FAILURE:
         return Verdict(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
     return Verdict(DeliveryState.WAITING, text)
+
+
+def not_understood(status: int | None) -> bool:
+    """Whether the data set could not be parsed there (0xCxxx); in another transfer syntax it may be."""
+    return status is not None and status & 0xF000 == 0xC000
 
 
 def retry_delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:

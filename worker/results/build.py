@@ -93,6 +93,8 @@ def _made(
             yield capture.page(frame, scene)
         case ResultKind.OVERLAY | ResultKind.OVERLAY_SERIES:
             yield from capture.overlays(frame, scene, kind)
+        case ResultKind.OVERLAY_FRAMES | ResultKind.OVERLAY_SERIES_FRAMES:
+            yield from capture.overlay_frames(frame, scene, kind)
         case ResultKind.REPORT:
             yield report.report(frame, scene, previous)
         case ResultKind.KEY_OBJECTS:

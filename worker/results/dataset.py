@@ -5,17 +5,14 @@ Nothing here asks a clock or draws a random number: rebuilt, an object has the s
 
 import io
 import re
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pydicom.valuerep import VR
 
 from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
@@ -28,45 +25,21 @@ from neurotriage.core.values import (
     ResultObject,
     SeriesLabel,
 )
+from worker.results.identity import copy_identity
 
 MODEL_NAME = "neurotriage head triage"
 
-# Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 ones are always
-# written, empty where the source has none.
-_TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
-_TYPE_3 = (
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "OtherPatientIDsSequence",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "StudyDescription",
-    "IssuerOfAccessionNumberSequence",
-    "ReferencedStudySequence",
-)
 # A viewer may show only the newest object of a series of these kinds.
-_SERIES_EACH = frozenset({ResultKind.SEGMENTATION, ResultKind.LABELMAP, ResultKind.PARAMETRIC_MAP})
-_MAX_LENGTH = {VR.LO: 64, VR.SH: 16, VR.CS: 16}  # characters, PS3.5 table 6.2-1
-_PN_GROUP_LENGTH = 64  # characters per component group
-_ENUMERATED = {"PatientSex": ("M", "F", "O")}
-_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
-_AGE = re.compile(r"\d{3}[DWMY]")
+_SERIES_EACH = frozenset(
+    {
+        ResultKind.OVERLAY_FRAMES,
+        ResultKind.OVERLAY_SERIES_FRAMES,
+        ResultKind.SEGMENTATION,
+        ResultKind.LABELMAP,
+        ResultKind.PARAMETRIC_MAP,
+    }
+)
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
-_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +92,8 @@ def new_object(
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = frame.uid(kind, str(index), *parts)
     dataset.InstanceCreatorUID = frame.installation_uid
-    _copy_identity(frame, dataset)
+    dataset.StudyInstanceUID = frame.study_uid
+    copy_identity(frame.header, dataset)
     dataset.Modality = modality
     alone = kind in _SERIES_EACH
     dataset.InstanceNumber = 1 if alone else index + 1
@@ -238,67 +212,3 @@ def _model_item(frame: Frame, prediction: Prediction) -> Dataset:
     item.ContributionDateTime = frame.made_at.strftime("%Y%m%d%H%M%S%z")
     item.ContributionDescription = f"Model weights sha256 {prediction.sha256}"
     return item
-
-
-def _copy_identity(frame: Frame, dataset: Dataset) -> None:
-    """Patient and study attributes as the source has them, so that an archive files the object with it.
-
-    PatientID is copied as it is, whatever its length: an archive makes a second study of another id.
-    Other values that break the rules of their VR are cut or left empty.
-    """
-    dataset.StudyInstanceUID = frame.study_uid
-    for keyword in _TYPE_2:
-        value = _value(frame.header, keyword)
-        setattr(dataset, keyword, "" if value is None else value)
-    for keyword in _TYPE_3:
-        value = _value(frame.header, keyword)
-        if value not in (None, ""):
-            setattr(dataset, keyword, value)
-    if "DeidentificationMethod" in dataset or "DeidentificationMethodCodeSequence" in dataset:
-        dataset.PatientIdentityRemoved = "YES"
-
-
-def _value(header: Dataset, keyword: str) -> Any:
-    """An attribute's value as it may be written, or None where the source has none that is legal."""
-    try:
-        if keyword not in header or header[keyword].is_empty:
-            return None
-        element = header[keyword]
-        if element.VR == VR.SQ:
-            return _items(element.value)
-        if keyword == "PatientID":
-            return element.value
-        return _legal(keyword, VR(element.VR), str(element.value))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return None  # pydicom converts values when they are asked for, and this one is malformed
-
-
-def _items(items: Sequence) -> Sequence | None:
-    """Copies of sequence items, without private attributes and the source's character set."""
-    copies = [deepcopy(item) for item in items if len(item)]
-    for item in copies:
-        item.remove_private_tags()
-        item.pop("SpecificCharacterSet", None)
-    return Sequence(copies) if copies else None
-
-
-_RULES: dict[VR, Callable[[str], bool]] = {
-    VR.DA: lambda text: bool(_DATE.fullmatch(text)),
-    VR.TM: lambda text: bool(_TIME.fullmatch(text)),
-    VR.AS: lambda text: bool(_AGE.fullmatch(text)),
-    VR.DS: lambda text: bool(_DECIMAL.fullmatch(text)) and len(text) <= 16,
-}
-
-
-def _legal(keyword: str, vr: VR, text: str) -> str | None:
-    """Text within the rules of its VR (PS3.5 table 6.2-1), or None."""
-    text = "".join(c for c in text if c.isprintable()).strip()
-    if keyword in _ENUMERATED:
-        return text if text in _ENUMERATED[keyword] else None
-    if vr == VR.PN:
-        groups = text.replace("\\", " ").split("=")[:3]
-        return "=".join(group[:_PN_GROUP_LENGTH] for group in groups)
-    if vr in _RULES:
-        return text if _RULES[vr](text) else None
-    limit = _MAX_LENGTH.get(vr)
-    return text.replace("\\", " ")[:limit].rstrip() if limit else text

@@ -160,7 +160,10 @@ def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]
         text = f"something looks wrong that may be no tumour but a bleed, an infarct or a clip, {alike}"
         return Outcome.UNDETERMINED, Reason(ReasonCode.LOOK_ALIKE, text)
     if score >= rule.high:
-        text = f"score {score:.2f} speaks of a tumour, but no lesion could be outlined"
+        text = (
+            f"score {score:.2f} speaks of a tumour, but no lesion could be outlined, "
+            f"and without one it takes {rule.certain:.2f}"
+        )
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
     if score >= rule.low:
         text = f"score {score:.2f} lies between {rule.low:.2f} (no tumour) and {rule.high:.2f} (tumour)"

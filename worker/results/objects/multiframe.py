@@ -1,4 +1,4 @@
-"""What a segmentation and a parametric map share: frames with a place in the patient (PS3.3 C.7.6.16).
+"""What objects of many frames share: each frame has a place in the patient (PS3.3 C.7.6.16).
 
 Written here and not by a library, because the order of the frames, the references to frames of a multi-frame
 source and each UID have to be ours: the same analysis gives the same bytes.
@@ -19,6 +19,8 @@ from worker.results.source import SourceSlice
 
 SEGMENTED = Code("113076", "DCM", "Segmentation")
 CALCULATED = Code("112187", "DCM", "Unspecified method of calculation")
+EXTRACTED = Code("113091", "DCM", "Spatially-related frames extracted from the volume")
+MAX_BYTES = 256 * 2**20  # of pixels in one object
 SAME = 1e-3  # how far directions (cosines) and pixel sizes (mm) of one stack may differ
 
 
@@ -35,6 +37,13 @@ def objection(series: Sequence[SourceSlice]) -> str:
     return ""
 
 
+def size_objection(frames: int, rows: int, columns: int, bytes_per_pixel: int) -> str:
+    """Why so many frames are too much for one object; empty where they are not."""
+    if bytes_per_pixel * rows * columns * frames <= MAX_BYTES:
+        return ""
+    return f"{frames} frames of {rows} x {columns} pixels would be larger than {MAX_BYTES >> 20} MiB"
+
+
 def add_frames(
     dataset: Dataset,
     series: Sequence[SourceSlice],
@@ -43,23 +52,39 @@ def add_frames(
     shared: Dataset,
     dimensions: Sequence[tuple[str, str, str]] = (),
 ) -> None:
-    """One frame for each of ``images``, in their order.
+    """One grey frame for each of ``images``, in their order, with the matrix of its source.
+
+    Arguments as of ``place_frames``.
+    """
+    first = images[0]
+    dataset.Rows, dataset.Columns = first.header.Rows, first.header.Columns
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.PresentationLUTShape = "IDENTITY"
+    lossy_history(first.header, dataset)
+    dataset.ContentCreatorName = "neurotriage"
+    place_frames(dataset, series, images, derivation, shared, dimensions)
+
+
+def place_frames(
+    dataset: Dataset,
+    series: Sequence[SourceSlice],
+    images: Sequence[SourceSlice],
+    derivation: Code,
+    shared: Dataset,
+    dimensions: Sequence[tuple[str, str, str]] = (),
+) -> None:
+    """Say where one frame for each of ``images`` lies, in their order, and what it was made from.
 
     ``series``: all slices of their series. ``derivation``: the code of how the frames came to be. ``shared``:
     further functional groups of all frames. ``dimensions``: attribute, functional group and label of those
     before the position; all frames have the value 1 there.
     """
     first = images[0]
-    dataset.Rows, dataset.Columns = first.header.Rows, first.header.Columns
     dataset.NumberOfFrames = len(images)
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BurnedInAnnotation = "NO"
-    dataset.PresentationLUTShape = "IDENTITY"
-    lossy_history(first.header, dataset)
     dataset.FrameOfReferenceUID = first.header.FrameOfReferenceUID
     dataset.PositionReferenceIndicator = str(first.header.get("PositionReferenceIndicator", "") or "")[:64]
-    dataset.ContentCreatorName = "neurotriage"
     _refer_to_series(dataset, images)
     _organise(dataset, [*dimensions, _POSITION])
     shared.PixelMeasuresSequence = DicomSequence([_pixel_measures(series, first)])

@@ -21,7 +21,6 @@ from worker.results.scene import Scene
 from worker.results.source import SourceSlice
 
 KIND = ResultKind.PARAMETRIC_MAP
-MAX_BYTES = 256 * 2**20  # of pixels in one object; there is no lossless compression for floats
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 
@@ -45,11 +44,7 @@ def _size_objection(series: Sequence[SourceSlice]) -> str:
     rows, columns = series[0].header.Rows, series[0].header.Columns
     if rows * columns % 4:
         return f"{rows} x {columns} pixels are no multiple of 4, and viewers fail on such a map"
-    if 4 * rows * columns * len(series) > MAX_BYTES:
-        return (
-            f"a map of {len(series)} x {rows} x {columns} pixels would be larger than {MAX_BYTES >> 20} MiB"
-        )
-    return ""
+    return multiframe.size_objection(len(series), rows, columns, bytes_per_pixel=4)
 
 
 def _map(frame: Frame, scene: Scene, index: int, series: Sequence[SourceSlice]) -> ResultObject:

@@ -80,6 +80,7 @@ def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ())
     )[0]
     dataset.update(root)
     dataset.ContentSequence.append(_evaluations(frame, len(regions)))
+    _separate(dataset)
     _document(dataset, images)
     _replace(dataset, previous)
     return result_of(dataset, ResultKind.REPORT, 0)
@@ -214,6 +215,14 @@ def _evaluations(frame: Frame, outlines: int) -> Dataset:
         ]
     )
     return container
+
+
+def _separate(container: Dataset) -> None:
+    """Items, not running text (PS3.3 C.18.8), of which renderers leave out what a number is called."""
+    container.ContinuityOfContent = "SEPARATE"
+    for item in container.ContentSequence:
+        if item.ValueType == "CONTAINER":
+            _separate(item)
 
 
 def _library_entry(image: SourceSlice) -> Dataset:
