@@ -20,7 +20,7 @@ test: lint types
 check: lint types unit
 
 unit: install
-	@$(PYTEST) -q -m unit -n 2
+	@OMP_NUM_THREADS=1 $(PYTEST) -q -m unit -n 2
 
 lint: install
 	@$(BIN)/ruff check .

@@ -16,8 +16,8 @@ from training.junk import junk
 from training.losses import loss
 from training.manifest import read
 from training.samples import STORED_PX, UNLABELLED, Draw, Stock, stock
-from training.train import batch
-from worker.vision.network import CLASSES, GREY_MEAN, GREY_STD, SliceNet
+from training.train import batch, faster_in_bf16
+from worker.vision.network import CLASSES, EFFICIENTNET_LITE0, GREY_MEAN, GREY_STD, RESNET50, SliceNet
 
 pytestmark = pytest.mark.unit
 
@@ -103,6 +103,18 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert torch.equal(tensor, network.state_dict()[name])
     theirs = optimiser.state[network.tumour.weight]["exp_avg"]
     assert torch.equal(fresh.state[again.tumour.weight]["exp_avg"], theirs)
+
+
+@pytest.mark.parametrize(
+    ("amx", "bf16", "faster"),
+    [(True, True, {RESNET50, EFFICIENTNET_LITE0}), (False, True, {RESNET50}), (False, False, set())],
+)
+def test_bfloat16_is_taken_where_it_is_faster(
+    amx: bool, bf16: bool, faster: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    assert {name for name in (RESNET50, EFFICIENTNET_LITE0) if faster_in_bf16(name)} == faster
 
 
 def test_imagenet_weights_give_the_features_of_the_original() -> None:
