@@ -21,11 +21,16 @@ from worker.analysis import select_series
 MR_FRAME = derived_uid("test", "another frame")
 
 
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The study's entry in ``result.json``."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: str = "") -> dict[str, Any]:
+    """The study's entry in ``result.json``; ``light``: name of the MR model that is the light one, too."""
     weights = tmp_path / "weights"
     weights.mkdir()
     with_fusion(both_weights(weights, low=0.0, noise_correlation=0.0, filled_share=0.0, odd_score=2.0))
+    if light:
+        path = weights / "study_rule.json"
+        rules = json.loads(path.read_text())
+        rules["light"] = {"MR": rules["rules"]["MR"] | {"model": light}}
+        path.write_text(json.dumps(rules))
     monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
     monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(weights))
     monkeypatch.setenv("NEUROTRIAGE__WORKER__THREADS", "1")
@@ -43,6 +48,14 @@ def test_one_head_in_ct_and_mr_is_judged_together(tmp_path: Path, monkeypatch: p
     assert (fused["modality"], fused["series_uid"]) == ("CT+MR", None)
     assert set(fused["left_out"]) == {"CT", "MR"}
     assert {p["model"] for p in entry["predictions"]} == {"random-CT", "random-MR", "fusion"}
+
+
+def test_a_site_may_let_the_light_models_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pair(tmp_path / "study", shape=(96, 96), slices=12)
+    monkeypatch.setenv("NEUROTRIAGE__WORKER__MODELS", "light")
+    entry = run(tmp_path, monkeypatch, light="random-MR")
+    assert {p["model"] for p in entry["predictions"]} == {"random-CT", "random-MR"}
+    assert not any("apart" in text for text in entry["degradations"])
 
 
 def in_two_frames(folder: Path) -> Dataset:

@@ -210,6 +210,17 @@ def test_without_a_fusion_nothing_is_said_of_it(tmp_path: Path) -> None:
     assert study.degradations == ()
 
 
+def test_light_models_that_a_site_chose_are_no_fault_of_the_fusion(tmp_path: Path) -> None:
+    with_fusion(both_weights(tmp_path, low=0.0, high=0.0, certain=0.0))
+    path = tmp_path / "study_rule.json"
+    rules = json.loads(path.read_text())
+    rules["light"] = {"MR": rules["rules"]["MR"]}  # any network will do
+    path.write_text(json.dumps(rules))
+    study, _ = analyse_volumes(pair(), load_models(tmp_path, threads=1, light=True))
+    assert not any("apart" in text for text in study.degradations)
+    assert not any(prediction.model == "fusion" for prediction in study.predictions)
+
+
 def test_one_modality_alone_is_no_fault(tmp_path: Path) -> None:
     study = judged(with_fusion(both_weights(tmp_path, low=0.0)), pair()[1:])
     assert {p.model for p in study.predictions} == {"random-MR"}

@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Plane
+from neurotriage.core.volume import Volume
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.display import Display, display_of
 from worker.vision.eligibility import measure_sections
 from worker.vision.models import Model, load_models
+from worker.vision.network import SliceOutputs
 from worker.vision.predict import MOST_SLICES, Grid, as_seen, looked_at, predict
 from worker.vision.preprocess import head_box, network_inputs
 
@@ -67,6 +69,51 @@ def test_an_oblique_slice_goes_by_its_nearest_plane() -> None:
     row, column = np.array([1.0, 0, 0]), np.array([0, np.cos(angle), np.sin(angle)])
     stack = volume(head_with(), row, column, Plane.AXIAL)
     assert display_of(stack) == Display(swap=False, flip_rows=False, flip_columns=False)
+
+
+class Said:
+    """An engine that says a lesion is everywhere on the given slices of a stack, and nowhere on others."""
+
+    name, device = "said", "cpu"
+
+    def __init__(self, model: Model, *lesions: int) -> None:
+        self.run, self.lesions, self.seen = model.engine, lesions, 0
+
+    def __call__(self, slices: torch.Tensor) -> SliceOutputs:
+        rows = range(self.seen, self.seen + len(slices))
+        self.seen += len(slices)
+        logits = torch.tensor([9.0 if row in self.lesions else -9.0 for row in rows])
+        outputs = self.run(slices)
+        return outputs._replace(mask=logits[:, None, None, None].expand_as(outputs.mask))
+
+
+def smoothed(model: Model, stack: Volume, *lesions: int) -> NDArray[np.float32]:
+    """(n,) the highest mask of each slice, smoothed by 5 mm."""
+    rule = replace(model.rule, mask_smoothing_mm=5.0)
+    said = replace(model, rule=rule, engine=Said(model, *lesions))
+    return predict(stack, measure_sections(stack), said).masks.max((1, 2))
+
+
+def test_a_mask_on_one_slice_that_those_around_deny_is_no_lesion(model: Model) -> None:
+    stack = axial_head(shape=(12, 40, 48), spacing_mm=(5.0, 4.0), step_mm=5.0)
+    assert (smoothed(model, stack, 6) < 0.5).all()
+    assert np.flatnonzero(smoothed(model, stack, 5, 6, 7) > 0.5).tolist() == [5, 6, 7]
+
+
+def test_smoothing_goes_by_the_places_of_the_slices_that_were_looked_at(model: Model) -> None:
+    """Of a long stack, neighbours are further apart than those of the stack."""
+    count = 3 * MOST_SLICES
+    stack = axial_head(shape=(count, 10, 12), spacing_mm=(20.0, 16.0), step_mm=0.25)
+    apart = replace(stack, positions_mm=stack.positions_mm * np.array([1, 1, 16.0]))  # 12 mm between looks
+    assert np.flatnonzero(smoothed(model, apart, MOST_SLICES // 2) > 0.5).tolist() == [MOST_SLICES // 2]
+
+
+def test_what_is_said_of_a_blank_slice_smears_into_no_other(model: Model) -> None:
+    stack = axial_head(shape=(12, 40, 48), spacing_mm=(5.0, 4.0), step_mm=5.0)
+    voxels = stack.voxels.copy()
+    voxels[:3] = 0
+    blank = replace(stack, voxels=voxels)
+    assert (smoothed(model, blank, 0, 1, 2) < 0.01).all()
 
 
 def test_batches_say_what_single_slices_say(model: Model) -> None:

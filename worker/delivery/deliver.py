@@ -1,5 +1,6 @@
 """Drain what is due at one destination: send it, then see to its proof."""
 
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -110,8 +111,13 @@ class Sender:
         except Unavailable as unavailable:
             self._settle(delivery, _waits(unavailable))
             raise
+        except (MemoryError, OSError) as error:
+            why = f"this host is short of something ({type(error).__name__})"
+            verdict = Verdict(DeliveryState.WAITING, why)
         except Exception as error:  # noqa: BLE001 - one object must not end the sending of all others
-            # The text of an error may hold a header's values.
+            # The text of an error may hold a header's values; where it was raised does not.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("store_failed", delivery=delivery.id, kind=type(error).__name__, place=place)
             why = f"our software failed on this object ({type(error).__name__})"
             verdict = Verdict(DeliveryState.REFUSED, why)
         self._settle(delivery, verdict, prove=prove)

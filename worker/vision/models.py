@@ -177,9 +177,11 @@ def load_models(
     )
     for card in (*cards.values(), *light_cards.values()):
         registry.verify(card, weights_dir)
-    if light:
+    alone = light and bool(light_cards)
+    if alone:
         cards, rules, light_cards, light_rules = cards | light_cards, rules | light_rules, {}, {}
-    wish, fusion = engine or EngineWish(), verify_fusion(weights_dir)
+    # The fusion sees through a network of the large models.
+    wish, fusion = engine or EngineWish(), None if alone else verify_fusion(weights_dir)
     return Models(weights_dir, threads, cards, rules, light_cards, light_rules, wish, fusion=fusion)
 
 

@@ -65,7 +65,8 @@ def predict(
     """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly.
 
     ``seen_by``: place among the model's networks of that one whose sight is kept.
-    What the network says of a slice that shows next to nothing has no meaning: tumour, mask and heat are 0.
+    What the network says of a slice that shows next to nothing has no meaning: tumour, mask and heat are 0,
+    and no neighbour's mask is smoothed with it.
     """
     indices = looked_at(len(volume.voxels))
     display = display_of(volume)
@@ -78,8 +79,10 @@ def predict(
         np.concatenate(rows) for rows in zip(*batches, strict=True)
     )
     grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
-    shows = (sections.shares[indices] >= model.rule.blank_section).astype(np.float32)
-    masks = smooth_maps(masks, slice_positions_mm(volume)[indices], model.rule.mask_smoothing_mm)
+    filled = sections.shares[indices] >= model.rule.blank_section
+    along_mm = slice_positions_mm(volume)[indices]
+    masks[filled] = smooth_maps(masks[filled], along_mm[filled], model.rule.mask_smoothing_mm)
+    shows = filled.astype(np.float32)
     masks, heat = masks * shows[:, None, None], heat * shows[:, None, None]
     seen = Seen(*kept) if kept else None
     return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid, seen)
