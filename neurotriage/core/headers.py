@@ -19,7 +19,7 @@ from neurotriage.core.values import ReasonCode
 
 # pydicom 3.0 takes it that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K),
 # which it does not: they would stay in names.
-charset.handled_encodings = ("iso2022_jp", "iso2022_jp_2")  # type: ignore[assignment]
+charset.handled_encodings = tuple(name for name in charset.handled_encodings if name != "iso_ir_58")  # type: ignore[assignment]
 
 # Real devices write components with leading zeros, so the check is laxer than PS3.5 section 9.1.
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)

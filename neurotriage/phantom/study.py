@@ -58,7 +58,7 @@ STUDIES: dict[str, dict[str, Any]] = {
             "MedicalAlerts": ["pacemaker", "cochlear implant"], "Allergies": "iodine", "Occupation": "driver",
             "SmokingStatus": "UNKNOWN", "PregnancyStatus": 4, "LastMenstrualDate": "20100101",
             "PatientState": "awake", "AdditionalPatientHistory": "ache\r\nsince May", "AdmissionID": "ADM-1",
-            "AdmittingDiagnosesDescription": ["headache", "vertigo"], "ReasonForVisit": "staging",
+            "AdmittingDiagnosesDescription": ["headache", "vertigo"], "ReasonForVisit": "staging\r\nand pain",
             "ServiceEpisodeID": "EP-1", "ServiceEpisodeDescription": "neurology",
             "PhysiciansOfRecord": ["One^Doc", "Two^Doc"], "NameOfPhysiciansReadingStudy": "Three^Doc",
             "ConsultingPhysicianName": "Four^Doc", "ClinicalTrialSponsorName": "Sponsor",

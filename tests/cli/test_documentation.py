@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from neurotriage.cli import app
 from neurotriage.core.settings import ENVIRONMENT_PREFIX, Settings
+from neurotriage.core.values import ResultKind
 
 pytestmark = pytest.mark.unit
 
@@ -98,6 +99,13 @@ def test_every_setting_is_documented(section: str, field: str) -> None:
     bodies = re.findall(r"^\[+([a-z.]+)\]+[^\n]*\n(.*?)(?=^\[|\Z)", block, re.MULTILINE | re.DOTALL)
     body = "".join(body for name, body in bodies if name == section)  # of several destinations
     assert re.search(rf"^{field} = .*$", body, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", ResultKind)
+def test_every_kind_of_result_is_in_the_data_dictionary(kind: ResultKind) -> None:
+    rows = (ROOT / "docs" / "data-dictionary.md").read_text().splitlines()
+    (results,) = (row for row in rows if row.startswith("| `results` |"))
+    assert f"`{kind}`" in results
 
 
 def test_the_documented_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

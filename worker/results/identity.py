@@ -9,9 +9,11 @@ from copy import deepcopy
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VM
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.sequence import Sequence
 from pydicom.valuerep import VR
+
+from neurotriage.core.headers import MALFORMED
 
 # Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 ones are always
 # written, empty where the source has none.
@@ -64,10 +66,11 @@ _TYPE_3 = (
     "NameOfPhysiciansReadingStudy",
     "ConsultingPhysicianName",
 )
-# Clinical Trial Subject and Study modules (C.7.1.3, C.7.2.3): what is there is copied, even if it is empty.
+# Clinical Trial Subject and Study modules (C.7.1.3, C.7.2.3): what is there is copied, even if it is empty,
+# where the type 1 ones have values.
+_TYPE_1_OF_A_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID")
 _OF_A_TRIAL = (
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
+    *_TYPE_1_OF_A_TRIAL,
     "ClinicalTrialProtocolName",
     "ClinicalTrialSiteID",
     "ClinicalTrialSiteName",
@@ -78,7 +81,9 @@ _OF_A_TRIAL = (
 )
 _MAX_LENGTH = {VR.LO: 64, VR.SH: 16, VR.CS: 16}  # characters, PS3.5 table 6.2-1
 _PN_GROUP_LENGTH = 64  # characters per component group
-_LT_LENGTH, _LINE_BREAKS = 10240, "\r\n"  # of text that may have several lines
+_MAX_TEXT_LENGTH = {VR.LT: 10240, VR.ST: 1024, VR.UT: None}  # of text that may have several lines
+_LINE_BREAKS = "\r\n"
+_PREGNANCY_STATUS = (1, 2, 3, 4)  # C.7.2.2, the only US here
 _YES_OR_NO = ("YES", "NO")
 _ENUMERATED = {
     "PatientSex": ("M", "F", "O"),
@@ -105,28 +110,37 @@ def copy_identity(header: Dataset, dataset: Dataset) -> None:
         value = _value(header, keyword)
         if value not in (None, ""):
             setattr(dataset, keyword, value)
-    for keyword in _OF_A_TRIAL:
-        if keyword in header:
-            setattr(dataset, keyword, _value(header, keyword) or "")
+    trial = {keyword: _value(header, keyword) for keyword in _OF_A_TRIAL if keyword in header}
+    if all(trial.get(keyword) for keyword in _TYPE_1_OF_A_TRIAL):
+        for keyword, value in trial.items():
+            setattr(dataset, keyword, value or "")
     if "DeidentificationMethod" in dataset or "DeidentificationMethodCodeSequence" in dataset:
         dataset.PatientIdentityRemoved = "YES"
 
 
 def _value(header: Dataset, keyword: str) -> Any:
-    """An attribute's value as it may be written, or None where the source has none that is legal."""
+    """An attribute's value as it may be written, or None where the source has none that is legal.
+
+    What is legal goes by the VR of the dictionary (PS3.6): a source may state another one.
+    """
+    vr = VR(dictionary_VR(keyword))
     try:
         if keyword not in header or header[keyword].is_empty:
             return None
         element = header[keyword]
-        if element.VR == VR.SQ:
+        if (element.VR == VR.SQ) != (vr == VR.SQ) or isinstance(element.value, bytes):
+            return None
+        if vr == VR.SQ:
             return _items(element.value)
-        if element.VR == VR.US or keyword == "PatientID":
-            return element.value
+        if vr == VR.US:
+            return int(element.value) if element.value in _PREGNANCY_STATUS else None
         values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        if keyword == "PatientID":
+            return "\\".join(values)
         if dictionary_VM(keyword) == "1":
-            return _legal(keyword, VR(element.VR), " ".join(values))
-        return [legal for value in values if (legal := _legal(keyword, VR(element.VR), value))] or None
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            return _legal(keyword, vr, " ".join(values))
+        return [legal for value in values if (legal := _legal(keyword, vr, value))] or None
+    except MALFORMED:
         return None  # pydicom converts values when they are asked for, and this one is malformed
 
 
@@ -149,8 +163,9 @@ _RULES: dict[VR, Callable[[str], bool]] = {
 
 def _legal(keyword: str, vr: VR, text: str) -> str | None:
     """Text within the rules of its VR (PS3.5 table 6.2-1), or None."""
-    if vr == VR.LT:
-        return "".join(c for c in text if c.isprintable() or c in _LINE_BREAKS).strip()[:_LT_LENGTH]
+    if vr in _MAX_TEXT_LENGTH:
+        lines = "".join(c for c in text if c.isprintable() or c in _LINE_BREAKS).strip()
+        return lines[: _MAX_TEXT_LENGTH[vr]]
     text = "".join(c for c in text if c.isprintable()).strip()
     if keyword in _ENUMERATED:
         return text if text in _ENUMERATED[keyword] else None
