@@ -52,14 +52,23 @@ class EmbeddedServer(ABC):
         thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
         the server's log.
         """
-        if self._process and self._process.poll() is None:
-            raise Unavailable(f"the embedded {self.name} runs already")
+        self._require_ended()
         self._make_home()
-        password = kept_password(self._home / "password")
+        password = kept_password(self._password_file)
         self._prepare()
-        self._port = self._launch(port or self._port, password)
-        self._wanted = True
-        return self._url(self._port, password)
+        return self._run(port or self._port, password)
+
+    def start_again(self) -> str:
+        """Start a server that ended with the data it had, on its port; nothing is created, nothing deleted.
+
+        It may have ended *because* its folder went away, and that may come back: a disk is mounted again.
+        Raises ``Unavailable`` where the data are gone, too.
+        """
+        self._require_ended()
+        gone = [path for path in self._kept() if not path.exists()]
+        if gone:
+            raise Unavailable(f"the data of the embedded {self.name} are gone: there is no {gone[0]}")
+        return self._run(self._port, self._password_file.read_text())
 
     def stop(self) -> None:
         """Stop in good order: all is written."""
@@ -86,6 +95,19 @@ class EmbeddedServer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def _password_file(self) -> Path:
+        return self._home / "password"
+
+    def _require_ended(self) -> None:
+        if self._process and self._process.poll() is None:
+            raise Unavailable(f"the embedded {self.name} runs already")
+
+    def _run(self, port: int | None, password: str) -> str:
+        self._port = self._launch(port, password)
+        self._wanted = True
+        return self._url(self._port, password)
 
     def _end(self) -> None:
         if self._process:
@@ -125,6 +147,10 @@ class EmbeddedServer(ABC):
     @abstractmethod
     def _prepare(self) -> None:
         """Whatever must be there before the first start."""
+
+    @abstractmethod
+    def _kept(self) -> tuple[Path, ...]:
+        """What a first start leaves, and no later start can do without."""
 
     @abstractmethod
     def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]: ...

@@ -161,10 +161,11 @@ class Stack:
     def start_again(self, name: str) -> None:
         """Start a server or role of ``dead``. A server keeps its port: whoever knows its URL finds it.
 
-        Raises ``Unavailable`` where the server does not start.
+        Raises ``Unavailable`` where the server does not start or its data are gone, and ``OSError`` where
+        the folder cannot be written.
         """
         if name in self._servers:
-            self._servers[name].start()
+            self._servers[name].start_again()
         else:
             self.start(name)
 

@@ -91,8 +91,16 @@ def _await(what: str, condition: Callable[[], bool]) -> None:
 def _child(parent: int, name: str) -> int | None:
     """The process of that name that the parent started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    named = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name)]
+    named = [int(pid) for pid in children if _name(pid).startswith(name)]
     return named[0] if named else None
+
+
+def _name(pid: str) -> str:
+    """The name of a process; empty where it was reaped meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _answers(broker_url: str) -> bool:
