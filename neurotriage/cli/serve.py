@@ -54,7 +54,7 @@ def serve() -> None:
                     continue
                 typer.echo(f"{name} ended and is started again; its log ends:\n{log}", err=True)
                 try:
-                    stack.start_again(name)
+                    stack.start_again(name, stop.is_set)
                 except (Unavailable, OSError) as error:
                     typer.echo(str(error), err=True)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
@@ -14,6 +15,10 @@ from neurotriage.embedded.process import end, free_port, kept_password, log_tail
 
 _POLL_S: Final = 0.05
 _RETRY_S: Final = 0.3
+
+
+def _never() -> bool:
+    return False
 
 
 class EmbeddedServer(ABC):
@@ -58,17 +63,18 @@ class EmbeddedServer(ABC):
         self._prepare()
         return self._run(port or self._port, password)
 
-    def start_again(self) -> str:
+    def start_again(self, stopping: Callable[[], bool] = _never) -> str:
         """Start a server that ended with the data it had, on its port; nothing is created, nothing deleted.
 
         It may have ended *because* its folder went away, and that may come back: a disk is mounted again.
-        Raises ``Unavailable`` where the data are gone, too.
+        Once ``stopping()`` is true, it is no longer waited for. Raises ``Unavailable`` then, and where the
+        data are gone.
         """
         self._require_ended()
         gone = [path for path in self._kept() if not path.exists()]
         if gone:
             raise Unavailable(f"the data of the embedded {self.name} are gone: there is no {gone[0]}")
-        return self._run(self._port, self._password_file.read_text())
+        return self._run(self._port, self._password_file.read_text(), stopping)
 
     def stop(self) -> None:
         """Stop in good order: all is written."""
@@ -104,8 +110,8 @@ class EmbeddedServer(ABC):
         if self._process and self._process.poll() is None:
             raise Unavailable(f"the embedded {self.name} runs already")
 
-    def _run(self, port: int | None, password: str) -> str:
-        self._port = self._launch(port, password)
+    def _run(self, port: int | None, password: str, stopping: Callable[[], bool] = _never) -> str:
+        self._port = self._launch(port, password, stopping)
         self._wanted = True
         return self._url(self._port, password)
 
@@ -114,14 +120,18 @@ class EmbeddedServer(ABC):
             end(self._process, self.polite, self.stop_grace_s)
             self._process = None
 
-    def _launch(self, port: int | None, password: str) -> int:
+    def _launch(self, port: int | None, password: str, stopping: Callable[[], bool]) -> int:
         """Start until it answers: a port may be taken by then, children of a killed server die late."""
         deadline = time.monotonic() + self.start_deadline_s
-        while time.monotonic() < deadline:
+
+        def waiting() -> bool:
+            return time.monotonic() < deadline and not stopping()
+
+        while waiting():
             tried = port or free_port()
             self._process = self._spawn(tried, password)
             try:
-                ready = self._ready(self._process, tried, password, deadline)
+                ready = self._ready(self._process, tried, password, waiting)
             except BaseException:  # Ctrl-C while we wait
                 self._end()
                 raise
@@ -131,9 +141,11 @@ class EmbeddedServer(ABC):
             time.sleep(_RETRY_S)
         raise Unavailable(f"the embedded {self.name} does not start ({self.log}):\n{log_tail(self.log)}")
 
-    def _ready(self, process: subprocess.Popen[bytes], port: int, password: str, deadline: float) -> bool:
-        """Wait until the server answers; False when it ends or the deadline passes."""
-        while process.poll() is None and time.monotonic() < deadline:
+    def _ready(
+        self, process: subprocess.Popen[bytes], port: int, password: str, waiting: Callable[[], bool]
+    ) -> bool:
+        """Wait until the server answers; False when it ends or is no longer waited for."""
+        while process.poll() is None and waiting():
             if self._answers(port, password):
                 return process.poll() is None
             time.sleep(_POLL_S)

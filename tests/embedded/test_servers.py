@@ -184,9 +184,24 @@ def test_a_valkey_whose_data_went_away_is_not_made_anew_and_finds_them_again(
     assert redis.Redis.from_url(url).lrange("queue", 0, -1) == [b"one"]
 
 
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_who_is_to_stop_waits_no_longer_for_a_server_that_does_not_come_back(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = request.getfixturevalue(server)
+    ended.start()
+    _kill_unasked(ended)
+    asked: list[bool] = []
+    monkeypatch.setattr(ended, "_answers", lambda *_: asked.append(False))
+    with pytest.raises(Unavailable, match="does not start"):
+        ended.start_again(lambda: len(asked) == 3)
+    assert len(asked) == 3
+    assert ended.pid is None
+
+
 def _assert_gone_and_back(server: EmbeddedServer, place: Path, url: str) -> None:
     """With ``place`` moved away a restart is refused and makes nothing; with it back, all is as before."""
-    elsewhere = place.rename(place.with_name("elsewhere"))
+    elsewhere = place.rename(place.with_name(f"{place.name} elsewhere"))
     with pytest.raises(Unavailable, match=f"the data of the embedded {server.name} are gone"):
         server.start_again()
     assert server.ended_by_itself

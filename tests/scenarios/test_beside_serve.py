@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from neurotriage.embedded.process import free_port
+from tests.listener.conftest import instance, send
 
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 
@@ -208,7 +209,7 @@ def test_addresses_that_a_killed_serve_left_are_not_believed(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children")
-def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) -> None:
+def test_serve_starts_its_postgres_and_valkey_again_and_goes_on_receiving(tmp_path: Path) -> None:
     host = Host(tmp_path / "servers")
     served = host.serve()
     try:
@@ -219,6 +220,8 @@ def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) 
         _await("Postgres answers", lambda: host.call("results", "--format", "json").stdout == "[]\n")
         broker = json.loads((host.serve_folder / "addresses.json").read_text())["broker_url"]
         _await("Valkey answers", lambda: _answers(broker))
+        assert send(host.port, [instance("1.2.3")]) == [0x0000]
+        _await("the study is in the database", lambda: host.call("why", "1.2.3").returncode == 0)
     finally:
         served.send_signal(signal.SIGTERM)
         served.communicate(timeout=90)
