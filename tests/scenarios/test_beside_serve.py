@@ -229,3 +229,23 @@ def test_serve_starts_its_postgres_and_valkey_again_and_goes_on_receiving(tmp_pa
     said = host.said.read_text()
     assert "Postgres ended and is started again" in said
     assert "Valkey ended and is started again" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children")
+def test_serve_outlives_a_restart_that_fails_and_tries_again(tmp_path: Path) -> None:
+    host = Host(tmp_path / "unwritable")
+    served = host.serve()
+    try:
+        log = host.serve_folder / "valkey" / "valkey.log"
+        log.unlink()
+        log.mkdir()
+        before = _child(served.pid, "valkey")
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        _await("the reason", lambda: "Is a directory" in host.said.read_text())
+        log.rmdir()
+        _await("another valkey", lambda: _child(served.pid, "valkey") not in (None, before))
+    finally:
+        served.send_signal(signal.SIGTERM)
+        served.communicate(timeout=90)
+    assert served.returncode == 0
