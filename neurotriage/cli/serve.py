@@ -48,12 +48,14 @@ def serve() -> None:
         restarts = Restarts()
         while not stop.wait(_LOOK_EVERY_S):
             for name, log in stack.dead().items():
+                if stop.is_set():
+                    break
                 if not restarts.due(name, time.monotonic()):
                     continue
                 typer.echo(f"{name} ended and is started again; its log ends:\n{log}", err=True)
                 try:
-                    stack.start_again(name)
-                except Unavailable as error:
+                    stack.start_again(name, stop.is_set)
+                except (Unavailable, OSError) as error:
                     typer.echo(str(error), err=True)
 
 

@@ -56,17 +56,15 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._home / "data"
 
     @property
-    def _password_file(self) -> Path:
-        return self._home / "password"
+    def _note(self) -> Path:
+        return self._folder / _NOTE
 
     def _make_home(self) -> None:
         """Make the folders; a place whose note is gone belongs to a folder that was deleted."""
-        if self._home != self._folder:
-            note = self._folder / _NOTE
-            if not note.exists():
-                shutil.rmtree(self._home, ignore_errors=True)
-                self._folder.mkdir(parents=True, exist_ok=True)
-                note.write_text(f"The data of this folder lie in {self._home}\n")
+        if self._home != self._folder and not self._note.exists():
+            shutil.rmtree(self._home, ignore_errors=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(f"The data of this folder lie in {self._home}\n")
         self._home.mkdir(parents=True, exist_ok=True)
         self._own(self._home, 0o700)
 
@@ -74,6 +72,10 @@ class EmbeddedPostgres(EmbeddedServer):
         self._own(self._password_file, 0o600)
         if not self._data.exists():
             self._create()
+
+    def _kept(self) -> tuple[Path, ...]:
+        note = () if self._home == self._folder else (self._note,)
+        return *note, self._password_file, self._data / "PG_VERSION"
 
     def _own(self, path: Path, mode: int) -> None:
         path.chmod(mode)

@@ -92,6 +92,8 @@ def kept_password(path: Path) -> str:
 
 def log_tail(log: Path) -> str:
     """The last lines of a server's log, for an error message."""
-    if not log.exists():
+    try:
+        end_of_log = log.read_bytes()[-_LOG_TAIL_BYTES:]
+    except OSError:  # never written, or the disk it lies on is gone
         return "(no log)"
-    return log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    return end_of_log.decode(errors="replace").strip()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
@@ -14,6 +15,10 @@ from neurotriage.embedded.process import end, free_port, kept_password, log_tail
 
 _POLL_S: Final = 0.05
 _RETRY_S: Final = 0.3
+
+
+def _never() -> bool:
+    return False
 
 
 class EmbeddedServer(ABC):
@@ -52,14 +57,24 @@ class EmbeddedServer(ABC):
         thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
         the server's log.
         """
-        if self._process and self._process.poll() is None:
-            raise Unavailable(f"the embedded {self.name} runs already")
+        self._require_ended()
         self._make_home()
-        password = kept_password(self._home / "password")
+        password = kept_password(self._password_file)
         self._prepare()
-        self._port = self._launch(port or self._port, password)
-        self._wanted = True
-        return self._url(self._port, password)
+        return self._run(port or self._port, password)
+
+    def start_again(self, stopping: Callable[[], bool] = _never) -> str:
+        """Start a server that ended with the data it had, on its port; nothing is created, nothing deleted.
+
+        It may have ended *because* its folder went away, and that may come back: a disk is mounted again.
+        Once ``stopping()`` is true, it is no longer waited for. Raises ``Unavailable`` then, and where the
+        data are gone.
+        """
+        self._require_ended()
+        gone = [path for path in self._kept() if not path.exists()]
+        if gone:
+            raise Unavailable(f"the data of the embedded {self.name} are gone: there is no {gone[0]}")
+        return self._run(self._port, self._password_file.read_text(), stopping)
 
     def stop(self) -> None:
         """Stop in good order: all is written."""
@@ -87,19 +102,36 @@ class EmbeddedServer(ABC):
     ) -> None:
         self.stop()
 
+    @property
+    def _password_file(self) -> Path:
+        return self._home / "password"
+
+    def _require_ended(self) -> None:
+        if self._process and self._process.poll() is None:
+            raise Unavailable(f"the embedded {self.name} runs already")
+
+    def _run(self, port: int | None, password: str, stopping: Callable[[], bool] = _never) -> str:
+        self._port = self._launch(port, password, stopping)
+        self._wanted = True
+        return self._url(self._port, password)
+
     def _end(self) -> None:
         if self._process:
             end(self._process, self.polite, self.stop_grace_s)
             self._process = None
 
-    def _launch(self, port: int | None, password: str) -> int:
+    def _launch(self, port: int | None, password: str, stopping: Callable[[], bool]) -> int:
         """Start until it answers: a port may be taken by then, children of a killed server die late."""
         deadline = time.monotonic() + self.start_deadline_s
-        while time.monotonic() < deadline:
+
+        def waiting() -> bool:
+            return time.monotonic() < deadline and not stopping()
+
+        while waiting():
             tried = port or free_port()
             self._process = self._spawn(tried, password)
             try:
-                ready = self._ready(self._process, tried, password, deadline)
+                ready = self._ready(self._process, tried, password, waiting)
             except BaseException:  # Ctrl-C while we wait
                 self._end()
                 raise
@@ -109,9 +141,11 @@ class EmbeddedServer(ABC):
             time.sleep(_RETRY_S)
         raise Unavailable(f"the embedded {self.name} does not start ({self.log}):\n{log_tail(self.log)}")
 
-    def _ready(self, process: subprocess.Popen[bytes], port: int, password: str, deadline: float) -> bool:
-        """Wait until the server answers; False when it ends or the deadline passes."""
-        while process.poll() is None and time.monotonic() < deadline:
+    def _ready(
+        self, process: subprocess.Popen[bytes], port: int, password: str, waiting: Callable[[], bool]
+    ) -> bool:
+        """Wait until the server answers; False when it ends or is no longer waited for."""
+        while process.poll() is None and waiting():
             if self._answers(port, password):
                 return process.poll() is None
             time.sleep(_POLL_S)
@@ -125,6 +159,10 @@ class EmbeddedServer(ABC):
     @abstractmethod
     def _prepare(self) -> None:
         """Whatever must be there before the first start."""
+
+    @abstractmethod
+    def _kept(self) -> tuple[Path, ...]:
+        """What a first start leaves, and no later start can do without."""
 
     @abstractmethod
     def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]: ...

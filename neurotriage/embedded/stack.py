@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -158,13 +158,14 @@ class Stack:
         }
         return servers | roles
 
-    def start_again(self, name: str) -> None:
+    def start_again(self, name: str, stopping: Callable[[], bool]) -> None:
         """Start a server or role of ``dead``. A server keeps its port: whoever knows its URL finds it.
 
-        Raises ``Unavailable`` where the server does not start.
+        A server is waited for until ``stopping()`` is true. Raises ``Unavailable`` where it does not start
+        or its data are gone, and ``OSError`` where the folder cannot be written.
         """
         if name in self._servers:
-            self._servers[name].start()
+            self._servers[name].start_again(stopping)
         else:
             self.start(name)
 

@@ -29,6 +29,9 @@ class EmbeddedValkey(EmbeddedServer):
     def _prepare(self) -> None:
         """The configuration needs the port, so it is written for each start."""
 
+    def _kept(self) -> tuple[Path, ...]:
+        return self._password_file, self._home / "appendonlydir"  # named by appenddirname's default
+
     def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]:
         self._configure(port, password)
         return spawn([_binary(), "valkey.conf"], self.log, cwd=self._home, death_signal=self.polite)

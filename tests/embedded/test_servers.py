@@ -16,6 +16,7 @@ import redis
 
 from neurotriage.core.errors import Unavailable
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
+from neurotriage.embedded.server import EmbeddedServer
 from tests.conftest import ROOT
 
 
@@ -56,6 +57,11 @@ def vanishes(pid: int, within_s: float = 15.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def _kill_unasked(server: EmbeddedServer) -> None:
+    os.kill(server.pid, signal.SIGKILL)
+    server._process.wait(15)
 
 
 def test_postgres_keeps_its_rows_over_stop_and_kill(postgres: EmbeddedPostgres) -> None:
@@ -142,19 +148,66 @@ def test_a_server_that_cannot_come_back_yet_is_still_missed(
     running = request.getfixturevalue(server)
     running.start()
     assert not running.ended_by_itself
-    os.kill(running.pid, signal.SIGKILL)
-    running._process.wait(15)
+    _kill_unasked(running)
     assert running.ended_by_itself
     with monkeypatch.context() as patch:
         patch.setattr(running, "start_deadline_s", 0.5)
         patch.setattr(running, "_answers", lambda *_: False)
         with pytest.raises(Unavailable, match="does not start"):
-            running.start()
+            running.start_again()
     assert running.ended_by_itself
-    running.start()
+    running.start_again()
     assert not running.ended_by_itself
     running.stop()
     assert not running.ended_by_itself
+
+
+@pytest.mark.parametrize("place", ["folder", "home"])
+def test_a_postgres_whose_data_went_away_is_not_made_anew_and_finds_them_again(
+    place: str, tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    url = postgres.start()
+    execute(url, "CREATE TABLE kept (n int)")
+    _kill_unasked(postgres)
+    away = tmp_path / "with spaces" if place == "folder" else postgres.log.parent
+    _assert_gone_and_back(postgres, away, url)
+    assert execute(url, "SELECT to_regclass('kept')") == [("kept",)]
+
+
+def test_a_valkey_whose_data_went_away_is_not_made_anew_and_finds_them_again(
+    tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
+    url = valkey.start()
+    redis.Redis.from_url(url).rpush("queue", "one")
+    _kill_unasked(valkey)
+    _assert_gone_and_back(valkey, tmp_path / "with spaces", url)
+    assert redis.Redis.from_url(url).lrange("queue", 0, -1) == [b"one"]
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_who_is_to_stop_waits_no_longer_for_a_server_that_does_not_come_back(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = request.getfixturevalue(server)
+    ended.start()
+    _kill_unasked(ended)
+    asked: list[bool] = []
+    monkeypatch.setattr(ended, "_answers", lambda *_: asked.append(False))
+    with pytest.raises(Unavailable, match="does not start"):
+        ended.start_again(lambda: len(asked) == 3)
+    assert len(asked) == 3
+    assert ended.pid is None
+
+
+def _assert_gone_and_back(server: EmbeddedServer, place: Path, url: str) -> None:
+    """With ``place`` moved away a restart is refused and makes nothing; with it back, all is as before."""
+    elsewhere = place.rename(place.with_name(f"{place.name} elsewhere"))
+    with pytest.raises(Unavailable, match=f"the data of the embedded {server.name} are gone"):
+        server.start_again()
+    assert server.ended_by_itself
+    assert not place.exists()
+    elsewhere.rename(place)
+    assert server.start_again() == url
 
 
 @pytest.mark.parametrize("server", ["postgres", "valkey"])

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from neurotriage.embedded.process import free_port
+from tests.listener.conftest import instance, send
 
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 
@@ -91,8 +92,16 @@ def _await(what: str, condition: Callable[[], bool]) -> None:
 def _child(parent: int, name: str) -> int | None:
     """The process of that name that the parent started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    named = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name)]
+    named = [int(pid) for pid in children if _name(pid).startswith(name)]
     return named[0] if named else None
+
+
+def _name(pid: str) -> str:
+    """The name of a process; empty where it was reaped meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _answers(broker_url: str) -> bool:
@@ -200,7 +209,7 @@ def test_addresses_that_a_killed_serve_left_are_not_believed(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children")
-def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) -> None:
+def test_serve_starts_its_postgres_and_valkey_again_and_goes_on_receiving(tmp_path: Path) -> None:
     host = Host(tmp_path / "servers")
     served = host.serve()
     try:
@@ -211,6 +220,8 @@ def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) 
         _await("Postgres answers", lambda: host.call("results", "--format", "json").stdout == "[]\n")
         broker = json.loads((host.serve_folder / "addresses.json").read_text())["broker_url"]
         _await("Valkey answers", lambda: _answers(broker))
+        assert send(host.port, [instance("1.2.3")]) == [0x0000]
+        _await("the study is in the database", lambda: host.call("why", "1.2.3").returncode == 0)
     finally:
         served.send_signal(signal.SIGTERM)
         served.communicate(timeout=90)
@@ -218,3 +229,23 @@ def test_serve_starts_its_postgres_and_valkey_again_and_goes_on(tmp_path: Path) 
     said = host.said.read_text()
     assert "Postgres ended and is started again" in said
     assert "Valkey ended and is started again" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children")
+def test_serve_outlives_a_restart_that_fails_and_tries_again(tmp_path: Path) -> None:
+    host = Host(tmp_path / "unwritable")
+    served = host.serve()
+    try:
+        log = host.serve_folder / "valkey" / "valkey.log"
+        log.unlink()
+        log.mkdir()
+        before = _child(served.pid, "valkey")
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        _await("the reason", lambda: "Is a directory" in host.said.read_text())
+        log.rmdir()
+        _await("another valkey", lambda: _child(served.pid, "valkey") not in (None, before))
+    finally:
+        served.send_signal(signal.SIGTERM)
+        served.communicate(timeout=90)
+    assert served.returncode == 0
