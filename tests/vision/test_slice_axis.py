@@ -42,6 +42,10 @@ def test_smoothing_goes_by_distance_and_not_by_number() -> None:
     np.testing.assert_allclose(far, on_slices(3), atol=1e-4)
 
 
+def test_of_no_slice_nothing_is_smoothed() -> None:
+    assert smooth_maps(np.zeros((0, 2, 2), np.float32), MM[:0], 5.0).shape == (0, 2, 2)
+
+
 def test_certain_pixels_stay_finite() -> None:
     maps = np.zeros((7, 2, 2), np.float32)
     maps[2:5] = 1.0

@@ -36,6 +36,8 @@ def smooth_maps(
     maps: NDArray[np.float32], along_mm: NDArray[np.float64], deviation_mm: float
 ) -> NDArray[np.float32]:
     """The same of maps of probabilities (n, h, w), as logits: what neighbouring slices deny is no lesion."""
+    if len(maps) == 0:
+        return maps
     flat = logit(np.clip(maps.reshape(len(maps), -1), EDGE, 1 - EDGE))
     result: NDArray[np.float32] = expit(_kernel(along_mm, deviation_mm) @ flat).astype(np.float32)
     return result.reshape(maps.shape)
