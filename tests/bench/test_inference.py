@@ -17,8 +17,6 @@ from worker.vision.network import RESNET50, SliceNet
 from worker.vision.registry import card
 from worker.vision.self_check import drawn_slices
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

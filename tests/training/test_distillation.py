@@ -17,8 +17,6 @@ from training.train import Run, Settings
 from worker.vision.network import MOBILENET_V2, RESNET50, SliceNet
 from worker.vision.torchvision_guard import torchvision
 
-pytestmark = pytest.mark.unit
-
 OF_MR = [name for name, subject in MODELS.items() if subject.modality == "MR"]
 
 

@@ -24,8 +24,6 @@ from worker.vision.network import SliceNet
 from worker.vision.registry import card, cards, ensemble_sha256, networks_of
 from worker.vision.rule import RULE_FILE, answering
 
-pytestmark = pytest.mark.unit
-
 MEMBERS = ("mr-teacher", "light")
 
 
