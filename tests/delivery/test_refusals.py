@@ -66,6 +66,23 @@ def test_a_result_on_which_our_software_fails_is_told_and_the_others_are_sent(
     ]
 
 
+def test_what_a_host_is_short_of_for_a_while_refuses_nothing(
+    site: Site, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.results(1)
+    with monkeypatch.context() as short:
+
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        short.setattr("worker.delivery.dimse.DimsePeer.store", no_memory)
+        assert site.deliver() == 0
+    ((state, _, sentence),) = site.states()
+    assert (state, sentence) == ("waiting", "this host is short of something (MemoryError)")
+    site.let_time_pass()
+    assert site.deliver() == 1
+
+
 def test_a_result_that_is_not_there_is_waited_for_and_the_others_are_sent(
     site: Site, pacs: StandInPacs
 ) -> None:
