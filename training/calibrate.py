@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from training.metrics import dice, threshold_at_sensitivity
+from training.metrics import dice, standing_out, threshold_at_sensitivity
 from training.predict import Prediction, combined, decoded, lesion
 
 TUMOUR_SENSITIVITY = 0.97  # on validation slices, all sources together; what triage can afford to miss
-MASK_LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+MASK_SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
 NO_SHIFT = (0.0, 0.0)  # of an ensemble, whose members have theirs
 DIGITS = 4  # of what is stored
@@ -22,7 +22,8 @@ DIGITS = 4  # of what is stored
 class Calibration:
     """For calibrated probabilities: what is added to the tumour logit and what the sum is divided by.
 
-    Thresholds are of calibrated tumour and of mask probabilities.
+    Thresholds are of the calibrated tumour probability; of the mask it is the share of the map's maximum from
+    which a slice's pixels are lesion.
     """
 
     shift: float  # goes into the bias of the tumour head
@@ -42,7 +43,7 @@ def calibrate(answers: Iterable[Prediction], shifts: tuple[float, float] = SHIFT
     shift, temperature = (round(value, DIGITS) for value in platt(truth, logits, shifts))
     probability = 1 / (1 + np.exp(-(logits + shift) / temperature))
     tumour = threshold_at_sensitivity(truth, probability, TUMOUR_SENSITIVITY)
-    return Calibration(shift, temperature, {"tumour": floor(tumour), "mask": mask_level(slices)})
+    return Calibration(shift, temperature, {"tumour": floor(tumour), "mask": mask_share(slices)})
 
 
 def floor(value: float) -> float:
@@ -73,13 +74,13 @@ def platt(
     return float(shift), float(np.exp(log_temperature))
 
 
-def mask_level(slices: Sequence[Prediction]) -> float:
-    """The mask level with the best mean Dice over the slices whose lesion is known."""
-    totals = dict.fromkeys(MASK_LEVELS, 0.0)
+def mask_share(slices: Sequence[Prediction]) -> float:
+    """Of the map's maximum, the share with the best mean Dice over the slices whose lesion is known."""
+    totals = dict.fromkeys(MASK_SHARES, 0.0)
     for answer in slices:
         truth = lesion(answer)
         if truth is not None:
             probability = decoded(answer)
-            for level in MASK_LEVELS:
-                totals[level] += dice(probability > level, truth)
-    return max(MASK_LEVELS, key=totals.__getitem__)
+            for share in MASK_SHARES:
+                totals[share] += dice(standing_out(probability, share), truth)
+    return max(MASK_SHARES, key=totals.__getitem__)

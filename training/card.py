@@ -172,8 +172,16 @@ def networks_text(card: ModelCard, networks: Sequence[ModelCard]) -> str:
     return f"An ensemble, the mean of the logits of {len(networks)} networks{looks}: {members}"
 
 
-def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
+def calibration_text(card: ModelCard) -> str:
+    """What was fixed on val."""
     thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
+    return (
+        f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}. That of the mask is a "
+        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own."
+    )
+
+
+def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
     return [
         "## What it is",
         "",
@@ -181,8 +189,7 @@ def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
         "",
-        f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds} (tumour: sensitivity 0.97 "
-        "over all val slices).",
+        f"{calibration_text(card)} The tumour threshold has sensitivity 0.97 over all val slices.",
         "",
         f"Training: {training}",
         "",

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.manifest import Row
-from training.metrics import box_iou, box_of, dice, iou, points_at
+from training.metrics import box_iou, box_of, dice, iou, points_at, standing_out
 from training.predict import Prediction, combined, decoded, explained, lesion
 from worker.vision.registry import ModelCard
 
 POINTING_TOLERANCE = 15 / 224  # of the image's longest side
-CAM_LEVEL = 0.5  # of the map's maximum: where a Grad-CAM region begins
+CAM_SHARE = 0.5  # of the map's maximum: where a Grad-CAM region begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +66,12 @@ def _case(answer: Prediction, card: ModelCard) -> Case:
     )
 
 
-def _localisation(answer: Prediction, truth: NDArray[np.bool_], mask_level: float) -> dict[str, float]:
+def _localisation(answer: Prediction, truth: NDArray[np.bool_], mask_share: float) -> dict[str, float]:
     heat, soft = explained(answer), decoded(answer)
-    hot = CAM_LEVEL * max(float(heat.max()), 1e-9)
     tolerance_px = POINTING_TOLERANCE * max(truth.shape)
     figures: dict[str, float] = {}
-    for name, shown, level in (("decoder", soft, mask_level), ("grad_cam", heat, hot)):
-        region = shown > level
+    for name, shown, share in (("decoder", soft, mask_share), ("grad_cam", heat, CAM_SHARE)):
+        region = standing_out(shown, share)
         figures |= {
             f"{name}.dice": dice(region, truth),
             f"{name}.mask_iou": iou(region, truth),

@@ -6,7 +6,7 @@ them, look-alikes, and the few real tumours of val.
 
 import numpy as np
 
-from training.calibrate import DIGITS, MASK_LEVELS, SHIFTS, Calibration, floor, platt
+from training.calibrate import DIGITS, MASK_SHARES, SHIFTS, Calibration, floor, platt
 from training.ct_evaluate import CtScores
 from training.ct_samples import BLEEDS, LOOK_ALIKE
 from training.metrics import threshold_at_sensitivity
@@ -29,6 +29,6 @@ def ct_calibrate(found: CtScores, shifts: tuple[float, float] = SHIFTS) -> Calib
             "look_alike": floor(
                 threshold_at_sensitivity(alike, found.classes[:, LOOK_ALIKE], LOOK_ALIKE_SENSITIVITY)
             ),
-            "mask": max(MASK_LEVELS, key=found.dice),
+            "mask": max(MASK_SHARES, key=found.dice),
         },
     )

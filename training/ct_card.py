@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.card import BEGINNINGS, files, networks_text
+from training.card import BEGINNINGS, calibration_text, files, networks_text
 from training.evaluate import WEIGHTS
 from worker.vision import registry
 from worker.vision.registry import ModelCard
@@ -62,7 +62,6 @@ def written(
 
     ``networks`` are the model itself, or the members of the ensemble.
     """
-    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     blocks = [line for found in figures for line in _split(found)]
     began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
     data = [f"| {what} | {licence} |" for what, licence in DATA]
@@ -78,7 +77,7 @@ def written(
             f"It says: tumour or none; {', '.join(card.classes)}; a lesion mask; "
             "whether the slice shows a head.",
             "",
-            f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}.",
+            calibration_text(card),
             "",
             f"Training: {training}",
             "",

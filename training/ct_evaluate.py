@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.calibrate import MASK_LEVELS
+from training.calibrate import MASK_SHARES
 from training.ct_hosts import Grey, hosts_of
 from training.ct_lesions import lesions_of
 from training.ct_samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
 from training.evaluate import WEIGHTS, named
 from training.manifest import read
-from training.metrics import auc_roc, dice
-from training.samples import CONTEXT, STORED_PX
+from training.metrics import auc_roc, dice, standing_out
+from training.samples import STORED_PX, seen_box
 from training.volumes import read_rows, read_volume
 from worker.vision import registry
 from worker.vision.network import Network
-from worker.vision.preprocess import Box, head_box, network_input, network_inputs
+from worker.vision.preprocess import head_box, network_input, network_inputs
 from worker.vision.registry import ModelCard
 from worker.vision.window import brain_window
 
@@ -39,8 +39,7 @@ SMALL_SECTION = 0.35  # as the study rule of MR: under it a slice hardly counts
 # The other sources' tumour-free slices hold bleeds and disease of all sorts, which may rightly score high.
 LESION_FREE = ("brainstroke-normal", "headct-normal", "ct_template_head", "ct_template_brain_only")
 NOT_JUDGED = ("aanlib-33",)  # a bleed and lesions of unknown nature
-_MARGIN_PX = round(STORED_PX * (1 - 1 / CONTEXT) / 2)
-SEEN = Box(_MARGIN_PX, _MARGIN_PX, STORED_PX - _MARGIN_PX, STORED_PX - _MARGIN_PX)
+SEEN = seen_box(STORED_PX)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +49,11 @@ class CtScores:
     cases: tuple[CtCase, ...]
     tumour: NDArray[np.float64]  # (n,)
     classes: NDArray[np.float64]  # (n, 3) probabilities
-    overlap: NDArray[np.float64]  # (n, MASK_LEVELS) Dice of the decoder, nan where no mass is known
+    overlap: NDArray[np.float64]  # (n, MASK_SHARES) Dice of the decoder, nan where no mass is known
 
-    def dice(self, mask_level: float) -> float:
-        """Mean Dice over the synthetic masses at one of MASK_LEVELS."""
-        return float(np.nanmean(self.overlap[:, MASK_LEVELS.index(mask_level)]))
+    def dice(self, mask_share: float) -> float:
+        """Mean Dice over the synthetic masses at one of MASK_SHARES."""
+        return float(np.nanmean(self.overlap[:, MASK_SHARES.index(mask_share)]))
 
     def of(self, kind: str, source: str | None = None) -> NDArray[np.bool_]:
         """(n,) which cases are of a kind (and of a source)."""
@@ -201,13 +200,13 @@ def _three(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _overlap(case: CtCase, logits: torch.Tensor) -> list[float]:
-    """Dice at each of MASK_LEVELS."""
+    """Dice at each of MASK_SHARES."""
     if not case.mass.any():
-        return [float("nan")] * len(MASK_LEVELS)
+        return [float("nan")] * len(MASK_SHARES)
     side = SEEN.width_px
     shown = torch.nn.functional.interpolate(logits[None, None], (side, side), mode="bilinear")[0, 0].sigmoid()
     truth = case.mass[SEEN.y0 : SEEN.y1, SEEN.x0 : SEEN.x1]
-    return [dice(shown.numpy() > level, truth) for level in MASK_LEVELS]
+    return [dice(standing_out(shown.numpy(), share), truth) for share in MASK_SHARES]
 
 
 def _differences(found: CtScores) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ def main() -> None:
         encoder(options.ct, "CT", options.weights, options.engine),
         encoder(options.mr, "MR", options.weights, options.engine),
     )
-    pairs = tuple(pairs_of(options.manifest, split) for split in ("train", "val"))
+    pairs = tuple(pairs_of(options.manifest, split, encoders[1].stored_px) for split in ("train", "val"))
     log.info("%d pairs and slices to train on, %d of val", *map(len, pairs))
     seen = [_seen(encoders, some, views) for some, views in zip(pairs, (options.views, 1), strict=True)]
     scales = tuple(Scale.of(table) for table in (seen[0].ct, seen[0].mr))

@@ -89,7 +89,7 @@ def report(manifest: Path, split: str | None, weights_dir: Path, engine: str = T
         raise BadWeights(f"the registry in {weights_dir} has no fusion; python -m training.fusion makes one")
     network = load_fusion(card, weights_dir)
     ct, mr = (encoder(card.members[m].name, m, weights_dir, engine) for m in MODALITIES)
-    pairs = pairs_of(manifest, split)
+    pairs = pairs_of(manifest, split, mr.stored_px)
     known = Known(pairs, features_of(pairs, (ct, mr), views=1))
     return {
         "model": card.name,

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from training.augment import Slices, augmented, uniform
 from training.ct_augment import ct_augmented
-from training.ct_evaluate import SEEN
 from training.fusion_pairs import Pair, Picture
-from training.samples import UNLABELLED, depth_of
+from training.samples import UNLABELLED, depth_of, seen_box, stored_px
 from worker.vision import registry
 from worker.vision.engines import Engine, open_engine
 from worker.vision.engines.eager import folded
@@ -34,6 +33,11 @@ class Encoder:
     card: ModelCard
     engine: Engine
 
+    @property
+    def stored_px(self) -> int:
+        """Side of the stored pictures that it wants."""
+        return stored_px(self.card.input_px)
+
     def features(self, pictures: Sequence[Picture], altered: bool) -> Tensor:
         """(n, C) ``pooled`` and ``deepest`` of n >= 1 stored pictures, as they are or augmented."""
         see = self._altered if altered else self._plain
@@ -41,7 +45,7 @@ class Encoder:
         return torch.cat([known_by(self.engine(see(np.stack(batch)))) for batch in batches])
 
     def _plain(self, pictures: Picture) -> Tensor:
-        return torch.from_numpy(network_inputs(pictures, SEEN, self.card.input_px))
+        return torch.from_numpy(network_inputs(pictures, seen_box(pictures.shape[-1]), self.card.input_px))
 
     def _altered(self, pictures: Picture) -> Tensor:
         count, images = len(pictures), torch.from_numpy(pictures)[:, None].float() / 255

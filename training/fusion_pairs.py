@@ -19,7 +19,7 @@ from training.ct_lesions import Lesion, lesions_in
 from training.ct_masses import fits, with_outline
 from training.ct_samples import cases_of, volume_hosts
 from training.manifest import Manifest, Row, grey_images, read
-from training.samples import cell_of, stored_picture
+from training.samples import STORED_PX, cell_of, stored_picture
 from worker.vision.network import CLASSES
 from worker.vision.preprocess import head_box
 
@@ -28,7 +28,7 @@ SECTIONS = {"ct_template_head": 90, "ct_template_brain_only": 20}  # of volumes 
 HOSTS_TRIED = 8  # before a lesion is given up that fits no head
 SEED = 60_000
 
-Picture = NDArray[np.uint8]  # (STORED_PX, STORED_PX), as ``samples.stored_picture`` makes it
+Picture = NDArray[np.uint8]  # (S, S), as ``samples.stored_picture`` makes it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +53,17 @@ class Pair:
         return CLASSES.index(self.label) if self.label in CLASSES else None
 
 
-def pairs_of(manifest: Path, split: str | None, seed: int = SEED) -> tuple[Pair, ...]:
-    """All pairs of one split of a manifest, or of all rows; CT, MR and lesion of a pair are of one split."""
+def pairs_of(manifest: Path, split: str | None, mr_px: int = STORED_PX, seed: int = SEED) -> tuple[Pair, ...]:
+    """All pairs of one split of a manifest, or of all rows; CT, MR and lesion of a pair are of one split.
+
+    ``mr_px`` is the side of the stored MR pictures.
+    """
     random = np.random.default_rng(seed)
     mr, ct = (_of_split(read(manifest, modality), split) for modality in ("MR", "CT"))
     hosts = list(hosts_of(ct))
     if split == "train":
         hosts += volume_hosts(manifest.parent, SECTIONS, random)
-    alone = [_alone(row) for row in mr]
+    alone = [_alone(row, mr_px) for row in mr]
     lesions = [lesion for row in mr if row.plane == "axial" for lesion in lesions_in(row)]
     free = [host for host in hosts if host.source in LESION_FREE and host.has_brain]
     return (
@@ -125,11 +128,11 @@ def _ct_alone(
             )
 
 
-def _alone(row: Row) -> Pair:
+def _alone(row: Row, side_px: int) -> Pair:
     return Pair(
         kind=ALONE,
         ct=None,
-        mr=tuple(stored_picture(grey, head_box(grey)) for _, grey in grey_images(row)),
+        mr=tuple(stored_picture(grey, head_box(grey), side_px) for _, grey in grey_images(row)),
         tumour=row.tumour,
         label=row.label,
         source=row.source,

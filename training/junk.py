@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.samples import STORED_PX
-
-Picture = NDArray[np.float32]  # (STORED_PX, STORED_PX), 0..1
-Heads = NDArray[np.uint8]  # (N, STORED_PX, STORED_PX)
+Picture = NDArray[np.float32]  # (S, S), 0..1, of the stored slices' size
+Heads = NDArray[np.uint8]  # (N, S, S)
 
 
 def junk(heads: Heads, depths: Heads, count: int, seed: int) -> NDArray[np.uint8]:
-    """``count`` pictures (count, STORED_PX, STORED_PX) uint8."""
+    """``count`` pictures (count, S, S) uint8, as large as the heads."""
+    side_px = heads.shape[-1]
     random = np.random.default_rng(seed)
     photographs = _photographs()
 
@@ -26,11 +25,11 @@ def junk(heads: Heads, depths: Heads, count: int, seed: int) -> NDArray[np.uint8
         return heads[index].astype(np.float32) / 255, depths[index].astype(np.float32)
 
     makers: list[Callable[[], Picture]] = [
-        lambda: noise(random),
-        lambda: phantom(random),
-        lambda: blob(random, _patch(photographs, random)),
-        lambda: blob(random, rings(random)),
-        lambda: _patch(photographs, random),
+        lambda: noise(random, side_px),
+        lambda: phantom(random, side_px),
+        lambda: blob(random, _patch(photographs, random, side_px)),
+        lambda: blob(random, rings(random, side_px)),
+        lambda: _patch(photographs, random, side_px),
         lambda: mosaic(random, [head()[0] for _ in range(4)]),
         lambda: jigsaw(random, head()[0]),
         lambda: zoomed(random, head()[0]),
@@ -42,30 +41,30 @@ def junk(heads: Heads, depths: Heads, count: int, seed: int) -> NDArray[np.uint8
     return np.stack([np.round(np.clip(p, 0, 1) * 255).astype(np.uint8) for p in pictures])
 
 
-def noise(random: np.random.Generator) -> Picture:
+def noise(random: np.random.Generator, side_px: int) -> Picture:
     """White or smooth noise, Gaussian or Rayleigh."""
-    field = random.normal(size=(2, STORED_PX, STORED_PX))
+    field = random.normal(size=(2, side_px, side_px))
     field = ndimage.gaussian_filter(field, (0, *[random.choice([0, 0.7, 2, 6])] * 2))
     return _full_range(np.hypot(*field) if random.random() < 0.5 else field[0])
 
 
-def phantom(random: np.random.Generator) -> Picture:
+def phantom(random: np.random.Generator, side_px: int) -> Picture:
     """A disc or box of even signal with inserts, bars and a little noise."""
-    picture = _ellipse(random, 0.3, 0.45) * random.uniform(0.5, 1.0)
+    picture = _ellipse(random, side_px, 0.3, 0.45) * random.uniform(0.5, 1.0)
     for _ in range(int(random.integers(0, 9))):
-        insert = _ellipse(random, 0.02, 0.12, spread=0.25)
+        insert = _ellipse(random, side_px, 0.02, 0.12, spread=0.25)
         picture = np.where(insert > 0, random.uniform(0, 1), picture)
     if random.random() < 0.4:
         period = int(random.integers(4, 20))
-        bars = (np.arange(STORED_PX) // period % 2).astype(np.float32)
+        bars = (np.arange(side_px) // period % 2).astype(np.float32)
         picture = picture * (bars[:, None] if random.random() < 0.5 else np.outer(bars, bars) + 0.3)
     return _full_range(picture + random.normal(0, random.uniform(0, 0.08), picture.shape))
 
 
 def blob(random: np.random.Generator, texture: Picture) -> Picture:
     """A smooth body (fruit, limb) filled with a texture, with or without a bright rim."""
-    angle = np.arctan2(*_grid())
-    radius = np.hypot(*_grid()) / random.uniform(0.55, 0.8)
+    angle = np.arctan2(*_grid(len(texture)))
+    radius = np.hypot(*_grid(len(texture))) / random.uniform(0.55, 0.8)
     for wave in range(1, 5):
         radius = radius * (1 + random.normal(0, 0.12 / wave) * np.cos(wave * angle + random.uniform(0, 6.3)))
     picture = np.where(radius < 1, 0.2 + 0.8 * texture, 0)
@@ -76,9 +75,9 @@ def blob(random: np.random.Generator, texture: Picture) -> Picture:
     return _full_range(picture + random.normal(0, 0.02, picture.shape))
 
 
-def rings(random: np.random.Generator) -> Picture:
+def rings(random: np.random.Generator, side_px: int) -> Picture:
     """Rings, spokes and seeds: the inside of a fruit or of a limb."""
-    y, x = _grid()
+    y, x = _grid(side_px)
     angle, radius = np.arctan2(y, x), np.hypot(y, x)
     spokes = np.cos(int(random.integers(3, 14)) * angle + random.uniform(0, 6.3))
     waves = np.cos(random.uniform(3, 25) * radius + random.uniform(0, 6.3))
@@ -90,21 +89,22 @@ def rings(random: np.random.Generator) -> Picture:
 def mosaic(random: np.random.Generator, heads: list[Picture]) -> Picture:
     """Many small heads in one frame, as a functional mosaic."""
     tiles = int(random.integers(3, 8))
-    side = -(-STORED_PX // tiles)
-    small = [ndimage.zoom(h, side / STORED_PX, order=1, grid_mode=True, mode="nearest") for h in heads]
+    side_px = len(heads[0])
+    side = -(-side_px // tiles)
+    small = [ndimage.zoom(h, side / side_px, order=1, grid_mode=True, mode="nearest") for h in heads]
     order = random.integers(len(small), size=(tiles, tiles))
     used = int(random.integers(tiles, tiles * tiles + 1))
     rows = [
         np.hstack([small[k] * float(r * tiles + c < used) for c, k in enumerate(row)])
         for r, row in enumerate(order)
     ]
-    return _full_range(np.vstack(rows)[:STORED_PX, :STORED_PX])
+    return _full_range(np.vstack(rows)[:side_px, :side_px])
 
 
 def jigsaw(random: np.random.Generator, head: Picture) -> Picture:
     """A head cut into squares that are put together in another order."""
     parts = int(random.choice([3, 4, 5, 8]))
-    side = STORED_PX // parts
+    side = len(head) // parts
     squares = [head[r * side :, c * side :][:side, :side] for r in range(parts) for c in range(parts)]
     order = random.permutation(len(squares))
     rows = [np.hstack([squares[k] for k in order[r * parts : (r + 1) * parts]]) for r in range(parts)]
@@ -115,11 +115,11 @@ def jigsaw(random: np.random.Generator, head: Picture) -> Picture:
 
 def zoomed(random: np.random.Generator, head: Picture) -> Picture:
     """A small patch of a head that fills the frame."""
-    side = int(random.integers(STORED_PX // 8, STORED_PX // 5))
-    y, x = random.integers(STORED_PX // 4, 3 * STORED_PX // 4 - side, 2)
-    return _full_range(ndimage.zoom(head[y : y + side, x : x + side], STORED_PX / side, order=1))[
-        :STORED_PX, :STORED_PX
-    ]
+    side_px = len(head)
+    side = int(random.integers(side_px // 8, side_px // 5))
+    y, x = random.integers(side_px // 4, 3 * side_px // 4 - side, 2)
+    patch = ndimage.zoom(head[y : y + side, x : x + side], side_px / side, order=1)
+    return _full_range(patch)[:side_px, :side_px]
 
 
 def empty_skull(random: np.random.Generator, head: Picture, depth: Picture) -> Picture:
@@ -133,7 +133,7 @@ def empty_skull(random: np.random.Generator, head: Picture, depth: Picture) -> P
 def field_map(random: np.random.Generator, depth: Picture) -> Picture:
     """A smooth phase that wraps inside a head, noise outside."""
     coarse = random.normal(size=(4, 4))
-    turns = ndimage.zoom(coarse, STORED_PX / 4, order=3) * random.uniform(0.3, 4)
+    turns = ndimage.zoom(coarse, len(depth) / 4, order=3) * random.uniform(0.3, 4)
     phase = _unit(turns % 1.0) if random.random() < 0.7 else _full_range(turns)
     outside = random.uniform(0, 1, depth.shape) if random.random() < 0.7 else 0.5
     return _unit(np.where(depth > 1, phase + random.normal(0, 0.02, depth.shape), outside))
@@ -145,14 +145,16 @@ def scrambled(random: np.random.Generator, head: Picture) -> Picture:
     return _full_range(np.real(np.fft.ifft2(spectrum)))
 
 
-def _grid() -> NDArray[np.float64]:
+def _grid(side_px: int) -> NDArray[np.float64]:
     """(2, S, S): y and x, -1..1."""
-    axis = np.linspace(-1, 1, STORED_PX)
+    axis = np.linspace(-1, 1, side_px)
     return np.stack(np.meshgrid(axis, axis, indexing="ij"))
 
 
-def _ellipse(random: np.random.Generator, least: float, most: float, spread: float = 0.05) -> Picture:
-    y, x = _grid() / 2
+def _ellipse(
+    random: np.random.Generator, side_px: int, least: float, most: float, spread: float = 0.05
+) -> Picture:
+    y, x = _grid(side_px) / 2
     centre_y, centre_x = random.uniform(-spread, spread, 2)
     radius_y, radius_x = random.uniform(least, most, 2)
     power = random.choice([2, 2, 8])  # 8: nearly a box
@@ -176,10 +178,10 @@ def _photographs() -> list[Picture]:
     return [image.mean(2).astype(np.float32) / 255 for image in load_sample_images().images]
 
 
-def _patch(photographs: list[Picture], random: np.random.Generator) -> Picture:
+def _patch(photographs: list[Picture], random: np.random.Generator, side_px: int) -> Picture:
     photograph = photographs[int(random.integers(len(photographs)))]
     side = int(random.integers(60, min(photograph.shape)))
     y = int(random.integers(photograph.shape[0] - side + 1))
     x = int(random.integers(photograph.shape[1] - side + 1))
-    patch = ndimage.zoom(photograph[y : y + side, x : x + side], STORED_PX / side, order=1)
-    return _full_range(patch[:STORED_PX, :STORED_PX])
+    patch = ndimage.zoom(photograph[y : y + side, x : x + side], side_px / side, order=1)
+    return _full_range(patch[:side_px, :side_px])

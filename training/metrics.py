@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 ECE_BINS = 10
+FAINTEST = 1e-9  # a map below it stands out nowhere
 
 
 def auc_roc(truth: ArrayLike, score: ArrayLike) -> float:
@@ -123,6 +124,11 @@ def box_iou(one: Sequence[int] | None, other: Sequence[int] | None) -> float:
     shared = max(0, width) * max(0, height)
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return ratio(shared, areas - shared)
+
+
+def standing_out(heat: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
+    """Where a map is above a share of its own maximum: a faint lesion is outlined as a clear one is."""
+    return np.asarray(heat > share * max(float(heat.max()), FAINTEST))
 
 
 def points_at(heat: NDArray[np.floating], truth: NDArray[np.bool_], tolerance_px: float) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from training.manifest import Row, grey_images, mask_of
 from worker.vision.network import Network, grad_cam
@@ -61,11 +62,14 @@ def labelled_slices(
 
 
 def combined(answers: Sequence[Prediction]) -> Prediction:
-    """One answer for the grey images of one slice: the mean of their maps and class logits.
+    """One answer for the grey images of one slice: the mean of their class logits and of their maps.
 
-    The tumour logit is the logarithm of the mean of the odds, since a tumour may show in one of them only.
+    A tumour may show in one of them only. So the tumour logit is the logarithm of the mean of the odds, and
+    each image's maps count as much as it is likely to show a tumour.
     """
     first = answers[0]
+    seen = expit([answer.tumour for answer in answers])
+    shares = seen / seen.sum()
     return Prediction(
         row=first.row,
         sequence="combined",
@@ -74,9 +78,13 @@ def combined(answers: Sequence[Prediction]) -> Prediction:
         tumour=float(np.logaddexp.reduce([a.tumour for a in answers]) - np.log(len(answers))),
         classes=np.mean([a.classes for a in answers], axis=0),
         head=float(np.mean([a.head for a in answers])),
-        mask=np.mean([a.mask for a in answers], axis=0),
-        cam=np.mean([a.cam for a in answers], axis=0),
+        mask=_weighted([a.mask for a in answers], shares),
+        cam=_weighted([a.cam for a in answers], shares),
     )
+
+
+def _weighted(maps: Sequence[NDArray[np.float32]], shares: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.tensordot(shares.astype(np.float32), np.stack(maps), 1)
 
 
 def lesion(answer: Prediction) -> NDArray[np.bool_] | None:

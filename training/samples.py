@@ -14,7 +14,7 @@ from training.manifest import Row, grey_images, mask_of
 from worker.vision.network import CLASSES
 from worker.vision.preprocess import Box, head_box, mask_input, network_input
 
-STORED_PX = 176
+STORED_PX = 176  # for networks of 128 px, and for all CT
 CONTEXT = 1.25  # side of what is stored, in sides of the head's box: room for shifts and turns
 INK = 0.08  # grey level (0..1) above which a stored pixel belongs to the head
 UNLABELLED = -1
@@ -41,11 +41,11 @@ OTHER_CELL_SHARE = 1.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stock:
-    """N stored slices. ``images``, ``masks``, ``depths`` are uint8 (N, STORED_PX, STORED_PX)."""
+    """N stored slices. ``images``, ``masks``, ``depths`` are uint8 (N, S, S)."""
 
     images: Tensor
     masks: Tensor  # share of the pixel covered by the lesion, 0..255
-    depths: Tensor  # distance to the outside of the head, stored pixels
+    depths: Tensor  # distance to the outside of the head, sides of the picture / STORED_PX
     tumour: Tensor  # (N,) 1, 0 or UNLABELLED
     classes: Tensor  # (N,) index into CLASSES or UNLABELLED
     masked: Tensor  # (N,) bool: the lesion mask is known (tumour-free: empty)
@@ -54,17 +54,28 @@ class Stock:
     series: tuple[str, ...]
 
 
-def stock(rows: Sequence[Row]) -> Stock:
-    """Decode, crop to the head and store each grey image of the rows."""
+def stored_px(input_px: int) -> int:
+    """Side of the stored pictures of which a network with inputs of ``input_px`` loses no detail."""
+    return max(STORED_PX, round(input_px * CONTEXT * 1.1))
+
+
+def seen_box(side_px: int) -> Box:
+    """The head's box in a stored picture: what the network is shown of it as it is."""
+    margin_px = round(side_px * (1 - 1 / CONTEXT) / 2)
+    return Box(margin_px, margin_px, side_px - margin_px, side_px - margin_px)
+
+
+def stock(rows: Sequence[Row], side_px: int = STORED_PX) -> Stock:
+    """Decode, crop to the head and store each grey image of the rows, ``side_px`` wide and high."""
     images, masks, depths, facts, cells, series, boxes = [], [], [], [], [], [], []
     for row in rows:
         mask = mask_of(row)
         for name, grey in grey_images(row):
             box = head_box(grey)
-            picture = stored_picture(grey, box)
+            picture = stored_picture(grey, box, side_px)
             images.append(picture)
             depths.append(depth_of(picture))
-            masks.append(stored_mask(mask, box))
+            masks.append(stored_mask(mask, box, side_px))
             facts.append((_flag(row.tumour), _class(row), mask is not None or row.tumour is False))
             cells.append(cell_of(row))
             series.append(row.series)
@@ -84,10 +95,10 @@ def stock(rows: Sequence[Row]) -> Stock:
 
 
 def depth_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Distance of each pixel to the outside of the filled head, in stored pixels (0 outside)."""
+    """Distance of each pixel to the outside of the filled head, in sides / STORED_PX (0 outside)."""
     ink = ndimage.binary_closing(picture > INK * 255, iterations=3)
     depth: NDArray[np.float64] = ndimage.distance_transform_edt(ndimage.binary_fill_holes(ink))
-    result: NDArray[np.uint8] = np.minimum(depth, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.minimum(depth * STORED_PX / len(picture), 255).astype(np.uint8)
     return result
 
 
@@ -126,16 +137,16 @@ def _wider(box: Box) -> Box:
     return Box(box.x0 - x, box.y0 - y, box.x1 + x, box.y1 + y)
 
 
-def stored_picture(grey: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+def stored_picture(grey: NDArray[np.uint8], box: Box, side_px: int = STORED_PX) -> NDArray[np.uint8]:
     """A grey image (rows, columns) as it is stored: its head's box, with some room around it."""
-    return _byte(network_input(grey, _wider(box), STORED_PX)[0])
+    return _byte(network_input(grey, _wider(box), side_px)[0])
 
 
-def stored_mask(mask: NDArray[np.bool_] | None, box: Box) -> NDArray[np.uint8]:
+def stored_mask(mask: NDArray[np.bool_] | None, box: Box, side_px: int = STORED_PX) -> NDArray[np.uint8]:
     """A lesion mask (rows, columns) as it is stored beside its picture; empty where there is none."""
     if mask is None:
-        return np.zeros((STORED_PX, STORED_PX), np.uint8)
-    return _byte(mask_input(mask, _wider(box), STORED_PX))
+        return np.zeros((side_px, side_px), np.uint8)
+    return _byte(mask_input(mask, _wider(box), side_px))
 
 
 def _byte(unit: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -27,11 +27,11 @@ from training.initial import RANDOM, begin, teachers, usual_start
 from training.junk import junk
 from training.losses import loss, soft_loss
 from training.manifest import Row, read
-from training.metrics import auc_roc, dice
+from training.metrics import auc_roc, dice, standing_out
 from training.models import MODELS
 from training.pace import Pace
 from training.predict import decoded, lesion, predictions
-from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock
+from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock, stored_px
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.preprocess import INPUT_PX
 
@@ -43,7 +43,7 @@ LAST_RATE_SHARE = 0.01
 LOG_STEPS = 50
 SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
 HARD_SHARE = 0.5  # of the loss on labels, beside teachers
-MASK_LEVEL = 0.5
+MASK_SHARE = 0.45  # of a map's maximum, where the lesion begins while val is looked at
 PATIENT_SOURCES = ("lgg", "btp")  # with tumour-free slices of the same patients
 
 log = logging.getLogger("training")
@@ -63,6 +63,7 @@ class Settings:
     bf16: bool
     rate: float
     input_px: int
+    small_share: float
     check_minutes: float
     threads: int
     seed: int
@@ -110,6 +111,12 @@ def _settings() -> Settings:
         help="largest learning rate; a smaller one goes on from weights of an earlier run",
     )
     parser.add_argument("--input-px", type=int, default=INPUT_PX)
+    parser.add_argument(
+        "--small-share",
+        type=float,
+        default=SMALL_SHARE,
+        help=f"first part of the run, which sees pictures of {SMALL_PX} px",
+    )
     parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -148,9 +155,10 @@ class Recipe:
     val_scores: Callable[[SliceNet, Sequence[Row], int], dict[str, float]]
 
 
-def mr_recipe(_: Settings) -> Recipe:
+def mr_recipe(settings: Settings) -> Recipe:
     """Manifest rows as they are."""
-    return Recipe(stock, CELL_SHARES, augmented, val_scores)
+    side_px = stored_px(settings.input_px)
+    return Recipe(lambda rows: stock(rows, side_px), CELL_SHARES, augmented, val_scores)
 
 
 def ct_recipe(settings: Settings) -> Recipe:
@@ -242,7 +250,9 @@ class Run:
         rate = self.settings.rate * self._rate_share()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        truth, is_head = batch(self.stock, self.junk, indices, self._input_px(), self.recipe.augmented)
+        small = self._done() < self.settings.small_share
+        input_px = min(SMALL_PX, self.settings.input_px) if small else self.settings.input_px
+        truth, is_head = batch(self.stock, self.junk, indices, input_px, self.recipe.augmented)
         self.network.train()
         images = truth.images.contiguous(memory_format=torch.channels_last)
         outputs = self._outputs(self.network, images)
@@ -265,14 +275,13 @@ class Run:
             maps = network.maps(images)
         return network.heads(*(tensor.float() for tensor in maps))
 
-    def _input_px(self) -> int:
-        small = self.progress.seconds < SMALL_SHARE * self.settings.minutes * 60
-        return min(SMALL_PX, self.settings.input_px) if small else self.settings.input_px
+    def _done(self) -> float:
+        """The share of the run's time that is used."""
+        return min(1.0, self.progress.seconds / (self.settings.minutes * 60))
 
     def _rate_share(self) -> float:
         """Warm-up by steps, then a cosine over the time of the run."""
-        done = min(1.0, self.progress.seconds / (self.settings.minutes * 60))
-        cosine = LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * (1 + math.cos(math.pi * done)) / 2
+        cosine = LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * (1 + math.cos(math.pi * self._done())) / 2
         return cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
 
     @torch.no_grad()
@@ -327,7 +336,9 @@ def val_scores(network: SliceNet, rows: Sequence[Row], input_px: int) -> dict[st
     answers = list(predictions(network, rows, input_px))
     within = [a for a in answers if a.row.source in PATIENT_SOURCES]
     across = [a for a in answers if a.row.source not in PATIENT_SOURCES]
-    overlaps = [dice(decoded(a) > MASK_LEVEL, truth) for a in answers if (truth := lesion(a)) is not None]
+    overlaps = [
+        dice(standing_out(decoded(a), MASK_SHARE), truth) for a in answers if (truth := lesion(a)) is not None
+    ]
     return {
         "within": auc_roc([a.row.tumour is True for a in within], [a.tumour for a in within]),
         "across": auc_roc([a.row.tumour is True for a in across], [a.tumour for a in across]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training import export
-from training.calibrate import MASK_LEVELS, NO_SHIFT
+from training.calibrate import MASK_SHARES, NO_SHIFT
 from training.ct_calibrate import LOOK_ALIKE_SENSITIVITY, TUMOUR_SENSITIVITY, ct_calibrate
 from training.ct_card import written
 from training.ct_evaluate import CtScores, report
@@ -34,7 +34,7 @@ def found() -> CtScores:
     alike = np.array([case.kind == "look_alike" for case in cases])
     classes = np.full((len(cases), 3), 0.3)
     classes[:, LOOK_ALIKE] += 0.3 * alike + random.normal(0, 0.1, len(cases))
-    overlap = np.where(ill[:, None], np.linspace(0.2, 0.6, len(MASK_LEVELS)), np.nan)
+    overlap = np.where(ill[:, None], np.linspace(0.2, 0.6, len(MASK_SHARES)), np.nan)
     return CtScores(tuple(cases), 2.0 * ill + random.normal(size=len(cases)), classes, overlap)
 
 
@@ -51,7 +51,7 @@ def test_operating_points_reach_their_sensitivities(found: CtScores) -> None:
     assert np.mean(probability >= points["tumour"]) >= TUMOUR_SENSITIVITY
     alike = found.classes[found.of("look_alike"), LOOK_ALIKE]
     assert np.mean(alike >= points["look_alike"]) >= LOOK_ALIKE_SENSITIVITY
-    assert points["mask"] == MASK_LEVELS[-1]  # the level with the best Dice
+    assert points["mask"] == MASK_SHARES[-1]  # the share with the best Dice
 
 
 def test_the_card_shows_every_figure_and_calls_synthetic_ones_synthetic(

@@ -13,8 +13,8 @@ from training.export import enter, written
 from training.initial import begin, teachers
 from training.losses import soft_loss
 from training.models import MODELS
-from training.train import Run, Settings
-from worker.vision.network import MOBILENET_V2, RESNET50, SliceNet
+from training.train import SMALL_PX, Run, Settings
+from worker.vision.network import MOBILENET_V2, RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.torchvision_guard import torchvision
 
 OF_MR = [name for name, subject in MODELS.items() if subject.modality == "MR"]
@@ -43,7 +43,9 @@ def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.Monk
     manifest = write_manifest(tmp_path, toy)
     folder = tmp_path / "run"
     folder.mkdir()
-    return Settings("light", manifest, 0.001, folder, "random", (), tmp_path, False, 1e-3, 64, 60.0, 1, 1)
+    return Settings(
+        "light", manifest, 0.001, folder, "random", (), tmp_path, False, 1e-3, 64, 0.0, 60.0, 1, 1
+    )
 
 
 @pytest.mark.parametrize("model", OF_MR)
@@ -63,6 +65,25 @@ def test_a_model_learns_beside_its_teachers(
     for teacher, was in zip(run.teachers, taught, strict=True):
         for name, tensor in teacher.state_dict().items():
             assert torch.equal(tensor, was[name])
+
+
+@pytest.mark.parametrize(("small_share", "seen_px"), [(0.0, {128}), (0.5, {SMALL_PX, 128})])
+def test_a_run_may_begin_with_smaller_pictures(
+    small_share: float, seen_px: set[int], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(replace(settings, input_px=128, small_share=small_share))
+    seen: list[int] = []
+    outputs = run._outputs
+
+    def noted(network: Network, images: torch.Tensor) -> SliceOutputs:
+        seen.append(images.shape[-1])
+        return outputs(network, images)
+
+    monkeypatch.setattr(run, "_outputs", noted)
+    for done in (0.0, 0.9):
+        run.progress.seconds = done * settings.minutes * 60
+        run._step(torch.arange(5))
+    assert set(seen) == seen_px
 
 
 def test_what_each_of_two_teachers_says_counts_half(

@@ -17,7 +17,7 @@ from training.calibrate import calibrate, platt
 from training.cases import cases
 from training.evaluate import evaluate
 from training.manifest import Row, grey_images, read
-from training.predict import Prediction, predictions
+from training.predict import Prediction, combined, predictions
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
 from worker.vision.registry import ModelCard
 
@@ -107,6 +107,18 @@ def test_a_file_of_several_grey_images_gives_each_once(tmp_path: Path, toy: list
     images = dict(grey_images(row))
     assert list(images) == ["T1", "FLAIR"]
     assert images["T1"].max() > images["FLAIR"].max()
+
+
+def test_maps_of_the_image_that_shows_the_tumour_count_most(
+    tmp_path: Path, toy: list[dict[str, str]]
+) -> None:
+    answer = oracle(read(write_manifest(tmp_path, toy), "MR").rows)[0]
+    maps = {logit: np.full_like(answer.mask, logit) for logit in (-6.0, 6.0)}
+    images = [replace(answer, tumour=logit, mask=mask, cam=mask) for logit, mask in maps.items()]
+    one = combined(images)
+    assert one.mask.mean() > 5
+    assert one.cam.mean() > 5
+    assert combined(images[:1] * 2).mask.mean() == -6
 
 
 def test_the_bootstrap_draws_whole_groups() -> None:

@@ -14,6 +14,7 @@ from training.metrics import (
     kappa,
     mcc,
     points_at,
+    standing_out,
     threshold_at_sensitivity,
 )
 
@@ -58,6 +59,14 @@ def test_overlap_of_masks_and_boxes() -> None:
     assert box_of(other) == (0, 2, 4, 6)
     assert box_iou(box_of(one), box_of(other)) == pytest.approx(1 / 3)
     assert box_iou(box_of(np.zeros((3, 3), bool)), box_of(one)) == 0.0
+
+
+def test_a_faint_lesion_stands_out_as_a_clear_one_does() -> None:
+    lesion = np.zeros((10, 10), np.float32)
+    lesion[2:5, 2:5], lesion[3, 3] = 0.6, 1.0
+    assert standing_out(lesion, 0.5).sum() == standing_out(0.2 * lesion, 0.5).sum() == 9
+    assert standing_out(lesion, 0.7).sum() == 1
+    assert not standing_out(0 * lesion, 0.5).any()
 
 
 def test_the_pointing_game_allows_its_tolerance_and_no_more() -> None:

@@ -15,7 +15,7 @@ from training.initial import load_imagenet
 from training.junk import junk
 from training.losses import loss
 from training.manifest import read
-from training.samples import STORED_PX, UNLABELLED, Draw, Stock, stock
+from training.samples import CONTEXT, STORED_PX, UNLABELLED, Draw, Stock, stock, stored_px
 from training.train import batch, faster_in_bf16
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0, GREY_MEAN, GREY_STD, RESNET50, SliceNet
 
@@ -47,6 +47,20 @@ def test_a_batch_is_in_range_and_lesions_stay_on_the_lesion(stored: Stock) -> No
     assert (truth.tumour[is_head == 0] == UNLABELLED).all()
     lesion = truth.masks.sum((1, 2, 3)) > 0
     assert not (lesion & (truth.tumour == 0)).any()
+
+
+def test_a_larger_input_is_stored_with_more_detail_and_the_same_depths(
+    tmp_path: Path, toy: list[dict[str, str]], stored: Stock
+) -> None:
+    side_px = stored_px(256)
+    larger = stock(read(tmp_path / "manifest.csv", "MR").rows, side_px)
+    assert stored_px(128) == STORED_PX
+    assert side_px >= 256 * CONTEXT
+    assert larger.images.shape == larger.masks.shape == (14, side_px, side_px)
+    deepest = [int(depths.max()) for depths in (stored.depths, larger.depths)]
+    assert deepest[1] == pytest.approx(deepest[0], abs=2)
+    pictures = junk(larger.images.numpy(), larger.depths.numpy(), 11, seed=0)
+    assert pictures.shape == (11, side_px, side_px)
 
 
 def test_pasted_lesions_make_a_tumour_of_unknown_class(stored: Stock) -> None:
