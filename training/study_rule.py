@@ -1,7 +1,7 @@
 """Choose the study rule on validation data: ``python -m training.study_rule``.
 
 Whole volumes of the split ``study-val``, isotropic ones cut in all three planes, give the smoothing: that
-with the widest gap between tumour-free and tumour volumes. They are few, so the two thresholds come from
+with the fewest wrong and the fewest open answers. They are few, so the two thresholds come from
 them together with the series that the slices of the split ``val`` make (``training.series``). The other
 numbers come from anatomy or from what a tumour is, and are named here. Run ``training.feature_statistics``
 before.
@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import expit
 
 from neurotriage.core.settings import WorkerSettings
-from neurotriage.core.values import Plane
+from neurotriage.core.values import Outcome, Plane
 from training import ct_rule
 from training.ct_series import ct_series
 from training.manifest import read
@@ -29,6 +29,7 @@ from training.seen import Seen, after_network, figure, logits
 from training.series import series_of
 from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
+from worker.vision.decide import decide_series
 from worker.vision.engines import ENGINES, TORCH
 from worker.vision.models import EngineWish, Model, network_model
 from worker.vision.network import MOBILENET_V2
@@ -40,7 +41,7 @@ SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
 FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
 DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tumour called absent is worse
-ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes
+ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes, in any plane
 # Whatever the validation data say: a score above it is never "absent", one below it never "present".
 EVEN_ODDS = 0.5
 STEP = 0.001  # to which thresholds are rounded
@@ -127,25 +128,42 @@ def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
 
 
 def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:
-    """The smoothing with the widest gap between volumes, and the two thresholds.
+    """Of all smoothings, with the thresholds that belong to each, the one that answers best on volumes.
 
-    What scores below ``low`` scores as nearly all tumour-free volumes do; what scores ``high`` or more, as
+    Wrong answers count first, then tumours left undetermined, then how narrow the gap is between the lowest
+    score of a tumour and the highest without.
+    """
+    rules = [thresholds(seen, series, replace(start, smoothing_mm=mm)) for mm in SMOOTHINGS_MM]
+    return min(rules, key=lambda rule: faults(seen, rule))
+
+
+def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
+    """Wrong answers, tumours left undetermined, and minus the gap between volumes with and without tumour."""
+    tumour = np.array([one.tumour for one in seen])
+    said = [decide_series(one.score(rule), rule)[0] for one in seen]
+    wrong = sum(
+        outcome is (Outcome.ABSENT if true else Outcome.PRESENT)
+        for true, outcome in zip(tumour, said, strict=True)
+    )
+    open_ = sum(
+        bool(true) and outcome is Outcome.UNDETERMINED for true, outcome in zip(tumour, said, strict=True)
+    )
+    scores = logits(seen, rule)
+    return wrong, open_, float(scores[~tumour].max() - scores[tumour].min())
+
+
+def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) -> StudyRule:
+    """What scores below ``low`` scores as nearly all tumour-free volumes do; what scores ``high`` or more, as
     next to no tumour-free series does, be it a patient's slices beside the tumour.
     """
     tumour = np.array([one.tumour for one in seen])
-
-    def gap(smoothing_mm: float) -> float:
-        scores = logits(seen, replace(start, smoothing_mm=smoothing_mm))
-        return float(scores[tumour].min() - scores[~tumour].max())
-
-    rule = replace(start, smoothing_mm=max(SMOOTHINGS_MM, key=gap))
     everything = [*seen, *series]
     scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
     free_of_doubt = np.quantile(logits(seen, rule)[~tumour], 1 - DOUBT_SHARE)
     low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
     outer = rule.outer_weight + STEP  # so that slices without brain are never enough
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
-    odd = ODD_MARGIN * max(one.odd for one in seen if one.volume.plane is Plane.AXIAL)  # as acquired
+    odd = ODD_MARGIN * max(one.odd for one in seen)
     return replace(
         rule,
         low=round(float(low), 3),

@@ -1,13 +1,15 @@
 """The MR study rule: its two thresholds, chosen on series whose truth is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.vision.synthetic import ct_head, predictions, rule
 from training.seen import Seen
-from training.study_rule import EVEN_ODDS, choose
+from training.study_rule import EVEN_ODDS, choose, faults, thresholds
+from training.study_rule import SMOOTHINGS_MM as MM
 from worker.vision.decide import decide_series
 from worker.vision.eligibility import measure_sections
 from worker.vision.network import CT_CLASSES
@@ -45,6 +47,21 @@ def test_a_score_above_even_odds_is_never_absent_and_one_below_them_never_presen
     found = chosen(healthy=[0.8] * 10, tumours=[0.9] * 10)
     assert found.low <= EVEN_ODDS <= found.high
     assert outcome(0.51, found) == "undetermined"
+
+
+def on_one_slice(others: float, one_slice: float) -> Seen:
+    """A series of a tumour patient of which one slice shows the tumour."""
+    one = series(others, tumour=True)
+    said = predictions(np.array([others] * 3 + [one_slice] + [others] * 4))
+    return replace(one, predictions=said)
+
+
+def test_the_smoothing_is_one_that_leaves_the_fewest_tumours_open() -> None:
+    seen = [series(0.05, tumour=False) for _ in range(10)] + [on_one_slice(0.3, 0.97)] * 2
+    found = choose(seen, [], START)
+    open_tumours = {mm: faults(seen, thresholds(seen, [], replace(START, smoothing_mm=mm)))[1] for mm in MM}
+    assert faults(seen, found)[:2] == (0, min(open_tumours.values()))
+    assert len(set(open_tumours.values())) > 1
 
 
 def test_a_slice_without_brain_is_never_enough_for_a_positive_series() -> None:
