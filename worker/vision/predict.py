@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.vision.models import Model, Models
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
-MOST_SLICES = 200  # about 5 s on two cores; a longer stack is looked at in evenly spread slices
+MOST_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in evenly spread slices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
