@@ -12,6 +12,7 @@ Of CT there are no such volumes: series with and without a synthetic mass stand 
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -141,15 +142,10 @@ def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
     """Wrong answers, tumours left undetermined, and minus the gap between volumes with and without tumour."""
     tumour = np.array([one.tumour for one in seen])
     said = [decide_series(one.score(rule), rule)[0] for one in seen]
-    wrong = sum(
-        outcome is (Outcome.ABSENT if true else Outcome.PRESENT)
-        for true, outcome in zip(tumour, said, strict=True)
-    )
-    open_ = sum(
-        bool(true) and outcome is Outcome.UNDETERMINED for true, outcome in zip(tumour, said, strict=True)
-    )
+    pairs = Counter((one.tumour, outcome) for one, outcome in zip(seen, said, strict=True))
+    wrong = pairs[True, Outcome.ABSENT] + pairs[False, Outcome.PRESENT]
     scores = logits(seen, rule)
-    return wrong, open_, float(scores[~tumour].max() - scores[tumour].min())
+    return wrong, pairs[True, Outcome.UNDETERMINED], float(scores[~tumour].max() - scores[tumour].min())
 
 
 def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) -> StudyRule:

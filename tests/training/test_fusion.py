@@ -27,7 +27,7 @@ from training.fusion_features import (
 )
 from training.fusion_pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion_patients import patients_of
-from training.samples import UNLABELLED
+from training.samples import STORED_PX, UNLABELLED
 from worker.vision import registry
 from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import EFFICIENTNET_LITE0
@@ -106,6 +106,12 @@ def test_pairs_are_of_one_split_and_each_kind_knows_its_truth(manifest: Path) ->
     masses = [pair for pair in of_kind(pairs, ALONE, mr=False) if pair.tumour]
     assert masses
     assert {pair.target for pair in masses} == {None}
+
+
+def test_mr_is_stored_as_large_as_its_encoder_wants_and_ct_as_ever(manifest: Path) -> None:
+    pairs = pairs_of(manifest, "val", mr_px=220)
+    assert {picture.shape for pair in pairs for picture in pair.mr} == {(220, 220)}
+    assert {pair.ct.shape for pair in pairs if pair.ct is not None} == {(STORED_PX, STORED_PX)}
 
 
 def test_a_manifest_without_ct_gives_mr_slices_alone(toy: list[dict[str, str]], tmp_path: Path) -> None:

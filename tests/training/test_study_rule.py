@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neurotriage.core.values import Plane
 from tests.vision.synthetic import ct_head, predictions, rule
 from training.seen import Seen
 from training.study_rule import EVEN_ODDS, choose, faults, thresholds
@@ -62,6 +63,13 @@ def test_the_smoothing_is_one_that_leaves_the_fewest_tumours_open() -> None:
     open_tumours = {mm: faults(seen, thresholds(seen, [], replace(START, smoothing_mm=mm)))[1] for mm in MM}
     assert faults(seen, found)[:2] == (0, min(open_tumours.values()))
     assert len(set(open_tumours.values())) > 1
+
+
+@pytest.mark.parametrize("plane", Plane)
+def test_no_series_like_those_of_val_is_too_odd_in_whatever_plane(plane: Plane) -> None:
+    seen = [series(0.05, tumour=False), series(0.95, tumour=True)]
+    odd = replace(seen[0], odd=0.6, volume=replace(seen[0].volume, plane=plane))
+    assert choose([*seen, odd], [], START).odd_score > 0.6
 
 
 def test_a_slice_without_brain_is_never_enough_for_a_positive_series() -> None:
