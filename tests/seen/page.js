@@ -71,17 +71,32 @@
     if (!sets.includes(key) || loading) return false;
     const set = services().displaySetService.getDisplaySetByUID(key);
     if (set.Modality === 'DOC') return Boolean(document.querySelector('[data-cy=viewport-pane] object[type="application/pdf"]'));
-    if (['SEG', 'PMAP'].includes(set.Modality)) return Boolean(set.isLoaded) && viewport?.viewportStatus === 'rendered';
+    if (set.Modality === 'SEG') return Boolean(set.isLoaded) && viewport?.viewportStatus === 'rendered';
+    if (set.Modality === 'PMAP') return Boolean(set.isLoaded) && pictured().layers.includes(key);
     if (set.Modality === 'SR') return Boolean(set.isLoaded && set.measurements?.length);
     const shown = viewport?.viewportStatus === 'rendered' ? image(viewport) : '';
     return set.instances.some(instance => instance.SOPInstanceUID === shown);
   }
 
-  // To a share of the way through the series.
+  // What the viewport draws now: which slice, and the layers over one another.
+  function pictured() {
+    const { viewport } = pane();
+    return {
+      type: viewport?.type,
+      status: viewport?.viewportStatus,
+      slice: viewport?.getSliceIndex?.(),
+      layers: (viewport?.getActors?.() ?? []).map(({ uid, referencedId }) => referencedId ?? uid),
+    };
+  }
+
+  const painted = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+
+  // To a share of the way through the series, and until that is on the screen.
   async function step(share) {
     const { viewport } = pane();
     const place = Math.floor((viewport?.getImageIds?.().length ?? 0) * share);
     if (place) await window.cornerstone.utilities.jumpToSlice(viewport.element, { imageIndex: place });
+    await painted();
   }
 
   const layers = () => [...document.querySelectorAll('svg.svg-layer')];
@@ -110,5 +125,5 @@
 
   const errorPage = () => document.body?.innerText.match(/something went wrong|an error occurred/i)?.[0] ?? '';
 
-  window.seen = { faults, listed, series, shows, step, drawing, drew, errorPage };
+  window.seen = { faults, listed, series, shows, pictured, step, drawing, drew, errorPage };
 })();

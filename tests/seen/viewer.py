@@ -136,11 +136,11 @@ class _Reading:
 
     def _overlaid(self, series: Series, name: str) -> Series:
         """Whether colour lies over the lesion, and over its mirror image along the slices."""
-        self._page.evaluate(f"seen.step({_LESION})")
-        on_the_lesion = self._comes(self._coloured)
+        on_the_lesion = self._comes(lambda: self._coloured(_LESION))
+        if not on_the_lesion:
+            self._faults.append(f"no colour over the lesion: {self._page.evaluate('seen.pictured()')}")
         blank = self._photograph(f"{name}-lesion")
-        self._page.evaluate(f"seen.step({_MIRRORED})")
-        mirrored = not self._comes(lambda: not self._coloured())
+        mirrored = not self._comes(lambda: not self._coloured(_MIRRORED))
         blank |= self._photograph(f"{name}-mirrored")
         return replace(series, blank=blank, colours=(on_the_lesion, mirrored))
 
@@ -175,8 +175,12 @@ class _Reading:
         grey = np.asarray(self._middle(self._page.screenshot(path=self._folder / f"{name}.png")).convert("L"))
         return len(np.unique(grey)) < _LEAST_LEVELS or int(np.ptp(grey)) < _LEAST_RANGE
 
-    def _coloured(self) -> bool:
-        """Whether something in colour lies over the image."""
+    def _coloured(self, share: float) -> bool:
+        """Whether something in colour lies over the image at a share of the way through the series.
+
+        Goes there each time that it is asked: a viewport that is still being set up forgets where it was.
+        """
+        self._page.evaluate(f"seen.step({share})")
         colours = np.asarray(self._middle(self._page.screenshot()).convert("RGB")).astype(int)
         return bool((np.ptp(colours, axis=2) > _COLOURED).sum() > _LEAST_COLOURED_PX)
 
