@@ -1,29 +1,32 @@
 """One process at a time sends to a destination, and nothing is sent that was cancelled."""
 
 import threading
-import time
 
-import pytest
 from pynetdicom import evt
 from sqlalchemy import text
 
-from tests.delivery.conftest import Site, black_hole, listener, uid_of
-from worker.delivery import dimse
+from tests.delivery.conftest import Site, listener, uid_of
 
 
-def test_a_second_sender_to_one_destination_goes_home(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dimse, "_CONNECT_TIMEOUT_S", 1.0)
-    site.results(1)
-    with black_hole() as port:
+def test_a_second_sender_to_one_destination_goes_home(site: Site) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def waits(_: evt.Event) -> int:
+        arrived.set()
+        go_on.wait(20)
+        return 0x0000
+
+    with listener(waits) as port:
         site.destination("pacs", port)
+        site.results(1)
         first = threading.Thread(target=site.deliver)
         first.start()
-        time.sleep(0.3)
-        begun = time.monotonic()
+        assert arrived.wait(20)
         assert site.deliver() == 0
-        assert time.monotonic() - begun < 0.5
-        first.join(10)
-    assert site.states()[0][1] == 1
+        assert first.is_alive()  # it was not waited for
+        go_on.set()
+        first.join(20)
+    assert site.states() == [("stored", 1, "stored")]
 
 
 def _steal(site: Site) -> None:

@@ -24,7 +24,7 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of
+from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of, until
 from tests.listener.intake_process import IntakeProcess
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -140,13 +140,6 @@ def changed(settings: Settings, **sections: dict[str, object]) -> Settings:
 def count(engine: Engine, table: str) -> int:
     with engine.connect() as connection:
         return int(connection.execute(text(f"select count(*) from {table}")).scalar_one())  # noqa: S608
-
-
-def until(happens: Callable[[], bool], within_s: float = 15.0) -> None:
-    end = time.monotonic() + within_s
-    while not happens():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.scenario

@@ -21,7 +21,7 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 import dicom_listener.transport
 from dicom_listener.server import Listener
 from dicom_listener.transport import REQUEST_DEADLINE_S
-from tests.listener.conftest import associate, instance, status_of
+from tests.listener.conftest import associate, instance, status_of, until
 
 Listen = Callable[..., tuple[Listener, int]]
 
@@ -97,8 +97,7 @@ def test_tcp_probes_take_no_place_of_a_real_peer(listen: Listen) -> None:
     for _ in range(12):
         connect(port).close()
     assert echo_works(port)
-    time.sleep(0.3)
-    assert acceptor_threads() == 0
+    until(lambda: acceptor_threads() == 0)
 
 
 def test_silent_connections_take_no_place_and_are_closed(
@@ -269,6 +268,6 @@ def test_an_association_aborted_in_mid_transfer_leaves_only_whole_instances(list
     assert status_of(association, instance(number=1)) == 0
     connection.sendall(p_data(3, 0, bytes(4096)))  # a data set that is never finished
     association.abort()
-    time.sleep(0.3)
-    assert len(listener.spool.waiting()) == 1
-    assert list((listener.spool.waiting()[0].parents[1] / "tmp").iterdir()) == []
+    until(lambda: acceptor_threads() == 0)
+    (whole,) = listener.spool.waiting()
+    assert list((whole.parents[1] / "tmp").iterdir()) == []

@@ -19,5 +19,5 @@ def test_the_figures_have_the_agreed_shape(tmp_path: Path, monkeypatch: pytest.M
     for study in studies:
         assert set(study) >= {"sr_s", "sr_bytes", "all_s", "share_of_inference"}
         assert 0 < study["sr_bytes"] <= 100 * 1024
-        assert study["sr_s"] > 0 and study["all_s"] > 0  # one run each: which is longer is the machine's affair
+        assert min(study["sr_s"], study["all_s"]) > 0  # of one run each nobody knows which takes longer
         assert study["share_of_inference"] is None
