@@ -26,6 +26,7 @@ from neurotriage.core.values import (
     digest_of,
 )
 from neurotriage.core.volume import Volume
+from neurotriage.core.wording import counted
 from worker.imaging import BuiltVolume, build_volume, judge_extent, judge_pixels, read_registrations
 from worker.selection import not_looked_at, outcome_of_refusals, select
 
@@ -170,8 +171,8 @@ def _unreadable(series: SeriesManifest, built: BuiltVolume) -> list[str]:
     reasons = [item.reason.text for item in built.left_out if item.reason.code in codes]
     if not reasons:
         return []
-    where = f"{len(reasons)} images of series {series.series_instance_uid}"
-    return [f"{where} were not looked at; the first: {reasons[0]}"]
+    where = f"{counted(len(reasons), 'image')} of series {series.series_instance_uid}"
+    return [f"{where} could not be looked at; the first: {reasons[0]}"]
 
 
 def _no_model(volume: Volume) -> Reason:

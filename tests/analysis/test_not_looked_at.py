@@ -70,7 +70,7 @@ def test_images_at_the_end_of_a_stack_that_cannot_be_read_are_counted(tmp_path: 
     analysis = _answer(tmp_path, slices)
     assert analysis.outcome is Outcome.ABSENT
     (lost,) = (text for text in analysis.degradations if WHOLE in text)
-    assert lost.startswith(f"2 images of series {WHOLE} were not looked at; the first: ")
+    assert lost.startswith(f"2 images of series {WHOLE} could not be looked at; the first: ")
 
 
 def test_a_whole_study_has_no_such_note(tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_re
     analysis = _answer(tmp_path, slices, odd_score=-1.0)
     assert analysis.outcome is Outcome.POOR_QUALITY
     (lost,) = analysis.degradations
-    assert lost.startswith(f"1 images of series {WHOLE} were not looked at; the first: ")
+    assert lost.startswith(f"1 image of series {WHOLE} could not be looked at; the first: ")

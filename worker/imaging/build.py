@@ -13,6 +13,7 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.headers import read_header, text
 from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSource
 from neurotriage.core.volume import Volume
+from neurotriage.core.wording import counted
 from worker.imaging.attributes import whole_number
 from worker.imaging.geometry import FrameGeometry, frames_of, plane_of
 from worker.imaging.pixels import Pixels, calibration, open_pixels
@@ -164,7 +165,8 @@ def _stated_count(series: SeriesManifest, header: Dataset) -> Reason | None:
     stated = whole_number(header, "NumberOfSeriesRelatedInstances") or 0
     if stated <= len(series.instances):
         return None
-    sentence = f"the series states {stated} images, {len(series.instances)} are here"
+    here = len(series.instances)
+    sentence = f"the series states {stated} images, {here} {'is' if here == 1 else 'are'} here"
     return Reason(ReasonCode.MISSING_IMAGES, sentence)
 
 
@@ -174,6 +176,6 @@ def _gaps(kept: list[FrameGeometry], broken: list[LeftOut]) -> Reason | None:
         return None
     count = sum(gap.missing for gap in gaps)
     where = f"after image {kept[gaps[0].before].instance_number or gaps[0].before + 1}"
-    cause = f"; {len(broken)} images could not be decoded" if broken else ""
+    cause = f"; {counted(len(broken), 'image')} could not be decoded" if broken else ""
     sentence = f"{count} of {len(kept) + count} slices are missing from the stack, the first {where}{cause}"
     return Reason(ReasonCode.MISSING_IMAGES, sentence)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neurotriage.core.values import Analysis, Claims, Finding, Outcome, Prediction, SeriesVerdict, Side
+from neurotriage.core.wording import counted
 
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
@@ -108,7 +109,7 @@ def extent(analysis: Analysis, outlines: int) -> str:
     apart = ", ".join(f"{count} of {modality}" for modality, count in sorted(by_modality.items()))
     where = f" ({apart})" if len(by_modality) > 1 else ""
     return (
-        f"Findings are seen on {len(slices)} slices{where}; "
+        f"Findings are seen on {counted(len(slices), 'slice')}{where}; "
         f"this report outlines {outlines} of {len(analysis.findings)}."
     )
 
@@ -266,7 +267,7 @@ def _coverage(analysis: Analysis) -> str:
     series = sum(item.outcome.analysed for item in analysis.series)
     if not slices:
         return "No tumour found by the model."
-    return f"No tumour found by the model on {slices} slices of {series} series."
+    return f"No tumour found by the model on {counted(slices, 'slice')} of {series} series."
 
 
 def _sentence(text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict, StudyManifest
+from neurotriage.core.wording import counted
 from worker.selection.body import BodyPart, body_part
 from worker.selection.facts import SeriesFacts, read_facts
 from worker.selection.ranking import MAX_SERIES, chosen
@@ -101,7 +102,7 @@ def _without_repeats(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
 
 def _taken(facts: SeriesFacts) -> SeriesVerdict:
     _, evidence = body_part(facts)
-    text = f"{len(facts.frames)} {facts.modality} images ({facts.sequence})"
+    text = f"{counted(len(facts.frames), f'{facts.modality} image')} ({facts.sequence})"
     return _verdict(facts, Reason(ReasonCode.ELIGIBLE, text), evidence or "no tag names a part of the body")
 
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from neurotriage.core.values import Outcome, Reason, ReasonCode
 from neurotriage.core.volume import Volume
+from neurotriage.core.wording import counted
 from worker.vision.predict import SlicePredictions
 from worker.vision.rule import StudyRule
 
@@ -129,7 +130,7 @@ def too_little(volume: Volume, rule: StudyRule) -> Reason | None:
         return None
     return Reason(
         ReasonCode.TOO_FEW_SLICES,
-        f"{count} slices over {covered_mm:.0f} mm; "
+        f"{counted(count, 'slice')} over {covered_mm:.0f} mm; "
         f"{rule.fewest_slices} slices over {rule.least_mm:.0f} mm are needed",
     )
 
