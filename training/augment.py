@@ -22,7 +22,7 @@ SHIFT = 0.08  # of the box
 STRETCH = 0.08  # log of the aspect, one sigma
 SCALE_RANGE = (0.78, 1.2)
 VOLUME_SCALE_SHARE = 0.5  # draws shown as small as in the box of their whole series
-STRIP_SHARE, STRIP_PX = 0.12, (7.0, 16.0)  # skull stripping, stored pixels
+STRIP_SHARE, STRIP_PX = 0.12, (7.0, 16.0)  # skull stripping, in depths as below
 STRIP_LESION_LOSS = 0.2
 CURVE_SHARE, FREE_CURVE_SHARE, INVERT_SHARE = 0.6, 0.06, 0.12
 BIAS_SHARE, BIAS_SIGMA = 0.4, 0.25
@@ -39,7 +39,7 @@ class Slices:
 
     images: Tensor
     masks: Tensor
-    depths: Tensor  # (N, 1, S, S), stored pixels
+    depths: Tensor  # (N, 1, S, S), distance to the outside of the head, sides of the picture / STORED_PX
     tumour: Tensor  # (N,) 1, 0 or UNLABELLED
     classes: Tensor  # (N,)
     masked: Tensor  # (N,) bool

@@ -81,11 +81,17 @@ def true_class(case: Case, names: Sequence[str]) -> int | None:
     return names.index(label) if label in names else None
 
 
-def localisation_block(cases: Sequence[Case]) -> Block:
-    """Decoder and Grad-CAM against the masks of the tumour slices, mean per slice."""
+def localisation_block(cases: Sequence[Case], single: Sequence[Case] = ()) -> Block:
+    """Decoder and Grad-CAM against the masks of the tumour slices, mean per slice.
+
+    ``single``: each grey image of slices that have several, told apart by sequence.
+    """
     masked = [case for case in cases if case.localisation is not None]
     by_source = {name: _localisation(rows) for name, rows in _by_source(masked).items()}
-    return {**_localisation(masked), "by_source": by_source}
+    alone = [case for case in single if case.localisation is not None]
+    names = sorted({case.sequence for case in alone})
+    by_sequence = {name: _localisation([c for c in alone if c.sequence == name]) for name in names}
+    return {**_localisation(masked), "by_source": by_source, "by_sequence": by_sequence}
 
 
 def grade_block() -> Block:

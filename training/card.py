@@ -177,7 +177,8 @@ def calibration_text(card: ModelCard) -> str:
     thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     return (
         f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}. That of the mask is a "
-        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own."
+        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own, and of "
+        "several sequences each is outlined by itself there."
     )
 
 
@@ -222,8 +223,12 @@ def _overall(figures: dict[str, Any]) -> list[str]:
     rows += [("tumour against healthy people", name, healthy[name]) for name in _BINARY[:4]]
     rows += [("inside patients", name, inside.get(name)) for name in _INSIDE]
     rows += [("classes", name, classes.get(name)) for name in _CLASSES]
+    places = figures["localisation"]
     for method in ("decoder", "grad_cam"):
-        rows += [(method, name, value) for name, value in figures["localisation"][method].items()]
+        rows += [(method, name, value) for name, value in places[method].items()]
+    for sequence, block in places.get("by_sequence", {}).items():
+        alone = block["decoder"]
+        rows += [(f"decoder, {sequence} alone", name, alone[name]) for name in ("dice", "mask_iou")]
     lines = [f"| {what} | {name} | {shown(value)} |" for what, name, value in rows]
     return ["| question | figure | value |", "| --- | --- | --- |", *lines, ""]
 

@@ -1,6 +1,7 @@
 """A training run on disk, as safetensors: network, averaged weights, optimiser moments, progress."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,9 +25,14 @@ class Progress:
 
 
 def save(
-    path: Path, network: SliceNet, average: SliceNet, optimiser: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    network: SliceNet,
+    average: SliceNet,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    run: Mapping[str, object],
 ) -> None:
-    """Write a checkpoint; the old one stays until the new one is whole."""
+    """Write a checkpoint; the old one stays until the new one is whole. ``run``: what it was started with."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in network.named_parameters():
@@ -37,9 +43,26 @@ def save(
     save_file(
         {k: t.detach().contiguous() for k, t in tensors.items()},
         fresh,
-        {"progress": json.dumps(asdict(progress))},
+        {"progress": json.dumps(asdict(progress)), "run": json.dumps(run)},
     )
     fresh.replace(path)
+
+
+class AnotherRun(ValueError):
+    """A checkpoint of a run that was started otherwise."""
+
+
+def check_same(path: Path, run: Mapping[str, object]) -> None:
+    """Raise AnotherRun, with what differs, where a checkpoint was not started with the same settings."""
+    with safe_open(path, "pt") as file:
+        begun = json.loads(file.metadata().get("run", "{}"))
+    other = [
+        f"{name}: {begun.get(name)} there, {value} here"
+        for name, value in run.items()
+        if begun.get(name) != value
+    ]
+    if other:
+        raise AnotherRun(f"{path} is of another run ({'; '.join(other)}); give another --folder")
 
 
 def resume(path: Path, network: SliceNet, average: SliceNet, optimiser: torch.optim.Optimizer) -> Progress:

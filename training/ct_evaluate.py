@@ -98,7 +98,7 @@ def ct_val_scores(found: CtScores) -> dict[str, float]:
         "worst_source": min(value for source, value in by_source.items() if source in LESION_FREE),
         "against_bleeds": mass_against_bleeds(found),
         "bleeds": bleeds_found(found),
-        "dice": found.dice(0.5),
+        "dice": max(found.dice(share) for share in MASK_SHARES),
     }
 
 

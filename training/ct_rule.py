@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from training.ct_series import BLEED, HEALTHY, MASS, CtSeries
-from training.seen import EDGE, Seen, after_network, figure, logits
+from training.seen import EDGE, Seen, after_network, figure, logits, with_odd_limits
 from worker.vision.models import Model
 from worker.vision.rule import StudyRule
 
@@ -21,7 +21,6 @@ ALARM_SHARE = 0.1  # of the healthy series that may be called a look-alike
 OPEN_SHARE = 0.1  # of the plain masses that may end undetermined, so that "present" is said with care
 CALLED_SHARE = 0.2  # of the bleeds that may be called a tumour; they are urgent in any case
 TAIL = 0.05  # left out on either side when the gap is measured
-ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of these
 STEP = 0.001  # of what is stored
 
 
@@ -76,12 +75,11 @@ def choose(known: Sequence[Known], start: StudyRule) -> StudyRule:
         low = max(low, np.quantile(free, 1 - DOUBTFUL_SHARE))
     calm = np.quantile([one.score(rule).look_alike for one in healthy], 1 - ALARM_SHARE)
     return replace(
-        rule,
+        with_odd_limits(rule, [one.seen for one in known]),
         low=round(float(min(low, high)), 3),
         high=round(float(high), 3),
         certain=round(float(1 + high) / 2, 3),
         look_alike=round(max(rule.look_alike, float(calm) + STEP), 3),
-        odd_score=round(ODD_MARGIN * max(one.seen.odd for one in known), 3),
     )
 
 

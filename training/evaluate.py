@@ -83,7 +83,7 @@ def evaluate(judged: Cases, card: ModelCard, manifest: Manifest, split: str | No
         "interval": "bootstrap over groups, 95 %; groups of figshare are its series (a proxy)",
         "tumour": tumour,
         "classes": class_block(judged.slices, card.classes),
-        "localisation": localisation_block(judged.slices),
+        "localisation": localisation_block(judged.slices, judged.single),
         "grade": grade_block(),
     }
 

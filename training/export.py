@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from training.calibrate import SHIFTS, Calibration, calibrate
@@ -15,7 +16,7 @@ from training.ct_calibrate import ct_calibrate
 from training.ct_evaluate import held_apart, scores
 from training.evaluate import WEIGHTS
 from training.manifest import read
-from training.models import MODELS
+from training.models import INPUT_PX_KEY, MODELS
 from training.predict import predictions
 from worker.vision import registry
 from worker.vision.fusion_registry import FUSION
@@ -32,18 +33,25 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
     parser.add_argument("--version", required=True)
-    parser.add_argument("--input-px", type=int, default=INPUT_PX)
+    parser.add_argument("--input-px", type=int, help="default: that of the training run")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    what = (options.model, options.version, options.input_px, options.trained, options.weights)
+    input_px = options.input_px or trained_px(options.trained)
+    what = (options.model, options.version, input_px, options.trained, options.weights)
     card = written(*what)
     fixed = calibration(registry.load(card, options.weights), card, options.manifest)
     card = replace(written(*what, fixed.shift), temperature=fixed.temperature, thresholds=fixed.thresholds)
     enter(card, options.weights)
     print(json.dumps(as_row(card), indent=1))
+
+
+def trained_px(trained: Path) -> int:
+    """The input size with which a run was trained, as it wrote that beside its weights."""
+    with safe_open(trained, "pt") as file:
+        return int((file.metadata() or {}).get(INPUT_PX_KEY, INPUT_PX))
 
 
 def calibration(

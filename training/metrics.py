@@ -128,7 +128,8 @@ def box_iou(one: Sequence[int] | None, other: Sequence[int] | None) -> float:
 
 def standing_out(heat: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
     """Where a map is above a share of its own maximum: a faint lesion is outlined as a clear one is."""
-    return np.asarray(heat > share * max(float(heat.max()), FAINTEST))
+    highest = float(heat.max())
+    return np.asarray(heat > (share * highest if highest >= FAINTEST else np.inf))
 
 
 def points_at(heat: NDArray[np.floating], truth: NDArray[np.bool_], tolerance_px: float) -> bool:

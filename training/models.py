@@ -13,6 +13,8 @@ class Subject:
     architecture: str
 
 
+INPUT_PX_KEY = "input_px"  # in the metadata of a run's weights
+
 MODELS = {
     "mr-teacher": Subject("MR", EFFICIENTNET_LITE0),
     "ct-teacher": Subject("CT", EFFICIENTNET_LITE0),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import log_expit, softmax
 
 from training.manifest import Row, grey_images, mask_of
 from worker.vision.network import Network, grad_cam
@@ -65,11 +65,11 @@ def combined(answers: Sequence[Prediction]) -> Prediction:
     """One answer for the grey images of one slice: the mean of their class logits and of their maps.
 
     A tumour may show in one of them only. So the tumour logit is the logarithm of the mean of the odds, and
-    each image's maps count as much as it is likely to show a tumour.
+    each image's maps count by its probability of a tumour, before calibration. The images are those of one
+    slice on one grid, so the box of the first stands for all.
     """
     first = answers[0]
-    seen = expit([answer.tumour for answer in answers])
-    shares = seen / seen.sum()
+    shares = softmax(log_expit([answer.tumour for answer in answers]))  # of the probabilities
     return Prediction(
         row=first.row,
         sequence="combined",

@@ -1,12 +1,13 @@
 """Series after the network, scored again and again while a study rule is chosen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
 from worker.vision.decide import SeriesScore, decide_series, score_series
 from worker.vision.eligibility import Sections, measure_sections
@@ -14,6 +15,7 @@ from worker.vision.models import Model
 from worker.vision.predict import SlicePredictions, predict
 from worker.vision.rule import StudyRule
 
+ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of those known in its plane
 EDGE = 1e-4  # scores are compared as logits between this and 1 - this
 
 
@@ -46,6 +48,21 @@ def logits(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores as logits."""
     scores = [one.score(rule).score for one in seen]
     return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
+
+
+def with_odd_limits(rule: StudyRule, seen: Sequence[Seen]) -> StudyRule:
+    """The rule with out-of-distribution limits; that of a plane of which nothing was seen is the largest."""
+
+    def limit(plane: Plane) -> float:
+        in_plane = [one.odd for one in seen if one.volume.plane is plane]
+        return round(ODD_MARGIN * max(in_plane or [one.odd for one in seen]), 3)
+
+    return replace(
+        rule,
+        odd_axial=limit(Plane.AXIAL),
+        odd_coronal=limit(Plane.CORONAL),
+        odd_sagittal=limit(Plane.SAGITTAL),
+    )
 
 
 def figure(one: Seen, rule: StudyRule) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Choose the study rule on validation data: ``python -m training.study_rule``.
 
 Whole volumes of the split ``study-val``, isotropic ones cut in all three planes, give the smoothing: that
-with the fewest wrong and the fewest open answers. They are few, so the two thresholds come from
+with the fewest wrong answers and the fewest tumours left open. They are few, so the two thresholds come from
 them together with the series that the slices of the split ``val`` make (``training.series``). The other
 numbers come from anatomy or from what a tumour is, and are named here. Run ``training.feature_statistics``
 before.
@@ -26,7 +26,7 @@ from neurotriage.core.values import Outcome, Plane
 from training import ct_rule
 from training.ct_series import ct_series
 from training.manifest import read
-from training.seen import Seen, after_network, figure, logits
+from training.seen import Seen, after_network, figure, logits, with_odd_limits
 from training.series import series_of
 from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
@@ -42,7 +42,6 @@ SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
 FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
 DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tumour called absent is worse
-ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of the volumes, in any plane
 # Whatever the validation data say: a score above it is never "absent", one below it never "present".
 EVEN_ODDS = 0.5
 STEP = 0.001  # to which thresholds are rounded
@@ -51,7 +50,9 @@ STARTING_POINT = {
     "noise_correlation": 0.5,  # white noise: 0; real heads here: 0.85 and more
     "head_probability": 0.5,
     "filled_share": 0.7,  # series of training and validation heads: 0.82 and more
-    "odd_score": 1.0,
+    "odd_axial": 1.0,
+    "odd_coronal": 1.0,
+    "odd_sagittal": 1.0,
     "smoothing_mm": 6.0,
     "blank_section": 0.05,  # 30 mm across where the largest section is 130 mm
     "small_section": 0.35,
@@ -159,13 +160,11 @@ def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) ->
     low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
     outer = rule.outer_weight + STEP  # so that slices without brain are never enough
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
-    odd = ODD_MARGIN * max(one.odd for one in seen)
     return replace(
-        rule,
+        with_odd_limits(rule, seen),
         low=round(float(low), 3),
         high=round(float(high), 3),
         certain=round(float(1 + high) / 2, 3),
-        odd_score=round(odd, 3),
     )
 
 

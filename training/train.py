@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.augment import Slices, augmented
-from training.checkpoint import Progress, resume, save
+from training.checkpoint import AnotherRun, Progress, check_same, resume, save
 from training.ct_augment import ct_augmented
 from training.ct_evaluate import ct_val_scores, held_apart, scores
 from training.ct_lesions import lesions_of
@@ -28,10 +28,10 @@ from training.junk import junk
 from training.losses import loss, soft_loss
 from training.manifest import Row, read
 from training.metrics import auc_roc, dice, standing_out
-from training.models import MODELS
+from training.models import INPUT_PX_KEY, MODELS
 from training.pace import Pace
 from training.predict import decoded, lesion, predictions
-from training.samples import CELL_SHARES, UNLABELLED, Draw, Stock, stock, stored_px
+from training.samples import CELL_SHARES, STORED_PX, UNLABELLED, Draw, Stock, stock, stored_px
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.preprocess import INPUT_PX
 
@@ -68,6 +68,18 @@ class Settings:
     threads: int
     seed: int
 
+    @property
+    def kind(self) -> dict[str, object]:
+        """What a run that goes on must have in common with the one that began."""
+        return {
+            "model": self.model,
+            "init": self.init,
+            "teachers": list(self.teachers),
+            "rate": self.rate,
+            "input_px": self.input_px,
+            "small_share": self.small_share,
+        }
+
 
 def main() -> None:
     """Command line."""
@@ -79,7 +91,11 @@ def main() -> None:
     ]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=lines)
     torch.manual_seed(settings.seed)
-    Run(settings).train()
+    try:
+        run = Run(settings)
+    except AnotherRun as error:
+        raise SystemExit(str(error)) from None
+    run.train()
 
 
 def _settings() -> Settings:
@@ -164,6 +180,8 @@ def mr_recipe(settings: Settings) -> Recipe:
 def ct_recipe(settings: Settings) -> Recipe:
     """Manifest rows and template volumes, each slice with and without a synthetic mass."""
     folder = settings.manifest.parent
+    if stored_px(settings.input_px) > STORED_PX:
+        log.warning("CT slices are stored for inputs of %d px: a larger input shows no more detail", INPUT_PX)
     lesions = lesions_of(read(settings.manifest, "MR").of_split("train"))
     judged = held_apart(settings.manifest, "val")
     return Recipe(
@@ -182,6 +200,8 @@ class Run:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        if self.checkpoint.is_file():
+            check_same(self.checkpoint, settings.kind)
         subject = MODELS[settings.model]
         manifest = read(settings.manifest, subject.modality)
         self.val = manifest.of_split("val")
@@ -304,8 +324,16 @@ class Run:
         if score > self.progress.best_score:
             self.progress.best_score = score
             tensors = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
-            save_file(tensors, self.settings.folder / "best.safetensors")
-        save(self.checkpoint, self.network, self.average, self.optimiser, self.progress)
+            seen = {INPUT_PX_KEY: str(self.settings.input_px)}
+            save_file(tensors, self.settings.folder / "best.safetensors", seen)
+        save(
+            self.checkpoint,
+            self.network,
+            self.average,
+            self.optimiser,
+            self.progress,
+            self.settings.kind,
+        )
 
 
 def batch(

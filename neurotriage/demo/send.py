@@ -11,7 +11,7 @@ from pydicom.errors import InvalidDicomError
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from neurotriage.core.requestor import keep_answers
+from neurotriage.core.requestor import associate
 
 _MOST_CONTEXTS: Final = 128  # of one association (PS3.8 9.3.2.2: odd numbers from 1 to 255)
 _SUCCESS: Final = 0x0000
@@ -108,7 +108,7 @@ def _associate(
     ae = AE(ae_title=calling)
     for sop_class, syntax in sorted(contexts):
         ae.add_requested_context(sop_class, syntax)
-    association = keep_answers(ae.associate(host, port, ae_title=called))
+    association = associate(ae, host, port, called=called)
     if association.is_established:
         return association
     receiver = f"{called} at {host}:{port}"

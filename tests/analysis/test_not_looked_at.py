@@ -12,7 +12,7 @@ from neurotriage.core.manifest import scan_folder
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.values import Analysis, Outcome, ReasonCode
 from tests.core.made import part10
-from tests.vision.synthetic import write_weights
+from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build, report_text
@@ -22,7 +22,7 @@ from worker.vision import load_models, modalities
 pytestmark = pytest.mark.unit
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
-NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, "odd_score": 2.0}
+NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **odd_limits(2.0)}
 WHOLE, HOLED = "2.25.201", "2.25.202"
 
 
@@ -56,7 +56,7 @@ def test_a_series_with_missing_images_is_named_beside_the_answer_of_a_whole_one(
     assert analysis.outcome is Outcome.ABSENT
     refused = {v.series_instance_uid: v.reason.code for v in analysis.verdicts if not v.taken}
     assert refused == {HOLED: ReasonCode.MISSING_IMAGES}
-    words = "was not looked at: 1 of 28 slices are missing from the stack, the first after image 8"
+    words = "was not looked at: 1 of 28 slices is missing from the stack, the first after image 8"
     assert f"series {HOLED} {words}" in analysis.degradations
     assert words in json.dumps(study_entry(analysis, []))
     assert f"Note: A series {words}" in notes(analysis)  # of page, report and document
@@ -83,7 +83,7 @@ def test_a_whole_study_has_no_such_note(tmp_path: Path) -> None:
 def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_one(
     tmp_path: Path, part: str, outcome: Outcome
 ) -> None:
-    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part), odd_score=-1.0)
+    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part), **odd_limits(-1.0))
     assert analysis.outcome is outcome
     assert analysis.reasons[-1].code is ReasonCode.OUT_OF_DISTRIBUTION
     assert analysis.predictions == ()
@@ -92,7 +92,7 @@ def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_o
 def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_read(tmp_path: Path) -> None:
     slices = _series(WHOLE, BodyPartExamined="HEAD")
     slices[-1].PixelData = slices[-1].PixelData[:100]
-    analysis = _answer(tmp_path, slices, odd_score=-1.0)
+    analysis = _answer(tmp_path, slices, **odd_limits(-1.0))
     assert analysis.outcome is Outcome.POOR_QUALITY
     (lost,) = analysis.degradations
     assert lost.startswith(f"1 image of series {WHOLE} could not be looked at; the first: ")

@@ -15,6 +15,7 @@ from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.uids import derived_uid
 from neurotriage.phantom import make_pair
 from tests.imaging.test_registration import registration_object
+from tests.vision.synthetic import odd_limits
 from tests.vision.test_fusion import both_weights, with_fusion
 from worker.analysis import select_series
 
@@ -25,7 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: str = "") -> dic
     """The study's entry in ``result.json``; ``light``: name of the MR model that is the light one, too."""
     weights = tmp_path / "weights"
     weights.mkdir()
-    with_fusion(both_weights(weights, low=0.0, noise_correlation=0.0, filled_share=0.0, odd_score=2.0))
+    with_fusion(both_weights(weights, low=0.0, noise_correlation=0.0, filled_share=0.0, **odd_limits(2.0)))
     if light:
         path = weights / "study_rule.json"
         rules = json.loads(path.read_text())

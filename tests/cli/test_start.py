@@ -45,10 +45,13 @@ def _program(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_comes_at_once() -> None:
     _program("--help")  # once to warm the file cache and write the byte code
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    answer = _program("--help")
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < LONGEST_HELP_S
-    assert answer.returncode == 0
+    took = []
+    for _ in range(5):  # other work on the same core makes each of them dearer, and the cheapest least
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        answer = _program("--help")
+        took.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
+        assert answer.returncode == 0
+    assert min(took) < LONGEST_HELP_S
     assert "not for diagnosis" in answer.stdout
 
 

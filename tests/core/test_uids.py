@@ -1,7 +1,7 @@
 """UIDs: derived ones repeat, random ones do not."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
@@ -14,6 +14,7 @@ def test_the_same_parts_give_the_same_uid_on_every_host_for_ever() -> None:
     assert derived_uid("2.25.1", "page", "0") == "2.25.128253236858949442484644582963728918818"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=6))
 def test_a_derived_uid_is_valid(parts: list[str]) -> None:
     uid = UID(derived_uid(*parts))

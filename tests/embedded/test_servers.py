@@ -215,7 +215,7 @@ def test_a_port_that_is_taken_is_reported_with_the_log(
     server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = request.getfixturevalue(server)
-    monkeypatch.setattr(refused, "start_deadline_s", 1.0)
+    monkeypatch.setattr(refused, "start_deadline_s", 5.0)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable, match="ddress already in use"):

@@ -26,6 +26,7 @@ from dicom_listener.header_reader import HeaderReader
 from dicom_listener.server import Listener
 from dicom_listener.spool import Association as Parties
 from dicom_listener.spool import Spool
+from neurotriage.core import requestor
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres
@@ -33,7 +34,7 @@ from neurotriage.embedded import EmbeddedPostgres
 PARTIES = Parties("SENDER", "NEUROTRIAGE", "127.0.0.1")
 
 
-def until(happens: Callable[[], bool], within_s: float = 15.0) -> None:
+def until(happens: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait for what must come."""
     end = time.monotonic() + within_s
     while not happens():
@@ -109,7 +110,7 @@ def associate(port: int, *, calling: str = "SENDER", called: str = "NEUROTRIAGE"
     entity = AE(calling)
     entity.add_requested_context("1.2.840.10008.1.1")
     entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
-    return entity.associate("127.0.0.1", port, ae_title=called)
+    return requestor.associate(entity, "127.0.0.1", port, called=called)
 
 
 def send(port: int, datasets: Sequence[Dataset]) -> list[int]:

@@ -67,19 +67,21 @@ def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_onc
     images = [instance(number=number, PixelData=os.urandom(2 * 64 * 64)) for number in range(1, 401)]
     waiting, answered = list(images), []
     moments = random.Random(20)
-    for kill in range(KILLS):
-        intake = IntakeProcess(spool_only if kill % 2 else with_rows)
+    kills = 0
+    while kills < KILLS or len(answered) <= KILLS:  # a busy machine answers little before it is killed
+        assert kills < 5 * KILLS
+        intake = IntakeProcess(spool_only if kills % 2 else with_rows)
+        kills += 1
         done = transfer(intake, waiting, kill_after_s=moments.uniform(0.02, 0.2))
         answered += done
         waiting = waiting[len(done) :]
-    assert len(answered) > KILLS
     spool = Spool(Storage(root), "main", min_free_bytes=0)
     spool.recover()
     ingest(engine, Storage(root), spool, reader)
     spool.close()
     files = {data_set_of(path) for path in (root / "store").rglob("*.dcm")}
     assert {encoded(image) for image in answered} <= files
-    assert len(files) <= len(answered) + KILLS  # whole, but killed before the answer
+    assert len(files) <= len(answered) + kills  # whole, but killed before the answer
     with engine.connect() as connection:
         uids = connection.execute(text("select sop_instance_uid from instances")).scalars().all()
     assert len(uids) == len(set(uids)) == len(files)
@@ -150,7 +152,9 @@ def test_a_study_sent_becomes_one_revision_and_a_ring(
     broker_url: str,
     settings: Settings,
 ) -> None:
-    here = changed(settings, database={"url": database_url}, broker={"url": broker_url})
+    here = changed(
+        settings, database={"url": database_url}, broker={"url": broker_url}, assembly={"quiet_s": 3}
+    )
     port = in_thread(here)
     assert send(port, [instance(number=number) for number in range(1, 11)]) == [0] * 10
     until(lambda: count(engine, "revisions") == 1)
@@ -159,7 +163,8 @@ def test_a_study_sent_becomes_one_revision_and_a_ring(
         assert message.headers["task"] == "neurotriage.analyse"
         assert message.payload[0] == [1]
         message.ack()
-    time.sleep(1.0)
+    with engine.connect() as connection:
+        assert connection.execute(text("select state from studies")).scalar_one() == "quiet"
     assert count(engine, "revisions") == 1
     assert count(engine, "revision_instances") == 10
 
@@ -190,7 +195,7 @@ def test_while_postgres_is_down_images_are_accepted_and_recorded_when_it_is_back
 def test_a_sweep_rings_again_for_what_waits(
     engine: Engine, database_url: str, broker_url: str, settings: Settings
 ) -> None:
-    here = changed(settings, broker={"url": broker_url}, worker={"sweep_s": 0.2})
+    here = changed(settings, broker={"url": broker_url}, worker={"sweep_s": 60})
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -210,7 +215,8 @@ def test_a_sweep_rings_again_for_what_waits(
     # The fourth attempt is the one that writes the page; after it, the revision is buried.
     assert sweep(engine, app, here) == Swept(revisions=2, buried=1)
     assert sweep(engine, app, here) == Swept()
-    time.sleep(0.25)
+    with engine.begin() as connection:
+        connection.execute(text("update revisions set rung_at = rung_at - interval '1 minute'"))
     assert sweep(engine, app, here) == Swept(revisions=2)
 
 

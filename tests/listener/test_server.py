@@ -12,6 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from pynetdicom import AE, build_context
 
 from dicom_listener.server import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Listener
+from neurotriage.core import requestor
 from neurotriage.core.settings import Settings
 from tests.listener.conftest import (
     associate,
@@ -146,7 +147,9 @@ def test_every_real_instance_arrives_with_its_bytes(listen: Listen, data_dir: Pa
     files = list(real_files(data_dir / "dicom"))
     kinds = sorted({(file.sop_class_uid, file.transfer_syntax_uid) for file in files})
     contexts = [build_context(*kind) for kind in kinds]
-    association = AE("SENDER").associate("127.0.0.1", port, contexts, ae_title="NEUROTRIAGE")
+    entity = AE("SENDER")
+    entity.requested_contexts = contexts
+    association = requestor.associate(entity, "127.0.0.1", port, called="NEUROTRIAGE")
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])): c for c in association.accepted_contexts}
     expected = {kind for kind in kinds if kind[1] not in REFUSED_SYNTAXES and kind[0] not in REFUSED_CLASSES}
     assert accepted.keys() == expected

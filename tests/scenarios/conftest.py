@@ -93,9 +93,9 @@ def opened(
     settings = Settings.model_validate(
         {
             "listener": {"port": 0},
-            "assembly": {"quiet_s": 1},
+            "assembly": {"quiet_s": 2},
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
-            "worker": {"sweep_s": 1, "lease_s": 4, "threads": 1},
+            "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
             "delivery": {"retry_s": 1, "retry_max_s": 2},
             "destination": [destination("pacs", pacs.port), *others],
         }

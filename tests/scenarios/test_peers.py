@@ -71,7 +71,7 @@ class Orthanc:
     def answers(self) -> bool:
         try:
             self.get("/system")
-        except urllib.error.URLError:
+        except (urllib.error.URLError, ConnectionError):
             return False
         return True
 

@@ -17,6 +17,7 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE, build_context
 
+from neurotriage.core import requestor
 from neurotriage.core.settings import CONFIG_VARIABLE, environment_of
 from neurotriage.demo.pacs import StandInPacs
 from tests.analysis.test_real_studies import ALLOWED, WEIGHTS
@@ -66,7 +67,9 @@ def _send(files: list[RealFile], port: int) -> list[RealFile]:
     """Send in one association what is accepted; each must be answered 0x0000."""
     kinds = sorted({(file.sop_class_uid, file.transfer_syntax_uid) for file in files})
     contexts = [build_context(*kind) for kind in kinds]
-    association = AE("SENDER").associate("127.0.0.1", port, contexts, ae_title="NEUROTRIAGE")
+    entity = AE("SENDER")
+    entity.requested_contexts = contexts
+    association = requestor.associate(entity, "127.0.0.1", port, called="NEUROTRIAGE")
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])): c for c in association.accepted_contexts}
     sent = [file for file in files if (file.sop_class_uid, file.transfer_syntax_uid) in accepted]
     for file in sent:

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import write_manifest
 from training import train
-from training.export import enter, written
+from training.checkpoint import AnotherRun
+from training.export import enter, trained_px, written
 from training.initial import begin, teachers
 from training.losses import soft_loss
 from training.models import MODELS
@@ -65,6 +66,18 @@ def test_a_model_learns_beside_its_teachers(
     for teacher, was in zip(run.teachers, taught, strict=True):
         for name, tensor in teacher.state_dict().items():
             assert torch.equal(tensor, was[name])
+
+
+def test_a_run_with_other_settings_does_not_go_on_from_a_checkpoint(settings: Settings) -> None:
+    Run(settings).train()
+    assert Run(replace(settings, minutes=1.0)).progress.step > 0
+    with pytest.raises(AnotherRun, match=r"rate: 0.001 there, 0.0005 here.*--folder"):
+        Run(replace(settings, rate=5e-4))
+
+
+def test_weights_of_a_run_say_with_which_input_size_they_were_trained(settings: Settings) -> None:
+    Run(settings).train()
+    assert trained_px(settings.folder / "best.safetensors") == 64
 
 
 @pytest.mark.parametrize(("small_share", "seen_px"), [(0.0, {128}), (0.5, {SMALL_PX, 128})])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.conftest import write_manifest
-from tests.vision.synthetic import axial_head
+from tests.vision.synthetic import axial_head, odd_limits
 from training import ensemble
 from training.card import written as card_text
 from training.evaluate import evaluate, judge, named
@@ -58,7 +58,7 @@ def weights(tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def decide_by(weights: Path, name: str) -> None:
     """A study rule that says that a model decides."""
-    start = replace(first_rule(card(name, weights), weights), odd_score=1e9, head_probability=0.0)
+    start = replace(first_rule(card(name, weights), weights), **odd_limits(1e9), head_probability=0.0)
     write(weights / RULE_FILE, "MR", start, [])
 
 

@@ -67,6 +67,7 @@ def test_a_faint_lesion_stands_out_as_a_clear_one_does() -> None:
     assert standing_out(lesion, 0.5).sum() == standing_out(0.2 * lesion, 0.5).sum() == 9
     assert standing_out(lesion, 0.7).sum() == 1
     assert not standing_out(0 * lesion, 0.5).any()
+    assert not standing_out(5e-10 * lesion, 0.45).any()
 
 
 def test_the_pointing_game_allows_its_tolerance_and_no_more() -> None:

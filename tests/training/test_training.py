@@ -108,7 +108,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     network(torch.rand(2, 1, 64, 64)).tumour.sum().backward()
     optimiser.step()
-    save(tmp_path / "run.safetensors", network, average, optimiser, Progress(7, 60.0, 0.5))
+    save(tmp_path / "run.safetensors", network, average, optimiser, Progress(7, 60.0, 0.5), {"rate": 1e-3})
     again, mean = SliceNet(), SliceNet()
     fresh = torch.optim.AdamW(again.parameters(), 1e-3)
     progress = resume(tmp_path / "run.safetensors", again, mean, fresh)

@@ -126,6 +126,11 @@ def ct_head(*, skull: bool = True, gap: bool = False, **changes: object) -> Volu
     return volume(patient, *turned(Plane.AXIAL)[0], Plane.AXIAL, **stack)  # type: ignore[arg-type]
 
 
+def odd_limits(limit: float) -> dict[str, float]:
+    """The same out-of-distribution limit in each plane."""
+    return {f"odd_{plane}": limit for plane in Plane}
+
+
 def rule(**changes: object) -> StudyRule:
     """A study rule with plain numbers."""
     numbers = {
@@ -136,7 +141,7 @@ def rule(**changes: object) -> StudyRule:
         "noise_correlation": 0.5,
         "head_probability": 0.0,
         "filled_share": 0.5,
-        "odd_score": 1.0,
+        **odd_limits(1.0),
         "smoothing_mm": 6.0,
         "blank_section": 0.05,
         "small_section": 0.3,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurotriage.core.values import ReasonCode
+from neurotriage.core.values import Plane, ReasonCode
 from tests.vision.synthetic import axial_head, ct_head, predictions, reference_features, rule
 from worker.vision.eligibility import (
     measure_sections,
@@ -51,15 +51,16 @@ def test_the_correlation_of_neighbours_is_that_of_the_worse_direction() -> None:
 
 def test_a_series_whose_slices_show_no_head_is_refused() -> None:
     stack = axial_head()
-    sections, strict = measure_sections(stack), rule(head_probability=0.5, odd_score=0.8)
+    sections, strict = measure_sections(stack), rule(head_probability=0.5, odd_axial=0.8)
     ordinary, strange = np.zeros(12), np.ones(12)
-    assert no_head(predictions(np.full(12, 0.9)), ordinary, sections, strict) is None
-    low = no_head(predictions(np.full(12, 0.1)), ordinary, sections, strict)
-    odd = no_head(predictions(np.full(12, 0.9)), strange, sections, strict)
+    assert no_head(predictions(np.full(12, 0.9)), ordinary, sections, strict, Plane.AXIAL) is None
+    low = no_head(predictions(np.full(12, 0.1)), ordinary, sections, strict, Plane.AXIAL)
+    odd = no_head(predictions(np.full(12, 0.9)), strange, sections, strict, Plane.AXIAL)
     assert low is not None
     assert low.code is ReasonCode.NOT_A_HEAD
     assert odd is not None
     assert odd.code is ReasonCode.OUT_OF_DISTRIBUTION
+    assert no_head(predictions(np.full(12, 0.9)), strange, sections, strict, Plane.SAGITTAL) is None
 
 
 def test_a_hollow_thing_is_no_head() -> None:
@@ -67,7 +68,7 @@ def test_a_hollow_thing_is_no_head() -> None:
     inside = np.indices(stack.voxels.shape[1:]) - np.array(stack.voxels.shape[1:])[:, None, None] / 2
     hollow = np.where(np.hypot(inside[0] * 2.5, inside[1] * 2.0) < 55, 1, stack.voxels).astype(np.float32)
     sections = measure_sections(replace(stack, voxels=hollow))
-    refusal = no_head(predictions(np.ones(12)), np.zeros(12), sections, rule())
+    refusal = no_head(predictions(np.ones(12)), np.zeros(12), sections, rule(), Plane.AXIAL)
     assert refusal is not None
     assert refusal.code is ReasonCode.NOT_A_HEAD
     assert measure_sections(stack).filled.min() > 0.95
@@ -77,7 +78,7 @@ def test_empty_end_slices_do_not_make_a_head_something_else() -> None:
     stack = axial_head(shape=(31, 80, 96))  # the ball fills the middle 13 slices
     sections = measure_sections(stack)
     head = np.where(sections.area_mm2 > 0, 0.9, 0.0)
-    assert no_head(predictions(head), np.zeros(31), sections, rule(head_probability=0.5)) is None
+    assert no_head(predictions(head), np.zeros(31), sections, rule(head_probability=0.5), Plane.AXIAL) is None
 
 
 @pytest.mark.parametrize("way", ["whole", "gap", "stripped"])

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save as saved_arrays
 from safetensors.torch import save as saved_tensors
 
-from tests.vision.synthetic import axial_head, reference_features, rule, write_weights
+from tests.vision.synthetic import axial_head, odd_limits, reference_features, rule, write_weights
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.engines import TorchEngine
 from worker.vision.memory import out_of_memory
@@ -50,7 +50,7 @@ def card_and_rule(folder: Path, name: str, architecture: str) -> tuple[dict[str,
         model_sha256=digest,
         features_file=f"{name}.features.safetensors",
         features_sha256=sha256(reference).hexdigest(),
-        odd_score=1e9,
+        **odd_limits(1e9),
     )
     return card, asdict(numbers)
 

@@ -27,7 +27,7 @@ from db.tables import DeliveryState
 from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.headers import MALFORMED, text
-from neurotriage.core.requestor import keep_answers
+from neurotriage.core.requestor import associate
 from neurotriage.core.settings import Destination
 from worker.delivery.peer import Misconfigured, by_series, result_file
 from worker.delivery.status import Verdict, not_understood, verdict_of
@@ -107,14 +107,13 @@ def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     tls = None if destination.tls is None else Handshakes(client_context(destination.tls))
     try:
-        association = keep_answers(
-            ae.associate(
-                destination.host,
-                destination.port,
-                ae_title=destination.ae_title,
-                tls_args=None if tls is None else (tls.context, destination.host),
-                evt_handlers=handlers,
-            )
+        association = associate(
+            ae,
+            destination.host,
+            destination.port,
+            called=destination.ae_title,
+            tls_args=None if tls is None else (tls.context, destination.host),
+            evt_handlers=handlers,
         )
     except OSError as error:  # the name has no address
         raise Unavailable(f"{where} does not answer: {error.strerror}") from error

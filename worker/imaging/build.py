@@ -177,5 +177,6 @@ def _gaps(kept: list[FrameGeometry], broken: list[LeftOut]) -> Reason | None:
     count = sum(gap.missing for gap in gaps)
     where = f"after image {kept[gaps[0].before].instance_number or gaps[0].before + 1}"
     cause = f"; {counted(len(broken), 'image')} could not be decoded" if broken else ""
-    sentence = f"{count} of {len(kept) + count} slices are missing from the stack, the first {where}{cause}"
+    lost = f"{count} of {len(kept) + count} slices {'is' if count == 1 else 'are'} missing from the stack"
+    sentence = f"{lost}, the first {where}{cause}"
     return Reason(ReasonCode.MISSING_IMAGES, sentence)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from neurotriage.core.values import Outcome, Reason, ReasonCode
+from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
 from worker.vision.predict import SlicePredictions
@@ -100,9 +100,9 @@ def neighbour_correlation(pixels: NDArray[np.float32]) -> float:
 
 
 def no_head(
-    predictions: SlicePredictions, odd: NDArray[np.float64], sections: Sections, rule: StudyRule
+    predictions: SlicePredictions, odd: NDArray[np.float64], sections: Sections, rule: StudyRule, plane: Plane
 ) -> Reason | None:
-    """The reason where the slices show no head; None where they do.
+    """The reason where the slices of a plane show no head; None where they do.
 
     ``odd`` (n,) is the out-of-distribution score. Slices with a small section say little and are left out.
     """
@@ -116,8 +116,8 @@ def no_head(
     if filled < rule.filled_share:
         text = f"hollow: {filled:.0%} of the inside gives signal, of a head at least {rule.filled_share:.0%}"
         return Reason(ReasonCode.NOT_A_HEAD, text)
-    if strange > rule.odd_score:
-        text = f"unlike any head the model has seen: score {strange:.2f}, limit {rule.odd_score:.2f}"
+    if strange > rule.odd_limit(plane):
+        text = f"unlike any head the model has seen: score {strange:.2f}, limit {rule.odd_limit(plane):.2f}"
         return Reason(ReasonCode.OUT_OF_DISTRIBUTION, text)
     return None
 

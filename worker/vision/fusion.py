@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neurotriage.core.values import Prediction, Reason, ReasonCode
 from neurotriage.core.volume import Registration, Volume
+from neurotriage.core.wording import counted
 from worker.vision.decide import TUMOUR, series_classes, slice_weights
 from worker.vision.fusion_registry import FusionCard
 from worker.vision.judge import Judged, raised
@@ -93,7 +94,7 @@ def common_slices(ct: Judged, mr: Judged, registrations: Sequence[Registration])
         return f"their slices cross at {np.rad2deg(np.arccos(cosine)):.0f} degrees"
     pairs = _nearest(ct, mr, matrix)
     if len(pairs) < FEWEST_PAIRS:
-        return f"they have {len(pairs)} slices in common, at least {FEWEST_PAIRS} are needed"
+        return f"they have {counted(len(pairs), 'slice')} in common, at least {FEWEST_PAIRS} are needed"
     return pairs
 
 

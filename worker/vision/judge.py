@@ -84,7 +84,7 @@ def judge(volume: Volume, models: Models, *, to_fuse: bool) -> tuple[SeriesDecis
     model, predictions = predict_within_memory(models, volume, sections, to_fuse=to_fuse)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
-    refusal = no_head(predictions, odd, sections, model.rule) or too_little(volume, model.rule)
+    refusal = no_head(predictions, odd, sections, model.rule, volume.plane) or too_little(volume, model.rule)
     if refusal is not None:
         return SeriesDecision(uid, ENDS[refusal.code], refusal, scores), None
     found = score_series(volume, predictions, sections, model.rule, model.card.classes)

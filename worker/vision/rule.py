@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from neurotriage.core.values import Plane
 from worker.vision import registry
 from worker.vision.fusion_registry import FusionCard, fusion_card
 from worker.vision.registry import BadWeights, ModelCard
@@ -30,7 +31,9 @@ class StudyRule:
     noise_correlation: float  # of neighbouring pixels; a noisy slice lies below
     head_probability: float  # median over slices; a series below shows no head
     filled_share: float  # median over slices of the inside that gives signal; a hollow thing lies below
-    odd_score: float  # median out-of-distribution score; a series above is unlike the training data
+    odd_axial: float  # median out-of-distribution score; an axial series above is unlike the training data
+    odd_coronal: float  # fewer coronal and sagittal slices were there to learn from: heads score higher
+    odd_sagittal: float
     # from slices to the series
     smoothing_mm: float  # standard deviation of the Gaussian along the slice axis
     blank_section: float  # share of the largest head section under which a slice shows nothing
@@ -52,6 +55,14 @@ class StudyRule:
     fewest_slices: int  # and
     least_mm: float  # less is of poor quality
     coverage_mm: float  # less is never absent
+
+    def odd_limit(self, plane: Plane) -> float:
+        """The out-of-distribution score above which a series of a plane is refused."""
+        return {
+            Plane.AXIAL: self.odd_axial,
+            Plane.CORONAL: self.odd_coronal,
+            Plane.SAGITTAL: self.odd_sagittal,
+        }[plane]
 
 
 def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
