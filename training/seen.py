@@ -15,7 +15,7 @@ from worker.vision.models import Model
 from worker.vision.predict import SlicePredictions, predict
 from worker.vision.rule import StudyRule
 
-ODD_MARGIN = 1.5  # a series is too odd this many times beyond the oddest of those known in its plane
+ODD_MARGIN = 1.25  # a series is too odd this many times beyond the oddest known one of its plane
 EDGE = 1e-4  # scores are compared as logits between this and 1 - this
 
 

@@ -161,7 +161,7 @@ def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) ->
     outer = rule.outer_weight + STEP  # so that slices without brain are never enough
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
     return replace(
-        with_odd_limits(rule, seen),
+        with_odd_limits(rule, everything),
         low=round(float(low), 3),
         high=round(float(high), 3),
         certain=round(float(1 + high) / 2, 3),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import ManifestInstance, Outcome, SeriesManifest, Side
@@ -126,3 +127,11 @@ def test_a_ct_of_something_else_is_never_absent(ct_models: Models, name: str) ->
 def test_what_is_no_head_is_refused_by_its_pixels(data_dir: Path, models: Models, name: str) -> None:
     volume = dicom_volume(data_dir / "dicom" / "not_a_brain" / name)
     assert analyse_volumes([volume], models)[0].outcome is Outcome.NOT_ELIGIBLE
+
+
+@pytest.mark.parametrize("blur_px", [1.0, 2.0])
+def test_a_blurred_knee_is_no_head_either(data_dir: Path, models: Models, blur_px: float) -> None:
+    volume = dicom_volume(data_dir / "dicom" / "not_a_brain" / "knee_mr_j2k")
+    blurred = ndimage.gaussian_filter(volume.voxels, (0, blur_px, blur_px))
+    study, _ = analyse_volumes([replace(volume, voxels=blurred)], models)
+    assert study.outcome is Outcome.NOT_ELIGIBLE
