@@ -177,8 +177,7 @@ def calibration_text(card: ModelCard) -> str:
     thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     return (
         f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}. That of the mask is a "
-        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own, and of "
-        "several sequences each is outlined by itself there."
+        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own."
     )
 
 
@@ -190,7 +189,9 @@ def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
         "",
-        f"{calibration_text(card)} The tumour threshold has sensitivity 0.97 over all val slices.",
+        f"{calibration_text(card)} The tumour threshold has sensitivity 0.97 over all val slices. Where a "
+        "slice has several sequences, the figures below hold for their maps combined; in a study each series "
+        "is outlined by itself.",
         "",
         f"Training: {training}",
         "",
