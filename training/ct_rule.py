@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from training.ct_series import BLEED, HEALTHY, MASS, CtSeries
-from training.seen import EDGE, Seen, after_network, figure, logits, with_odd_limits
+from training.seen import EDGE, Seen, after_network, figure, logits, on_every_engine, with_odd_limits
 from worker.vision.models import Model
 from worker.vision.rule import StudyRule
 
@@ -76,7 +76,7 @@ def choose(known: Sequence[Known], start: StudyRule) -> StudyRule:
     calm = np.quantile([one.score(rule).look_alike for one in healthy], 1 - ALARM_SHARE)
     return replace(
         with_odd_limits(rule, [one.seen for one in known]),
-        low=round(float(min(low, high)), 3),
+        low=on_every_engine(min(low, high)),
         high=round(float(high), 3),
         certain=round(float(1 + high) / 2, 3),
         look_alike=round(max(rule.look_alike, float(calm) + STEP), 3),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
@@ -16,6 +16,9 @@ from worker.vision.predict import SlicePredictions, predict
 from worker.vision.rule import StudyRule
 
 ODD_MARGIN = 1.25  # a series is too odd this many times beyond the oddest known one of its plane
+# The engines of the hosts may differ by this much, as logits (0.03 at even odds, which is what int8 may;
+# bfloat16 does by half of it): "absent" is said only where each of them says it.
+ENGINES_APART = 0.12
 EDGE = 1e-4  # scores are compared as logits between this and 1 - this
 
 
@@ -48,6 +51,11 @@ def logits(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores as logits."""
     scores = [one.score(rule).score for one in seen]
     return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
+
+
+def on_every_engine(low: float) -> float:
+    """The lower threshold, so low that no engine's answer below it is another one's above ``low``."""
+    return round(float(expit(logit(low) - ENGINES_APART)), 3)
 
 
 def with_odd_limits(rule: StudyRule, seen: Sequence[Seen]) -> StudyRule:

@@ -26,7 +26,7 @@ from neurotriage.core.values import Outcome, Plane
 from training import ct_rule
 from training.ct_series import ct_series
 from training.manifest import read
-from training.seen import Seen, after_network, figure, logits, with_odd_limits
+from training.seen import Seen, after_network, figure, logits, on_every_engine, with_odd_limits
 from training.series import series_of
 from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
@@ -150,8 +150,10 @@ def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
 
 
 def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) -> StudyRule:
-    """What scores below ``low`` scores as nearly all tumour-free volumes do; what scores ``high`` or more, as
-    next to no tumour-free series does, be it a patient's slices beside the tumour.
+    """What scores below ``low`` scores as nearly all tumour-free volumes do, whatever engine is used.
+
+    What scores ``high`` or more scores as next to no tumour-free series does, be it a patient's slices beside
+    the tumour.
     """
     tumour = np.array([one.tumour for one in seen])
     everything = [*seen, *series]
@@ -162,7 +164,7 @@ def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) ->
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
     return replace(
         with_odd_limits(rule, everything),
-        low=round(float(low), 3),
+        low=on_every_engine(low),
         high=round(float(high), 3),
         certain=round(float(1 + high) / 2, 3),
     )

@@ -79,6 +79,12 @@ def test_of_a_plane_that_val_does_not_have_the_oddest_series_of_any_sets_the_lim
     assert choose(seen, [], START).odd_limit(Plane.SAGITTAL) == 0.25
 
 
+def test_absent_is_said_only_where_every_engine_says_it() -> None:
+    found = chosen(healthy=[0.2] * 10, tumours=[0.9] * 10)
+    assert outcome(0.19, found) == "undetermined"  # another engine may say 0.2
+    assert outcome(0.17, found) == "absent"
+
+
 def test_a_slice_without_brain_is_never_enough_for_a_positive_series() -> None:
     found = chosen(healthy=[0.05] * 10, tumours=[0.95] * 10)
     assert found.outer_weight < found.high
