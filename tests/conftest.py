@@ -3,7 +3,8 @@
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def absent(part: str, message: str) -> None:
     if part in required():
         pytest.fail(f"{message} (required by NEUROTRIAGE_REQUIRE)")
     pytest.skip(message)
+
+
+def until(happens: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait for what must come."""
+    end = time.monotonic() + within_s
+    while not happens():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ class Settings:
     seed: int
 
     @property
-    def kind(self) -> dict[str, object]:
+    def to_go_on(self) -> dict[str, object]:
         """What a run that goes on must have in common with the one that began."""
         return {
             "model": self.model,
@@ -201,7 +201,7 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         if self.checkpoint.is_file():
-            check_same(self.checkpoint, settings.kind)
+            check_same(self.checkpoint, settings.to_go_on)
         subject = MODELS[settings.model]
         manifest = read(settings.manifest, subject.modality)
         self.val = manifest.of_split("val")
@@ -332,7 +332,7 @@ class Run:
             self.average,
             self.optimiser,
             self.progress,
-            self.settings.kind,
+            self.settings.to_go_on,
         )
 
 

@@ -1,6 +1,5 @@
 """A Postgres of our own, small MR instances, and a sender that is not the code under test."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,14 +31,6 @@ from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres
 
 PARTIES = Parties("SENDER", "NEUROTRIAGE", "127.0.0.1")
-
-
-def until(happens: Callable[[], bool], within_s: float = 60.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + within_s
-    while not happens():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.05)
 
 
 def instance(study: str = "1.2.3", number: int = 1, *, patient: str = "P1", **more: object) -> Dataset:

@@ -24,7 +24,8 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of, until
+from tests.conftest import until
+from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of
 from tests.listener.intake_process import IntakeProcess
 
 NOWHERE = "redis://127.0.0.1:1/0"

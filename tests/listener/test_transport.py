@@ -21,7 +21,8 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 import dicom_listener.transport
 from dicom_listener.server import Listener
 from dicom_listener.transport import PDU_DEADLINE_S, REQUEST_DEADLINE_S
-from tests.listener.conftest import associate, instance, status_of, until
+from tests.conftest import until
+from tests.listener.conftest import associate, instance, status_of
 
 Listen = Callable[..., tuple[Listener, int]]
 

@@ -86,6 +86,19 @@ def test_slices_of_one_patient_with_and_without_tumour_are_judged_apart(
     assert {name: block["n"] for name, block in within["by_sequence"].items()} == {"FLAIR": 2, "T1": 2}
 
 
+def test_outlines_are_told_for_each_sequence_alone_and_for_their_combination(
+    tmp_path: Path, toy: list[dict[str, str]]
+) -> None:
+    places = report(write_manifest(tmp_path, toy))["localisation"]
+    several = places["by_source"]["lgg"]["n"]
+    assert several > 0
+    assert {name: block["n"] for name, block in places["by_sequence"].items()} == {
+        "FLAIR": several,
+        "T1": several,
+    }
+    assert {"dice", "mask_iou"} <= places["by_sequence"]["T1"]["decoder"].keys()
+
+
 def test_missing_columns_make_figures_null(tmp_path: Path, toy: list[dict[str, str]]) -> None:
     figures = report(write_manifest(tmp_path, toy[:8], columns=("path", "tumour")))
     assert figures["classes"]["n"] == figures["localisation"]["n"] == 0
@@ -119,6 +132,8 @@ def test_maps_of_the_image_that_shows_the_tumour_count_most(
     assert one.mask.mean() > 5
     assert one.cam.mean() > 5
     assert combined(images[:1] * 2).mask.mean() == -6
+    hopeless = replace(images[0], tumour=-800.0)  # whose probability is 0 in double precision
+    assert combined([hopeless, hopeless]).mask.mean() == -6
 
 
 def test_the_bootstrap_draws_whole_groups() -> None:

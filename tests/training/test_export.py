@@ -61,3 +61,4 @@ def test_the_card_holds_the_figures_the_licences_and_the_limits(
     auc = figures["tumour"]["auc_roc"]["value"]
     for promised in (f"{auc:.3f}", model.sha256, "CC BY-NC-SA 4.0", "Research only", "a minute on nothing"):
         assert promised in text
+    assert "| decoder, T1 alone | dice |" in text

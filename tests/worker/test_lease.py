@@ -10,8 +10,8 @@ from db import claims
 from db.claims import Claim
 from db.engine import connect
 from db.tables import RevisionState
+from tests.conftest import until
 from tests.db.rows import claimed, ready_revision
-from tests.listener.conftest import until
 from worker.lease import LeaseKeeper
 
 LEASE_S = 1.0
