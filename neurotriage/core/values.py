@@ -195,13 +195,17 @@ class SliceScores:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One lesion on one slice. ``lesion`` joins the slices of one lesion (1-based, largest first)."""
+    """One lesion on one slice.
+
+    ``lesion`` joins the slices of one lesion: 1-based, largest first within a stack, and counted on from
+    stack to stack, so that it is unique within a series.
+    """
 
     lesion: int
     series_uid: str
     sop_instance_uid: str
     frame: int | None  # 1-based; None if single-frame
-    slice_index: int  # 0-based along the sorted volume
+    slice_index: int  # 0-based along its sorted stack
     box: tuple[int, int, int, int]  # x0, y0, x1, y1; end exclusive
     outline: tuple[
         tuple[float, float], ...
@@ -222,6 +226,7 @@ class Prediction:
     probabilities: Mapping[str, float]
     threshold: float  # that the probability of a tumour was held against
     series_uid: str | None = None  # None: about the study
+    stack: int = 1  # of the series
     engine: str = "torch"
     device: str = "cpu"
     # a score of several modalities: what the probability of a tumour is without the one that is named
@@ -230,12 +235,14 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDecision:
-    """What vision says of one volume."""
+    """What vision says of one volume: a stack of a series."""
 
     series_instance_uid: str
     outcome: Outcome  # PRESENT, ABSENT, UNDETERMINED, POOR_QUALITY or NOT_ELIGIBLE
     reason: Reason
     scores: SliceScores
+    stack: int = 1  # 1-based within the series, the largest first
+    slices: tuple[SliceSource, ...] = ()  # the images of the volume, in its order
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +257,15 @@ class StudyDecision:
     series: tuple[SeriesDecision, ...]
     degradations: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Images of a series that was taken, but that were not analysed: how many, and why."""
+
+    series_instance_uid: str
+    reason: Reason
+    count: int  # images: instances, or frames of a multi-frame instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +286,7 @@ class Analysis:
     software_version: str
     degradations: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()  # what of the taken series was not looked at, by series and reason
     omissions: "tuple[Omission, ...]" = ()  # told after the results were built; they do not depend on it
 
     @property

@@ -31,6 +31,7 @@ class Volume:
     sources: tuple[SliceSource, ...]
     frame_of_reference_uid: str | None = None
     sequence: str = "unknown"  # MR: T1, T1c, T2, FLAIR, PD or unknown; CT: CT
+    stack: int = 1  # 1-based within the series, the largest first
 
     @property
     def affine(self) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from neurotriage.core.values import Analysis, StudyManifest
 from worker.imaging import Pixels, open_pixels
 from worker.results import text
 from worker.results.pictures import picture
-from worker.results.source import SourceSlice, series_slices
+from worker.results.source import SourceSlice, analysed_slices
 
 MAX_OVERLAYS = 25
 NEIGHBOURS = 1  # slices shown on either side of one with a finding
@@ -48,7 +48,8 @@ class Scene:
     ]  # of all series that findings or evidence speak of, else of the analysed one
     keys: tuple[SourceSlice, ...] = ()  # the slice that decided, then one of each other modality
     evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)
-    _windows: dict[str, tuple[float, float]] = field(default_factory=dict)  # by series UID, once asked for
+    # by stack, once asked for
+    _windows: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
     _reader: FrameReader = field(default_factory=FrameReader)
 
     @property
@@ -64,26 +65,27 @@ class Scene:
         """A slice in true units, or None where it cannot be decoded."""
         return self._reader.read(image)
 
-    def series_of(self, image: SourceSlice) -> tuple[SourceSlice, ...]:
-        return tuple(s for s in self.slices if s.series_uid == image.series_uid)
+    def stack_of(self, image: SourceSlice) -> tuple[SourceSlice, ...]:
+        """The slices of the image's stack: of one orientation, matrix and pixel size."""
+        return tuple(s for s in self.slices if s.stack_key == image.stack_key)
 
-    def series(self) -> tuple[tuple[SourceSlice, ...], ...]:
-        """The slices by series."""
-        uids = dict.fromkeys(image.series_uid for image in self.slices)
-        return tuple(tuple(s for s in self.slices if s.series_uid == uid) for uid in uids)
+    def stacks(self) -> tuple[tuple[SourceSlice, ...], ...]:
+        """The slices by stack."""
+        keys = dict.fromkeys(image.stack_key for image in self.slices)
+        return tuple(tuple(s for s in self.slices if s.stack_key == key) for key in keys)
 
     def has_mask(self, image: SourceSlice) -> bool:
         """True where the model outlined something on a slice."""
         return image.key in self.evidence and bool(self.evidence[image.key].mask.any())
 
     def window(self, image: SourceSlice) -> tuple[float, float]:
-        """Of the image's whole series, by slices all along it, so that all its pictures look alike."""
-        uid = image.series_uid
-        if uid not in self._windows:
-            sample = () if image.modality == "CT" else _spread(self.series_of(image))
+        """Of the image's whole stack, by slices all along it, so that all its pictures look alike."""
+        key = image.stack_key
+        if key not in self._windows:
+            sample = () if image.modality == "CT" else _spread(self.stack_of(image))
             decoded = [pixels for pixels in map(self.pixels, sample) if pixels is not None]
-            self._windows[uid] = picture.window_of(image.modality, decoded)
-        return self._windows[uid]
+            self._windows[key] = picture.window_of(image.modality, decoded)
+        return self._windows[key]
 
 
 def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) -> Scene:
@@ -92,7 +94,13 @@ def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) ->
         return Scene(())
     wanted = _shown_series(analysis, evidence)
     by_uid = {series.series_instance_uid: series for series in source.series}
-    slices = tuple(image for uid in wanted if uid in by_uid for image in series_slices(by_uid[uid]))
+    decided = [decision for decision in analysis.series if decision.outcome.analysed]
+    slices = tuple(
+        image
+        for uid in wanted
+        if uid in by_uid
+        for image in analysed_slices(by_uid[uid], [d for d in decided if d.series_instance_uid == uid])
+    )
     kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices}
     return Scene(slices, _key_slices(analysis, evidence, slices), kept)
 
@@ -126,7 +134,7 @@ def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
         if image.key not in marked:
             continue
         for near in range(max(place - NEIGHBOURS, 0), min(place + NEIGHBOURS + 1, len(scene.slices))):
-            if scene.slices[near].series_uid == image.series_uid:
+            if scene.slices[near].stack_key == image.stack_key:
                 # A neighbour goes before a marked slice does, if there are too many.
                 worth = marked[image.key] + (1.0 if near == place else 0.0)
                 rank[near] = max(rank.get(near, 0.0), worth)
@@ -151,8 +159,8 @@ def _marked(analysis: Analysis, scene: Scene) -> dict[SliceKey, float]:
 
 
 def montage_slices(scene: Scene) -> tuple[SourceSlice, ...]:
-    """What was looked at: slices all along the deciding series."""
-    return () if scene.key is None else _spread(scene.series_of(scene.key))
+    """What was looked at: slices all along the deciding stack."""
+    return () if scene.key is None else _spread(scene.stack_of(scene.key))
 
 
 def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
@@ -195,7 +203,7 @@ def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice
         surest = max(seen, key=lambda item: item.probability)
         return by_key[surest.sop_instance_uid, surest.frame]
     for item in analysis.series:
-        series = [image for image in slices if image.series_uid == item.series_instance_uid]
+        series = [image for image in slices if image.stack_key == (item.series_instance_uid, item.stack)]
         # Scores that are all the same single no slice out.
         if len(series) == len(item.scores.tumour) and len(set(item.scores.tumour)) > 1:
             return series[int(np.argmax(item.scores.tumour))]

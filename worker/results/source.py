@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,14 @@ from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import read_header
-from neurotriage.core.values import ManifestInstance, ObjectReference, SeriesManifest, StudyManifest
+from neurotriage.core.values import (
+    ManifestInstance,
+    ObjectReference,
+    SeriesDecision,
+    SeriesManifest,
+    StudyManifest,
+)
+from worker.imaging import FrameGeometry, frames_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,12 +26,13 @@ class SourceSlice:
 
     path: Path
     series_uid: str
+    stack: int  # 1-based within the series
     sop_instance_uid: str
     sop_class_uid: str
     header: Dataset  # of the instance, without pixels
     frame: int | None  # 1-based; None for a single-frame instance
-    number: int  # 1-based along the sorted series
-    count: int  # slices in the series
+    number: int  # 1-based along the sorted stack
+    count: int  # slices in the stack
     position_mm: NDArray[np.float64]  # (3,) centre of the first pixel
     row_direction: NDArray[np.float64]  # (3,) of increasing column index
     column_direction: NDArray[np.float64]  # (3,) of increasing row index
@@ -38,6 +45,16 @@ class SourceSlice:
         return self.sop_instance_uid, self.frame
 
     @property
+    def stack_key(self) -> tuple[str, int]:
+        """What names its stack: Series Instance UID and number of the stack."""
+        return self.series_uid, self.stack
+
+    @property
+    def stack_names(self) -> tuple[str, ...]:
+        """The same as parts of a UID; of the first stack the series alone."""
+        return (self.series_uid,) if self.stack == 1 else (self.series_uid, f"stack {self.stack}")
+
+    @property
     def reference(self) -> ObjectReference:
         """Its instance."""
         return ObjectReference(self.sop_class_uid, self.sop_instance_uid, self.series_uid)
@@ -47,12 +64,13 @@ class SourceSlice:
         return str(self.header.get("Modality", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    position_mm: NDArray[np.float64]
-    orientation: NDArray[np.float64]  # (6,)
-    spacing_mm: tuple[float, float]
-    thickness_mm: float | None
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """An instance, or a frame of one, as read."""
+
+    instance: ManifestInstance
+    header: Dataset
+    geometry: FrameGeometry
 
 
 def identity_header(source: StudyManifest, preferred: Sequence[str]) -> Dataset:
@@ -70,35 +88,57 @@ def identity_header(source: StudyManifest, preferred: Sequence[str]) -> Dataset:
     return Dataset()
 
 
-def series_slices(series: SeriesManifest) -> tuple[SourceSlice, ...]:
-    """All images of a series that have a place in the patient, sorted along the slice normal, ascending."""
-    found: list[tuple[float, ManifestInstance, Dataset, int | None, _Plane]] = []
+def analysed_slices(series: SeriesManifest, decisions: Sequence[SeriesDecision]) -> tuple[SourceSlice, ...]:
+    """The images of a series that were analysed, stack by stack, in the order of their volumes.
+
+    Where no decision names its slices: all images of the series that have a place in the patient, sorted
+    along the slice normal, ascending.
+    """
+    images = _images(series)
+    if not any(decision.slices for decision in decisions):
+        ordered = sorted(images.values(), key=lambda i: (i.geometry.offset_mm, i.instance.sop_instance_uid))
+        return _stack(series, 1, ordered)
+    stacks: list[SourceSlice] = []
+    for decision in decisions:
+        keys = [(source.sop_instance_uid, source.frame) for source in decision.slices]
+        stacks += _stack(series, decision.stack, [images[key] for key in keys if key in images])
+    return tuple(stacks)
+
+
+def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _Image]:
+    """Every image of a series that has a place in the patient, by SOP Instance UID and frame."""
+    images: dict[tuple[str, int | None], _Image] = {}
     first = {instance.sop_instance_uid: instance for instance in reversed(series.instances)}  # it counts
     for instance in first.values():
-        header = _header(instance)
-        if header is None:
+        try:
+            header = read_header(instance.path)
+            frames = frames_of(header, instance.path)
+        except Refused:  # what selection and imaging have told
             continue
-        for frame, plane in _planes(header):
-            normal = np.cross(plane.orientation[:3], plane.orientation[3:])
-            found.append((float(normal @ plane.position_mm), instance, header, frame, plane))
-    found.sort(key=lambda item: (item[0], item[1].sop_instance_uid, item[3] or 0))
+        for geometry in frames:
+            images[instance.sop_instance_uid, geometry.frame] = _Image(instance, header, geometry)
+    return images
+
+
+def _stack(series: SeriesManifest, stack: int, ordered: Sequence[_Image]) -> tuple[SourceSlice, ...]:
     return tuple(
         SourceSlice(
-            path=instance.path,
+            path=image.instance.path,
             series_uid=series.series_instance_uid,
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            header=header,
-            frame=frame,
+            stack=stack,
+            sop_instance_uid=image.instance.sop_instance_uid,
+            sop_class_uid=image.instance.sop_class_uid,
+            header=image.header,
+            frame=image.geometry.frame,
             number=number,
-            count=len(found),
-            position_mm=plane.position_mm,
-            row_direction=plane.orientation[:3],
-            column_direction=plane.orientation[3:],
-            spacing_mm=plane.spacing_mm,
-            thickness_mm=plane.thickness_mm,
+            count=len(ordered),
+            position_mm=np.array(image.geometry.position_mm),
+            row_direction=np.array(image.geometry.orientation[:3]),
+            column_direction=np.array(image.geometry.orientation[3:]),
+            spacing_mm=image.geometry.spacing_mm,
+            thickness_mm=image.geometry.thickness_mm,
         )
-        for number, (_, instance, header, frame, plane) in enumerate(found, start=1)
+        for number, image in enumerate(ordered, start=1)
     )
 
 
@@ -113,51 +153,3 @@ def _header(instance: ManifestInstance) -> Dataset | None:
         return read_header(instance.path)
     except Refused:
         return None
-
-
-def _planes(header: Dataset) -> Iterator[tuple[int | None, _Plane]]:
-    """Frame number and plane of each image in an instance; nothing for images without a place."""
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        plane = _plane(header, header, header)
-        if plane is not None:
-            yield None, plane
-        return
-    shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    for frame, own in enumerate(header.PerFrameFunctionalGroupsSequence, start=1):
-        plane = _plane(
-            _group(own, shared, "PlanePositionSequence"),
-            _group(own, shared, "PlaneOrientationSequence"),
-            _group(own, shared, "PixelMeasuresSequence"),
-        )
-        if plane is not None:
-            yield frame, plane
-
-
-def _group(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
-    """A functional group's item: the frame's own, else the shared one (PS3.3 C.7.6.16)."""
-    items = own.get(keyword) or shared.get(keyword)
-    return items[0] if items else Dataset()
-
-
-def _plane(position: Dataset, orientation: Dataset, measures: Dataset) -> _Plane | None:
-    place = _numbers(position.get("ImagePositionPatient"), 3)
-    axes = _numbers(orientation.get("ImageOrientationPatient"), 6)
-    spacing = _numbers(measures.get("PixelSpacing"), 2)
-    if place is None or axes is None or spacing is None:
-        return None
-    thickness = _numbers([measures.get("SliceThickness")], 1)
-    return _Plane(
-        place,
-        axes,
-        (float(spacing[0]), float(spacing[1])),
-        None if thickness is None else float(thickness[0]),
-    )
-
-
-def _numbers(values: Any, count: int) -> NDArray[np.float64] | None:
-    """The values of an attribute as ``count`` finite numbers, or None."""
-    try:
-        numbers = np.array([float(value) for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None

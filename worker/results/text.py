@@ -67,9 +67,13 @@ def deciding_prediction(analysis: Analysis) -> Prediction | None:
     return max(speaking, key=lambda p: p.probabilities[TUMOUR], default=None)
 
 
-def prediction_for(analysis: Analysis, series_uid: str) -> Prediction | None:
-    """The prediction about a series, else the one that decided."""
-    own = [p for p in analysis.predictions if p.series_uid == series_uid and TUMOUR in p.probabilities]
+def prediction_for(analysis: Analysis, series_uid: str, stack: int = 1) -> Prediction | None:
+    """The prediction about a stack of a series, else the one that decided."""
+    own = [
+        p
+        for p in analysis.predictions
+        if (p.series_uid, p.stack) == (series_uid, stack) and TUMOUR in p.probabilities
+    ]
     return own[0] if own else deciding_prediction(analysis)
 
 

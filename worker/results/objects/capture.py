@@ -58,13 +58,13 @@ def overlays(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObj
 
 
 def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
-    """The same pictures as frames: one Multi-frame True Color object for each series."""
+    """The same pictures as frames: one Multi-frame True Color object for each stack."""
     images = _overlaid(frame, scene, kind)
     if not images:
         yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
     index = 0
-    for uid in dict.fromkeys(image.series_uid for image in images):
-        own = [image for image in images if image.series_uid == uid]
+    for key in dict.fromkeys(image.stack_key for image in images):
+        own = [image for image in images if image.stack_key == key]
         refused = multiframe.objection(own) or _size_objection(own)
         if refused:
             yield Omission(kind, refused)
@@ -73,7 +73,7 @@ def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[Res
         yield from (_undecoded(kind, image) for image, found in drawn if found is None)
         frames = [found for _, found in drawn if found is not None]
         if frames:
-            series = [_enlarged(image, _factor(image)) for image in scene.series_of(own[0])]
+            series = [_enlarged(image, _factor(image)) for image in scene.stack_of(own[0])]
             yield _frames(frame, kind, index, series, frames)
             index += 1
 

@@ -25,8 +25,8 @@ _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 
 def parametric_maps(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
-    """One object for each series with heat maps; slices without one are all zero."""
-    seen = [series for series in scene.series() if any(image.key in scene.evidence for image in series)]
+    """One object for each stack with heat maps; slices without one are all zero."""
+    seen = [series for series in scene.stacks() if any(image.key in scene.evidence for image in series)]
     if not seen or not frame.analysis.outcome.marked:
         yield Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
         return

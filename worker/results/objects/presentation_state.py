@@ -22,10 +22,10 @@ _BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # of the displayed area, where the notice s
 
 def presentation_states(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
     """One state for the findings of a series, or more where its images differ in calibration."""
-    groups: dict[tuple[str, tuple[float, float] | None], list[Outlined]] = {}
+    groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[Outlined]] = {}
     for one in outlined_findings(frame.analysis, scene):
         rescale = calibration(one.image.header, (one.image.frame or 1) - 1)
-        groups.setdefault((one.image.series_uid, rescale), []).append(one)
+        groups.setdefault((one.image.stack_key, rescale), []).append(one)
     for index, ((_, rescale), own) in enumerate(groups.items()):
         yield _state(frame, scene, index, own, rescale)
     if not groups:

@@ -97,7 +97,7 @@ def _regions(frame: Frame, scene: Scene, key: SourceSlice) -> list[tuple[SourceS
     drawn = chosen([one for one in outlined if main and one.finding.series_uid == main.series_uid])
     if drawn:
         return [(one.image, _finding_group(frame, one)) for one in drawn]
-    image = middle(scene.series_of(key))
+    image = middle(scene.stack_of(key))
     pixels = scene.pixels(image)
     return [] if pixels is None else [(image, _head_group(frame, image, head_frame(pixels, image.modality)))]
 
@@ -105,7 +105,7 @@ def _regions(frame: Frame, scene: Scene, key: SourceSlice) -> list[tuple[SourceS
 def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
     """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
     finding, image = outlined.finding, outlined.image
-    prediction = text.prediction_for(frame.analysis, finding.series_uid)
+    prediction = text.prediction_for(frame.analysis, *image.stack_key)
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=frame.uid(ResultKind.REPORT, "group", str(outlined.place)),

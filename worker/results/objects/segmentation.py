@@ -25,8 +25,8 @@ SEGMENT_COLOUR = (38000, 46000, 50000)  # CIELab as unsigned 16 bit (PS3.3 C.10.
 
 
 def segmentations(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
-    """One object for each series with a mask. ``kind`` says whether BINARY or a label map."""
-    masked = [series for series in scene.series() if any(map(scene.has_mask, series))]
+    """One object for each stack with a mask. ``kind`` says whether BINARY or a label map."""
+    masked = [series for series in scene.stacks() if any(map(scene.has_mask, series))]
     if not masked or not frame.analysis.outcome.marked:
         yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
         return
@@ -70,7 +70,7 @@ def _segmentation(
     dataset.ContentDescription = "Lesion mask of a research model, not for diagnosis"
     dataset.SegmentationType = "LABELMAP" if labels else "BINARY"
     dataset.SegmentsOverlap = "NO"
-    segment = _segment(frame, images[0].series_uid)
+    segment = _segment(frame, images[0])
     dataset.SegmentSequence = DicomSequence([_background(segment), segment] if labels else [segment])
     shared = Dataset()
     if not labels:
@@ -86,9 +86,9 @@ def _segmentation(
 _SEGMENT_DIMENSION = ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
 
 
-def _segment(frame: Frame, series_uid: str) -> Dataset:
+def _segment(frame: Frame, image: SourceSlice) -> Dataset:
     """Segment 1 (PS3.3 C.8.20.4): everything that the model outlined."""
-    prediction = text.prediction_for(frame.analysis, series_uid)
+    prediction = text.prediction_for(frame.analysis, *image.stack_key)
     model = ("unknown", "unknown") if prediction is None else (prediction.model, prediction.version)
     segment = hd.seg.SegmentDescription(
         segment_number=1,
@@ -99,7 +99,7 @@ def _segment(frame: Frame, series_uid: str) -> Dataset:
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=model[0], version=model[1], family=ARTIFICIAL_INTELLIGENCE
         ),
-        tracking_uid=frame.uid(ResultKind.SEGMENTATION, "tracking", series_uid),
+        tracking_uid=frame.uid(ResultKind.SEGMENTATION, "tracking", *image.stack_names),
         tracking_id="Suspected tumour",
         anatomic_regions=[BRAIN],
     )
