@@ -1,12 +1,21 @@
 """Who may send. A peer is an address and a calling AE title together: a title alone is only a name."""
 
-from collections.abc import Iterable
+import threading
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final
 
-from neurotriage.core.peer_address import address_of_socket, has_address
+from neurotriage.core.peer_address import (
+    Address,
+    address_of_socket,
+    addresses_of,
+    has_address,
+    is_name,
+)
 from neurotriage.core.settings import Peer, Settings
+
+_LOOK_S: Final = 5.0
+_FIRST_LOOK_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +28,40 @@ class Rejection:
     why: str
 
 
-CALLED_UNKNOWN: Final = Rejection(1, 1, 7, "called AE title is not ours")
-CALLING_UNKNOWN: Final = Rejection(1, 1, 3, "no [[peer]] has this address and calling AE title")
+PERMANENT: Final = 1
+
+CALLED_UNKNOWN: Final = Rejection(1, 1, 7, "the called AE title is not [listener] ae_title")
+ADDRESS_UNKNOWN: Final = Rejection(1, 1, 3, "no [[peer]] has this address")
+TITLE_UNKNOWN: Final = Rejection(1, 1, 3, "a [[peer]] has this address, but none with this calling AE title")
+NO_PEERS: Final = Rejection(1, 1, 3, "there is no [[peer]]: only this host may send, to a loopback address")
+CALLED_UNREADABLE: Final = Rejection(1, 1, 7, "the called AE title is empty or not made of printable ASCII")
+CALLING_UNREADABLE: Final = Rejection(1, 1, 3, "the calling AE title is empty or not made of printable ASCII")
 LIMIT_EXCEEDED: Final = Rejection(2, 3, 2, "[listener] max_associations reached")
+SHARE_EXCEEDED: Final = Rejection(
+    2, 3, 2, "this [[peer]] has its share of [listener] max_associations; the rest is kept for the others"
+)
 NO_REASON: Final = Rejection(2, 1, 1, "the request could not be judged")
 
+# Whoever may send where there is no [[peer]].
+LOCAL: Final = Peer.model_construct(ae_title="", host="loopback", port=None)
 
-def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Rejection | None:
-    """Why an association must be rejected; None for a peer that may send."""
+
+def sender(settings: Settings, *, calling: str, called: str, host: str) -> Peer | Rejection:
+    """Whose association this is, or why it must be rejected. Waits for the name server where needed."""
     if called != settings.listener.ae_title.strip():
         return CALLED_UNKNOWN
     address = address_of_socket(host)
     if not settings.peer:
-        local = address.is_loopback and listens_on_loopback(settings.listener.host)
-        return None if local else CALLING_UNKNOWN
-    return None if _known(settings.peer, calling, address) else CALLING_UNKNOWN
+        return LOCAL if _local(settings, address) else NO_PEERS
+    at_address = [peer for peer in settings.peer if has_address(peer.host, address)]
+    named = (peer for peer in at_address if peer.ae_title.strip() == calling)
+    return next(named, TITLE_UNKNOWN if at_address else ADDRESS_UNKNOWN)
+
+
+def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Rejection | None:
+    """Why an association must be rejected; None for a peer that may send."""
+    answer = sender(settings, calling=calling, called=called, host=host)
+    return answer if isinstance(answer, Rejection) else None
 
 
 def listens_on_loopback(host: str) -> bool:
@@ -44,5 +72,51 @@ def listens_on_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _known(peers: Iterable[Peer], calling: str, address: IPv4Address | IPv6Address) -> bool:
-    return any(peer.ae_title.strip() == calling and has_address(peer.host, address) for peer in peers)
+def _local(settings: Settings, address: Address) -> bool:
+    return address.is_loopback and listens_on_loopback(settings.listener.host)
+
+
+class ListedHosts:
+    """Which ``[[peer]]`` host an address belongs to, told at once: names are looked up beside.
+
+    Every connection is judged by this before it costs a thread. A name whose address has just changed is
+    known a few seconds later; until then its association is one of a stranger, judged by ``sender``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.hosts = tuple(dict.fromkeys(peer.host for peer in settings.peer)) or (LOCAL.host,)
+        self._names = tuple(host for host in self.hosts if settings.peer and is_name(host))
+        self._found: dict[str, frozenset[Address]] = {}
+        self._looked_up = threading.Event()
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Look the names up, for a moment at least."""
+        if self._names:
+            threading.Thread(target=self._look_up, name="peer names", daemon=True).start()
+            self._looked_up.wait(_FIRST_LOOK_S)
+
+    def close(self) -> None:
+        """Look up nothing any more."""
+        self._closed.set()
+
+    def host_of(self, host: str) -> str | None:
+        """The configured host that the address of a socket belongs to; None for a stranger."""
+        address = address_of_socket(host)
+        if not self._settings.peer:
+            return LOCAL.host if _local(self._settings, address) else None
+        return next((name for name in self.hosts if self._has(name, address)), None)
+
+    def _has(self, host: str, address: Address) -> bool:
+        if host in self._names:
+            return address in self._found.get(host, ())
+        return has_address(host, address)
+
+    def _look_up(self) -> None:
+        while True:
+            for name in self._names:
+                self._found[name] = addresses_of(name)
+            self._looked_up.set()
+            if self._closed.wait(_LOOK_S):
+                return

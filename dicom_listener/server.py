@@ -3,27 +3,41 @@
 Nothing that is received is parsed here.
 """
 
-import logging
 import re
 import threading
-import warnings
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Final, TypeVar, cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
+from pydicom.uid import UID
+from pynetdicom import AE, evt
 from pynetdicom.association import Association as Acceptor
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_listener.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.peers import LIMIT_EXCEEDED, NO_REASON, Rejection, rejection
+from dicom_listener.libraries import set_up_libraries
+from dicom_listener.peers import (
+    CALLED_UNREADABLE,
+    CALLING_UNREADABLE,
+    LIMIT_EXCEEDED,
+    NO_REASON,
+    PERMANENT,
+    SHARE_EXCEEDED,
+    ListedHosts,
+    Rejection,
+    sender,
+)
+from dicom_listener.request import escaped
+from dicom_listener.shares import Shares
 from dicom_listener.spool import Association, Spool
-from dicom_listener.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, SPARE_CONNECTIONS, GuardedServer
-from neurotriage.core.settings import Settings
+from dicom_listener.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
+from neurotriage.core.settings import Peer, Settings, config_file
 from neurotriage.core.storage import Storage
+from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 log = structlog.get_logger()
 _Answer = TypeVar("_Answer")
@@ -39,6 +53,8 @@ INVALID_ARGUMENT: Final = 0x0115
 # Laxer than PS3.5 9.1: real devices write components with leading zeros. No path is made of a UID.
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _ACCEPT_POLL_S: Final = 0.1
+# Values of a peer in one log line.
+_SHOWN: Final = 8
 
 
 class Listener:
@@ -56,7 +72,10 @@ class Listener:
             Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
         )
         self._admission = threading.Lock()
-        self._admitted: set[Acceptor] = set()
+        self._admitted: dict[Acceptor, Peer] = {}
+        self._shares = Shares(settings.listener.max_associations, settings.peer)
+        self._hosts = ListedHosts(settings)
+        self._configured_ns = _configured_ns()
         self._server: GuardedServer | None = None
 
     def start(self) -> int:
@@ -64,13 +83,13 @@ class Listener:
 
         Raises ``Unavailable`` while another process has this spool, ``OSError`` where the port is taken.
         """
-        _quieten_libraries()
+        set_up_libraries()
         leftovers = self.spool.recover()
         listener = self._settings.listener
         entity = AE(listener.ae_title)
         entity.maximum_pdu_size = MAX_PDU_BYTES
-        # pynetdicom counts connections, also silent ones; associations are counted in _admit.
-        entity.maximum_associations = listener.max_associations + SPARE_CONNECTIONS
+        entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.acse_timeout = REQUEST_DEADLINE_S
         entity.network_timeout = listener.network_timeout_s
         handlers: list[evt.EventHandlerType] = [
@@ -82,12 +101,22 @@ class Listener:
         ]
         address = (listener.host, listener.port)
         try:
-            server = GuardedServer(entity, address, supported_contexts(), handlers)
+            server = GuardedServer(
+                entity,
+                address,
+                supported_contexts(),
+                handlers,
+                max_associations=listener.max_associations,
+                progress_timeout_s=listener.progress_timeout_s,
+                hosts=self._hosts.hosts,
+                host_of=self._hosts.host_of,
+            )
         except OSError as error:
             self.spool.close()
             place = f"{listener.host}:{listener.port}"
             raise OSError(error.errno, error.strerror or str(error), place) from error
         self._server = server
+        self._hosts.start()
         threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True
         ).start()
@@ -108,6 +137,7 @@ class Listener:
             return
         self._server.shutdown()
         self._server = None
+        self._hosts.close()
         self.spool.close()
         log.info("stopped_listening")
 
@@ -125,37 +155,71 @@ class Listener:
                 self._reject(event.assoc, verdict)
 
     def _verdict(self, acceptor: Acceptor) -> Rejection | None:
-        request = _request(acceptor)
-        refused = rejection(
+        request = request_of(acceptor)
+        if request is None:
+            return NO_REASON
+        if not request.calling.usable:
+            return CALLING_UNREADABLE
+        if not request.called.usable:
+            return CALLED_UNREADABLE
+        peer = sender(
             self._settings,
-            calling=request.calling_ae_title.strip(),
-            called=request.called_ae_title.strip(),
+            calling=request.calling.text,
+            called=request.called.text,
             host=acceptor.requestor.address,
         )
-        return refused or (None if self._admit(acceptor) else LIMIT_EXCEEDED)
+        return peer if isinstance(peer, Rejection) else self._admit(acceptor, peer)
 
-    def _admit(self, acceptor: Acceptor) -> bool:
+    def _admit(self, acceptor: Acceptor, peer: Peer) -> Rejection | None:
         """Count associations, not connections: one that never asks takes no place."""
         with self._admission:
-            self._admitted = {other for other in self._admitted if other.is_alive()}
-            if len(self._admitted) >= self._settings.listener.max_associations:
-                return False
-            self._admitted.add(acceptor)
-            return True
+            self._admitted = {other: whose for other, whose in self._admitted.items() if _holds_place(other)}
+            if len(self._admitted) >= self._shares.places:
+                return LIMIT_EXCEEDED
+            if not self._shares.admits(peer, Counter(self._admitted.values())):
+                return SHARE_EXCEEDED
+            self._admitted[acceptor] = peer
+            return None
 
     def _reject(self, acceptor: Acceptor, verdict: Rejection) -> None:
-        log.warning("association_rejected", peer_host=acceptor.requestor.address, reason=verdict.why)
+        request = request_of(acceptor)
+        log.warning(
+            "association_rejected",
+            peer_host=acceptor.requestor.address,
+            calling_ae_title=request.calling.text if request else "",
+            called_ae_title=request.called.text if request else "",
+            reason=verdict.why + self._since_start(verdict),
+        )
         acceptor.acse.send_reject(verdict.result, verdict.source, verdict.diagnostic)
         acceptor.kill()
 
+    def _since_start(self, verdict: Rejection) -> str:
+        """The configuration that an admin looks at may not be the one that judges."""
+        if verdict.result == PERMANENT and _configured_ns() != self._configured_ns:
+            return "; the configuration file was changed after this listener started: start it anew"
+        return ""
+
     def _note_refused_contexts(self, event: evt.Event) -> None:
         acceptor = event.assoc
+        request = request_of(acceptor)
+        if request is not None and request.unreadable:
+            log.warning(
+                "unreadable_uids",
+                peer_host=acceptor.requestor.address,
+                calling_ae_title=request.calling.text,
+                values=request.unreadable[:_SHOWN],
+                count=len(request.unreadable),
+            )
         rejected = {context.context_id for context in acceptor.rejected_contexts}
         if not rejected:
             return
         proposed = _request(acceptor).presentation_context_definition_list
+        as_sent = request.abstract_syntaxes if request is not None else {}
         contexts = [
-            (str(context.abstract_syntax), [str(syntax) for syntax in context.transfer_syntax])
+            (
+                as_sent.get(context.context_id or 0, str(context.abstract_syntax)),
+                [str(syntax) for syntax in context.transfer_syntax],
+            )
             for context in proposed
             if context.context_id in rejected
         ]
@@ -181,11 +245,11 @@ class Listener:
         request = cast(C_STORE, event.request)
         data_set = cast(BytesIO, request.DataSet).getbuffer()
         sop_class_uid = str(request.AffectedSOPClassUID)
-        sop_instance_uid = str(request.AffectedSOPInstanceUID)
+        sop_instance_uid = str(request.AffectedSOPInstanceUID).rstrip("\0 ")
         if not (_UID.fullmatch(sop_class_uid) and _UID.fullmatch(sop_instance_uid)):
-            return _failure(CANNOT_UNDERSTAND, "UID is not made of digits and dots")
+            return self._refuse(event.assoc, sop_instance_uid, "UID is not 1-64 digits and dots")
         if not data_set.nbytes:
-            return _failure(CANNOT_UNDERSTAND, "data set is empty")
+            return self._refuse(event.assoc, sop_instance_uid, "data set is empty")
         try:
             name = self.spool.receive(
                 _parties(event.assoc),
@@ -199,6 +263,18 @@ class Listener:
             return _failure(OUT_OF_RESOURCES, "no space or storage error")
         log.debug("instance_received", sop_instance_uid=sop_instance_uid, name=name)
         return SUCCESS
+
+    def _refuse(self, acceptor: Acceptor, sop_instance_uid: str, why: str) -> Dataset:
+        """This object is not taken; the association lives on."""
+        parties = _parties(acceptor)
+        log.warning(
+            "instance_refused",
+            peer_host=parties.peer_host,
+            calling_ae_title=parties.calling_ae_title,
+            sop_instance_uid=escaped(sop_instance_uid.encode(errors="replace")),
+            reason=why,
+        )
+        return _failure(CANNOT_UNDERSTAND, why)
 
     def _take_report(self, event: evt.Event) -> tuple[int, None]:
         """Answer an N-EVENT-REPORT-RQ (PS3.4 J.3.3), from the bytes alone."""
@@ -229,6 +305,11 @@ def _parties(acceptor: Acceptor) -> Association:
     )
 
 
+def _holds_place(acceptor: Acceptor) -> bool:
+    """A place is free with the release; the thread of the association ends a moment later."""
+    return acceptor.is_alive() and not (acceptor.is_released or acceptor.is_aborted)
+
+
 def _failure(status: int, comment: str) -> Dataset:
     answer = Dataset()
     answer.Status = status
@@ -249,22 +330,9 @@ def _reported(handler: Callable[[evt.Event], _Answer]) -> Callable[[evt.Event], 
     return report
 
 
-class _WithoutPeerText(logging.Handler):
-    """Tells that a library complained, and where: its own words quote what the peer wrote."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kind = record.exc_info[0] if record.exc_info else None
-        log.warning(
-            "library_error", where=f"{record.name}:{record.lineno}", error=kind.__name__ if kind else ""
-        )
-
-
-def _quieten_libraries() -> None:
-    """pynetdicom and pydicom log raw text of the peer, over several lines."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    library = logging.getLogger("pynetdicom")
-    library.setLevel(logging.ERROR)
-    library.propagate = False
-    library.handlers = [_WithoutPeerText()]
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="pydicom")
+def _configured_ns() -> int:
+    """When the configuration file was changed last; 0 where there is none."""
+    try:
+        return config_file().stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -6,20 +6,28 @@ that happens. They reach into names that pynetdicom does not promise: ``tests/li
 fails when an upgrade moves one.
 """
 
+import math
 import select
 import ssl
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from socket import SHUT_RDWR, socket
 from socketserver import BaseServer
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
+from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from dicom_listener.messages import GuardedMessages
+from dicom_listener.request import ASSOCIATE_RQ, Request, readable
+from dicom_listener.shares import Shares
 
 log = structlog.get_logger()
 
@@ -32,19 +40,17 @@ REQUEST_DEADLINE_S: Final = 10.0
 MAX_PDU_BYTES: Final = 131_072
 _PDU_SLACK_BYTES: Final = 1024
 _HEADER_BYTES: Final = 6  # PS3.8 9.3.1
-# No command set of PS3.7 comes near this.
-_MAX_COMMAND_BYTES: Final = 65_536
-# A data set is kept in memory until it is written; no image of a head study is larger.
-_MAX_DATA_SET_BYTES: Final = 2 * 1024**3
-# We negotiate one operation at a time; a peer that sends ahead regardless is cut off.
-_MAX_WAITING_MESSAGES: Final = 2
 # Connections beyond the associations that are served, so that a peer above that limit can be told so;
-# half of them are out of reach of any one host.
+# half of them are out of reach of any one address.
 SPARE_CONNECTIONS: Final = 32
+# Strangers hold no place of those that are listed. These few are for telling them, and our log, why.
+STRANGER_CONNECTIONS: Final = 8
+_CONNECTIONS_PER_STRANGER: Final = 4
+# One log line in this time tells how many connections were refused, whatever comes.
+_TOLD_EVERY_S: Final = 1.0
 # For the A-ABORT to reach the peers when the process stops.
 _ABORT_S: Final = 1.0
-# PS3.8 table 9-6, Evt19: unrecognised or invalid PDU. The state machine answers with A-ABORT.
-_INVALID_PDU: Final = "Evt19"
+# PS3.8 table 9-6, Evt17: the connection is closed.
 _CLOSED: Final = "Evt17"
 
 
@@ -107,47 +113,10 @@ class GuardedSocket(AssociationSocket):
         close(self.socket)
 
 
-class GuardedMessages(DIMSEServiceProvider):
-    """Assembles messages within limits; what nobody would answer ends the association."""
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        problem = self._problem(primitive)
-        if problem is None:
-            super().receive_primitive(primitive)
-            return
-        log.warning("association_abused", peer_host=self.assoc.requestor.address, problem=problem)
-        self.dul.event_queue.put(_INVALID_PDU)
-
-    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """The next message. pynetdicom would leave the sender of an invalid one waiting for ever."""
-        context_id, message = super().get_msg(block)
-        if message is not None and not message.is_valid_request:
-            log.warning("invalid_message", peer_host=self.assoc.requestor.address)
-            self.dul.event_queue.put(_INVALID_PDU)
-            return None, None
-        return context_id, message
-
-    def _problem(self, primitive: P_DATA) -> str | None:
-        if self.msg_queue.qsize() > _MAX_WAITING_MESSAGES:
-            return "sends ahead of our answers"
-        command_bytes = self.message.encoded_command_set.tell() if self.message else 0
-        data_set_bytes = self.message.data_set.tell() if self.message and self.message.data_set else 0
-        for context_id, fragment in primitive.presentation_data_value_list:
-            if context_id not in self.assoc._accepted_cx:
-                return "sends on a presentation context that was not accepted"
-            if not fragment:
-                return "sends a fragment without control header"
-            if fragment[0] & 1:  # PS3.8 E.2: command, not data set
-                command_bytes += len(fragment)
-            else:
-                data_set_bytes += len(fragment)
-        if command_bytes > _MAX_COMMAND_BYTES:
-            return "sends a command set without end"
-        return "sends a data set without end" if data_set_bytes > _MAX_DATA_SET_BYTES else None
-
-
 class GuardedRequest(RequestHandler):
     """Makes the association of a connection, with our socket and our limits."""
+
+    server: "GuardedServer"
 
     def _create_association(self) -> Association:
         association = super()._create_association()
@@ -155,9 +124,35 @@ class GuardedRequest(RequestHandler):
         association.dul.event_queue.get_nowait()
         association.dul.socket = GuardedSocket(association, self.request)
         association.dul.daemon = True  # a peer stuck in a PDU must not keep the process alive
-        association.dimse = GuardedMessages(association)
+        association.dul._decode_pdu = partial(  # type: ignore[method-assign]
+            _decoded, association, association.dul._decode_pdu
+        )
+        association.dimse = GuardedMessages(association, self.server.progress_timeout_s)
         association.bind(evt.EVT_CONN_CLOSE, _end_unrequested)
         return association
+
+
+def request_of(association: Association) -> Request | None:
+    """The A-ASSOCIATE-RQ as it was read; None before it has come."""
+    return cast(GuardedMessages, association.dimse).request
+
+
+def _decoded(association: Association, decode: Callable[[bytearray], Any], data: bytearray) -> Any:
+    """A PDU for the state machine; one that cannot be decoded is told with the address that it came from."""
+    if data[0] == ASSOCIATE_RQ:
+        request = readable(bytes(data))
+        cast(GuardedMessages, association.dimse).request = request
+        data = bytearray(request.pdu)
+    try:
+        return decode(data)
+    except Exception as error:
+        log.warning(
+            "pdu_not_understood",
+            peer_host=association.requestor.address,
+            pdu_type=data[0],
+            error=type(error).__name__,
+        )
+        raise
 
 
 def _end_unrequested(event: evt.Event) -> None:
@@ -168,8 +163,24 @@ def _end_unrequested(event: evt.Event) -> None:
         association.dul.to_user_queue.put(A_P_ABORT())
 
 
+class _Contexts(list[PresentationContext]):
+    """Presentation contexts that nobody changes: one set for all associations; pynetdicom would copy it."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    address: str
+    host: str | None  # as configured; None for a stranger
+
+
 class GuardedServer(ThreadedAssociationServer):
-    """Accepts connections up to a limit, in all (``maximum_associations`` of the AE) and per host."""
+    """Accepts connections up to a limit: in all, per address, and in fair shares of those that are listed.
+
+    ``host_of`` says at once which configured host an address belongs to, None for a stranger.
+    """
 
     request_queue_size = 128
     daemon_threads = True
@@ -180,28 +191,65 @@ class GuardedServer(ThreadedAssociationServer):
         address: tuple[str, int],
         contexts: list[PresentationContext],
         handlers: list[evt.EventHandlerType],
+        *,
+        max_associations: int,
+        progress_timeout_s: float,
+        hosts: Iterable[str],
+        host_of: Callable[[str], str | None],
     ) -> None:
-        self._connections: dict[socket, str] = {}
+        self.progress_timeout_s = progress_timeout_s
+        self._host_of = host_of
+        self._shares = Shares(max_associations + SPARE_CONNECTIONS, hosts)
+        self._connections: dict[socket, _Connection] = {}
+        self._refused = 0
+        self._told_at = -math.inf
+        # pynetdicom counts whatever is alive; the places are counted here and where a request is judged.
+        entity.maximum_associations = self._shares.places + STRANGER_CONNECTIONS
         super().__init__(
             entity,
             address,
             entity.ae_title,
-            contexts,
+            _Contexts(contexts),
             evt_handlers=handlers,
             request_handler=GuardedRequest,
         )
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """False closes the connection at once, before it costs a thread."""
-        host = str(client_address[0])
-        self._connections = {s: h for s, h in self._connections.items() if s.fileno() != -1}
-        limit: int = self.ae.maximum_associations
-        from_host = sum(other == host for other in self._connections.values())
-        if len(self._connections) >= limit or from_host >= limit - SPARE_CONNECTIONS // 2:
-            log.warning("connection_refused", peer_host=host, connections=len(self._connections))
+        address = str(client_address[0])
+        self._connections = {s: c for s, c in self._connections.items() if s.fileno() != -1}
+        connection = _Connection(address, self._host_of(address))
+        if not self._has_room(connection):
+            self._tell_refused(connection)
             return False
-        self._connections[request] = host
+        self._connections[request] = connection
         return True
+
+    def _has_room(self, new: _Connection) -> bool:
+        others = [c for c in self._connections.values() if (c.host is None) == (new.host is None)]
+        from_address = sum(c.address == new.address for c in others)
+        if new.host is None:
+            return len(others) < STRANGER_CONNECTIONS and from_address < _CONNECTIONS_PER_STRANGER
+        held = Counter(c.host for c in others if c.host is not None)
+        return from_address < self._shares.places - SPARE_CONNECTIONS // 2 and self._shares.admits(
+            new.host, held
+        )
+
+    def _tell_refused(self, connection: _Connection) -> None:
+        """A flood of connections must not become a flood of lines."""
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._told_at < _TOLD_EVERY_S:
+            return
+        why = "no [[peer]] has this address" if connection.host is None else "too many connections from there"
+        log.warning(
+            "connection_refused",
+            peer_host=connection.address,
+            reason=why,
+            connections=len(self._connections),
+            refused_since_last_told=self._refused,
+        )
+        self._told_at, self._refused = now, 0
 
     def shutdown(self) -> None:
         """Stop accepting and abort what runs; peers send again what was not answered."""

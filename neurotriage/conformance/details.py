@@ -7,6 +7,7 @@ from pydicom.uid import UID
 from pynetdicom._globals import DEFAULT_MAX_LENGTH
 
 from dicom_listener.contexts import supported_contexts
+from dicom_listener.messages import PROGRESS_BYTES
 from dicom_listener.transport import MAX_PDU_BYTES, PDU_DEADLINE_S, REQUEST_DEADLINE_S
 from neurotriage.conformance.created import Created
 from neurotriage.conformance.markdown import table
@@ -82,8 +83,9 @@ was analysed; a request for storage commitment follows the last object.
 
 #### 7.2.2 Association parameters
 
-As acceptor {listener.max_associations} associations at once; further ones are rejected as transient. As
-initiator one association at a time per destination.
+As acceptor {listener.max_associations} associations at once; further ones are rejected as transient. Where
+there are several peers, half of these are kept for them in equal shares: no peer can hold all. As initiator
+one association at a time per destination.
 
 #### 7.2.3 Association initiation
 
@@ -96,8 +98,10 @@ study's objects were offered.
 
 An association is accepted from a peer of section 6.5: the pair of address and calling AE title must be known,
 and the called AE title must be ours. Without any peer, only this host may associate, and only while the
-listener is bound to a loopback address. Of the transfer syntaxes in one context, the first of the list below
-is taken.
+listener is bound to a loopback address. Padding of AE titles and UIDs with NUL or blanks is not part of them.
+An AE title that is empty or not made of printable ASCII is rejected; a UID of more than 64 characters refuses
+its presentation context, or in a C-STORE-RQ its object. Of the transfer syntaxes in one context, the first of
+the list below is taken.
 
 {_accepted()}
 
@@ -139,6 +143,10 @@ def _association(settings: Settings) -> list[tuple[str, str]]:
         ("Time for an association request after the connection", f"{REQUEST_DEADLINE_S:g} s"),
         ("Time for a PDU once begun", f"{PDU_DEADLINE_S:g} s"),
         ("Idle association closed after", f"{settings.listener.network_timeout_s:g} s"),
+        (
+            "Association without progress closed after",
+            f"{settings.listener.progress_timeout_s:g} s without a data set or {PROGRESS_BYTES} bytes of one",
+        ),
         ("IP", "version 4 and version 6"),
     ]
 

@@ -43,7 +43,7 @@ ANSWERS: Final = (
     (
         CANNOT_UNDERSTAND,
         "Failure: cannot understand",
-        "the UIDs are not made of digits and dots, or the data set is empty",
+        "a UID is not made of 1 to 64 digits and dots, or the data set is empty",
     ),
 )
 # The same to an N-EVENT-REPORT.

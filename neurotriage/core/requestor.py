@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RJ
+
+from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # The reactor looks a thousand times a second; a busy machine may hold it up.
 _NOTICED_S: Final = 10.0
@@ -20,11 +23,15 @@ def associate(
     tls_args: Any = None,
     evt_handlers: Sequence[evt.EventHandlerType] = (),
 ) -> Association:
-    """``ae.associate``, with three repairs. Raises ``OSError`` where the host has no address.
+    """``ae.associate``, under our implementation class UID, with three repairs.
+
+    Raises ``OSError`` where the host has no address.
 
     A peer that rejects at once has closed the connection before pynetdicom looks whether there is one, and
     is taken for one that was never reached. Here ``is_rejected`` and the answer hold what it said.
     """
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     rejections: list[A_ASSOCIATE_RJ] = []
 
     def note_rejection(event: evt.Event) -> None:

@@ -59,6 +59,11 @@ class ListenerSettings(Section):
     port: int = Field(11112, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     max_associations: int = Field(32, ge=1, description="associations served at once")
     network_timeout_s: float = Field(60.0, gt=0, description="an association idle for longer is closed")
+    progress_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="an association that sends no data set, nor 64 kB of one, in this time is closed",
+    )
     tls: TlsSettings = TlsSettings()
 
 

@@ -1,11 +1,21 @@
 """Who may send, and what."""
 
+from collections import Counter
+
 import pytest
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_listener.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.peers import CALLED_UNKNOWN, CALLING_UNKNOWN, rejection
+from dicom_listener.peers import (
+    ADDRESS_UNKNOWN,
+    CALLED_UNKNOWN,
+    NO_PEERS,
+    TITLE_UNKNOWN,
+    ListedHosts,
+    rejection,
+)
+from dicom_listener.shares import Shares
 from neurotriage.core.settings import Peer, Settings
 
 pytestmark = pytest.mark.unit
@@ -20,12 +30,12 @@ def settings(host: str = "0.0.0.0", *peers: tuple[str, str]) -> Settings:  # noq
 def test_a_listener_on_a_loopback_address_allows_loopback_peers() -> None:
     local = settings("127.0.0.1")
     assert rejection(local, calling="ANY", called="NEUROTRIAGE", host="127.0.0.1") is None
-    assert rejection(local, calling="ANY", called="NEUROTRIAGE", host="10.0.0.1") == CALLING_UNKNOWN
+    assert rejection(local, calling="ANY", called="NEUROTRIAGE", host="10.0.0.1") == NO_PEERS
 
 
 def test_a_listener_on_the_network_without_peers_allows_nobody() -> None:
     for host in ("127.0.0.1", "10.0.0.1", "::1"):
-        assert rejection(settings(), calling="ANY", called="NEUROTRIAGE", host=host) == CALLING_UNKNOWN
+        assert rejection(settings(), calling="ANY", called="NEUROTRIAGE", host=host) == NO_PEERS
 
 
 def test_another_called_ae_title_is_rejected() -> None:
@@ -38,14 +48,41 @@ def test_a_peer_needs_both_its_address_and_its_title(where: str) -> None:
     known = settings("0.0.0.0", ("PACS", where))  # noqa: S104 - nothing listens
     assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.1.2.3") is None
     assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="::ffff:10.1.2.3") is None
-    assert rejection(known, calling="OTHER", called="NEUROTRIAGE", host="10.1.2.3") == CALLING_UNKNOWN
-    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.1.3.3") == CALLING_UNKNOWN
+    assert rejection(known, calling="OTHER", called="NEUROTRIAGE", host="10.1.2.3") == TITLE_UNKNOWN
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.1.3.3") == ADDRESS_UNKNOWN
 
 
 def test_a_peer_may_be_a_name() -> None:
     known = settings("0.0.0.0", ("PACS", "localhost"))  # noqa: S104 - nothing listens
     assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="127.0.0.1") is None
-    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.0.0.1") == CALLING_UNKNOWN
+    assert rejection(known, calling="PACS", called="NEUROTRIAGE", host="10.0.0.1") == ADDRESS_UNKNOWN
+
+
+def test_the_host_of_an_address_is_told_without_waiting_for_a_name_server() -> None:
+    known = ListedHosts(
+        settings("0.0.0.0", ("A", "10.1.2.0/24"), ("B", "localhost"), ("C", "no-such-host.invalid"))  # noqa: S104
+    )
+    assert known.host_of("127.0.0.1") is None  # nothing was looked up yet
+    known.start()
+    assert known.host_of("127.0.0.1") == "localhost"
+    assert known.host_of("::ffff:10.1.2.9") == "10.1.2.0/24"
+    assert known.host_of("10.1.3.9") is None
+    known.close()
+
+
+@pytest.mark.parametrize(("places", "holders"), [(32, 2), (32, 10), (5, 5), (3, 2), (7, 1), (64, 3)])
+def test_whatever_others_hold_each_holder_gets_its_own_places(places: int, holders: int) -> None:
+    shares = Shares(places, range(holders))
+    held: Counter[int] = Counter()
+    greedy = 0
+    while shares.admits(greedy, held):
+        held[greedy] += 1
+    assert held[greedy] >= places // holders
+    for other in range(1, holders):
+        for _ in range(max(1, places // (2 * holders))):
+            assert shares.admits(other, held)
+            held[other] += 1
+    assert held.total() <= places
 
 
 def test_deflated_is_never_offered_and_jpeg_is() -> None:

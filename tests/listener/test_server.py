@@ -1,7 +1,10 @@
 """C-ECHO and C-STORE over real associations."""
 
 import json
+import os
+import queue
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +12,16 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MRImageStorage
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, evt
+from pynetdicom.events import Event
+from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from dicom_listener.server import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Listener
+from neurotriage.conformance import statement
 from neurotriage.core import requestor
 from neurotriage.core.settings import Settings
+from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from tests.conftest import until
 from tests.listener.conftest import (
     associate,
     data_set_of,
@@ -24,6 +32,8 @@ from tests.listener.conftest import (
     status_of,
     status_of_bytes,
 )
+from tests.listener.test_request import a_associate_rq, context
+from tests.listener.test_transport import p_data, store_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
@@ -92,6 +102,146 @@ def test_strangers_and_wrong_called_titles_are_rejected(listen: Listen) -> None:
     known = associate(port, calling="PACS")
     assert known.is_established
     known.release()
+
+
+def answer_to(port: int, **fields: bytes) -> bytes:
+    """The type, and what follows the length, of the PDU that answers an A-ASSOCIATE-RQ written by hand."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(a_associate_rq(**fields))
+        header = connection.recv(6, socket.MSG_WAITALL)
+        return header[:1] + connection.recv(4, socket.MSG_WAITALL)
+
+
+ACCEPTED, REJECTED = 2, 3
+
+
+@pytest.mark.parametrize(
+    "calling", [b"PACS" + bytes(12), b"  PACS" + b" " * 10, b"PACS  \0\0 \0\0\0\0\0\0\0"]
+)
+def test_a_title_padded_by_a_lenient_peer_is_that_peer(listen: Listen, calling: bytes) -> None:
+    _, port = listen(peer=[{"ae_title": "PACS", "host": "127.0.0.1"}])
+    assert answer_to(port, calling=calling, called=b"NEUROTRIAGE" + bytes(5))[0] == ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("calling", "shown"),
+    [
+        (b"P\xc4CS".ljust(16), r"P\xc4CS"),
+        (b"PA\nCS".ljust(16), r"PA\x0aCS"),
+        (b" " * 16, ""),
+        (bytes(16), ""),
+    ],
+)
+def test_a_title_that_cannot_be_read_is_rejected_and_the_log_says_whose(
+    listen: Listen, capfd: pytest.CaptureFixture[str], calling: bytes, shown: str
+) -> None:
+    _, port = listen()
+    assert answer_to(port, calling=calling)[0:5] == bytes((REJECTED, 0, 1, 1, 3))
+    said = rejections_told(capfd)  # before the answer was sent
+    assert "127.0.0.1" in said
+    assert "printable ASCII" in said
+    assert shown in said.replace("\\\\", "\\")
+    assert answer_to(port)[0] == ACCEPTED
+
+
+def test_a_uid_that_is_too_long_costs_its_object_and_no_other(
+    listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listener, port = listen()
+    association = associate(port)
+    context = association.accepted_contexts[1]
+    statuses = []
+    for uid in ("1.2.3", "1." * 40 + "1", "1.2.4"):
+        connection = association.dul.socket.socket  # type: ignore[union-attr]
+        association._reactor_checkpoint.clear()
+        command = store_command(uid.encode())
+        connection.sendall(p_data(context.context_id, 3, command) + p_data(context.context_id, 2, bytes(100)))
+        _, answer = association.dimse.get_msg(block=True)
+        statuses.append(answer.Status)
+    association._reactor_checkpoint.set()
+    association.release()
+    assert statuses == [0, CANNOT_UNDERSTAND, 0]
+    assert len(listener.spool.waiting()) == 2
+    assert "instance_refused" in capfd.readouterr().out
+
+
+def test_a_context_that_cannot_be_read_is_refused_and_noted(listen: Listen) -> None:
+    listener, port = listen()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(a_associate_rq(context(1), context(3, b"1.2." + b"9" * 70)))
+        answer = A_ASSOCIATE_AC()
+        header = connection.recv(6, socket.MSG_WAITALL)
+        answer.decode(header + connection.recv(int.from_bytes(header[2:], "big"), socket.MSG_WAITALL))
+    assert [item.result for item in answer.presentation_context] == [0, 3]
+    until(lambda: bool(listener.spool.refused()))
+    (note,) = listener.spool.refused()
+    ((shown, _),) = json.loads(note.read_text())["contexts"]
+    assert shown.startswith("1.2.999")
+    assert len(shown) <= 64
+
+
+def test_a_command_with_another_class_than_its_context_is_taken_as_its_context(listen: Listen) -> None:
+    listener, port = listen()
+    association = associate(port)
+    context = association.accepted_contexts[1]
+    connection = association.dul.socket.socket  # type: ignore[union-attr]
+    association._reactor_checkpoint.clear()
+    command = store_command(b"1.2.3", b"1.2.840.10008.5.1.4.1.1.77.77")
+    connection.sendall(p_data(context.context_id, 3, command) + p_data(context.context_id, 2, bytes(100)))
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    association.release()
+    assert answer.Status == 0
+    assert len(listener.spool.waiting()) == 1
+
+
+def rejections_told(capfd: pytest.CaptureFixture[str]) -> str:
+    said = "".join(capfd.readouterr())
+    return "\n".join(line for line in said.splitlines() if "association_rejected" in line)
+
+
+def test_a_rejection_names_address_titles_and_the_true_cause(
+    listen: Listen, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "config.toml"
+    configuration.touch()
+    monkeypatch.setenv("NEUROTRIAGE_CONFIG", str(configuration))
+    _, port = listen(peer=[{"ae_title": "PACS", "host": "127.0.0.0/8"}])
+    assert associate(port, calling="OTHER").is_rejected
+    said = rejections_told(capfd)
+    assert all(
+        part in said for part in ("127.0.0.1", "OTHER", "NEUROTRIAGE", "none with this calling AE title")
+    )
+    assert associate(port, calling="PACS", called="TRIAGE").is_rejected
+    said = rejections_told(capfd)
+    assert all(part in said for part in ("127.0.0.1", "PACS", "TRIAGE", "not [listener] ae_title"))
+    assert "was changed" not in said
+    os.utime(configuration, ns=(0, 0))  # an admin edits it and forgets to start the listener anew
+    assert associate(port, calling="OTHER").is_rejected
+    assert "the configuration file was changed after this listener started" in rejections_told(capfd)
+
+
+def test_we_go_by_our_own_implementation_uid_on_the_wire(listen: Listen) -> None:
+    """What an acceptor and a requestor say of themselves is what the conformance statement says."""
+    said = {IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME}
+    assert all(f"`{name}`" in statement(Settings()) for name in said)
+    _, port = listen()
+    foreign = AE("SENDER")
+    foreign.add_requested_context("1.2.840.10008.1.1")
+    association = foreign.associate("127.0.0.1", port, ae_title="NEUROTRIAGE")
+    listener = association.acceptor
+    assert {str(listener.implementation_class_uid), listener.implementation_version_name} == said
+    association.release()
+    came = queue.SimpleQueue[Event]()
+    foreign.add_supported_context("1.2.840.10008.1.1")
+    server = foreign.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, came.put)])
+    ours = AE("NEUROTRIAGE")
+    ours.add_requested_context("1.2.840.10008.1.1")
+    association = requestor.associate(ours, "127.0.0.1", server.server_address[1], called="SENDER")
+    peer = came.get(timeout=10).assoc.requestor
+    assert {str(peer.implementation_class_uid), peer.implementation_version_name} == said
+    association.release()
+    server.shutdown()
 
 
 def test_a_refused_context_is_noted(listen: Listen) -> None:

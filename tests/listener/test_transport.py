@@ -20,9 +20,10 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 
 import dicom_listener.transport
 from dicom_listener.server import Listener
-from dicom_listener.transport import PDU_DEADLINE_S, REQUEST_DEADLINE_S
+from dicom_listener.transport import PDU_DEADLINE_S, REQUEST_DEADLINE_S, STRANGER_CONNECTIONS
 from tests.conftest import until
 from tests.listener.conftest import associate, instance, status_of
+from tests.listener.test_request import a_associate_rq
 
 Listen = Callable[..., tuple[Listener, int]]
 
@@ -79,12 +80,12 @@ def test_every_private_name_of_pynetdicom_that_we_use_is_still_there() -> None:
     assert "_create_association" in vars(RequestHandler)
     assert {"_shutdown_socket", "ready", "recv", "send"} <= vars(AssociationSocket).keys()
     assert "nr_bytes" in inspect.signature(AssociationSocket.recv).parameters
-    assert {"receive_primitive", "get_msg"} <= vars(DIMSEServiceProvider).keys()
+    assert {"receive_primitive", "get_msg", "send_msg"} <= vars(DIMSEServiceProvider).keys()
     assert {"verify_request", "get_request", "shutdown"} <= set(dir(AssociationServer))
     association = Association(AE(), "acceptor")
     assert association._accepted_cx == {}
     assert isinstance(association.dul, DULServiceProvider)
-    for name in ("event_queue", "to_user_queue", "state_machine", "kill_dul", "socket"):
+    for name in ("event_queue", "to_user_queue", "state_machine", "kill_dul", "socket", "_decode_pdu"):
         assert hasattr(association.dul, name)
     # A-ABORT for an invalid PDU, the end for a closed connection: in the state of a data transfer.
     assert fsm.TRANSITION_TABLE[("Evt19", "Sta6")] == "AA-8"
@@ -207,17 +208,25 @@ def test_abuse_of_an_association_ends_it(listen: Listen, context_id: int, contro
     assert echo_works(port)
 
 
+def store_command(sop_instance_uid: bytes = b"", sop_class_uid: bytes = MRImageStorage.encode()) -> bytes:
+    """The command set of a C-STORE-RQ (PS3.7 table 9.3-1)."""
+
+    def uid_element(element: int, uid: bytes) -> bytes:
+        padded = uid + b"\0" * (len(uid) % 2)
+        return struct.pack("<HHL", 0, element, len(padded)) + padded
+
+    elements = uid_element(2, sop_class_uid)
+    for element, value in ((0x100, 1), (0x110, 7), (0x700, 0), (0x800, 1)):
+        elements += struct.pack("<HHLH", 0, element, 2, value)
+    elements += uid_element(0x1000, sop_instance_uid)
+    return struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+
+
 def test_a_request_that_nobody_can_answer_ends_the_association(listen: Listen) -> None:
     """A C-STORE-RQ with an empty SOP Instance UID gets no answer from pynetdicom."""
     listener, port = listen()
     association, connection = established(port)
-    uid = MRImageStorage.encode() + b"\0"
-    elements = struct.pack("<HHL", 0, 2, len(uid)) + uid
-    for element, value in ((0x100, 1), (0x110, 7), (0x700, 0), (0x800, 1)):
-        elements += struct.pack("<HHLH", 0, element, 2, value)
-    elements += struct.pack("<HHL", 0, 0x1000, 0)
-    command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-    connection.sendall(p_data(3, 3, command) + p_data(3, 2, bytes(100)))
+    connection.sendall(p_data(3, 3, store_command()) + p_data(3, 2, bytes(100)))
     assert ends(association)
     assert listener.spool.waiting() == []
 
@@ -250,19 +259,6 @@ def test_it_works_with_more_files_open_than_select_can_take(listen: Listen) -> N
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def a_associate_rq() -> bytes:
-    """An A-ASSOCIATE-RQ for Verification, written by hand (PS3.8 9.3.2)."""
-
-    def item(kind: int, payload: bytes) -> bytes:
-        return struct.pack(">BBH", kind, 0, len(payload)) + payload
-
-    context = b"\x01\x00\x00\x00" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
-    user = item(0x51, struct.pack(">L", 16_384)) + item(0x52, b"1.2.3.4")
-    body = struct.pack(">HH16s16s32x", 1, 0, b"NEUROTRIAGE".ljust(16), b"SENDER".ljust(16))
-    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
-    return struct.pack(">BBL", 1, 0, len(body)) + body
-
-
 def test_an_association_aborted_in_mid_transfer_leaves_only_whole_instances(listen: Listen) -> None:
     listener, port = listen()
     others = acceptor_threads()
@@ -273,3 +269,110 @@ def test_an_association_aborted_in_mid_transfer_leaves_only_whole_instances(list
     until(lambda: acceptor_threads() <= others, within_s=PDU_DEADLINE_S / 2)
     (whole,) = listener.spool.waiting()
     assert list((whole.parents[1] / "tmp").iterdir()) == []
+
+
+OTHERS = {"peer": [{"ae_title": title, "host": "127.0.0.1"} for title in ("A", "B", "C")]}
+
+
+def connect_from(address: str, port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(address, 0))
+    connection.settimeout(10)
+    return connection
+
+
+def test_strangers_hold_no_place_of_a_listed_peer(listen: Listen) -> None:
+    """Each of four unlisted hosts opens as many connections as it can, and asks for nothing."""
+    _, port = listen(listener={"max_associations": 3}, **OTHERS)
+    silent = [connect_from(f"127.0.0.{2 + number % 4}", port) for number in range(120)]
+    assert all(status_of_echo(port, "A") == 0 for _ in range(5))
+    refused = sum(closes(connection, within_s=0.02) for connection in silent)
+    assert refused == 120 - STRANGER_CONNECTIONS
+    for connection in silent:
+        connection.close()
+
+
+def status_of_echo(port: int, calling: str) -> int:
+    association = associate(port, calling=calling)
+    if not association.is_established:
+        return -1
+    status = association.send_c_echo().get("Status", -1)
+    association.release()
+    return int(status)
+
+
+def test_a_stranger_is_told_why_and_so_is_the_log(listen: Listen, capfd: pytest.CaptureFixture[str]) -> None:
+    _, port = listen(peer=[{"ae_title": "A", "host": "10.9.9.0/24"}])
+    assert associate(port, calling="A").is_rejected
+    said = capfd.readouterr().out
+    assert "no [[peer]] has this address" in said
+    assert all(part in said for part in ("peer_host=127.0.0.1", "calling_ae_title=A", "NEUROTRIAGE"))
+
+
+def test_one_listed_peer_cannot_keep_the_others_out(listen: Listen) -> None:
+    _, port = listen(listener={"max_associations": 12}, **OTHERS)
+    idle = []
+    while (association := associate(port, calling="A")).is_established:
+        idle.append(association)
+    assert (association.acceptor.primitive.result, association.acceptor.primitive.diagnostic) == (2, 2)
+    assert len(idle) == 12 - 2 * 2
+    for calling in ("B", "C"):
+        both = [associate(port, calling=calling) for _ in range(2)]
+        assert all(other.send_c_echo().Status == 0 for other in both)
+        idle += both
+    assert associate(port, calling="B").is_rejected
+    for association in idle:
+        association.abort()
+
+
+def test_an_association_without_progress_ends_whatever_it_says(listen: Listen) -> None:
+    """One byte of a data set at a time, or echoes: neither holds a place for longer than the limit."""
+    _, port = listen(listener={"progress_timeout_s": 1.0})
+    echoing, (dripping, connection) = associate(port), established(port)
+    started = time.monotonic()
+    connection.sendall(p_data(3, 3, store_command()))
+    dripped = cut_off_while_sending(connection, (p_data(3, 0, b"\0") for _ in range(200)), pause_s=0.05)
+    assert dripped
+    assert ends(dripping)
+    assert time.monotonic() - started < 8
+    until(lambda: not echo_is_answered(echoing), within_s=8)
+
+
+def echo_is_answered(association: Association) -> bool:
+    try:
+        return "Status" in association.send_c_echo()
+    except RuntimeError:  # the association is gone
+        return False
+
+
+def test_an_association_that_sends_data_sets_outlives_the_limit(listen: Listen) -> None:
+    _, port = listen(listener={"progress_timeout_s": 1.0})
+    association = associate(port)
+    end = time.monotonic() + 2.5
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        assert status_of(association, instance(number=number)) == 0
+        time.sleep(0.2)
+    association.release()
+
+
+def test_an_idle_association_ends_and_the_log_says_whose(
+    listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, port = listen(listener={"network_timeout_s": 0.5})
+    association = associate(port)
+    assert ends(association)
+    said = capfd.readouterr().out
+    assert "association_idle" in said
+    assert "127.0.0.1" in said
+
+
+def test_all_associations_share_one_set_of_contexts(listen: Listen) -> None:
+    listener, port = listen()
+    first, second = associate(port), associate(port)
+    assert listener._server is not None
+    ours = [acceptor.acceptor.supported_contexts for acceptor in listener._server.active_associations]
+    assert len(ours) == 2
+    assert {id(context) for context in ours[0]} == {id(context) for context in ours[1]}
+    first.release()
+    second.release()
