@@ -174,7 +174,7 @@ def volume_scores(network: Network, volumes: Path, splits: Sequence[str], input_
         if row.modality != "CT" or row.split not in splits:
             continue
         volume = read_volume(row)
-        shown = brain_window(volume.voxels)
+        shown = brain_window(np.asarray(volume.voxels))
         shown = shown[_enough_tissue(shown)]
         inputs = torch.from_numpy(network_inputs(shown, head_box(shown, volume.pixel_spacing_mm), input_px))
         outputs = [network(inputs[i : i + BATCH_SLICES]) for i in range(0, len(inputs), BATCH_SLICES)]

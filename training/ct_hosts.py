@@ -114,7 +114,7 @@ def end_sections(volume: Volume, count: int, random: np.random.Generator, source
 
 def _brain_range(volume: Volume) -> tuple[int, int]:
     """First and last slice with much soft tissue."""
-    brainy = np.flatnonzero(((volume.voxels > 5) & (volume.voxels < 70)).mean((1, 2)) > BRAIN_SHARE)
+    brainy = np.flatnonzero([((pixels > 5) & (pixels < 70)).mean() > BRAIN_SHARE for pixels in volume.voxels])
     return int(brainy[0]), int(brainy[-1])
 
 
@@ -137,9 +137,9 @@ def _section(volume: Volume, height: float, random: np.random.Generator) -> NDAr
         rows / 2 + y / row_mm,
         columns / 2 + x / column_mm,
     ]
-    outside = float(volume.voxels.min())
+    voxels = np.asarray(volume.voxels)
     result: NDArray[np.float32] = ndimage.map_coordinates(
-        volume.voxels, places, order=1, cval=outside, output=np.float32
+        voxels, places, order=1, cval=float(voxels.min()), output=np.float32
     )
     return result
 

@@ -82,10 +82,11 @@ def _templates(volumes: Path, random: np.random.Generator) -> Iterator[tuple[str
 
 def in_air(volume: Volume) -> Volume:
     """The volume with air around it; a brain taken out of its head is stored with 0 there."""
-    if volume.voxels.min() < BONE_FREE_HU:
+    stored = np.asarray(volume.voxels)
+    if stored.min() < BONE_FREE_HU:
         return volume
-    inside = np.stack([ndimage.binary_fill_holes(slice_ > STRIPPED_HU) for slice_ in volume.voxels])
-    return replace(volume, voxels=np.where(inside, volume.voxels, OUTSIDE_HU).astype(np.float32))
+    inside = np.stack([ndimage.binary_fill_holes(slice_ > STRIPPED_HU) for slice_ in stored])
+    return replace(volume, voxels=np.where(inside, stored, OUTSIDE_HU).astype(np.float32))
 
 
 def scan(whole: Volume, random: np.random.Generator) -> Volume:
@@ -120,7 +121,7 @@ def with_noise(volume: Volume, random: np.random.Generator) -> Volume:
     noise = ndimage.gaussian_filter(
         random.standard_normal(volume.voxels.shape, np.float32), (0, grain_px, grain_px)
     )
-    return replace(volume, voxels=volume.voxels + deviation * noise / noise.std())
+    return replace(volume, voxels=np.asarray(volume.voxels) + deviation * noise / noise.std())
 
 
 def _plane(
@@ -139,7 +140,7 @@ def _plane(
     coarse = places / (2 * middle) * (BENDS - 1)
     shifts = np.stack([ndimage.map_coordinates(bend, coarse, order=1, mode="nearest") for bend in bends])
     result: NDArray[np.float32] = ndimage.map_coordinates(
-        whole.voxels, places + shifts / spacing, order=1, cval=OUTSIDE_HU, output=np.float32
+        np.asarray(whole.voxels), places + shifts / spacing, order=1, cval=OUTSIDE_HU, output=np.float32
     )
     return result
 

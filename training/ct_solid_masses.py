@@ -36,7 +36,7 @@ class Room:
 def room_of(volume: Volume) -> Room:
     """Soft tissue with bone around it; where there is no bone, all soft tissue."""
     spacing_mm = (_step_mm(volume), *volume.pixel_spacing_mm)
-    smooth = ndimage.gaussian_filter(volume.voxels, (0, 1, 1))
+    smooth = ndimage.gaussian_filter(np.asarray(volume.voxels), (0, 1, 1))
     soft = (smooth > SOFT_HU[0]) & (smooth < SOFT_HU[1])
     inside = np.stack([enclosed(slice_ > BONE_HU) for slice_ in volume.voxels])
     stripped = not inside.any()
@@ -54,12 +54,13 @@ def with_solid_mass(
         return None
     centre, level = placed
     region = (level > 0) & room.brain
-    pushed = _pushed(volume.voxels, room, centre, diameter_mm / 2, random.uniform(0.15, 0.5))
+    stored = np.asarray(volume.voxels)
+    pushed = _pushed(stored, room, centre, diameter_mm / 2, random.uniform(0.15, 0.5))
     if kind == "isodense" or random.random() < 0.8:
-        pushed = pushed - _oedema(volume.voxels, room, region, diameter_mm, random)
-    grain = volume.voxels - ndimage.gaussian_filter(volume.voxels, (0, 1.2, 1.2))
+        pushed = pushed - _oedema(stored, room, region, diameter_mm, random)
+    grain = stored - ndimage.gaussian_filter(stored, (0, 1.2, 1.2))
     grain = np.where(np.abs(grain) < GRAIN_HU, grain, 0)
-    base = float(np.median(volume.voxels[room.brain]))
+    base = float(np.median(stored[room.brain]))
     texture = _noise(random, level.shape, 3.0, room.spacing_mm) * random.uniform(0.5, 3.0)
     inner = base + _density_hu(kind, region, room.spacing_mm, random) + texture + grain
     edge = ndimage.gaussian_filter(region.astype(np.float32), (0, 0.8, 0.8)) * room.brain

@@ -27,7 +27,14 @@ from neurotriage.core.values import (
 )
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.imaging import BuiltVolume, build_volume, judge_extent, judge_pixels, read_registrations
+from worker.imaging import (
+    MAX_VOXELS,
+    BuiltVolume,
+    build_volume,
+    judge_extent,
+    judge_pixels,
+    read_registrations,
+)
 from worker.selection import not_looked_at, outcome_of_refusals, select
 
 if TYPE_CHECKING:
@@ -142,7 +149,7 @@ def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
     for series in selection.taken:
         uid = series.series_instance_uid
         try:
-            built = build_volume(series)
+            built = build_volume(series, MAX_VOXELS // len(selection.taken))
         except Refused as refused:
             verdicts[uid] = _refused(verdicts[uid], refused.reason)
             continue
@@ -167,7 +174,9 @@ def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
 
 def _unreadable(series: SeriesManifest, built: BuiltVolume) -> list[str]:
     """Images at the ends of the stack leave no gap in it when they cannot be read."""
-    codes = (ReasonCode.UNREADABLE_PIXELS, ReasonCode.NO_PIXELS, ReasonCode.NO_GEOMETRY)
+    codes = (
+        ReasonCode.UNREADABLE_PIXELS, ReasonCode.NO_PIXELS, ReasonCode.NO_GEOMETRY, ReasonCode.NOT_DICOM
+    )  # fmt: skip
     reasons = [item.reason.text for item in built.left_out if item.reason.code in codes]
     if not reasons:
         return []

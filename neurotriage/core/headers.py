@@ -1,8 +1,10 @@
 """What is read from an instance's header, without its pixels."""
 
+import errno
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,8 +34,12 @@ _CHUNK_BYTES: Final = 1 << 20
 # What pydicom raises on bytes that are no data set, or on a value that is none of its type.
 MALFORMED: Final = (
     ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError,
-    struct.error, BytesLengthException,
+    struct.error, zlib.error, BytesLengthException,
 )  # fmt: skip
+
+_OF_ONE_FILE: Final = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
 
 # Ours are recognised by this in Manufacturer or ContributingEquipmentSequence.
 MANUFACTURER: Final = "neurotriage"
@@ -66,7 +72,8 @@ class InstanceHeader:
 def read_header(path: Path) -> FileDataset:
     """Read a DICOM file up to its pixel data; also one without preamble or File Meta (PS3.10 7.1).
 
-    Raises ``Refused`` where it is no DICOM or cannot be parsed.
+    Raises ``Refused`` where it is no DICOM, cannot be parsed, or is gone or closed to us, alone; ``OSError``
+    where the storage fails.
     """
     try:
         with warnings.catch_warnings():
@@ -76,8 +83,12 @@ def read_header(path: Path) -> FileDataset:
         raise Refused(ReasonCode.NOT_DICOM, "not a DICOM file") from error
     except RecursionError as error:
         raise Refused(ReasonCode.NOT_DICOM, "sequences are nested too deep to be read") from error
+    except MemoryError as error:
+        raise Refused(ReasonCode.NOT_DICOM, "the header needs too much memory") from error
     except MALFORMED as error:
         raise Refused(ReasonCode.NOT_DICOM, f"the header cannot be parsed: {first_line(error)}") from error
+    except OSError as error:
+        raise refusal_of(error, path, ReasonCode.NOT_DICOM) from error
     if "SOPClassUID" not in dataset and "StudyInstanceUID" not in dataset and "Rows" not in dataset:
         raise Refused(ReasonCode.NOT_DICOM, "no DICOM attributes found")
     return dataset
@@ -87,6 +98,19 @@ def first_line(error: BaseException) -> str:
     """What an error says, short enough for a reason."""
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def refusal_of(error: OSError, path: Path, code: ReasonCode) -> Refused:
+    """What an ``OSError`` means for the file that was read. Raises it where the storage is at fault.
+
+    pydicom raises it for bad bytes, without a number. A file that is gone from a folder that is there, or
+    closed to us, will be so the next time, too.
+    """
+    if error.errno is None:
+        return Refused(code, f"the file cannot be read: {first_line(error)}")
+    if error.errno in _OF_ONE_FILE and path.parent.is_dir():
+        return Refused(code, f"the file cannot be read: {error.strerror}")
+    raise error
 
 
 def _looks_bare(path: Path) -> bool:

@@ -1,11 +1,29 @@
 """A series as a volume with true geometry."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Plane, SliceSource
+
+
+class Voxels(Protocol):
+    """(slices, rows, columns) of float32: an array, or slices that become one when they are looked at.
+
+    Of a long stack an array would not fit into memory: look at slice after slice, or at a few at a time.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +39,7 @@ class Volume:
     series_instance_uid: str
     modality: str  # "CT" or "MR"
     description: str
-    voxels: NDArray[np.float32]
+    voxels: Voxels
     row_direction: NDArray[np.float64]  # (3,) direction of increasing column index
     column_direction: NDArray[np.float64]  # (3,) direction of increasing row index
     pixel_spacing_mm: tuple[float, float]  # between rows, between columns (PixelSpacing order)

@@ -23,7 +23,8 @@ from pydicom.uid import (
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ReasonCode
 from tests.imaging.made import ct_slice_of, enhanced_of, picture, slice_of, write
-from worker.imaging import decode_frame, decoders, open_pixels
+from worker.decoding import plugin as decoders
+from worker.imaging import decode_frame, open_pixels
 
 pytestmark = pytest.mark.unit
 

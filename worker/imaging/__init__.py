@@ -2,11 +2,14 @@
 
 from worker.imaging.build import BuiltVolume, LeftOut, build_volume
 from worker.imaging.geometry import FrameGeometry, frames_of
-from worker.imaging.pixels import Pixels, calibration, decode_frame, open_pixels
+from worker.imaging.pixels import Pixels, decode_frame, open_pixels
 from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
 from worker.imaging.registration import read_registrations
+from worker.imaging.slices import MAX_VOXELS
+from worker.imaging.units import calibration
 
 __all__ = [
+    "MAX_VOXELS",
     "BuiltVolume",
     "FrameGeometry",
     "LeftOut",

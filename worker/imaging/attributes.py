@@ -1,14 +1,21 @@
 """Numbers and functional groups out of a header that may lie about its own value types."""
 
 import math
+import re
+import struct
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DatasetSequence
 
 from neurotriage.core.headers import MALFORMED
+
+# Of binary numbers that came under a text's or an unknown value representation (PS3.5 6.2).
+_BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+_QUOTED_LENGTH: Final = 64
 
 
 def value(dataset: Dataset, name: str) -> Any:
@@ -23,13 +30,18 @@ def value(dataset: Dataset, name: str) -> Any:
 
 
 def numbers(dataset: Dataset, name: str) -> tuple[float, ...]:
-    """A multi-valued number; empty where it is absent, unreadable or not finite."""
+    """A multi-valued number; empty where it is absent, unreadable or not finite.
+
+    Also one that came as text or under an unknown value representation, or with decimal commas.
+    """
     found = value(dataset, name)
-    if found is None:
-        return ()
     several = isinstance(found, Sequence) and not isinstance(found, (str, bytes))
+    parts = tuple(found) if several else (found,) if found is not None else ()
     try:
-        parsed = tuple(float(part) for part in (found if several else (found,)))
+        if any(isinstance(part, (str, bytes)) for part in parts):
+            parsed = tuple(number for part in parts for number in _parsed(part, dataset, name))
+        else:
+            parsed = tuple(float(part) for part in parts) or _parsed(_raw(dataset, name), dataset, name)
     except MALFORMED:
         return ()
     return parsed if all(math.isfinite(part) for part in parsed) else ()
@@ -45,6 +57,52 @@ def whole_number(dataset: Dataset, name: str) -> int | None:
     """The first value of a number, without its fraction, or None."""
     found = number(dataset, name)
     return None if found is None else int(found)
+
+
+def described(dataset: Dataset, name: str) -> str:
+    """How an attribute stands in the header, for a refusal: absent, empty or with its value."""
+    tag = tag_for_keyword(name)
+    if tag is None or tag not in dataset:
+        return f"{name} is absent"
+    raw = _raw(dataset, name)
+    if isinstance(raw, bytes):
+        raw = raw.decode("ascii", "replace")
+    elif isinstance(raw, Sequence) and not isinstance(raw, str):
+        raw = "\\".join(map(str, raw))
+    shown = "".join(c for c in str("" if raw is None else raw) if c.isprintable()).strip()
+    return f"{name} is '{shown[:_QUOTED_LENGTH]}'" if shown else f"{name} is empty"
+
+
+def _raw(dataset: Dataset, name: str) -> Any:
+    """The value as it came, or as far as pydicom has read it before."""
+    tag = tag_for_keyword(name)
+    element = None if tag is None or tag not in dataset else dataset.get_item(tag)
+    return None if element is None else element.value
+
+
+def _parsed(raw: Any, dataset: Dataset, name: str) -> tuple[float, ...]:
+    """Numbers out of what should have been some. Raises ``ValueError``."""
+    if isinstance(raw, bytes):
+        code = _BINARY.get(dictionary_VR(name))
+        size = struct.calcsize(f"<{code}") if code else 0
+        if code and raw and len(raw) % size == 0:
+            return struct.unpack(f"{_byte_order(dataset)}{len(raw) // size}{code}", raw)
+        raw = raw.decode("ascii")
+    if not isinstance(raw, str):
+        return ()
+    parts = [part for part in re.split(r"[\\;\s]+", raw.strip("\0 ")) if part]
+    return tuple(number for part in parts for number in _decimals(part))
+
+
+def _byte_order(dataset: Dataset) -> str:
+    return ">" if dataset.original_encoding[1] is False else "<"
+
+
+def _decimals(part: str) -> tuple[float, ...]:
+    """``0.5``, ``0,5`` (a decimal comma) or ``0.5,0.5`` (the comma parts numbers)."""
+    if "," in part and "." in part:
+        return tuple(float(number) for number in part.split(","))
+    return (float(part.replace(",", ".")),)
 
 
 def items(dataset: Dataset, name: str) -> Sequence[Dataset]:

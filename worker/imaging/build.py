@@ -3,21 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import read_header, text
 from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSource
-from neurotriage.core.volume import Volume
+from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
 from worker.imaging.attributes import whole_number
 from worker.imaging.geometry import FrameGeometry, frames_of, plane_of
-from worker.imaging.pixels import Pixels, calibration, open_pixels
 from worker.imaging.sequence import guess_sequence
+from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
 from worker.imaging.stack import (
     interior_gaps,
     largest_group,
@@ -25,9 +23,7 @@ from worker.imaging.stack import (
     steps_mm,
     without_duplicates,
 )
-
-# 4 GiB of float32: about 4000 slices of 512 x 512. More is no head, and no worker has the memory.
-MAX_VOXELS: Final = 1 << 30
+from worker.imaging.units import calibration, uncalibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +44,13 @@ class BuiltVolume:
     missing: Reason | None  # MISSING_IMAGES where the stack has evident holes
 
 
-def build_volume(series: SeriesManifest) -> BuiltVolume:
+def build_volume(series: SeriesManifest, most_voxels: int = MAX_VOXELS) -> BuiltVolume:
     """Read, sort and decode a series: single-frame or Enhanced multi-frame, CT or MR.
 
     Slices are sorted along their normal by ImagePositionPatient; uneven steps and gantry tilt stay as they
     are. Of two orientations, matrices or echoes the largest consistent group is taken, of two frames at one
-    place the first. Raises ``Refused``: NO_GEOMETRY, NO_CALIBRATION (CT), UNREADABLE_PIXELS.
+    place the first. Of more than ``most_voxels`` evenly spread slices are read. Raises ``Refused``:
+    NO_GEOMETRY, NO_CALIBRATION (CT), UNREADABLE_PIXELS.
     """
     headers, left_out = _headers(series)
     frames = [frame for _, own in headers for frame in own]
@@ -65,10 +62,10 @@ def build_volume(series: SeriesManifest) -> BuiltVolume:
     in_stack = set(ordered)
     _require_calibration(dataset for dataset, own in headers if not in_stack.isdisjoint(own))
     left_out += _turned_away(frames, group, ordered)
-    voxels, kept, broken = _decoded(ordered)
+    voxels, kept, broken, no_room = _decoded(ordered, most_voxels)
     volume = _assembled(series, first, voxels, kept)
     missing = _stated_count(series, first) or _gaps(kept, broken)
-    return BuiltVolume(volume, tuple(left_out + broken), missing)
+    return BuiltVolume(volume, tuple(left_out + broken + no_room), missing)
 
 
 def _headers(
@@ -88,9 +85,7 @@ def _headers(
 def _require_calibration(datasets: Iterable[Dataset]) -> None:
     for dataset in datasets:
         if text(dataset, "Modality").upper() == "CT" and calibration(dataset) is None:
-            raise Refused(
-                ReasonCode.NO_CALIBRATION, "a CT without RescaleSlope and RescaleIntercept has no HU"
-            )
+            raise Refused(ReasonCode.NO_CALIBRATION, f"a CT without HU: {uncalibrated(dataset)}")
 
 
 def _turned_away(
@@ -110,32 +105,21 @@ def _turned_away(
 
 
 def _decoded(
-    ordered: list[FrameGeometry],
-) -> tuple[NDArray[np.float32], list[FrameGeometry], list[LeftOut]]:
-    """Voxels of the frames that decode. Each file is opened once."""
-    rows, columns = ordered[0].rows, ordered[0].columns
-    if len(ordered) * rows * columns > MAX_VOXELS:
-        claim = f"{len(ordered)} slices of {rows} x {columns} are more than can be analysed"
-        raise Refused(ReasonCode.UNREADABLE_PIXELS, claim)
-    slices: dict[FrameGeometry, NDArray[np.float32]] = {}
-    broken: list[LeftOut] = []
-    opened: Pixels | None = None
-    for frame in sorted(ordered, key=lambda f: (str(f.path), f.frame or 0)):
-        try:
-            if opened is None or opened.path != frame.path:
-                opened = open_pixels(frame.path)
-            slices[frame] = opened.frame(frame.frame)
-        except Refused as refused:
-            broken.append(LeftOut(frame.sop_instance_uid, frame.frame, refused.reason))
-    if not slices:
+    ordered: list[FrameGeometry], most_voxels: int
+) -> tuple[Slices, list[FrameGeometry], list[LeftOut], list[LeftOut]]:
+    """The frames that decode as voxels and by name, those that do not, those for which there is no room."""
+    taken, between = thinned(ordered, most_voxels)
+    read, refused = read_slices(taken)
+    broken = [LeftOut(f.sop_instance_uid, f.frame, refused[f]) for f in taken if f in refused]
+    if not read:
         raise Refused(broken[0].reason.code, broken[0].reason.text)
-    kept = [frame for frame in ordered if frame in slices]
-    return np.stack([slices[frame] for frame in kept]), kept, broken
+    reason = thinned_out(len(taken), len(ordered))
+    no_room = [LeftOut(frame.sop_instance_uid, frame.frame, reason) for frame in between]
+    kept = [frame for frame in taken if frame in read]
+    return Slices([read[frame] for frame in kept]), kept, broken, no_room
 
 
-def _assembled(
-    series: SeriesManifest, header: Dataset, voxels: NDArray[np.float32], kept: list[FrameGeometry]
-) -> Volume:
+def _assembled(series: SeriesManifest, header: Dataset, voxels: Voxels, kept: list[FrameGeometry]) -> Volume:
     first = kept[0]
     return Volume(
         series_instance_uid=series.series_instance_uid,

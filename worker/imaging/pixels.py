@@ -1,108 +1,303 @@
-"""Stored pixels to true units: Hounsfield units for CT, rescaled signal for MR."""
+"""The pixel data of one instance: checked against its header, then read frame by frame."""
 
-import math
+import io
 import warnings
+import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Final
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import Decoder, get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import MALFORMED, first_line, text
+from neurotriage.core.headers import MALFORMED, first_line, refusal_of, text
 from neurotriage.core.values import ReasonCode
-from worker.imaging import decoders
-from worker.imaging.attributes import functional_group, number, whole_number
+from worker.decoding import (
+    Fragments,
+    ImageSize,
+    Question,
+    StreamHeader,
+    process_decoder,
+    read_stream,
+    starts_with_item,
+)
+from worker.imaging.attributes import described, value, whole_number
+from worker.imaging.units import Scaling, scaling_of
 
 # Far above any CT or MR matrix; a header that says more lies or is no slice.
 MAX_SIDE_PX: Final = 16384
-# Compressed data cannot be checked against the header by length, so the frame itself is bounded: 64 Mpx
-# (8192 x 8192) is four times the largest CT or MR frame known to the standard's users.
-MAX_COMPRESSED_FRAME_PX: Final = 1 << 26
-# Below any CT number that a scanner measures: padding outside the reconstruction circle.
-LOWEST_HU: Final = -1024.0
+# 4096 x 4096 is four times the largest CT or MR matrix in use. One frame in float32 is then 64 MB.
+MAX_FRAME_PX: Final = 1 << 24
+# Of a data set that was deflated as a whole (PS3.5 A.5); it cannot be read in parts.
+MAX_INFLATED_BYTES: Final = 256 << 20
 
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
-_BROKEN: Final = (*MALFORMED, RuntimeError, MemoryError)
+_UNDEFINED: Final = 0xFFFFFFFF
+_START_BYTES: Final = 16
+_FLOAT_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010
+_BROKEN: Final = (*MALFORMED, RuntimeError, RecursionError, MemoryError, InvalidDicomError)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """Where the Pixel Data element's value lies."""
+
+    place: int
+    length: int | None  # None: undefined
+    held: int  # bytes from its place to its end, or to the file's
+    vr: str
+    start: bytes  # the first bytes
+
+
+@dataclass(frozen=True, eq=False)
 class Pixels:
-    """The checked pixel data of one instance, ready to be decoded frame by frame."""
+    """The checked pixel data of one instance, ready to be read frame by frame."""
 
     path: Path
-    dataset: FileDataset
-    decoder: Decoder
+    dataset: FileDataset  # without the pixel data
+    syntax: UID
     rows: int
     columns: int
     frames: int
+    fragments: Fragments | None  # of compressed data
+    _element: _Element
+    _inflated: bytes | None
 
     def frame(self, number_from_1: int | None = None) -> NDArray[np.float32]:
         """One frame (rows, columns) in true units; ``None`` is the first. Raises ``Refused``."""
+        return self.scaling(number_from_1).true_units(self.stored(number_from_1))
+
+    def scaling(self, number_from_1: int | None = None) -> Scaling:
+        """How a frame's stored values become true units. Raises ``Refused``."""
+        return scaling_of(self.dataset, self._index(number_from_1))
+
+    def stored(self, number_from_1: int | None = None) -> NDArray[np.integer]:
+        """One frame (rows, columns) as stored, without bits that belong to something else.
+
+        Raises ``Refused``, of which ``DecoderEnded`` where decoding ended its process.
+        """
+        index = self._index(number_from_1)
+        shift = self._misplaced_bits
+        if self.fragments is None:
+            stored = self._native(index)
+            return _aligned(stored, self.dataset) if shift is not None else stored
+        stored = self._decoded(self.fragments, index, keep_unused_bits=bool(shift))
+        return _aligned(stored, self.dataset) if shift else stored
+
+    def _index(self, number_from_1: int | None) -> int:
         index = (number_from_1 or 1) - 1
         if not 0 <= index < self.frames:
             raise _broken(f"there is no frame {index + 1}, the instance has {self.frames}")
-        stored = self._stored(index)
-        if stored.shape != (self.rows, self.columns):
-            raise _broken(f"the decoded picture is {stored.shape}, not {self.rows} x {self.columns}")
-        return _true_units(stored, self.dataset, index)
+        return index
 
-    def _stored(self, index: int) -> NDArray[np.integer]:
-        shift = _misplaced_bits(self.dataset, self.decoder.UID)
-        options: dict[str, Any] = {"correct_unused_bits": not shift, "allow_excess_frames": False}
+    def _native(self, index: int) -> NDArray[np.integer]:
+        """By bits, sign and byte order of the header (PS3.5 8.1.1)."""
+        sample_bytes = (whole_number(self.dataset, "BitsAllocated") or 0) // 8
+        frame_bytes = self.rows * self.columns * sample_bytes
+        begin = index * frame_bytes
+        big = self.syntax == ExplicitVRBigEndian
+        words = big and sample_bytes == 1 and self._element.vr == "OW"  # PS3.5 8.1.2: bytes by twos
+        spare = begin % 2 if words else 0
+        with self._open() as file:
+            file.seek(self._element.place + begin - spare)
+            data = file.read(frame_bytes + spare + ((frame_bytes + spare) % 2 if words else 0))
+        if words:
+            data = np.frombuffer(data[: len(data) // 2 * 2], "<u2").byteswap().tobytes()
+        kind = "i" if self._signed else "u"
+        values = np.frombuffer(data, f"{'>' if big else '<'}{kind}{sample_bytes}", offset=spare)
+        if values.size < self.rows * self.columns:
+            raise _broken(f"the file ends within frame {index + 1}")
+        stored: NDArray[np.integer] = values[: self.rows * self.columns].reshape(self.rows, self.columns)
+        return stored.astype(stored.dtype.newbyteorder("="))
+
+    def _decoded(self, fragments: Fragments, index: int, *, keep_unused_bits: bool) -> NDArray[np.integer]:
+        """A compressed frame: its stream is checked here and decoded in a child."""
+        allocated = whole_number(self.dataset, "BitsAllocated") or 0
+        image = ImageSize(self.rows, self.columns, 1, allocated)
+        most = 2 * image.frame_bytes + (1 << 20)
+        if fragments.length(index) > most:
+            raise _broken(
+                f"the compressed stream holds {fragments.length(index)} bytes, {self.rows} x {self.columns} "
+                f"pixels of the image header fill {most} at most"
+            )
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                stored, _ = self.decoder.as_array(self.dataset, index=index, **options)
-        except _BROKEN as error:
-            raise _broken(f"the pixel data cannot be decoded: {first_line(error)}") from error
-        return _aligned(stored, self.dataset, shift) if shift else stored
+            with self._open() as file:
+                stream = fragments.read(file, index)
+            header = self._stream_header(stream)
+            header.check(len(stream), image)
+        except ValueError as error:
+            raise _broken(first_line(error)) from error
+        question = Question(
+            transfer_syntax=header.transfer_syntax,
+            rows=self.rows,
+            columns=self.columns,
+            samples=1,
+            bits_allocated=allocated,
+            bits_stored=whole_number(self.dataset, "BitsStored") or allocated,
+            signed=self._signed,
+            keep_unused_bits=keep_unused_bits,
+            stream_bytes=len(stream),
+        )
+        return process_decoder().decode(question, stream)
+
+    def _stream_header(self, stream: bytes) -> StreamHeader:
+        """By what the stream is, whatever the transfer syntax says it is. Raises ``ValueError``."""
+        header = read_stream(stream)
+        if header is not None:
+            return header
+        if self.syntax.is_compressed:
+            raise ValueError(f"the stream is none that can be decoded; the file says {self.syntax.name}")
+        raise ValueError(_mislabelled(self.syntax))
+
+    @cached_property
+    def _signed(self) -> bool:
+        return whole_number(self.dataset, "PixelRepresentation") == 1
+
+    @cached_property
+    def _misplaced_bits(self) -> int | None:
+        """By how many bits samples lie above bit 0: old devices use High Bit (PS3.5 8.1.1 notes).
+
+        None where a sample fills what is allocated, or the header does not say how it lies.
+        """
+        if self.fragments is not None and self.syntax != RLELossless:
+            return None
+        stored, allocated = (whole_number(self.dataset, name) for name in ("BitsStored", "BitsAllocated"))
+        high = whole_number(self.dataset, "HighBit")
+        if stored is None or allocated is None or not 0 < stored <= allocated:
+            return None
+        if high is None or not stored <= high + 1 <= allocated:
+            high = stored - 1
+        return None if stored == allocated else high + 1 - stored
+
+    def _open(self) -> IO[bytes]:
+        if self._inflated is not None:
+            return io.BytesIO(self._inflated)
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise refusal_of(error, self.path, ReasonCode.UNREADABLE_PIXELS) from error
 
 
 def decode_frame(path: Path, frame: int | None = None) -> NDArray[np.float32]:
     """One frame of a file, shape (rows, columns), float32, in true units.
 
     CT: Hounsfield units by the Modality LUT's slope and intercept (PS3.3 C.11.1), also per frame
-    (C.7.6.16.2.9), never below -1024; padding (C.7.5.1.1.2) becomes air. MR: rescaled signal, padding 0.
-    MONOCHROME1 is turned into MONOCHROME2's sense. ``frame`` counts from 1. Raises ``Refused``.
+    (C.7.6.16.2.9), never below -1024, whatever PhotometricInterpretation; padding (C.7.5.1.1.2) becomes air.
+    MR: rescaled signal, padding 0, MONOCHROME1 turned into MONOCHROME2's sense. ``frame`` counts from 1.
+    Raises ``Refused``.
     """
     return open_pixels(path).frame(frame)
 
 
 def open_pixels(path: Path) -> Pixels:
-    """Read a file and check what it claims against what it holds. Raises ``Refused``."""
+    """Read a file's header and check what it claims against what it holds.
+
+    What follows the pixel data is not read. Raises ``Refused``, and ``OSError`` where the storage fails.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, force=True)
-    except (InvalidDicomError, RecursionError, *_BROKEN) as error:
+            dataset, element, inflated = _read(path)
+    except OSError as error:
+        raise refusal_of(error, path, ReasonCode.NOT_DICOM) from error
+    except (zlib.error, *_BROKEN) as error:
         raise Refused(ReasonCode.NOT_DICOM, f"the file cannot be read: {first_line(error)}") from error
     rows, columns, frames = _checked_size(dataset)
+    if element is None:
+        raise Refused(ReasonCode.NO_PIXELS, "the instance has no pixel data")
     syntax = _transfer_syntax(dataset)
-    decoder = _decoder(syntax)
-    _check_length(dataset, syntax, rows * columns, frames)
-    return Pixels(path, dataset, decoder, rows, columns, frames)
+    fragments = None
+    if _is_encapsulated(element, syntax, dataset, rows * columns * frames):
+        with io.BytesIO(inflated) if inflated is not None else path.open("rb") as file:
+            fragments = _fragments(file, element, syntax, dataset, frames)
+    else:
+        _check_native(dataset, element, rows * columns * frames)
+    return Pixels(path, dataset, syntax, rows, columns, frames, fragments, element, inflated)
+
+
+def _read(path: Path) -> tuple[FileDataset, _Element | None, bytes | None]:
+    """Header and place of the pixel data; with them the whole data set where it came deflated."""
+    with path.open("rb") as file:
+        meta = _file_meta(path)
+        deflated = text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        inflated = _inflated(file) if deflated else None
+        source = file if inflated is None else io.BytesIO(inflated)
+        found: list[_Element] = []
+
+        def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+            if tag == _PIXEL_DATA:
+                found.append(_element(source, vr, length))
+            return int(tag) >= _FLOAT_PIXEL_DATA
+
+        if inflated is None:
+            dataset = read_partial(file, at_pixels, force=True)
+        else:
+            body = read_dataset(source, is_implicit_VR=False, is_little_endian=True, stop_when=at_pixels)
+            dataset = FileDataset(path, body, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
+    return dataset, found[0] if found else None, inflated
+
+
+def _element(source: IO[bytes], vr: str | None, length: int) -> _Element:
+    """The element whose value begins where ``source`` stands, and stays standing."""
+    place = source.tell()
+    start = source.read(_START_BYTES)
+    rest = source.seek(0, io.SEEK_END) - place
+    source.seek(place)
+    stated = None if length == _UNDEFINED else length
+    held = rest if stated is None else min(stated, rest)
+    return _Element(place, stated, held, vr or "OW", start[:held])
+
+
+def _file_meta(path: Path) -> FileMetaDataset:
+    try:
+        return read_file_meta_info(path)
+    except _BROKEN:
+        return FileMetaDataset()  # a data set without File Meta (PS3.10 7.1)
+
+
+def _inflated(file: IO[bytes]) -> bytes:
+    """The data set behind the File Meta (PS3.10 7.1), inflated within bounds."""
+    meta_bytes = int.from_bytes(file.read(144)[140:], "little")
+    file.seek(144 + meta_bytes)
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = unpacker.decompress(file.read(MAX_INFLATED_BYTES), MAX_INFLATED_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"its deflated data set holds more than {MAX_INFLATED_BYTES >> 20} MB")
+    return data
 
 
 def _checked_size(dataset: Dataset) -> tuple[int, int, int]:
-    if "PixelData" not in dataset:
-        raise Refused(ReasonCode.NO_PIXELS, "the instance has no pixel data")
     photometric = text(dataset, "PhotometricInterpretation").upper()
     if whole_number(dataset, "SamplesPerPixel") not in (None, 1) or photometric not in _GREY:
+        if not photometric and "Rows" not in dataset:
+            raise Refused(ReasonCode.NO_PIXELS, "the instance has no pixel data")
         raise Refused(ReasonCode.COLOUR, f"a colour picture ({photometric or 'unknown'}), not a grey slice")
     rows, columns = whole_number(dataset, "Rows") or 0, whole_number(dataset, "Columns") or 0
-    if not (0 < rows <= MAX_SIDE_PX and 0 < columns <= MAX_SIDE_PX):
-        raise _broken(f"the header claims {rows} x {columns} pixels")
-    frames = whole_number(dataset, "NumberOfFrames")
-    if frames is not None and frames < 1:
-        raise _broken(f"the header claims {frames} frames")
-    return rows, columns, frames or 1
+    if rows < 1 or columns < 1:
+        raise _broken(f"{described(dataset, 'Rows')}, {described(dataset, 'Columns')}")
+    if rows > MAX_SIDE_PX or columns > MAX_SIDE_PX or rows * columns > MAX_FRAME_PX:
+        side = int(MAX_FRAME_PX**0.5)
+        raise _broken(f"the header claims {rows} x {columns} pixels a frame; {side} x {side} can be read")
+    # 0 and empty are one image to every writer that leaves them in a single-frame object.
+    frames = whole_number(dataset, "NumberOfFrames") or 1
+    if frames < 1:
+        raise _broken(described(dataset, "NumberOfFrames"))
+    return rows, columns, frames
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:
@@ -110,107 +305,74 @@ def _transfer_syntax(dataset: FileDataset) -> UID:
     meta = getattr(dataset, "file_meta", None)
     stated = text(meta, "TransferSyntaxUID") if meta is not None else ""
     if stated:
-        return UID(stated, validation_mode=pydicom.config.IGNORE)
+        syntax = UID(stated, validation_mode=pydicom.config.IGNORE)
+        if not syntax.is_transfer_syntax:
+            raise _broken(f"transfer syntax {stated} cannot be decoded")
+        return syntax
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _check_length(dataset: Dataset, syntax: UID, frame_px: int, frames: int) -> None:
+def _is_encapsulated(element: _Element, syntax: UID, dataset: Dataset, voxels: int) -> bool:
+    """Whether the pixel data are compressed: by their own bytes, for labels are wrong at times."""
+    if element.length is None:
+        return True  # PS3.5 A.4: only encapsulated data have no length
+    whole = element.held >= _native_bytes(dataset, voxels) > 0
+    if starts_with_item(element.start):
+        return syntax.is_compressed or not whole
+    return not whole and (syntax.is_compressed or _starts_stream(element.start))
+
+
+def _fragments(file: IO[bytes], element: _Element, syntax: UID, dataset: Dataset, frames: int) -> Fragments:
+    if not starts_with_item(element.start):
+        if frames == 1 and _starts_stream(element.start):
+            return Fragments.bare(element.place, element.held)
+        raise _broken("the pixel data holds no fragment" if syntax.is_compressed else _mislabelled(syntax))
+    offsets = value(dataset, "ExtendedOffsetTable")
+    known = np.frombuffer(offsets[: len(offsets) // 8 * 8], "<u8") if isinstance(offsets, bytes) else ()
+    end = None if element.length is None else element.place + element.held
+    try:
+        return Fragments.find(file, element.place, frames, [int(offset) for offset in known], end=end)
+    except ValueError as error:
+        raise _broken(first_line(error)) from error
+
+
+def _native_bytes(dataset: Dataset, voxels: int) -> int:
+    return voxels * (whole_number(dataset, "BitsAllocated") or 0) // 8
+
+
+def _check_native(dataset: Dataset, element: _Element, voxels: int) -> None:
     """Nothing is allocated by the header: native data must be there in full (PS3.5 8.1.1)."""
-    held = len(dataset.PixelData or b"")
-    if syntax.is_encapsulated:
-        if frame_px > MAX_COMPRESSED_FRAME_PX:
-            raise _broken(f"the header claims {frame_px} compressed pixels a frame")
-        return
     bits = whole_number(dataset, "BitsAllocated") or 0
     if bits not in (8, 16, 32):
-        raise _broken(f"{bits} bits allocated; 8, 16 or 32 can be read")
-    needed = frame_px * frames * bits // 8
-    if held < needed:
-        raise _broken(f"the pixel data is truncated or its size lies: {held} bytes of {needed}")
+        raise _broken(f"{described(dataset, 'BitsAllocated')}; 8, 16 or 32 can be read")
+    needed = _native_bytes(dataset, voxels)
+    if element.held < needed:
+        raise _broken(f"the pixel data is truncated or its size lies: {element.held} bytes of {needed}")
 
 
-def _decoder(syntax: UID) -> Decoder:
-    decoders.register()
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise _broken(f"transfer syntax {syntax.name} cannot be decoded") from error
-    if not decoder.is_available:
-        raise _broken(f"no decoder for transfer syntax {syntax.name} is installed")
-    return decoder
+def _starts_stream(start: bytes) -> bool:
+    return start[:3] == b"\xff\xd8\xff" or start[:4] == b"\xff\x4f\xff\x51"
 
 
-def _misplaced_bits(dataset: Dataset, syntax: UID) -> int:
-    """By how many bits the samples lie above bit 0: old devices use High Bit (PS3.5 8.1.1 notes)."""
-    if syntax.is_encapsulated and syntax != RLELossless:
-        return 0
-    high, stored = whole_number(dataset, "HighBit"), whole_number(dataset, "BitsStored")
-    allocated = whole_number(dataset, "BitsAllocated")
-    if high is None or stored is None or allocated is None or not stored <= high < allocated:
-        return 0
-    return high + 1 - stored
+def _mislabelled(syntax: UID) -> str:
+    return f"compressed data labelled with an uncompressed transfer syntax, {syntax.name}"
 
 
-def _aligned(stored: NDArray[np.integer], dataset: Dataset, shift: int) -> NDArray[np.integer]:
-    unused = stored.dtype.itemsize * 8 - 1 - int(dataset.HighBit)
-    aligned: NDArray[np.integer] = (stored << unused) >> (unused + shift)
+def _aligned(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
+    """Samples moved to bit 0; what lies above or below them, such as old overlays, is dropped (PS3.5 8.1.1).
+
+    Signed ones keep their sign: the sign bit is that of Bits Stored.
+    """
+    allocated = stored.dtype.itemsize * 8
+    bits = whole_number(dataset, "BitsStored") or allocated
+    high = whole_number(dataset, "HighBit")
+    if high is None or not bits <= high + 1 <= allocated:
+        high = bits - 1
+    aligned: NDArray[np.integer] = (stored << (allocated - 1 - high)) >> (allocated - bits)
     return aligned
-
-
-def _true_units(stored: NDArray[np.integer], dataset: Dataset, index: int) -> NDArray[np.float32]:
-    padding = _padding(stored, dataset)
-    values = stored.astype(np.float32)
-    if text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1":
-        lowest, highest = _stored_range(dataset)
-        values = np.float32(lowest + highest) - values
-    slope, intercept = calibration(dataset, index) or (1.0, 0.0)
-    values = values * np.float32(slope) + np.float32(intercept)
-    is_ct = text(dataset, "Modality").upper() == "CT"
-    if is_ct:
-        np.maximum(values, np.float32(LOWEST_HU), out=values)
-    if padding is not None:
-        values[padding] = LOWEST_HU if is_ct else 0.0
-    return values
-
-
-def calibration(dataset: Dataset, index: int = 0) -> tuple[float, float] | None:
-    """(slope, intercept) of a frame; None where the header gives no usable pair."""
-    group = functional_group(dataset, index, "PixelValueTransformationSequence")
-    for place in (group, dataset):
-        if place is None:
-            continue
-        slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
-        if slope is not None and intercept is not None and slope != 0 and math.isfinite(slope * intercept):
-            return slope, intercept
-    return None
-
-
-def _stored_range(dataset: Dataset) -> tuple[int, int]:
-    bits = whole_number(dataset, "BitsStored") or 16
-    if whole_number(dataset, "PixelRepresentation") == 1:
-        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    return 0, (1 << bits) - 1
-
-
-def _padding(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.bool_] | None:
-    """Pixels equal to PixelPaddingValue, or between it and PixelPaddingRangeLimit (PS3.3 C.7.5.1.1.2)."""
-    value = whole_number(dataset, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = whole_number(dataset, "PixelPaddingRangeLimit")
-    ends = [_as_stored(end, dataset) for end in (value, value if limit is None else limit)]
-    return (stored >= min(ends)) & (stored <= max(ends))
-
-
-def _as_stored(value: int, dataset: Dataset) -> int:
-    """Some writers give a signed padding value as its unsigned bit pattern, or the reverse."""
-    lowest, highest = _stored_range(dataset)
-    if lowest <= value <= highest:
-        return value
-    return (value - lowest) % (highest - lowest + 1) + lowest
 
 
 def _broken(sentence: str) -> Refused:

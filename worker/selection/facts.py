@@ -15,8 +15,8 @@ from neurotriage.core.headers import MALFORMED, is_own_result, read_header, text
 from neurotriage.core.values import ManifestInstance, Reason, SeriesManifest
 from worker.imaging.attributes import functional_group, items, numbers, whole_number
 from worker.imaging.geometry import FrameGeometry, frames_of
-from worker.imaging.pixels import calibration
 from worker.imaging.sequence import guess_sequence
+from worker.imaging.units import calibration
 
 # FloatPixelData, DoubleFloatPixelData, PixelData: none of them may be missing in an image to analyse.
 _PIXEL_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})

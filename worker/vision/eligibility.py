@@ -76,9 +76,9 @@ class FeatureReference:
 
 def noisy(volume: Volume, rule: StudyRule) -> Reason | None:
     """The reason where most slices that hold anything hold no picture; None where they do."""
-    deviation = volume.voxels.std((1, 2))
-    filled = volume.voxels[deviation >= EMPTY_SHARE * deviation.max()]
-    correlation = float(np.median([neighbour_correlation(pixels) for pixels in filled]))
+    found = np.array([(pixels.std(), neighbour_correlation(pixels)) for pixels in volume.voxels])
+    filled = found[:, 0] >= EMPTY_SHARE * found[:, 0].max()
+    correlation = float(np.median(found[filled, 1]))
     if correlation >= rule.noise_correlation:
         return None
     return Reason(
@@ -148,18 +148,13 @@ ENDS = {
 def measure_sections(volume: Volume) -> Sections:
     """Area, centre and filling of the tissue on each slice, from a small copy of the volume."""
     step = max(1, -(-max(volume.voxels.shape[1:]) // COARSE_PX))
-    small = (
-        ndimage.uniform_filter(volume.voxels, (0, step, step))[:, ::step, ::step]
-        if step > 1
-        else volume.voxels
-    )
+    small, bone = _small_copies(volume, step)
     border = np.concatenate([small[:, 0], small[:, -1], small[:, :, 0], small[:, :, -1]], axis=1)
     distance = np.abs(small - np.percentile(border, 25))
     tissue = distance > SECTION_LEVEL * np.percentile(distance, 99.5)
     area, centre, filled = np.zeros(len(small)), np.zeros((len(small), 2)), np.ones(len(small))
     brain = np.zeros(len(small))
     pixel_mm2 = step**2 * volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1]
-    bone = _small_bone(volume, step)
     for index, mask in enumerate(tissue):
         outline = largest_piece(ndimage.binary_fill_holes(ndimage.binary_opening(mask)))
         if not outline.any():
@@ -206,12 +201,19 @@ def _slanted(bone: NDArray[np.bool_]) -> NDArray[np.intp]:
     return result
 
 
-def _small_bone(volume: Volume, step: int) -> NDArray[np.bool_]:
-    """Bone on every ``step``-th pixel, kept where it is thin; none in MR."""
-    if volume.modality != "CT":
-        return np.zeros(volume.voxels[:, ::step, ::step].shape, bool)
-    peaks: NDArray[np.float32] = ndimage.maximum_filter(volume.voxels, (1, step, step))[:, ::step, ::step]
-    return peaks > BONE_HU
+def _small_copies(volume: Volume, step: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Every ``step``-th pixel of all slices, averaged over ``step``; and bone there, kept where it is thin.
+
+    There is no bone in MR. Only one slice at a time is there in full.
+    """
+    small, bone = [], []
+    for pixels in volume.voxels:
+        small.append((ndimage.uniform_filter(pixels, step) if step > 1 else pixels)[::step, ::step].copy())
+        if volume.modality == "CT":
+            bone.append(ndimage.maximum_filter(pixels, step)[::step, ::step] > BONE_HU)
+        else:
+            bone.append(np.zeros(small[-1].shape, bool))
+    return np.stack(small), np.stack(bone)
 
 
 def _of_largest(area: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neurotriage.core.volume import Volume
 from worker.vision.display import Display, display_of
 from worker.vision.network import SliceOutputs, grad_cam, member_maps
-from worker.vision.preprocess import Box, head_box, network_inputs, to_source
+from worker.vision.preprocess import Box, head_box_of_parts, network_inputs, to_source
 from worker.vision.slice_axis import slice_positions_mm, smooth_maps
 from worker.vision.window import brain_window
 
@@ -70,10 +70,11 @@ def predict(
     """
     indices = looked_at(len(volume.voxels))
     display = display_of(volume)
-    shown = display.show(as_seen(volume, indices))
-    box = head_box(shown, display.spacing_mm(volume.pixel_spacing_mm))
-    starts = range(0, len(indices), BATCH_SLICES)
-    inputs = (network_inputs(shown[i : i + BATCH_SLICES], box, model.card.input_px) for i in starts)
+    parts = [indices[start : start + BATCH_SLICES] for start in range(0, len(indices), BATCH_SLICES)]
+    shown = (display.show(as_seen(volume, part)) for part in parts)
+    box = head_box_of_parts(shown, display.spacing_mm(volume.pixel_spacing_mm))
+    shown = (display.show(as_seen(volume, part)) for part in parts)
+    inputs = (network_inputs(some, box, model.card.input_px) for some in shown)
     batches = [_batch(some, model, seen_by) for some in inputs]
     tumour, classes, head, features, masks, heat, *kept = (
         np.concatenate(rows) for rows in zip(*batches, strict=True)

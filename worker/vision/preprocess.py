@@ -5,6 +5,7 @@ square (in millimetres) box around the head, for a slice or for a whole volume; 
 needed to bring a map back onto the source's pixel grid.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +46,21 @@ def head_box(pixels: NDArray[np.generic], spacing_mm: tuple[float, float] = (1.0
     The head is the largest connected region that differs from the border's grey level; a flat or empty
     image gives the whole frame. ``spacing_mm`` is between rows, between columns (PixelSpacing order).
     """
-    grey = _finite(pixels)
-    rows, columns = grey.shape[-2:]
-    coarse, step_y, step_x = _coarse(grey if grey.ndim == 3 else grey[None])
-    found = _largest_region(coarse)
+    return head_box_of_parts([pixels if pixels.ndim == 3 else pixels[None]], spacing_mm)
+
+
+def head_box_of_parts(
+    parts: Iterable[NDArray[np.generic]], spacing_mm: tuple[float, float] = (1.0, 1.0)
+) -> Box:
+    """``head_box`` of a volume in parts (slices, rows, columns), of which one is held at a time."""
+    brightest: NDArray[np.float32] | None = None
+    for part in parts:
+        rows, columns = part.shape[-2:]
+        coarse, step_y, step_x = _coarse(_finite(part))
+        brightest = coarse if brightest is None else np.maximum(brightest, coarse)
+    if brightest is None:
+        raise ValueError("no slice to look for a head in")
+    found = _largest_region(brightest)
     if found is None:
         return _square(0.0, 0.0, float(columns), float(rows), spacing_mm, margin=0.0)
     y, x = found

@@ -1,0 +1,181 @@
+"""What a compressed stream says of itself, before anything is decoded or allocated."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+# Start of frame: SOF0 to SOF15 without the tables DHT (C4), JPG (C8) and DAC (CC); ISO/IEC 10918-1 B.1.1.3.
+_START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_FRAME_LS: Final = 0xF7  # ISO/IEC 14495-1 C.1.1
+_START_OF_SCAN: Final = 0xDA
+_LOSSLESS: Final = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+# Start of codestream and size: ISO/IEC 15444-1 A.4.1 and A.5.1; Rsiz bit 14 says Part 15 (HTJ2K).
+_CODESTREAM: Final = b"\xff\x4f\xff\x51"
+_BOXED: Final = b"\x00\x00\x00\x0cjP  "
+_HIGH_THROUGHPUT: Final = 0x4000
+_MOST_TILES: Final = 65_535  # of one image, ISO/IEC 15444-1 A.4.2
+_RLE_HEADER_BYTES: Final = 64
+_RLE_MOST_SEGMENTS: Final = 15
+
+Kind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """What an image header says of one frame."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of a decoded frame."""
+        return self.rows * self.columns * self.samples * ((self.bits_allocated + 7) // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHeader:
+    """One frame's stream: its kind, its size where the kind states one, and who decodes it."""
+
+    kind: Kind
+    transfer_syntax: UID  # of the decoder, whatever the file is labelled
+    rows: int | None  # None: RLE says no size
+    columns: int | None
+    samples: int
+    bits: int
+
+    def check(self, stream_bytes: int, image: ImageSize) -> None:
+        """Raises ``ValueError`` with both sizes where stream and image header do not speak of one picture."""
+        if self.kind == "RLE":
+            self._check_rle(stream_bytes, image)
+            return
+        if (self.rows, self.columns) != (image.rows, image.columns):
+            raise ValueError(
+                f"the {self.kind} stream holds {self.rows} x {self.columns} pixels, "
+                f"the image header says {image.rows} x {image.columns}"
+            )
+        if self.samples != image.samples:
+            raise ValueError(
+                f"the {self.kind} stream holds {self.samples} samples a pixel, "
+                f"the image header says {image.samples}"
+            )
+        if self.bits > image.bits_allocated:
+            raise ValueError(
+                f"the {self.kind} stream holds {self.bits} bits a sample, "
+                f"the image header allocates {image.bits_allocated}"
+            )
+
+    def _check_rle(self, stream_bytes: int, image: ImageSize) -> None:
+        segments = image.samples * (image.bits_allocated // 8)
+        if self.samples != segments:
+            raise ValueError(
+                f"the RLE stream holds {self.samples} segments, the image header asks for {segments}"
+            )
+        # Even an encoder that repeats nothing writes two bytes for one at worst (PS3.5 G.3.1).
+        most = _RLE_HEADER_BYTES + 2 * image.frame_bytes + 2 * segments
+        if stream_bytes > most:
+            raise ValueError(
+                f"the RLE stream holds {stream_bytes} bytes, {image.rows} x {image.columns} pixels of the "
+                f"image header fill {most} at most"
+            )
+
+
+def read_stream(data: bytes) -> StreamHeader | None:
+    """The header of a stream; None where it is of no known kind.
+
+    Raises ``ValueError`` where the kind is plain and the header is broken.
+    """
+    if data[:2] == b"\xff\xd8":
+        return _jpeg(data)
+    if data[:4] == _CODESTREAM:
+        return _jpeg_2000(data)
+    if data[:8] == _BOXED:
+        return _jpeg_2000(data[_codestream_in_boxes(data) :])
+    return _rle(data)
+
+
+def _jpeg(data: bytes) -> StreamHeader:
+    """The frame header of a JPEG or JPEG-LS stream (ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2)."""
+    place = 2
+    while place + 10 <= len(data):
+        if data[place] != 0xFF:
+            raise ValueError("the JPEG stream is broken before its frame header")
+        marker = data[place + 1]
+        if marker in _START_OF_FRAME or marker == _START_OF_FRAME_LS:
+            bits, rows, columns, samples = struct.unpack(">BHHB", data[place + 4 : place + 10])
+            kind: Kind = "JPEG-LS" if marker == _START_OF_FRAME_LS else "JPEG"
+            return StreamHeader(kind, _jpeg_syntax(marker), rows, columns, samples, bits)
+        if marker == _START_OF_SCAN:
+            break
+        # 0xFF may be repeated as a fill byte before a marker.
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    raise ValueError("the JPEG stream has no frame header")
+
+
+def _jpeg_syntax(marker: int) -> UID:
+    if marker == _START_OF_FRAME_LS:
+        return JPEGLSNearLossless
+    if marker in _LOSSLESS:
+        return JPEGLosslessSV1
+    return JPEGBaseline8Bit if marker == 0xC0 else JPEGExtended12Bit
+
+
+def _jpeg_2000(data: bytes) -> StreamHeader:
+    """The SIZ segment of a codestream (ISO/IEC 15444-1 A.5.1)."""
+    try:
+        capability, width, height, left, top, *tiles, samples = struct.unpack(">H8IH", data[6:42])
+        bits, step_x, step_y = struct.unpack(">3B", data[42:45])
+    except struct.error as error:
+        raise ValueError("the JPEG 2000 stream is cut in its header") from error
+    kind: Kind = "HTJ2K" if capability & _HIGH_THROUGHPUT else "JPEG 2000"
+    tile_width, tile_height, tile_left, tile_top = tiles
+    if not (step_x and step_y and tile_width and tile_height and left < width and top < height):
+        raise ValueError(f"the {kind} stream states no size")
+    across, down = -(-(width - tile_left) // tile_width), -(-(height - tile_top) // tile_height)
+    if across * down > _MOST_TILES:
+        raise ValueError(f"the {kind} stream is cut into {across} x {down} tiles, more than the format has")
+    rows, columns = -(-height // step_y) - -(-top // step_y), -(-width // step_x) - -(-left // step_x)
+    syntax = HTJ2K if kind == "HTJ2K" else JPEG2000
+    return StreamHeader(kind, syntax, rows, columns, samples, (bits & 0x7F) + 1)
+
+
+def _codestream_in_boxes(data: bytes) -> int:
+    """Where the codestream of a JP2 file begins (ISO/IEC 15444-1 annex I), which DICOM does not allow."""
+    place = 0
+    while place + 8 <= len(data):
+        length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        head = 16 if length == 1 else 8
+        if name == b"jp2c":
+            return place + head
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        if length < head:
+            break
+        place += length
+    raise ValueError("the JPEG 2000 file holds no codestream")
+
+
+def _rle(data: bytes) -> StreamHeader | None:
+    """The header of 16 little endian numbers (PS3.5 G.5): segments, then where each begins."""
+    if len(data) < _RLE_HEADER_BYTES:
+        return None
+    count, *offsets = struct.unpack("<16L", data[:_RLE_HEADER_BYTES])
+    if not 1 <= count <= _RLE_MOST_SEGMENTS:
+        return None
+    begins = offsets[:count]
+    if begins[0] != _RLE_HEADER_BYTES or begins != sorted(begins) or begins[-1] > len(data):
+        return None
+    return StreamHeader("RLE", RLELossless, None, None, count, 8)
