@@ -2,6 +2,7 @@
 
 import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,19 @@ def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
     for left in (page.MARGIN_PX, page.MARGIN_PX + page.PANE_PX + page.GAP_PX):
         pane = pixels[page.PANES_Y + 50 : page.CAPTION_Y - 80, left + 60 : left + page.PANE_PX - 60]
         assert np.ptp(pane.astype(int), axis=2).max() > 80  # a heat map lies on both
+
+
+def test_the_document_is_dated_by_the_analysis_and_names_its_maker(mr: Made) -> None:
+    when = datetime(2026, 3, 1, 23, 45, 0, tzinfo=UTC)
+    analysis, evidence = make_analysis(mr, Outcome.PRESENT, analysed_at=when)
+    files = [
+        bytes(read(result).EncapsulatedDocument)
+        for _ in range(2)
+        for result in build(analysis, evidence, mr.manifest, INSTALLATION, kinds={PDF}).objects
+    ]
+    assert files[0] == files[1]
+    told = dict(re.findall(rb"/(\w+) \((.*?)\)", files[0]))
+    assert told[b"CreationDate"] == told[b"ModDate"] == b"D:20260302004500+01'00'"
+    assert told[b"Creator"] == f"neurotriage {analysis.software_version}".encode()
+    assert (told[b"Producer"], told[b"Author"]) == (b"neurotriage", b"neurotriage")
+    assert told[b"Title"].startswith(b"AI head triage")

@@ -9,6 +9,7 @@ import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.pixels import apply_voi_lut
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from neurotriage.core.values import Outcome, ResultKind
@@ -66,6 +67,40 @@ def test_a_parametric_map_is_the_model_s_relevance_number_by_number(mr: Made) ->
         )
     assert dataset.ContentQualification == "RESEARCH"
     assert "not tumour extent" in dataset.ContentDescription
+
+
+def test_a_map_s_window_shows_its_levels_and_its_frames_name_their_anatomy(mr: Made) -> None:
+    """By LINEAR, the default, a window 1 wide is a step at its centre (PS3.3 C.11.2.1.2.1)."""
+    dataset = only(mr, MAP)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    window = shared.FrameVOILUTSequence[0]
+    assert (window.WindowCenter, window.WindowWidth, window.VOILUTFunction) == (0.5, 1, "LINEAR_EXACT")
+    window.PhotometricInterpretation, window.BitsStored, window.PixelRepresentation = "MONOCHROME2", 8, 0
+    assert np.all(np.diff(apply_voi_lut(np.linspace(0, 1, 5), window)) > 0)
+    anatomy = shared.FrameAnatomySequence[0]
+    assert (anatomy.FrameLaterality, anatomy.AnatomicRegionSequence[0].CodeMeaning) == ("U", "Brain")
+
+
+@pytest.mark.parametrize("kind", [SEG, LABELMAP, MAP, FRAMES])
+def test_each_frame_names_its_stack_and_its_place_in_it(kind: ResultKind, mr: Made) -> None:
+    frames = only(mr, kind).PerFrameFunctionalGroupsSequence
+    contents = [frame.FrameContentSequence[0] for frame in frames]
+    assert {content.StackID for content in contents} == {"1"}
+    assert [c.InStackPositionNumber for c in contents] == list(range(1, len(frames) + 1))
+    heights = [frame.PlanePositionSequence[0].ImagePositionPatient[2] for frame in frames]
+    assert heights == sorted(heights)
+
+
+def test_each_frame_of_a_segmentation_names_its_segment(mr: Made) -> None:
+    """Some readers look for it in no other place."""
+    dataset = only(mr, SEG)
+    named = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in dataset.PerFrameFunctionalGroupsSequence
+    ]
+    assert set(named) == {1}
+    assert "SegmentIdentificationSequence" not in dataset.SharedFunctionalGroupsSequence[0]
+    assert "SegmentIdentificationSequence" not in only(mr, LABELMAP).PerFrameFunctionalGroupsSequence[0]
 
 
 def test_a_binary_segmentation_that_viewers_cannot_read_is_left_out_and_a_label_map_is_not(

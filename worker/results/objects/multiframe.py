@@ -5,6 +5,7 @@ source and each UID have to be ours: the same analysis gives the same bytes.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 from pydicom import Dataset
@@ -51,6 +52,7 @@ def add_frames(
     derivation: Code,
     shared: Dataset,
     dimensions: Sequence[tuple[str, str, str]] = (),
+    each: Dataset | None = None,
 ) -> None:
     """One grey frame for each of ``images``, in their order, with the matrix of its source.
 
@@ -64,7 +66,7 @@ def add_frames(
     dataset.PresentationLUTShape = "IDENTITY"
     lossy_history(first.header, dataset)
     dataset.ContentCreatorName = "neurotriage"
-    place_frames(dataset, series, images, derivation, shared, dimensions)
+    place_frames(dataset, series, images, derivation, shared, dimensions, each)
 
 
 def place_frames(
@@ -74,12 +76,14 @@ def place_frames(
     derivation: Code,
     shared: Dataset,
     dimensions: Sequence[tuple[str, str, str]] = (),
+    each: Dataset | None = None,
 ) -> None:
     """Say where one frame for each of ``images`` lies, in their order, and what it was made from.
 
-    ``series``: all slices of their series. ``derivation``: the code of how the frames came to be. ``shared``:
+    ``series``: all slices of their stack. ``derivation``: the code of how the frames came to be. ``shared``:
     further functional groups of all frames. ``dimensions``: attribute, functional group and label of those
-    before the position; all frames have the value 1 there.
+    before the position; all frames have the value 1 there. ``each``: functional groups that every frame
+    repeats, for readers that look for them nowhere else.
     """
     first = images[0]
     dataset.NumberOfFrames = len(images)
@@ -96,7 +100,7 @@ def place_frames(
     dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(
         [
-            _frame_groups(image, derivation, [1] * len(dimensions) + [place])
+            _frame_groups(image, derivation, [1] * len(dimensions) + [place], each or Dataset())
             for place, image in enumerate(images, start=1)
         ]
     )
@@ -125,13 +129,18 @@ def _pixel_measures(series: Sequence[SourceSlice], first: SourceSlice) -> Datase
     return measures
 
 
-def _frame_groups(image: SourceSlice, derivation: Code, indices: Sequence[int]) -> Dataset:
-    """Derivation Image, Frame Content and Plane Position of one frame."""
+def _frame_groups(image: SourceSlice, derivation: Code, indices: Sequence[int], more: Dataset) -> Dataset:
+    """Derivation Image, Frame Content and Plane Position of one frame, and ``more``.
+
+    The last of ``indices`` counts the frames along their stack (PS3.3 C.7.6.16.2.2.4).
+    """
     source = source_image(image)
     source.SpatialLocationsPreserved = "YES"
-    derived, content, position, groups = Dataset(), Dataset(), Dataset(), Dataset()
+    derived, content, position, groups = Dataset(), Dataset(), Dataset(), deepcopy(more)
     derived.DerivationCodeSequence = DicomSequence([code_item(*derivation[:3])])
     derived.SourceImageSequence = DicomSequence([source])
+    content.StackID = str(image.stack)
+    content.InStackPositionNumber = indices[-1]
     content.DimensionIndexValues = list(indices)
     position.ImagePositionPatient = [decimal(value) for value in image.position_mm]
     groups.DerivationImageSequence = DicomSequence([derived])

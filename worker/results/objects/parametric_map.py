@@ -15,8 +15,9 @@ from pydicom.uid import ParametricMapStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, new_object, result_of
+from worker.results.dataset import Frame, code_item, new_object, result_of
 from worker.results.objects import multiframe
+from worker.results.objects.report import BRAIN
 from worker.results.scene import Scene
 from worker.results.source import SourceSlice
 
@@ -69,12 +70,18 @@ def _map(frame: Frame, scene: Scene, index: int, series: Sequence[SourceSlice]) 
 
 def _shared_groups() -> Dataset:
     """What the numbers are and how they are shown: 0 to 1, without a unit."""
-    shared, kind, window, values = Dataset(), Dataset(), Dataset(), Dataset()
+    shared, kind, window, values, anatomy = Dataset(), Dataset(), Dataset(), Dataset(), Dataset()
     kind.FrameType = _FRAME_TYPE
     window.WindowCenter, window.WindowWidth = "0.5", "1"
+    window.VOILUTFunction = (
+        "LINEAR_EXACT"  # by the default, LINEAR, a width of 1 is a step (PS3.3 C.11.2.1.2)
+    )
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = DicomSequence([code_item(*BRAIN[:3])])
     values.RescaleIntercept, values.RescaleSlope, values.RescaleType = "0", "1", "US"
     shared.ParametricMapFrameTypeSequence = DicomSequence([kind])
     shared.FrameVOILUTSequence = DicomSequence([window])
+    shared.FrameAnatomySequence = DicomSequence([anatomy])
     shared.PixelValueTransformationSequence = DicomSequence([values])
     shared.RealWorldValueMappingSequence = DicomSequence(
         [

@@ -72,12 +72,12 @@ def _segmentation(
     dataset.SegmentsOverlap = "NO"
     segment = _segment(frame, images[0])
     dataset.SegmentSequence = DicomSequence([_background(segment), segment] if labels else [segment])
-    shared = Dataset()
+    each = Dataset()
     if not labels:
-        shared.SegmentIdentificationSequence = DicomSequence([Dataset()])
-        shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
+        each.SegmentIdentificationSequence = DicomSequence([Dataset()])
+        each.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
     dimensions = () if labels else (_SEGMENT_DIMENSION,)
-    multiframe.add_frames(dataset, series, images, multiframe.SEGMENTED, shared, dimensions)
+    multiframe.add_frames(dataset, series, images, multiframe.SEGMENTED, Dataset(), dimensions, each)
     masks = np.stack([scene.evidence[image.key].mask for image in images])
     _set_pixels(dataset, masks, labels)
     return result_of(dataset, kind, index)

@@ -7,6 +7,7 @@ name is worse than none. So a printed or exported page names the study by its UI
 
 import io
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cache
 
 from PIL import Image
@@ -17,6 +18,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
+from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.values import Analysis, Claims, Outcome
 from worker.results import text
 from worker.results.dataset import Frame
@@ -58,12 +60,21 @@ def letter(frame: Frame, scene: Scene) -> bytes:
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en-US")
     canvas.setTitle(f"AI head triage: {text.verdict(frame.analysis.outcome).title}")
-    canvas.setAuthor("neurotriage")
+    canvas.setAuthor(MANUFACTURER)
+    canvas.setCreator(f"{MANUFACTURER} {frame.analysis.software_version}")
+    canvas.setProducer(MANUFACTURER)
+    canvas.setDateFormatter(lambda *_: _pdf_date(frame.made_at))
     canvas.setSubject(text.RESEARCH_NOTICE)
     _Letter(canvas, frame, scene).draw()
     canvas.showPage()
     canvas.save()
     return buffer.getvalue()
+
+
+def _pdf_date(when: datetime) -> str:
+    """ISO 32000-1 7.9.4: the document is as old as the analysis, not as the library's fixed time."""
+    zone = when.strftime("%z")
+    return f"D:{when:%Y%m%d%H%M%S}{zone[:3]}'{zone[3:5]}'"
 
 
 @cache
