@@ -147,6 +147,7 @@ class Worker:
             claims=self.settings.results.claims,
             kinds=wanted_kinds(self.settings.destination),
             labels=self.settings.results.labels,
+            overlay=self.settings.results.overlay,
             previous=previous,
             named=named_kinds(self.settings.destination),
         )

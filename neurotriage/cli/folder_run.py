@@ -98,6 +98,7 @@ class FolderRun:
             _INSTALLATION_UID,
             claims=self._results.claims,
             labels=self._results.labels,
+            overlay=self._results.overlay,
         )
 
     @property

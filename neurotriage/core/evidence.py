@@ -17,8 +17,15 @@ class SliceEvidence:
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along the sorted volume
     probability: float
-    heat: NDArray[np.float16]  # (rows, columns), 0..1: Grad-CAM, model relevance, not tumour extent
+    # (rows, columns), 0..1: Grad-CAM as share of the slice's hottest point, times the probability; all 0
+    # where the study rule calls the slice unsuspicious. Model relevance, not tumour extent.
+    heat: NDArray[np.float16]
     mask: NDArray[np.bool_]  # (rows, columns): the decoder's lesion mask
+
+    @property
+    def marked(self) -> bool:
+        """Whether there is anything to show; the slice that decided is kept without, too."""
+        return bool(self.mask.any() or self.heat.any())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

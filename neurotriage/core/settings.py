@@ -26,7 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from neurotriage.core.values import SERIES_LABELS, Claims, ResultKind, SeriesLabel
+from neurotriage.core.values import SERIES_LABELS, Claims, OverlayStyle, ResultKind, SeriesLabel
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
@@ -147,6 +147,10 @@ class ResultsSettings(Section):
     """``[results]``: what result objects say."""
 
     claims: Claims = Field(Claims.RESEARCH, description="triage-only: no region, side, class or heat map")
+    overlay: OverlayStyle = Field(
+        OverlayStyle.HEAT,
+        description="overlays show heat map and outline, the outline alone, or both beside the bare slice",
+    )
     series: tuple[SeriesSettings, ...] = Field((), description="series numbers and descriptions of our own")
 
     @property

@@ -329,6 +329,14 @@ class Claims(StrEnum):
     TRIAGE_ONLY = "triage-only"  # the verdict; no lesion region, side, class or heat map
 
 
+class OverlayStyle(StrEnum):
+    """What the pictures of marked slices show."""
+
+    HEAT = "heat"  # heat map and outline
+    OUTLINE = "outline"  # the outline alone
+    BOTH = "both"  # the slice without marks and, beside it, the same with heat map and outline
+
+
 @dataclass(frozen=True, slots=True)
 class Omission:
     """A result object that was asked for and could not be made, or not whole, and why."""

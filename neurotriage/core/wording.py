@@ -1,6 +1,34 @@
-"""Words in sentences that people read."""
+"""Words and numbers in sentences that people read: one notation for one thing, wherever it is shown."""
+
+from datetime import datetime
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def counted(count: int, noun: str) -> str:
     """``1 slice``, ``2 slices``, ``0 slices``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def percent(probability: float) -> str:
+    """A probability for readers: whole numbers, and never a certainty that no model has."""
+    if probability < 0.01:
+        return "<1 %"
+    if probability > 0.99:
+        return ">99 %"
+    return f"{100 * probability:.0f} %"
+
+
+def percent_beside(probability: float, limit: float) -> str:
+    """The same beside a limit: where both read alike, on which side of it the probability lies."""
+    shown = percent(probability)
+    if shown != percent(limit):
+        return shown
+    return f"just {'below' if probability < limit else 'above'} {shown}"
+
+
+def date_and_time(moment: datetime) -> str:
+    """``29 Nov 2026, 14:05 +01:00``, or ``UTC``; the moment has a time zone."""
+    offset = moment.strftime("%z")
+    zone = "UTC" if offset in ("+0000", "-0000") else f"{offset[:3]}:{offset[3:5]}"
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} {zone}"

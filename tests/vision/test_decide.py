@@ -69,7 +69,7 @@ def test_a_reader_is_told_the_threshold_that_was_applied(score: float, lesion: b
 
 def test_a_doubt_for_want_of_a_lesion_says_what_would_be_enough_without_one() -> None:
     _, reason = decide_series(found(0.8, lesion=False), rule())
-    assert f"without one it takes {rule().certain:.2f}" in reason.text
+    assert f"without one it takes {100 * rule().certain:.0f} %" in reason.text
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Finding, Plane, Side
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.eligibility import measure_sections
-from worker.vision.explain import Shown, build_evidence, hot_region, rows_to_show
+from worker.vision.explain import Shown, build_evidence, hot_region, rows_to_show, weighted_heat
 from worker.vision.models import load_models
 from worker.vision.network import SliceNet, grad_cam
 from worker.vision.predict import SlicePredictions, predict
@@ -62,22 +64,60 @@ def predictions(tmp_path_factory: pytest.TempPathFactory) -> SlicePredictions:
     return predict(stack, measure_sections(stack), model)
 
 
-def test_a_negative_series_keeps_its_highest_and_its_middle_slice(predictions: SlicePredictions) -> None:
+def none_of(predictions: SlicePredictions) -> NDArray[np.bool_]:
+    return np.zeros(len(predictions.indices), dtype=np.bool_)
+
+
+def test_of_a_negative_series_the_slice_of_the_highest_score_is_kept(predictions: SlicePredictions) -> None:
     smoothed = np.zeros(len(predictions.indices))
     smoothed[2] = 0.2
-    assert rows_to_show(predictions, smoothed, (), 25) == (2, 6)
+    assert rows_to_show(predictions, smoothed, (), none_of(predictions), 25) == (2,)
 
 
-def test_heat_lies_on_the_stored_grid_between_0_and_1(predictions: SlicePredictions) -> None:
+def test_of_a_series_in_doubt_the_suspicious_slices_are_kept(predictions: SlicePredictions) -> None:
+    smoothed, suspicious = np.zeros(len(predictions.indices)), none_of(predictions)
+    smoothed[4], suspicious[3:6] = 0.5, True
+    assert rows_to_show(predictions, smoothed, (), suspicious, 25) == (3, 4, 5)
+    assert rows_to_show(predictions, smoothed, (), suspicious, 1) == (4,)
+
+
+def evidence_of(predictions: SlicePredictions, suspicious: NDArray[np.bool_]) -> Evidence:
     stack = volume(head_with(), *turned(Plane.AXIAL)[5], Plane.AXIAL)
-    evidence = build_evidence([Shown(stack, predictions, (2, 6), predictions.masks, 0.5)], ("1.2.3", 6))
+    shown = Shown(stack, predictions, (2, 6), np.ones_like(predictions.masks), 0.5, suspicious)
+    return build_evidence([shown], ("1.2.3", 6))
+
+
+def test_heat_lies_on_the_stored_grid_and_is_as_hot_as_the_slice_is_probable(
+    predictions: SlicePredictions,
+) -> None:
+    tumour = np.where(np.arange(len(predictions.indices)) == 2, 0.35, 0.9)
+    sure = replace(predictions, tumour=tumour, heat=np.ones_like(predictions.heat) * np.float32(7.5))
+    evidence = evidence_of(sure, ~none_of(predictions))
     assert evidence.key == 1
     assert [item.slice_index for item in evidence.slices] == [2, 6]
-    for item in evidence.slices:
-        assert item.heat.shape == item.mask.shape == stack.voxels.shape[1:]
+    for item, hottest in zip(evidence.slices, (0.35, 0.9), strict=True):
+        assert item.heat.shape == item.mask.shape == (80, 96)
         assert item.heat.dtype == np.float16
         assert item.heat.min() >= 0
-    assert max(item.heat.max() for item in evidence.slices) == 1
+        assert item.heat.max() == pytest.approx(hottest, abs=1e-3)
+
+
+def test_the_scale_of_the_heat_does_not_depend_on_other_slices_or_on_the_map_s_own_maximum() -> None:
+    map_ = np.array([[[0.0, 0.5], [1.0, 2.0]]], dtype=np.float32)
+    alone = weighted_heat(map_, np.array([0.8]))
+    np.testing.assert_allclose(alone[0], [[0, 0.2], [0.4, 0.8]], atol=1e-3)
+    beside = weighted_heat(np.concatenate([1000 * map_, map_]), np.array([0.99, 0.8]))
+    np.testing.assert_array_equal(beside[1], alone[0])
+    assert not weighted_heat(np.zeros_like(map_), np.array([0.8])).any()
+
+
+def test_nothing_is_marked_on_a_slice_below_the_lower_threshold(predictions: SlicePredictions) -> None:
+    suspicious = none_of(predictions)
+    suspicious[6] = True
+    hot = replace(predictions, heat=np.ones_like(predictions.heat), tumour=np.ones(len(suspicious)))
+    below, above = evidence_of(hot, suspicious).slices
+    assert (below.heat.any(), below.mask.any(), below.marked) == (False, False, False)
+    assert (bool(above.heat.any()), bool(above.mask.any()), above.marked) == (True, True, True)
 
 
 def test_cold_maps_stay_cold() -> None:
@@ -94,5 +134,8 @@ def test_of_many_slices_the_key_and_the_most_probable_ones_with_a_finding_stay(
         Finding(1, "1.2.3", "", None, index, (0, 0, 1, 1), (), 1.0, Side.LEFT, 0.5) for index in (3, 5, 6, 7)
     ]
     ranked = replace(predictions, tumour=tumour)
-    assert rows_to_show(ranked, smoothed, findings, 25) == (2, 3, 4, 5, 6, 7, 8)
-    assert rows_to_show(ranked, smoothed, findings, 3) == (3, 6, 7)
+    suspicious = ~none_of(predictions)
+    assert rows_to_show(ranked, smoothed, findings, suspicious, 25) == (2, 3, 4, 5, 6, 7, 8)
+    assert rows_to_show(ranked, smoothed, findings, suspicious, 3) == (3, 6, 7)
+    suspicious[2] = suspicious[8] = False
+    assert rows_to_show(ranked, smoothed, findings, suspicious, 25) == (3, 4, 5, 6, 7)

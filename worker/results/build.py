@@ -12,6 +12,7 @@ from neurotriage.core.values import (
     Claims,
     ObjectReference,
     Omission,
+    OverlayStyle,
     ResultKind,
     ResultObject,
     SeriesLabel,
@@ -49,6 +50,7 @@ def build(
     claims: Claims = Claims.RESEARCH,
     kinds: AbstractSet[ResultKind] = USUAL_KINDS,
     labels: Mapping[ResultKind, SeriesLabel] = SERIES_LABELS,
+    overlay: OverlayStyle = OverlayStyle.HEAT,
     previous: Sequence[ObjectReference] = (),
     named: AbstractSet[ResultKind] = frozenset(ResultKind),
 ) -> Results:
@@ -56,7 +58,8 @@ def build(
 
     Every outcome has a page and a document. Overlays show the slices with a finding, or with evidence where
     the outcome is open; the report exists where there is an image to point at, and names the ``previous``
-    reports of the study that it replaces. Key objects point at results of the ``named`` kinds only: whoever
+    reports of the study that it replaces. ``overlay`` says how overlays are
+    drawn. Key objects point at results of the ``named`` kinds only: whoever
     gets them must have those too. What cannot be made is an ``Omission``. A study without a Study
     Instance UID has no place in an archive, so nothing is made. Called again with the same values, the bytes
     are the same. Reads the source files; never writes.
@@ -68,7 +71,7 @@ def build(
     scene = read_scene(shown, seen, source)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken)
-    frame = Frame(shown, analysis.study_instance_uid, header, installation_uid, claims, labels)
+    frame = Frame(shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay)
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
         if kind in kinds:

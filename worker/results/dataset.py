@@ -20,6 +20,7 @@ from neurotriage.core.values import (
     SERIES_LABELS,
     Analysis,
     Claims,
+    OverlayStyle,
     Prediction,
     ResultKind,
     ResultObject,
@@ -39,6 +40,14 @@ _SERIES_EACH = frozenset(
         ResultKind.PARAMETRIC_MAP,
     }
 )
+_OVERLAYS = frozenset(
+    {
+        ResultKind.OVERLAY,
+        ResultKind.OVERLAY_SERIES,
+        ResultKind.OVERLAY_FRAMES,
+        ResultKind.OVERLAY_SERIES_FRAMES,
+    }
+)
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
@@ -52,14 +61,16 @@ class Frame:
     installation_uid: str
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
+    overlay: OverlayStyle = OverlayStyle.HEAT
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID that depends on all that shapes an object, and on nothing else.
 
         That is installation, study, analysed bytes, models, software version, claims, kind, its series'
-        label and ``parts``.
+        label, the style of overlays that are not drawn as usual, and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
+        unusual = kind in _OVERLAYS and self.overlay is not OverlayStyle.HEAT
         models = sorted({prediction.sha256 for prediction in analysis.predictions})
         return derived_uid(
             self.installation_uid,
@@ -71,6 +82,7 @@ class Frame:
             kind.value,
             str(label.number),
             label.description,
+            *([self.overlay.value] if unusual else []),
             *parts,
         )
 

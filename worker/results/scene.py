@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence, SliceEvidence
-from neurotriage.core.values import Analysis, StudyManifest
+from neurotriage.core.values import Analysis, Finding, StudyManifest
 from worker.imaging import Pixels, open_pixels
 from worker.results import text
 from worker.results.pictures import picture
@@ -47,7 +47,7 @@ class Scene:
         SourceSlice, ...
     ]  # of all series that findings or evidence speak of, else of the analysed one
     keys: tuple[SourceSlice, ...] = ()  # the slice that decided, then one of each other modality
-    evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)
+    evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)  # where there is something to mark
     # by stack, once asked for
     _windows: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
     _reader: FrameReader = field(default_factory=FrameReader)
@@ -101,7 +101,7 @@ def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) ->
         if uid in by_uid
         for image in analysed_slices(by_uid[uid], [d for d in decided if d.series_instance_uid == uid])
     )
-    kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices}
+    kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices if item.marked}
     return Scene(slices, _key_slices(analysis, evidence, slices), kept)
 
 
@@ -167,6 +167,38 @@ def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
     """At most ``MONTAGE`` slices, each from the middle of an equal part of the series."""
     count = min(MONTAGE, len(series))
     return tuple(series[(2 * part + 1) * len(series) // (2 * count)] for part in range(count))
+
+
+def score_of(analysis: Analysis, image: SourceSlice) -> float | None:
+    """What the model said of a slice; None where no decision speaks of it."""
+    for item in analysis.series:
+        if (item.series_instance_uid, item.stack) == image.stack_key and len(
+            item.scores.tumour
+        ) == image.count:
+            return item.scores.tumour[image.number - 1]
+    return None
+
+
+def findings_on(analysis: Analysis, image: SourceSlice) -> tuple[Finding, ...]:
+    """The lesions on a slice."""
+    return tuple(f for f in analysis.findings if (f.sop_instance_uid, f.frame) == image.key)
+
+
+def marks_on(analysis: Analysis, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
+    """What the model saw on a slice: what was kept, or else the outlines of its lesions; None for nothing."""
+    found = findings_on(analysis, image)
+    if image.key in scene.evidence or not found:
+        return scene.evidence.get(image.key)
+    shape = int(image.header.Rows), int(image.header.Columns)
+    return SliceEvidence(
+        series_uid=image.series_uid,
+        sop_instance_uid=image.sop_instance_uid,
+        frame=image.frame,
+        slice_index=image.number - 1,
+        probability=max(finding.probability for finding in found),
+        heat=np.zeros(shape, dtype=np.float16),
+        mask=picture.filled([finding.outline for finding in found], shape),
+    )
 
 
 def middle(series: Sequence[SourceSlice]) -> SourceSlice:

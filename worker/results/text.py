@@ -2,17 +2,30 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from neurotriage.core.values import Analysis, Claims, Finding, Outcome, Prediction, SeriesVerdict, Side
-from neurotriage.core.wording import counted
+from neurotriage.core.values import (
+    Analysis,
+    Claims,
+    Finding,
+    Outcome,
+    Prediction,
+    ReasonCode,
+    SeriesVerdict,
+    Side,
+    Triage,
+)
+from neurotriage.core.wording import counted, percent_beside
+from neurotriage.core.wording import percent as percent  # for all that results say
 
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
+LOOK_ALIKE_NAME = "Bleed, infarct or clip"  # what a look-alike may be
+LESIONS_TOLD = 3  # of a study, in sentences and pictures
 TRIAGE_ONLY_SENTENCE = "The model suspects a tumour. Where it may be and of what kind is not reported."
 MODALITIES = ("CT", "MR")
-TUMOUR = "tumour"  # key of the tumour probability in a prediction
+TUMOUR = "tumour"  # keys of probabilities in a prediction
+LOOK_ALIKE = "look_alike"
 
 _SERIES_UID = re.compile(r"series \d+(\.\d+)+")
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
@@ -49,13 +62,11 @@ def verdict(outcome: Outcome) -> Verdict:
     return _VERDICTS[outcome]
 
 
-def percent(probability: float) -> str:
-    """A probability for readers: one decimal, and never a certainty that no model has."""
-    if probability < 0.001:
-        return "< 0.1 %"
-    if probability > 0.999:
-        return "> 99.9 %"
-    return f"{100 * probability:.1f} %"
+def beside_threshold(probability: float, threshold: float) -> str:
+    """``threshold 75 %``; where the probability reads the same, on which side of it that lies."""
+    if percent(probability) != percent(threshold):
+        return f"threshold {percent(threshold)}"
+    return f"just {'below' if probability < threshold else 'above'} the threshold"
 
 
 def deciding_prediction(analysis: Analysis) -> Prediction | None:
@@ -77,21 +88,33 @@ def prediction_for(analysis: Analysis, series_uid: str, stack: int = 1) -> Predi
     return own[0] if own else deciding_prediction(analysis)
 
 
-def main_finding(analysis: Analysis) -> Finding | None:
-    """The largest lesion at its largest extent, of the series that decided; None if nothing was outlined."""
-    scores = {
-        p.series_uid: p.probabilities[TUMOUR] for p in analysis.predictions if TUMOUR in p.probabilities
-    }
+def look_alike(analysis: Analysis) -> float | None:
+    """The probability that something else looks wrong, where it decides outcome or urgency; else None."""
+    told = [p.probabilities[LOOK_ALIKE] for p in analysis.predictions if LOOK_ALIKE in p.probabilities]
+    outcome = any(reason.code is ReasonCode.LOOK_ALIKE for reason in analysis.reasons)
+    urgency = analysis.outcome is Outcome.PRESENT and analysis.triage is Triage.URGENT
+    return max(told, default=None) if outcome or urgency else None
+
+
+def lesions(analysis: Analysis) -> tuple[Finding, ...]:
+    """Each lesion of the series that decided, at its largest extent, the largest first."""
+    scores: dict[str | None, float] = {}
+    for p in analysis.predictions:
+        scores[p.series_uid] = max(scores.get(p.series_uid, 0.0), p.probabilities.get(TUMOUR, 0.0))
     surest = max(
         (f.series_uid for f in analysis.findings), key=lambda uid: scores.get(uid, 0.0), default=None
     )
-    own = [finding for finding in analysis.findings if finding.series_uid == surest]
-    return min(own, key=lambda finding: (finding.lesion, -finding.size_mm), default=None)
+    largest: dict[int, Finding] = {}
+    for finding in analysis.findings:
+        known = largest.get(finding.lesion)
+        if finding.series_uid == surest and (known is None or finding.size_mm > known.size_mm):
+            largest[finding.lesion] = finding
+    return tuple(sorted(largest.values(), key=lambda finding: (-finding.size_mm, finding.lesion)))
 
 
-def lesion_count(analysis: Analysis) -> int:
-    """How many lesions, each on one or more slices."""
-    return len({finding.lesion for finding in analysis.findings})
+def main_finding(analysis: Analysis) -> Finding | None:
+    """The largest lesion at its largest extent; None if nothing was outlined."""
+    return next(iter(lesions(analysis)), None)
 
 
 def summary(analysis: Analysis, claims: Claims = Claims.RESEARCH) -> str:
@@ -166,11 +189,32 @@ def together(analysis: Analysis) -> str:
     """What CT and MR say together and with either left out; empty where they were not judged together."""
     for p in analysis.predictions:
         if p.left_out and TUMOUR in p.probabilities:
-            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {_without(p)}."
+            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without(p)}."
     return ""
 
 
-def _without(prediction: Prediction) -> str:
+def left_out_sentences(analysis: Analysis) -> tuple[str, ...]:
+    """What of the taken series was not analysed, and why, a sentence for each series and reason."""
+    names = {item.series_instance_uid: _series_name(item) for item in analysis.verdicts}
+    return tuple(
+        f"{counted(item.count, 'image')} of {names.get(item.series_instance_uid, 'a series')} "
+        f"{'was' if item.count == 1 else 'were'} not analysed: {item.reason.text.rstrip('.')}."
+        for item in analysis.left_out
+    )
+
+
+def cautions(analysis: Analysis) -> str:
+    """What a reader must know besides: images not looked at, and what was not done as it should be."""
+    return " ".join(filter(None, (*left_out_sentences(analysis), notes(analysis))))
+
+
+def _series_name(item: SeriesVerdict) -> str:
+    """``MR series AX FLAIR``."""
+    return " ".join(filter(None, (item.modality, "series", item.description)))
+
+
+def without(prediction: Prediction) -> str:
+    """What a score of several modalities is without each of them."""
     return ", ".join(f"without the {name} {percent(value)}" for name, value in prediction.left_out.items())
 
 
@@ -189,10 +233,10 @@ def probability_sentence(analysis: Analysis) -> str:
     prediction = deciding_prediction(analysis)
     if prediction is None:
         return ""
-    return (
-        f"Probability of tumour {percent(prediction.probabilities[TUMOUR])} "
-        f"(threshold {percent(prediction.threshold)})."
-    )
+    shown = percent_beside(prediction.probabilities[TUMOUR], prediction.threshold)
+    alike = look_alike(analysis)
+    other = "" if alike is None else f" {LOOK_ALIKE_NAME}: {percent(alike)}."
+    return f"Probability of tumour {shown} (threshold {percent(prediction.threshold)}).{other}"
 
 
 def model_names(analysis: Analysis) -> str:
@@ -207,63 +251,38 @@ def place_words(finding: Finding) -> str:
     return f"{_SIDES[finding.side]}, {finding.size_mm:.0f} mm"
 
 
-def report_text(analysis: Analysis) -> str:
-    """The whole result as plain text, for a terminal."""
-    return "\n".join(_report_lines(analysis)) + "\n"
-
-
-def _report_lines(analysis: Analysis) -> Iterator[str]:
-    yield verdict(analysis.outcome).title
-    yield summary(analysis)
-    sentence = probability_sentence(analysis)
-    if sentence:
-        yield sentence
-    yield ""
-    study = analysis.study_instance_uid or "(no Study Instance UID)"
-    yield f"Study      {study}, revision {analysis.revision}"
-    yield f"Analysed   {analysis.analysed_at.isoformat(timespec='seconds')}"
-    yield f"Triage     {analysis.triage.value}"
-    if words := modalities_words(analysis):
-        yield f"Used       {words}"
-    for prediction in analysis.predictions:
-        values = ", ".join(f"{name} {percent(value)}" for name, value in prediction.probabilities.items())
-        yield f"Model      {prediction.model} {prediction.version} ({prediction.engine}, {prediction.device})"
-        yield f"           {values}; threshold {percent(prediction.threshold)}"
-        if prediction.left_out:
-            yield f"           tumour {_without(prediction)}"
-    for finding in analysis.findings:
-        frame = "" if finding.frame is None else f", frame {finding.frame}"
-        yield (
-            f"Finding    lesion {finding.lesion}, slice {finding.slice_index + 1}{frame}: "
-            f"{place_words(finding)}, {percent(finding.probability)}"
-        )
-    for item in analysis.verdicts:
-        yield _verdict_line(item)
-    for degradation in analysis.degradations:
-        yield f"Note       {degradation}"
-    yield ""
-    yield RESEARCH_NOTICE
-
-
-def _verdict_line(item: SeriesVerdict) -> str:
-    state = "analysed" if item.taken else "refused"
-    name = f"{item.modality} {item.description}".strip() or "without description"
-    return f"Series     {state}: {name}: {item.reason.text}"
-
-
 def _present(analysis: Analysis) -> str:
-    finding = main_finding(analysis)
-    if finding is None:
+    found = lesions(analysis)
+    if not found:
         return "Tumour suspected by the model; no outline could be drawn."
+    if len(found) == 1:
+        return f"One suspected lesion {_where(analysis, found[0])}."
+    told = "; ".join(
+        f"{_where(analysis, finding)} (lesion {finding.lesion})" for finding in found[:LESIONS_TOLD]
+    )
+    more = len(found) - LESIONS_TOLD
+    rest = f"; and {more} more" if more > 0 else ""
+    return f"{len(found)} suspected lesions: {told}{rest}."
+
+
+def _where(analysis: Analysis, finding: Finding) -> str:
+    """``on the left, 38 mm across, on slices 8-12 of 25``."""
     same = [f for f in analysis.findings if (f.lesion, f.series_uid) == (finding.lesion, finding.series_uid)]
     first, last = min(f.slice_index for f in same) + 1, max(f.slice_index for f in same) + 1
     slices = f"slice {first}" if first == last else f"slices {first}-{last}"
-    where = "in the midline" if finding.side is Side.MIDLINE else f"on the {_SIDES[finding.side]}"
-    words = f"{where}, {finding.size_mm:.0f} mm across, on {slices}."
-    count = lesion_count(analysis)
-    return (
-        f"One suspected lesion {words}" if count == 1 else f"{count} suspected lesions, the largest {words}"
-    )
+    count = _slices_of_stack(analysis, finding)
+    side = "in the midline" if finding.side is Side.MIDLINE else f"on the {_SIDES[finding.side]}"
+    return f"{side}, {finding.size_mm:.0f} mm across, on {slices}{f' of {count}' if count else ''}"
+
+
+def _slices_of_stack(analysis: Analysis, finding: Finding) -> int:
+    """How many slices the stack of a finding has; 0 where no decision tells."""
+    own = [item for item in analysis.series if item.series_instance_uid == finding.series_uid]
+    image = finding.sop_instance_uid, finding.frame
+    for item in own:
+        if image in {(source.sop_instance_uid, source.frame) for source in item.slices}:
+            return len(item.slices)
+    return len(own[0].scores.tumour) if len(own) == 1 else 0
 
 
 def _coverage(analysis: Analysis) -> str:

@@ -72,9 +72,10 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
         Shown(
             one.volume,
             one.predictions,
-            rows_to_show(one.predictions, one.deciding, one.marked.findings, most),
+            rows_to_show(one.predictions, one.deciding, one.marked.findings, one.suspicious, most),
             one.marked.lesions,
             one.marked.level,
+            one.suspicious,
         )
         for one in judged
     ]

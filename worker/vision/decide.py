@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode, Triage
 from neurotriage.core.volume import Volume
+from neurotriage.core.wording import percent, percent_beside
 from worker.vision.eligibility import Sections
 from worker.vision.findings import Lesion, find_lesions
 from worker.vision.network import CLASSES, CT_CLASSES
@@ -153,25 +154,33 @@ def applied_threshold(found: SeriesScore, rule: StudyRule) -> float:
 
 def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
     """PRESENT, ABSENT or UNDETERMINED, and why."""
-    score, alike = found.score, f"look-alike score {found.look_alike:.2f}"
+    score, probability = found.score, f"probability {percent(found.score)}"
     if score >= applied_threshold(found, rule):
-        return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, score {score:.2f}")
+        return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, {probability}")
     if found.look_alike >= rule.look_alike:
-        text = f"something looks wrong that may be no tumour but a bleed, an infarct or a clip, {alike}"
+        text = (
+            "something looks wrong that may be no tumour but a bleed, an infarct or a clip: "
+            f"probability {percent_beside(found.look_alike, rule.look_alike)}, "
+            f"which counts from {percent(rule.look_alike)} on"
+        )
         return Outcome.UNDETERMINED, Reason(ReasonCode.LOOK_ALIKE, text)
     if score >= rule.high:
         text = (
-            f"score {score:.2f} speaks of a tumour, but no lesion could be outlined, "
-            f"and without one it takes {rule.certain:.2f}"
+            f"probability {percent_beside(score, rule.certain)} speaks of a tumour, but no lesion could be "
+            f"outlined, and without one it takes {percent(rule.certain)}"
         )
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
     if score >= rule.low:
-        text = f"score {score:.2f} lies between {rule.low:.2f} (no tumour) and {rule.high:.2f} (tumour)"
+        nearest = min((rule.low, rule.high), key=lambda limit: abs(score - limit))
+        text = (
+            f"probability {percent_beside(score, nearest)} lies between {percent(rule.low)} (no tumour) "
+            f"and {percent(rule.high)} (tumour)"
+        )
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
     if found.coverage_mm < rule.coverage_mm:
         text = f"no tumour on the {found.coverage_mm:.0f} mm that were imaged, which is not the whole head"
         return Outcome.UNDETERMINED, Reason(ReasonCode.TOO_FEW_SLICES, text)
-    return Outcome.ABSENT, Reason(ReasonCode.NO_TUMOUR, f"no tumour, score {score:.2f}")
+    return Outcome.ABSENT, Reason(ReasonCode.NO_TUMOUR, f"no tumour, {probability}")
 
 
 def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tuple[Reason, ...]]:

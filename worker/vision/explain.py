@@ -1,7 +1,8 @@
 """Grad-CAM of the slices that matter, on the grid of the stored images.
 
 The maps themselves come with the forward pass in closed form (``network.grad_cam``); here they are chosen,
-brought onto the source grid and scaled to the hottest point of the study.
+brought onto the source grid and given a scale that means the same on every slice of every study: a slice's
+hottest point has the slice's probability. A slice that the study rule calls unsuspicious has no marks.
 """
 
 from collections.abc import Sequence
@@ -27,24 +28,23 @@ class Shown:
     rows: tuple[int, ...]  # of the n slices of the predictions
     lesions: NDArray[np.float32]  # (n, h, w) maps of the lesions that the findings outline, else 0
     level: float  # from which a pixel of these is lesion
+    suspicious: NDArray[np.bool_]  # (n,) slices whose smoothed score reaches the rule's lower threshold
 
 
 def build_evidence(series: Sequence[Shown], key: tuple[str, int] | None) -> Evidence:
     """Heat maps and masks of the kept slices; ``key``: series UID and slice index of the deciding one."""
-    heats = [one.predictions.grid.on_source(one.predictions.heat[list(one.rows)]) for one in series]
-    hottest = max((float(heat.max(initial=0.0)) for heat in heats), default=0.0) or 1.0
-    slices = tuple(
-        evidence
-        for one, heat in zip(series, heats, strict=True)
-        for evidence in _slices_of(one, (heat / hottest).astype(np.float16))
-    )
+    slices = tuple(evidence for one in series for evidence in _slices_of(one))
     places = [(item.series_uid, item.slice_index) for item in slices]
     return Evidence(slices, places.index(key) if key in places else None)
 
 
-def _slices_of(shown: Shown, heat: NDArray[np.float16]) -> list[SliceEvidence]:
+def _slices_of(shown: Shown) -> list[SliceEvidence]:
     predictions, rows = shown.predictions, list(shown.rows)
-    masks = predictions.grid.on_source(shown.lesions[rows]) > shown.level
+    suspicious = shown.suspicious[rows]
+    heat = weighted_heat(
+        predictions.grid.on_source(predictions.heat[rows]), predictions.tumour[rows] * suspicious
+    )
+    masks = (predictions.grid.on_source(shown.lesions[rows]) > shown.level) & suspicious[:, None, None]
     items = []
     for position, row in enumerate(rows):
         index = int(predictions.indices[row])
@@ -63,22 +63,30 @@ def _slices_of(shown: Shown, heat: NDArray[np.float16]) -> list[SliceEvidence]:
     return items
 
 
+def weighted_heat(heat: NDArray[np.float32], probability: NDArray[np.float64]) -> NDArray[np.float16]:
+    """Heat (n, h, w) on the scale of the probabilities (n,): the hottest point of each slice has its own."""
+    hottest = heat.max((1, 2), initial=0.0)
+    scale = np.divide(probability, hottest, out=np.zeros(len(heat)), where=hottest > 0)
+    return (heat * scale[:, None, None].astype(np.float32)).astype(np.float16)
+
+
 def rows_to_show(
     predictions: SlicePredictions,
     smoothed: NDArray[np.float64],
     findings: Sequence[Finding],
+    suspicious: NDArray[np.bool_],
     most: int,
 ) -> tuple[int, ...]:
-    """Which of the n slices of a series are kept: those with findings and their neighbours.
+    """Which of the n slices of a series are kept: those with findings and their suspicious neighbours.
 
-    Without findings: the slice of the highest score and the middle one. Of more than ``most`` the key slice,
-    then the most probable ones with a finding stay.
+    Without findings: all suspicious ones. Always the one of the highest score, though nothing may be marked
+    on it. Of more than ``most`` the key slice, then the most probable ones with a finding stay.
     """
     count, key = len(predictions.indices), key_row(predictions, smoothed, findings)
-    if not findings:
-        return tuple(sorted({key, count // 2}))
     marked = _has_finding(predictions, findings)
-    wanted = {int(row) + step for row in np.flatnonzero(marked) for step in (-1, 0, 1)} & set(range(count))
+    around = marked if findings else suspicious
+    near = {int(row) + step for row in np.flatnonzero(around) for step in (-1, 0, 1)} & set(range(count))
+    wanted = {row for row in near if suspicious[row]} | {key}
     best = sorted(wanted, key=lambda row: (row != key, not marked[row], -predictions.tumour[row]))
     return tuple(sorted(best[:most]))
 

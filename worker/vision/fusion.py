@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neurotriage.core.values import Prediction, Reason, ReasonCode
 from neurotriage.core.volume import Registration, Volume
-from neurotriage.core.wording import counted
+from neurotriage.core.wording import counted, percent
 from worker.vision.decide import TUMOUR, series_classes, slice_weights
 from worker.vision.fusion_registry import FusionCard
 from worker.vision.judge import Judged, raised
@@ -126,7 +126,7 @@ def raised_by(fused: Fused, judged: Sequence[Judged]) -> tuple[Judged, ...]:
     if fused.score < fused.prediction.threshold:
         return tuple(judged)
     heat = {id(fused.ct): fused.ct_heat, id(fused.mr): fused.mr_heat}
-    reason = Reason(ReasonCode.TUMOUR, f"tumour on CT and MR together, score {fused.score:.2f}")
+    reason = Reason(ReasonCode.TUMOUR, f"tumour on CT and MR together, probability {percent(fused.score)}")
     return tuple(
         raised(one, reason, heat[id(one)])
         if id(one) in heat and one.reason.code is ReasonCode.NO_SAFE_ANSWER

@@ -63,6 +63,11 @@ class Judged:
         return self.found.look_alike >= self.model.rule.look_alike
 
     @property
+    def suspicious(self) -> NDArray[np.bool_]:
+        """(n,) the slices on which something may be marked."""
+        return np.asarray(self.found.smoothed >= self.model.rule.low)
+
+    @property
     def deciding(self) -> NDArray[np.float64]:
         """(n,) the slice scores that the outcome follows."""
         return self.found.alike if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed

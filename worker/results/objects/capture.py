@@ -5,27 +5,23 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
 
-from neurotriage.core.evidence import SliceEvidence
-from neurotriage.core.values import Claims, Omission, ResultKind, ResultObject
+from neurotriage.core.values import Claims, Omission, OverlayStyle, ResultKind, ResultObject
 from worker.results import text
 from worker.results.dataset import Frame, decimal, lossy_history, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.pictures import picture
-from worker.results.pictures.page import AMBER, WHITE, page_picture
+from worker.results.pictures.overlay import layout_of, overlay_picture
+from worker.results.pictures.page import page_picture
+from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.picture import Picture
-from worker.results.pictures.typeface import fitted, write
 from worker.results.references import source_image
-from worker.results.scene import Scene, overlay_slices
+from worker.results.scene import Scene, marks_on, overlay_slices
 from worker.results.source import SourceSlice
-
-MIN_SIDE_PX = 512  # smaller matrices are enlarged by a whole factor, so that burnt-in text is legible
-TEXT_SHARE = 1 / 25  # type size as a share of the shorter side: 20 px at 512, 10 px if shown at 256
 
 
 def page(frame: Frame, scene: Scene) -> ResultObject:
@@ -33,8 +29,9 @@ def page(frame: Frame, scene: Scene) -> ResultObject:
     shown = page_picture(frame, scene)
     dataset = _capture(frame, ResultKind.PAGE, 0, shown)
     dataset.PatientOrientation = ""
-    if scene.key is not None:
-        dataset.SourceImageSequence = Sequence([source_image(image) for image in scene.keys])
+    images = shown_slices(frame, scene)
+    if images:
+        dataset.SourceImageSequence = Sequence([source_image(image) for image in images])
     return result_of(dataset, ResultKind.PAGE, 0)
 
 
@@ -45,20 +42,27 @@ def overlays(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObj
         yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
     index = 0
     for image in images:
-        drawn = _drawn(frame, scene, image)
+        drawn = _drawn(frame, scene, image, frame.overlay)
         if drawn is None:
             yield _undecoded(kind, image)
             continue
         placed, shown = drawn
         dataset = _capture(frame, kind, index, shown)
-        _place(frame, dataset, placed)
+        if frame.overlay is OverlayStyle.BOTH:  # of two pictures side by side no place is true
+            dataset.PatientOrientation = _edges(image)
+        else:
+            _place(frame, dataset, placed)
         dataset.SourceImageSequence = Sequence([source_image(image)])
         yield result_of(dataset, kind, index)
         index += 1
 
 
 def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
-    """The same pictures as frames: one Multi-frame True Color object for each stack."""
+    """The same pictures as frames: one Multi-frame True Color object for each stack.
+
+    Frames have a place in the patient, so the style ``BOTH`` is ``HEAT`` here.
+    """
+    style = OverlayStyle.HEAT if frame.overlay is OverlayStyle.BOTH else frame.overlay
     images = _overlaid(frame, scene, kind)
     if not images:
         yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
@@ -69,11 +73,11 @@ def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[Res
         if refused:
             yield Omission(kind, refused)
             continue
-        drawn = [(image, _drawn(frame, scene, image)) for image in own]
+        drawn = [(image, _drawn(frame, scene, image, style)) for image in own]
         yield from (_undecoded(kind, image) for image, found in drawn if found is None)
         frames = [found for _, found in drawn if found is not None]
         if frames:
-            series = [_enlarged(image, _factor(image)) for image in scene.stack_of(own[0])]
+            series = [_enlarged(image) for image in scene.stack_of(own[0])]
             yield _frames(frame, kind, index, series, frames)
             index += 1
 
@@ -85,31 +89,31 @@ def _overlaid(frame: Frame, scene: Scene, kind: ResultKind) -> tuple[SourceSlice
     return scene.slices if images and every else images
 
 
-def _drawn(frame: Frame, scene: Scene, image: SourceSlice) -> tuple[SourceSlice, Picture] | None:
+def _drawn(
+    frame: Frame, scene: Scene, image: SourceSlice, style: OverlayStyle
+) -> tuple[SourceSlice, Picture] | None:
     """The overlay of a slice, and the slice on the overlay's grid; None where it cannot be decoded."""
     pixels = scene.pixels(image)
     if pixels is None:
         return None
     grey = picture.grey(pixels, scene.window(image))
-    seen = scene.evidence.get(image.key)
-    return _enlarged(image, _factor(image)), overlay_picture(frame, image, grey, _factor(image), seen)
+    seen = marks_on(frame.analysis, scene, image)
+    return _enlarged(image), overlay_picture(frame, image, grey, seen, style)
 
 
-def _factor(image: SourceSlice) -> int:
-    """By which a slice is enlarged: at least 1."""
-    side_px = min(int(image.header.Rows), int(image.header.Columns))
-    return -(-MIN_SIDE_PX // side_px)  # rounded up
-
-
-def _enlarged(image: SourceSlice, factor: int) -> SourceSlice:
-    """The same slice on a finer grid: the centre of its first pixel moves, its edges stay."""
-    shift_mm = (1 - 1 / factor) / 2
+def _enlarged(image: SourceSlice) -> SourceSlice:
+    """The slice on the grid of its overlay: finer, and beginning further out by the margin."""
+    layout = layout_of(image)
+    finer_mm = image.spacing_mm[0] / layout.factor, image.spacing_mm[1] / layout.factor
+    # The slice's edges stay where they are; the centre of its first pixel does not.
+    down_px = layout.above_px + (layout.factor - 1) / 2
+    along_px = layout.side_px + (layout.factor - 1) / 2
     return replace(
         image,
         position_mm=image.position_mm
-        - image.row_direction * image.spacing_mm[1] * shift_mm
-        - image.column_direction * image.spacing_mm[0] * shift_mm,
-        spacing_mm=(image.spacing_mm[0] / factor, image.spacing_mm[1] / factor),
+        - image.row_direction * finer_mm[1] * along_px
+        - image.column_direction * finer_mm[0] * down_px,
+        spacing_mm=finer_mm,
     )
 
 
@@ -118,9 +122,8 @@ def _undecoded(kind: ResultKind, image: SourceSlice) -> Omission:
 
 
 def _size_objection(images: Collection[SourceSlice]) -> str:
-    first = next(iter(images))
-    rows, columns = first.header.Rows * _factor(first), first.header.Columns * _factor(first)
-    return multiframe.size_objection(len(images), rows, columns, bytes_per_pixel=3)
+    layout = layout_of(next(iter(images)))
+    return multiframe.size_objection(len(images), layout.height_px, layout.width_px, bytes_per_pixel=3)
 
 
 def _frames(
@@ -149,35 +152,6 @@ def picture_of(result: ResultObject) -> bytes | None:
     return picture.png(dcmread(io.BytesIO(result.data)).pixel_array)
 
 
-def overlay_picture(
-    frame: Frame, image: SourceSlice, grey: Picture, factor: int, seen: SliceEvidence | None
-) -> Picture:
-    """One slice, enlarged by ``factor``, with what the model saw there and what that means."""
-    rows, columns = grey.shape[0] * factor, grey.shape[1] * factor
-    shown = picture.resized(grey, rows, columns) if factor > 1 else grey
-    size = min(rows, columns) * TEXT_SHARE
-    if seen is not None:
-        shown = picture.with_heat(shown, seen.heat)
-        shown = picture.with_outline(shown, seen.mask, line_px=max(size / 10, 1.5))
-    canvas = Image.fromarray(shown)
-    draw = ImageDraw.Draw(canvas)
-    rim = max(round(size / 9), 1)
-    inset = size / 2
-    width = columns - 2 * inset
-    said = "nothing marked" if seen is None else text.percent(seen.probability)
-    upper = [text.verdict(frame.analysis.outcome).title, f"Slice {image.number} of {image.count}: {said}"]
-    lower = [text.RESEARCH_NOTICE]
-    if seen is not None:
-        lower.insert(0, f"Heat map: {text.RELEVANCE_NOTICE}")
-    for number, line in enumerate(upper):
-        face = fitted(line, size, width, bold=True)
-        write(draw, (inset, inset + size * (1 + 1.3 * number)), line, face, WHITE, rim_px=rim)
-    for number, line in enumerate(reversed(lower)):
-        face = fitted(line, size, width, bold=True)
-        write(draw, (inset, rows - inset - 1.3 * size * number), line, face, AMBER, rim_px=rim)
-    return np.asarray(canvas)
-
-
 def _capture(
     frame: Frame,
     kind: ResultKind,
@@ -195,7 +169,7 @@ def _capture(
     dataset.DateOfSecondaryCapture = dataset.ContentDate
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
     dataset.BurnedInAnnotation = "NO"  # the outcome and notices are drawn, nobody's identity is
-    dataset.DerivationDescription = _derivation(frame)
+    dataset.DerivationDescription = _derivation(frame, kind)
     lossy_history(frame.header, dataset)
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
@@ -210,19 +184,25 @@ def _capture(
     return dataset
 
 
-_MARKS = (
-    f"Heat map: Grad-CAM, inferno, opacity {picture.HEAT_ALPHA:g} above {picture.HEAT_THRESHOLD:g} of the "
-    f"maximum ({text.RELEVANCE_NOTICE}). Outline: the model's lesion mask."
+_HEAT = (
+    f"Heat map: Grad-CAM, a slice's hottest point has the slice's probability, tint without change of "
+    f"brightness, none below {picture.HEAT_CLEAR:g}, full from {picture.HEAT_FULL:g} on "
+    f"({text.RELEVANCE_NOTICE})."
 )
+_OUTLINE = "Outline: the model's lesion mask."
 
 
-def _derivation(frame: Frame) -> str:
+def _derivation(frame: Frame, kind: ResultKind) -> str:
     """How the picture came to be (at most 1024 characters)."""
     models = "; ".join(
         f"{p.model} {p.version} sha256 {p.sha256} threshold {p.threshold:g}"
         for p in frame.analysis.predictions
     )
-    drawn = "Source images as they are." if frame.claims is Claims.TRIAGE_ONLY else _MARKS
+    drawn = f"{_HEAT} {_OUTLINE}"
+    if frame.claims is Claims.TRIAGE_ONLY:
+        drawn = "Source images as they are."
+    elif kind is not ResultKind.PAGE and frame.overlay is OverlayStyle.OUTLINE:
+        drawn = _OUTLINE
     return f"{drawn} {models}"[:1024].strip()
 
 

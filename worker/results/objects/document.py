@@ -7,6 +7,7 @@ from neurotriage.core.values import ResultKind, ResultObject
 from worker.results import text
 from worker.results.dataset import Frame, code_item, new_object, result_of
 from worker.results.pictures.letter import letter
+from worker.results.pictures.panes import shown_slices
 from worker.results.references import image_references
 from worker.results.scene import Scene
 
@@ -25,8 +26,9 @@ def document(frame: Frame, scene: Scene) -> ResultObject:
     dataset.ConceptNameCodeSequence = DicomSequence([code_item("18748-4", "LN", "Diagnostic Imaging Report")])
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    if scene.keys:
-        dataset.SourceInstanceSequence = image_references(scene.keys)
+    images = shown_slices(frame, scene)
+    if images:
+        dataset.SourceInstanceSequence = image_references(images)
     data = letter(frame, scene)
     dataset.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
     dataset.EncapsulatedDocumentLength = len(data)

@@ -20,16 +20,18 @@ from reportlab.pdfgen.canvas import Canvas
 
 from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.values import Analysis, Claims, Outcome
+from neurotriage.core.wording import date_and_time
 from worker.results import text
 from worker.results.dataset import Frame
-from worker.results.pictures.panes import Pane, colour_bar, panes, without_identity
+from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
+from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
 from worker.results.scene import Scene
 
 WIDTH_PT, HEIGHT_PT = A4
 MARGIN_PT, GAP_PT = 48.0, 14.0
 INNER_PT = WIDTH_PT - 2 * MARGIN_PT
-PANE_PT = (INNER_PT - GAP_PT) / 2
+LARGEST_PANE_PT = (INNER_PT - GAP_PT) / 2
 PANE_PX = 720  # about 210 pixels an inch
 FOOTER_PT = 62.0
 MAX_ROWS = 12  # of the table of series
@@ -115,14 +117,20 @@ class _Letter:
         self._canvas.drawString(x, self._y, drawable(words))
 
     def _wrapped(
-        self, words: str, size_pt: float, lines: int, x: float = MARGIN_PT, font: str = REGULAR
+        self,
+        words: str,
+        size_pt: float,
+        lines: int,
+        x: float = MARGIN_PT,
+        font: str = REGULAR,
+        colour: Color = INK,
     ) -> None:
         """Words in at most ``lines`` lines, from the next row on."""
         split = simpleSplit(drawable(words), font, size_pt, WIDTH_PT - MARGIN_PT - x)
         if len(split) > lines:
             split = [*split[: lines - 1], split[lines - 1].rstrip() + " …"]
         for line in split:
-            self._write(line, size_pt, font, INK, x)
+            self._write(line, size_pt, font, colour, x)
             self._y -= 1.4 * size_pt
 
     def _banner(self) -> None:
@@ -139,8 +147,9 @@ class _Letter:
             used_pt = pdfmetrics.stringWidth(verdict.headline, BOLD, 28)
             self._write(verdict.rest, 12, BOLD, self._accent, MARGIN_PT + used_pt + 10)
         self._y -= 26
-        summary = text.summary(self._analysis, self._frame.claims)
-        self._wrapped(f"{summary} {text.notes(self._analysis)}".strip(), 11.5, 4, font=BOLD)
+        self._wrapped(text.summary(self._analysis, self._frame.claims), 11.5, 4, font=BOLD)
+        cautions = without_identity(text.cautions(self._analysis), self._frame.header)
+        self._wrapped(cautions, 10, 3, colour=AMBER)
         self._wrapped(_MEANINGS.get(self._analysis.outcome, _NOT_JUDGED), 10.5, 3)
         self._y -= 8
 
@@ -167,28 +176,35 @@ class _Letter:
         self._canvas.drawString(x, self._y, "0 %")
         self._canvas.drawRightString(x + width, self._y, "100 %")
         self._canvas.drawCentredString(
-            min(max(tick, x + 75), x + width - 85), self._y, f"suspicious from {text.percent(threshold)}"
+            min(max(tick, x + 75), x + width - 85),
+            self._y,
+            f"suspicious from {text.percent(threshold)}"
+            if text.percent(probability) != text.percent(threshold)
+            else text.beside_threshold(probability, threshold),
         )
         self._y -= 20
 
     def _pictures(self, shown: Sequence[Pane]) -> None:
         if not shown:
             return
-        self._y -= PANE_PT - 8
-        for place, pane in enumerate(shown):
-            x = MARGIN_PT + place * (PANE_PT + GAP_PT)
-            self._canvas.drawImage(_reader(Image.fromarray(pane.shown)), x, self._y, PANE_PT, PANE_PT)
-        self._y -= 12
-        for place, pane in enumerate(shown):
-            x = MARGIN_PT + place * (PANE_PT + GAP_PT)
-            line = simpleSplit(drawable(pane.caption), REGULAR, 8, PANE_PT)[:1]
-            self._write("".join(line) or "The same slice with the model's heat map", 8, REGULAR, MUTED, x)
+        side_pt = min((INNER_PT - (len(shown) - 1) * GAP_PT) / len(shown), LARGEST_PANE_PT)
+        self._y -= side_pt - 8
+        left_pt = [MARGIN_PT + place * (side_pt + GAP_PT) for place in range(len(shown))]
+        for x, pane in zip(left_pt, shown, strict=True):
+            self._canvas.drawImage(_reader(Image.fromarray(pane.shown)), x, self._y, side_pt, side_pt)
+        captions = [(pane.caption.title, pane.caption.place, pane.caption.series) for pane in shown]
+        for number, (font, colour) in enumerate(((BOLD, INK), (REGULAR, INK), (REGULAR, MUTED))):
+            self._y -= 12 if number == 0 else 11
+            for x, lines in zip(left_pt, captions, strict=True):
+                line = simpleSplit(drawable(lines[number]), font, 8, side_pt)[:1]
+                self._write("".join(line), 8, font, colour, x)
         if any(pane.heat for pane in shown):
-            self._y -= 13
+            self._y -= 14
+            self._write("0 %", 8, REGULAR, INK)
             bar = _reader(Image.fromarray(colour_bar(160, 16)))
-            self._canvas.drawImage(bar, MARGIN_PT, self._y, 80, 8)
-            words = f"Colours: {text.RELEVANCE_NOTICE}. White line: the model's outline."
-            self._write(words, 8, REGULAR, MUTED, MARGIN_PT + 88)
+            self._canvas.drawImage(bar, MARGIN_PT + 18, self._y, 70, 7)
+            self._write("100 %", 8, REGULAR, INK, MARGIN_PT + 92)
+            self._write(f"{COLOURS}.", 8, REGULAR, MUTED, MARGIN_PT + 122)
         self._y -= 18
 
     def _facts(self, rows: Sequence[tuple[str, str]], title: str = "") -> None:
@@ -217,7 +233,7 @@ class _Letter:
         self._canvas.setStrokeColor(RULE)
         self._canvas.line(MARGIN_PT, self._y + 14, WIDTH_PT - MARGIN_PT, self._y + 14)
         for words in (
-            f"neurotriage {self._analysis.software_version}, {self._frame.made_at:%Y-%m-%d %H:%M %z}",
+            f"neurotriage {self._analysis.software_version}, {date_and_time(self._frame.made_at)}",
             f"Study {self._frame.study_uid}",
             "The patient is named by the archive beside this document, not on the page.",
         ):
@@ -232,9 +248,13 @@ def _reader(picture: Image.Image) -> ImageReader:
 def _facts(frame: Frame) -> list[tuple[str, str]]:
     """What is known, label and value."""
     analysis = frame.analysis
-    finding = text.main_finding(analysis)
+    found, alike = text.lesions(analysis), text.look_alike(analysis)
+    lesions = [(f"Lesion {item.lesion}", text.place_words(item)) for item in found[: text.LESIONS_TOLD]]
+    if len(found) > len(lesions):
+        lesions.append(("", f"and {len(found) - len(lesions)} more"))
     rows = [
-        ("Largest lesion", "" if finding is None else text.place_words(finding)),
+        *lesions,
+        (text.LOOK_ALIKE_NAME, "" if alike is None else f"{text.percent(alike)}, by the model"),
         ("Triage", analysis.triage.value.capitalize() if analysis.outcome.analysed else ""),
         ("Modalities used", text.modalities_words(analysis)),
         ("Model", text.model_names(analysis)),

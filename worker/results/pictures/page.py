@@ -12,29 +12,29 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
+from neurotriage.core.wording import date_and_time
 from worker.results import text
 from worker.results.dataset import Frame
-from worker.results.pictures.panes import colour_bar, panes, without_identity
-from worker.results.pictures.picture import HEAT_THRESHOLD, Picture
+from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices, without_identity
+from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
 from worker.results.scene import Scene
 
 WIDTH_PX, HEIGHT_PX = 1200, 960
 MARGIN_PX, GAP_PX = 36, 24
-PANE_PX = (WIDTH_PX - 2 * MARGIN_PX - GAP_PX) // 2
 TEXT_WIDTH_PX = WIDTH_PX - 2 * MARGIN_PX
 
-# Baselines and edges of the rows, from the top.
-HEADLINE_Y, SUMMARY_Y, PANES_Y = 112, 164, 222
-CAPTION_Y = PANES_Y + PANE_PX + 30
-FACTS_Y = CAPTION_Y + 22
+# Baselines and edges of the rows that stay, from the top; pictures take what is left between them.
+HEADLINE_Y, SUMMARY_Y = 112, 164
 FOOTER_Y = HEIGHT_PX - 48
+FACTS_Y = FOOTER_Y - 86
+LEGEND_Y = FACTS_Y - 14
 
-HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 27, 25, 18
-CAPTION_PX, TABLE_PX = 19, 21
-LEGEND_ROW_PX = 28  # by which panes are lower where captions and colour bar take a row each
+HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
+CAPTION_PX, TABLE_PX, CAUTION_PX = 19, 21, 20
+ROW_PX = 26  # a row of captions, of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
-GAUGE_PX, GAUGE_COLUMN_PX = 210, 410
+GAUGE_PX, GAUGE_COLUMN_PX = 190, 404
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
 
 Colour = tuple[int, int, int]
@@ -65,25 +65,28 @@ def page_picture(frame: Frame, scene: Scene) -> Picture:
     analysis = frame.analysis
     image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), GROUND)
     canvas = _Canvas(image, ImageDraw.Draw(image))
-    _headline(canvas, analysis.outcome)
-    face = font(SUMMARY_PX)
+    summary = text.summary(analysis, frame.claims)
+    cautions = without_identity(text.cautions(analysis), frame.header)
+    bottom_y = _lines(canvas, summary, SUMMARY_PX, WHITE, SUMMARY_Y, 3 if analysis.outcome.analysed else 4)
+    bottom_y = _lines(canvas, cautions, CAUTION_PX, AMBER, bottom_y, 3)
+    _headline(canvas, analysis.outcome, bottom_y)
     if analysis.outcome.analysed:
-        words = f"{text.summary(analysis, frame.claims)} {text.notes(analysis)}"
-        _lines(canvas, wrap(words, face, TEXT_WIDTH_PX, 2), SUMMARY_Y)
-        _panes(canvas, frame, scene)
+        _panes(canvas, frame, scene, bottom_y)
         _facts(canvas, analysis)
     else:
-        bottom_y = _lines(canvas, wrap(text.summary(analysis), face, TEXT_WIDTH_PX, 4), SUMMARY_Y)
-        _table(canvas, frame, max(bottom_y + 18, PANES_Y + 34))
+        _table(canvas, frame, bottom_y + 24)
     _footer(canvas, frame)
     return np.asarray(image)
 
 
-def _headline(canvas: _Canvas, outcome: Outcome) -> None:
-    """The verdict across the width; the rest of the phrase beside it, in two lines if need be."""
+def _headline(canvas: _Canvas, outcome: Outcome, bottom_y: float) -> None:
+    """The verdict across the width; the rest of the phrase beside it, in two lines if need be.
+
+    A stripe runs down to the last of the sentences below it.
+    """
     verdict = text.verdict(outcome)
     accent = _ACCENTS.get(outcome, _UNANALYSED_ACCENT)
-    canvas.draw.rectangle((0, 0, 11, PANES_Y - 22), fill=accent)
+    canvas.draw.rectangle((0, 0, 11, bottom_y - 18), fill=accent)
     large, small = fitted(verdict.headline, HEADLINE_PX, TEXT_WIDTH_PX, bold=True), font(REST_PX, True)
     write(canvas.draw, (MARGIN_PX - 4, HEADLINE_Y), verdict.headline, large, accent)
     x = MARGIN_PX + large.getlength(verdict.headline) + GAP_PX
@@ -92,56 +95,72 @@ def _headline(canvas: _Canvas, outcome: Outcome) -> None:
         write(canvas.draw, (x, HEADLINE_Y - place * (REST_PX + 4)), line, small, accent)
 
 
-def _lines(canvas: _Canvas, lines: Sequence[str], baseline_y: int) -> int:
-    for line in lines:
-        write(canvas.draw, (MARGIN_PX, baseline_y), line, font(SUMMARY_PX), WHITE)
-        baseline_y += SUMMARY_PX + 7
+def _lines(canvas: _Canvas, words: str, size_px: int, colour: Colour, baseline_y: float, most: int) -> float:
+    """Sentences in at most so many lines; the next baseline."""
+    face = font(size_px)
+    for line in wrap(words, face, TEXT_WIDTH_PX, most):
+        write(canvas.draw, (MARGIN_PX, baseline_y), line, face, colour)
+        baseline_y += size_px + 7
     return baseline_y
 
 
-def _panes(canvas: _Canvas, frame: Frame, scene: Scene) -> None:
-    """The pictures with their captions. Two modalities take a row of captions and one for what each says."""
-    together = len(scene.keys) > 1
-    side_px = PANE_PX - LEGEND_ROW_PX if together else PANE_PX
+def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> None:
+    """The pictures as large as there is room for, with their captions and what the colours mean."""
+    top_y = round(words_end_y) - 12
+    together = text.apart(frame.analysis) if len(scene.keys) > 1 else ""
+    count = max(len(shown_slices(frame, scene)), 2)
+    width_px = (TEXT_WIDTH_PX - (count - 1) * GAP_PX) // count
+    captions = 3 if count > 2 else 2
+    legend = ROW_PX * (1 + bool(together))
+    side_px = min(width_px, LEGEND_Y - legend - ROW_PX * captions - top_y + 12)
     shown = panes(frame, scene, side_px)
     if not shown:
-        _no_picture(canvas)
+        _no_picture(canvas, top_y)
         return
+    spread = (TEXT_WIDTH_PX - len(shown) * side_px) // (len(shown) - 1) if len(shown) > 1 else 0
+    step_px = side_px + min(spread, width_px - side_px + GAP_PX)
     for place, pane in enumerate(shown):
-        left_x = MARGIN_PX + place * (PANE_PX + GAP_PX)
-        canvas.image.paste(Image.fromarray(pane.shown), (left_x + (PANE_PX - side_px) // 2, PANES_Y))
-        if pane.caption:
-            _caption(canvas, left_x, PANES_Y + side_px + CAPTION_Y - PANES_Y - PANE_PX, pane.caption)
+        left_x = MARGIN_PX + place * step_px
+        canvas.image.paste(Image.fromarray(pane.shown), (left_x, top_y))
+        _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, step_px - GAP_PX)
     if together:
-        write(canvas.draw, (MARGIN_PX, CAPTION_Y), text.apart(frame.analysis), font(CAPTION_PX), WHITE)
+        write(canvas.draw, (MARGIN_PX, LEGEND_Y - ROW_PX), together, font(CAPTION_PX), WHITE)
     if any(pane.heat for pane in shown):
-        _colour_bar(canvas, MARGIN_PX + PANE_PX + GAP_PX)
+        x = legend_bar(canvas.image, canvas.draw, (MARGIN_PX, LEGEND_Y), SMALL_PX, 100)
+        write(
+            canvas.draw,
+            (x, LEGEND_Y),
+            shorten(COLOURS, font(SMALL_PX), WIDTH_PX - MARGIN_PX - x),
+            font(SMALL_PX),
+            WHITE,
+        )
 
 
-def _no_picture(canvas: _Canvas) -> None:
-    box = (MARGIN_PX, PANES_Y, WIDTH_PX - MARGIN_PX, PANES_Y + PANE_PX)
+def _no_picture(canvas: _Canvas, top_y: int) -> None:
+    box = (MARGIN_PX, top_y, WIDTH_PX - MARGIN_PX, LEGEND_Y - ROW_PX)
     canvas.draw.rectangle(box, fill=PANE_GROUND)
-    middle = (WIDTH_PX / 2, PANES_Y + PANE_PX / 2)
+    middle = (WIDTH_PX / 2, (box[1] + box[3]) / 2)
     write(
         canvas.draw, middle, "No picture of the analysed series can be shown", font(SUMMARY_PX), MUTED, "mm"
     )
 
 
-def _caption(canvas: _Canvas, left_x: int, baseline_y: int, words: str) -> None:
-    face = font(CAPTION_PX)
-    write(canvas.draw, (left_x, baseline_y), shorten(words, face, PANE_PX), face, MUTED)
-
-
-def _colour_bar(canvas: _Canvas, left_x: int) -> None:
-    width, height = 132, 16
-    face = font(CAPTION_PX)
-    low = f"{HEAT_THRESHOLD:.2f}"
-    write(canvas.draw, (left_x, CAPTION_Y), low, face, MUTED)
-    x = left_x + round(face.getlength(low)) + 8
-    canvas.image.paste(Image.fromarray(colour_bar(width, height)), (x, CAPTION_Y - height + 1))
-    write(canvas.draw, (x + width + 8, CAPTION_Y), "max", face, MUTED)
-    words = text.RELEVANCE_NOTICE
-    write(canvas.draw, (left_x + PANE_PX, CAPTION_Y), words, face, WHITE, "rs")
+def _caption(
+    canvas: _Canvas, place: tuple[float, float], caption: Caption, lines: int, width_px: float
+) -> None:
+    """What is shown; on which slice, on the same line where there are two; of which series."""
+    x, y = place
+    bold, face = font(CAPTION_PX, True), font(CAPTION_PX)
+    title = shorten(caption.title, bold, width_px)
+    write(canvas.draw, (x, y), title, bold, WHITE)
+    if lines == 2:
+        x_place, rows = x + bold.getlength(title) + 12, (caption.series,)
+        rest = shorten(caption.place, face, max(x + width_px - x_place, 0))
+        write(canvas.draw, (x_place, y), rest, face, WHITE)
+    else:
+        rows = (caption.place, caption.series)
+    for number, words in enumerate(rows, start=1):
+        write(canvas.draw, (x, y + ROW_PX * number), shorten(words, face, width_px), face, MUTED)
 
 
 def _facts(canvas: _Canvas, analysis: Analysis) -> None:
@@ -171,10 +190,10 @@ def _value(canvas: _Canvas, left_x: int, value: str, width_px: int) -> None:
 def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -> None:
     """The probability as a number and on a scale with the threshold that it was held against."""
     face = font(VALUE_PX, True)
-    label = f"Probability of tumour (threshold {text.percent(threshold)})"
+    label = f"Probability of tumour ({text.beside_threshold(probability, threshold)})"
     write(canvas.draw, (left_x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), MUTED)
     write(canvas.draw, (left_x, FACTS_Y + VALUE_DY), text.percent(probability), face, WHITE)
-    x, y = left_x + 118, FACTS_Y + VALUE_DY - 14
+    x, y = left_x + 92, FACTS_Y + VALUE_DY - 14
     canvas.draw.rectangle((x, y, x + GAUGE_PX, y + 9), fill=RULE)
     canvas.draw.rectangle((x, y, x + max(probability * GAUGE_PX, 2), y + 9), fill=WHITE)
     tick = x + threshold * GAUGE_PX
@@ -183,8 +202,14 @@ def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -
 
 def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     """Label, value and width of each fact."""
-    finding = text.main_finding(analysis)
-    columns = [] if finding is None else [("Side and size", text.place_words(finding), 220)]
+    lesions, alike = text.lesions(analysis), text.look_alike(analysis)
+    columns = []
+    if alike is not None:
+        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 220))
+    if len(lesions) == 1:
+        columns.append(("Side and size", text.place_words(lesions[0]), 206))
+    elif lesions:
+        columns.append(("Lesions", f"{len(lesions)} outlined", 206))
     triage = analysis.triage.value.capitalize()
     used = text.modalities_words(analysis)
     model = f"Model, on {used}" if used else "Model"
@@ -230,5 +255,5 @@ def _footer(canvas: _Canvas, frame: Frame) -> None:
     canvas.draw.rectangle((0, FOOTER_Y, WIDTH_PX, HEIGHT_PX), fill=AMBER_GROUND)
     middle_y = (FOOTER_Y + HEIGHT_PX) / 2
     write(canvas.draw, (MARGIN_PX, middle_y), text.RESEARCH_NOTICE, font(24, True), AMBER, "lm")
-    made = f"neurotriage {frame.analysis.software_version} · {frame.made_at:%Y-%m-%d %H:%M %z}"
+    made = f"neurotriage {frame.analysis.software_version} · {date_and_time(frame.made_at)}"
     write(canvas.draw, (WIDTH_PX - MARGIN_PX, middle_y), made, font(SMALL_PX), AMBER, "rm")

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydicom import Dataset
 
 from neurotriage.core.evidence import SliceEvidence
+from neurotriage.core.values import Finding
+from worker.results import text
 from worker.results.dataset import Frame
 from worker.results.pictures import picture
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import font, write
-from worker.results.scene import Scene, montage_slices
+from worker.results.scene import Scene, findings_on, marks_on, montage_slices
 from worker.results.source import SourceSlice
 
 MARK_SHARE = 24 / 552  # height of the orientation marks, and of the rim that is left for them
@@ -22,6 +25,13 @@ MONTAGE_GAP_PX = 4
 Colour = tuple[int, int, int]
 GROUND: Colour = (0, 0, 0)
 MARKS: Colour = (255, 196, 84)
+WORDS: Colour = (255, 255, 255)
+
+# What the colours mean, beside their bar.
+COLOURS = (
+    f"{text.RELEVANCE_NOTICE}; hottest point = probability of the slice; "
+    f"clear below {text.percent(picture.HEAT_CLEAR)}"
+)
 
 # Of names and ids in free text.
 _SHORTEST_BLANKED: Final = 3
@@ -29,49 +39,144 @@ _SHORTEST_INSIDE: Final = 5  # letters; shorter names are blanked as words of th
 _OF_ANY_HEAD: Final = frozenset({"head", "brain", "skull", "axial", "routine", "contrast"})
 
 
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What a picture shows, on which slice, of which series."""
+
+    title: str
+    place: str = ""
+    series: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pane:
     """A finished square picture, what it shows in words, and whether a heat map lies over it."""
 
     shown: Picture
-    caption: str
+    caption: Caption
     heat: bool = False
 
 
-def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
-    """Two panes, or none where no picture can be shown.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subject:
+    """A slice to be shown, and the lesion for which it is."""
 
-    One modality: the key slice, and beside it the same with heat map and outline, or else what was looked at.
-    Two: the key slice of each, with heat map and outline.
+    image: SourceSlice
+    finding: Finding | None = None
+
+
+def shown_slices(frame: Frame, scene: Scene) -> tuple[SourceSlice, ...]:
+    """The slices that the large pictures show."""
+    return tuple(dict.fromkeys(subject.image for subject in _subjects(frame, scene)))
+
+
+def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
+    """Two or three panes, or none where no picture can be shown.
+
+    One lesion: its largest slice, and beside it the same with heat map and outline. More lesions, or CT and
+    MR: the largest slice of each with its marks. Nothing marked: the slice that says most, and beside it what
+    was looked at.
     """
-    if len(scene.keys) > 1:
-        return tuple(pane for key in _by_modality(scene) for pane in _marked_pane(frame, scene, key, side_px))
-    key = scene.key
-    pixels = None if key is None else scene.pixels(key)
-    if key is None or pixels is None:
+    subjects = _subjects(frame, scene)
+    if len(subjects) > 1:
+        return tuple(pane for item in subjects for pane in _marked_pane(frame, scene, item, side_px))
+    if not subjects or (pixels := scene.pixels(subjects[0].image)) is None:
         return ()
-    seen = _seen(frame, scene, key)
-    others = [] if seen else [(i, p) for i in montage_slices(scene) if (p := scene.pixels(i)) is not None]
-    window = scene.window(key)
-    box = picture.head_box([pixels, *(p for _, p in others)], key.modality, _marks_of(seen, pixels.shape))
-    grey = picture.grey(pixels, window)
-    left = Pane(_square(key, grey, box, side_px), slice_words(key, frame.header))
-    if seen:
-        return left, Pane(_square(key, grey, box, side_px, seen), "", heat=True)
+    (subject,) = subjects
+    image = subject.image
+    marked = _marked_pane(frame, scene, subject, side_px) if _marks(frame, scene, image) else ()
+    others = [] if marked else [(i, p) for i in montage_slices(scene) if (p := scene.pixels(i)) is not None]
+    box = _box(frame, scene, image, [pixels, *(p for _, p in others)])
+    window = scene.window(image)
+    plain = _square(image, picture.grey(pixels, window), box, side_px)
+    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else "Without marks"))
+    if marked:
+        return left, *marked
     tile_px = (side_px - 2 * MONTAGE_GAP_PX) // 3
     tiles = [_fitted_slice(picture.grey(p, window), i, box, tile_px) for i, p in others]
-    words = f"{len(tiles)} of the {key.count} slices of this series"
-    return left, Pane(_montage(tiles, tile_px, side_px), words)
+    title = f"{len(tiles)} of the {image.count} slices that were analysed"
+    return left, Pane(
+        _montage(tiles, tile_px, side_px), Caption(title, "", series_words(image, frame.header))
+    )
 
 
-def slice_words(image: SourceSlice, header: Dataset) -> str:
-    """Series and slice of the source, so that a reader finds the image."""
-    description = without_identity(str(image.header.get("SeriesDescription", "")), header)
-    series = f"Series {image.header.get('SeriesNumber', None) or '?'}"
+def _subjects(frame: Frame, scene: Scene) -> tuple[_Subject, ...]:
+    """What the panes are of: the largest lesions, and of each other modality the slice that says most."""
+    several = len(scene.keys) > 1
+    told = text.lesions(frame.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
+    found = [(scene.find(finding.sop_instance_uid, finding.frame), finding) for finding in told]
+    subjects = [_Subject(image, finding) for image, finding in found if image is not None]
+    shown = {subject.image.modality for subject in subjects}
+    for key in scene.keys:
+        if key.modality not in shown:
+            on_key = findings_on(frame.analysis, key)
+            subjects.append(_Subject(key, on_key[0] if on_key else None))
+    return tuple(sorted(subjects, key=lambda item: item.image.modality) if several else subjects)
+
+
+def _marks(frame: Frame, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
+    """What the model saw on a slice, where results may show it."""
+    return marks_on(frame.analysis, scene, image) if frame.analysis.outcome.marked else None
+
+
+def _marked_pane(frame: Frame, scene: Scene, subject: _Subject, side_px: int) -> tuple[Pane, ...]:
+    """A slice with what the model saw there; nothing where it cannot be decoded."""
+    image, pixels = subject.image, scene.pixels(subject.image)
+    if pixels is None:
+        return ()
+    seen, box = _marks(frame, scene, image), _box(frame, scene, image, [pixels])
+    grey = picture.grey(pixels, scene.window(image))
+    shown = _square(image, grey, box, side_px, seen, findings_on(frame.analysis, image) if seen else ())
+    caption = _caption(frame, image, _title(subject.finding, seen))
+    return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
+
+
+def _title(finding: Finding | None, seen: SliceEvidence | None) -> str:
+    if finding is not None:
+        return f"Lesion {finding.lesion}: {text.place_words(finding)}"
+    return "Nothing marked" if seen is None else f"No outline; slice {text.percent(seen.probability)}"
+
+
+def _caption(frame: Frame, image: SourceSlice, title: str) -> Caption:
+    return Caption(title, slice_words(image), series_words(image, frame.header))
+
+
+def _box(
+    frame: Frame, scene: Scene, image: SourceSlice, slices: Sequence[NDArray[np.float32]]
+) -> tuple[slice, slice]:
+    """The part of a slice that holds the head and all marks."""
+    seen = _marks(frame, scene, image)
+    marks = np.zeros(slices[0].shape, dtype=np.bool_) if seen is None else picture.marked(seen)
+    return picture.head_box(slices, image.modality, marks)
+
+
+def slice_words(image: SourceSlice) -> str:
+    """Where a slice lies in its stack, and what the source calls it: ``slice 10 of 15 (image 10)``."""
     instance = image.header.get("InstanceNumber", None)
     stored = f"frame {image.frame}" if image.frame else f"image {instance}" if instance is not None else ""
-    words = (image.modality, series, description, f"slice {image.number} of {image.count}", stored)
-    return " · ".join(word for word in words if word)
+    return f"slice {image.number} of {image.count}{f' ({stored})' if stored else ''}"
+
+
+def series_words(image: SourceSlice, header: Dataset) -> str:
+    """Which series a slice is of, so that a reader finds it: ``MR · Series 3 · AX FLAIR``."""
+    description = without_identity(str(image.header.get("SeriesDescription", "")), header)
+    series = f"Series {image.header.get('SeriesNumber', None) or '?'}"
+    stack = "" if image.stack == 1 else f"stack {image.stack}"
+    return " · ".join(word for word in (image.modality, series, description, stack) if word)
+
+
+def legend_bar(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[float, float], size_px: float, width_px: int
+) -> float:
+    """The colours from 0 to 100 % on a baseline; where they end."""
+    x, y = place
+    face, height = font(size_px), round(0.7 * size_px)
+    write(draw, (x, y), "0 %", face, WORDS)
+    x += face.getlength("0 %") + 0.4 * size_px
+    canvas.paste(Image.fromarray(picture.colour_bar(width_px, height)), (round(x), round(y) - height))
+    x += width_px + 0.4 * size_px
+    write(draw, (x, y), "100 %", face, WORDS)
+    return x + face.getlength("100 %") + 0.8 * size_px
 
 
 def without_identity(words: str, header: Dataset) -> str:
@@ -98,54 +203,25 @@ def _blanked(words: str, parts: Iterable[str]) -> str:
     return words
 
 
-def colour_bar(width_px: int, height_px: int) -> Picture:
-    """The heat map's colours as they look on tissue: blended over mid grey with the same opacity."""
-    values = np.linspace(picture.HEAT_THRESHOLD, 1.0, width_px)
-    colours = (1 - picture.HEAT_ALPHA) * _MID_GREY + picture.HEAT_ALPHA * picture.inferno(values)
-    return np.repeat(colours.astype(np.uint8)[None], height_px, axis=0)
-
-
-_MID_GREY = 128.0
-
-
-def _by_modality(scene: Scene) -> list[SourceSlice]:
-    return sorted(scene.keys, key=lambda image: image.modality)
-
-
-def _marked_pane(frame: Frame, scene: Scene, key: SourceSlice, side_px: int) -> tuple[Pane, ...]:
-    """A key slice with what the model saw there; nothing where it cannot be decoded."""
-    pixels = scene.pixels(key)
-    if pixels is None:
-        return ()
-    seen = _seen(frame, scene, key)
-    box = picture.head_box([pixels], key.modality, _marks_of(seen, pixels.shape))
-    grey = picture.grey(pixels, scene.window(key))
-    words = slice_words(key, frame.header)
-    return (Pane(_square(key, grey, box, side_px, seen), words, heat=seen is not None),)
-
-
-def _seen(frame: Frame, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
-    return scene.evidence.get(image.key) if frame.analysis.outcome.marked else None
-
-
-def _marks_of(seen: SliceEvidence | None, shape: tuple[int, ...]) -> "np.typing.NDArray[np.bool_]":
-    return np.zeros(shape, dtype=np.bool_) if seen is None else picture.marked(seen)
-
-
 def _square(
     image: SourceSlice,
     grey: Picture,
     box: tuple[slice, slice],
     side_px: int,
     seen: SliceEvidence | None = None,
+    findings: Sequence[Finding] = (),
 ) -> Picture:
-    """The slice in the middle of a black square, the patient's directions at its edges."""
+    """The slice in the middle of a black square, the patient's directions at its edges.
+
+    Of several ``findings`` each has its number beside its outline.
+    """
     mark_px = round(side_px * MARK_SHARE)
     canvas = Image.new("RGB", (side_px, side_px), GROUND)
     _paste(canvas, _fitted_slice(grey, image, box, side_px - 2 * mark_px, seen), (0, 0), side_px)
     middle, inset = side_px / 2, mark_px / 3
     left, right, top, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
     draw, face = ImageDraw.Draw(canvas), font(mark_px, True)
+    _number(draw, image, box, side_px, findings)
     for letters, place, anchor in (
         (left, (inset, middle), "lm"),
         (right, (side_px - inset, middle), "rm"),
@@ -154,6 +230,29 @@ def _square(
     ):
         write(draw, place, letters, face, MARKS, anchor, rim_px=2)
     return np.asarray(canvas)
+
+
+def _number(
+    draw: ImageDraw.ImageDraw,
+    image: SourceSlice,
+    box: tuple[slice, slice],
+    side_px: int,
+    findings: Sequence[Finding],
+) -> None:
+    """Numbers beside the outlines of a slice with several lesions."""
+    if len(findings) < 2:
+        return
+    mark_px = round(side_px * MARK_SHARE)
+    rows, columns = (part.stop - part.start for part in box)
+    height_mm, width_mm = rows * image.spacing_mm[0], columns * image.spacing_mm[1]
+    scale = (side_px - 2 * mark_px) / max(height_mm, width_mm)
+    left_px, top_px = (side_px - width_mm * scale) / 2, (side_px - height_mm * scale) / 2
+    for finding in findings:
+        _, y0, x1, _ = finding.box
+        x = left_px + (x1 - box[1].start) * image.spacing_mm[1] * scale + mark_px / 3
+        y = top_px + (y0 - box[0].start) * image.spacing_mm[0] * scale
+        place = min(x, side_px - mark_px), max(y, 2.0 * mark_px)
+        write(draw, place, str(finding.lesion), font(mark_px, True), WORDS, rim_px=2)
 
 
 def _fitted_slice(

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from neurotriage.core.evidence import SliceEvidence
 
 Picture = NDArray[np.uint8]
 
-HEAT_ALPHA = 0.6  # opacity of the heat map where it is shown
-HEAT_THRESHOLD = 0.35  # share of the maximum below which the heat map is clear
+HEAT_CLEAR = 0.25  # of the heat map's scale from 0 to 1: below there is no colour
+HEAT_FULL = 0.6  # from here on the tint has its full strength
+HEAT_FLATTENS = 0.25  # share of the contrast that gives room to a tint of full strength
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
 SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
@@ -25,24 +26,16 @@ HEAD_MATRIX_PX = 128  # on about this many rows or columns the head is looked fo
 CROP_MARGIN = 0.08  # air left around the head, as a share of its size
 OBLIQUE = 0.35  # direction cosine (about 20 degrees) from which a second letter is shown
 
-# Inferno (S. van der Walt, N. Smith, CC0): perceptually uniform, monotone in lightness.
-_INFERNO = np.array(
+# The heat map's colours by its value. They tint and never cover: the grey beneath keeps its brightness, so a
+# faint lesion stays as visible as it was. From violet to orange, which readers with weak colours tell apart.
+_TINTS = np.array(
     [
-        (0, 0, 4), (11, 7, 36), (33, 12, 74), (61, 9, 101), (87, 16, 110), (113, 25, 110), (138, 34, 106),
-        (163, 44, 97), (188, 55, 84), (210, 70, 68), (228, 90, 49), (241, 115, 29), (249, 142, 9),
-        (252, 172, 17), (249, 203, 53), (242, 234, 105), (252, 255, 164),
+        (HEAT_CLEAR, 70, 70, 235), (0.45, 170, 60, 215), (0.65, 225, 50, 120), (0.85, 250, 60, 30),
+        (1.0, 255, 120, 0),
     ],
     dtype=np.float64,
 )  # fmt: skip
-
-
-_COLOURS = np.stack(
-    [
-        np.interp(np.linspace(0, 1, 1024), np.linspace(0, 1, len(_INFERNO)), _INFERNO[:, channel])
-        for channel in range(3)
-    ],
-    axis=-1,
-).astype(np.float32)
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue (ITU-R BT.601)
 
 
 def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
@@ -75,26 +68,43 @@ def resized(picture: Picture, rows: int, columns: int) -> Picture:
     return np.asarray(image)
 
 
-def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Colours 0..255, shape (..., 3), of values 0..1, in 1024 steps."""
-    return _COLOURS[(values * (len(_COLOURS) - 1) + 0.5).astype(np.intp)]
+def tinted(grey: NDArray[np.floating], heat: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Colours 0..255, shape (..., 3), of grey values 0..255 under a heat map of values 0..1.
+
+    The same value has the same tint on every slice of every study. None below ``HEAT_CLEAR``, full from
+    ``HEAT_FULL`` on. The brightness is that of the grey value, which moves a little towards the middle, where
+    there is room for colour.
+    """
+    strength = np.clip((heat - HEAT_CLEAR) / (HEAT_FULL - HEAT_CLEAR), 0.0, 1.0).astype(np.float32)
+    flat = HEAT_FLATTENS * strength
+    brightness = (grey.astype(np.float32) * (1 - flat) + 127.5 * flat)[..., None]
+    colours = np.stack([np.interp(heat, _TINTS[:, 0], _TINTS[:, k]) for k in (1, 2, 3)], axis=-1)
+    away = (colours - (colours @ _LUMA)[..., None]).astype(np.float32)  # from grey of the same brightness
+    room = np.where(away > 0, 255 - brightness, brightness) / np.maximum(np.abs(away), 1e-3)
+    result: NDArray[np.float32] = brightness + away * np.minimum(room.min(-1), strength)[..., None]
+    return result
 
 
 def with_heat(picture: Picture, heat: NDArray[np.float16]) -> Picture:
-    """Blend a heat map (0..1, any grid over the same area): clear below the threshold."""
+    """Tint a grey picture by a heat map (0..1, any grid over the same area)."""
     rows, columns = picture.shape[:2]
     coarse = Image.fromarray(np.nan_to_num(heat.astype(np.float32)), mode="F")
     fine = np.asarray(coarse.resize((columns, rows), Image.Resampling.BILINEAR))
     painted = picture.copy()
-    places = np.nonzero(fine >= HEAT_THRESHOLD)
+    places = np.nonzero(fine >= HEAT_CLEAR)
     if not len(places[0]):
         return painted
     part = tuple(_around(along, 0) for along in places)
-    shown = fine[part] >= HEAT_THRESHOLD
-    colours = inferno(np.clip(fine[part][shown], 0.0, 1.0))
-    blended = np.float32(1 - HEAT_ALPHA) * picture[part][shown] + np.float32(HEAT_ALPHA) * colours
-    painted[part][shown] = (blended + np.float32(0.5)).astype(np.uint8)
+    shown = fine[part] >= HEAT_CLEAR
+    colours = tinted(picture[part][shown][:, 0], np.clip(fine[part][shown], 0.0, 1.0))
+    painted[part][shown] = (colours + np.float32(0.5)).astype(np.uint8)
     return painted
+
+
+def colour_bar(width_px: int, height_px: int) -> Picture:
+    """The heat map's colours from 0 to 1 as they look on tissue of a middle grey."""
+    colours = tinted(np.full(width_px, 128.0), np.linspace(0.0, 1.0, width_px))
+    return np.repeat((colours + np.float32(0.5)).astype(np.uint8)[None], height_px, axis=0)
 
 
 def with_outline(picture: Picture, mask: NDArray[np.bool_], line_px: float) -> Picture:
@@ -112,6 +122,15 @@ def with_outline(picture: Picture, mask: NDArray[np.bool_], line_px: float) -> P
     part[(distance_px > 0) & (distance_px <= 2 * line_px)] = 0
     part[(distance_px > line_px / 2) & (distance_px <= 1.5 * line_px)] = 255
     return painted
+
+
+def filled(outlines: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (rows, columns) whose centre lies within an outline of (x, y), whole numbers pixel edges."""
+    mask = Image.new("1", (shape[1], shape[0]))
+    for outline in outlines:
+        if len(outline) > 2:
+            ImageDraw.Draw(mask).polygon([(x - 0.5, y - 0.5) for x, y in outline], fill=1)
+    return np.asarray(mask, dtype=np.bool_)
 
 
 def _around(places: NDArray[np.intp], margin_px: int) -> slice:
@@ -160,8 +179,8 @@ def head_mask(pixels: NDArray[np.float32], modality: str) -> NDArray[np.bool_]:
 
 
 def marked(seen: SliceEvidence) -> NDArray[np.bool_]:
-    """The pixels that carry a mark: heat map above its threshold, or lesion mask."""
-    return np.asarray(seen.mask | (seen.heat >= HEAT_THRESHOLD))
+    """The pixels that carry a mark: heat map in colour, or lesion mask."""
+    return np.asarray(seen.mask | (seen.heat >= HEAT_CLEAR))
 
 
 def head_box(

@@ -1,0 +1,142 @@
+"""An overlay: a slice with what the model saw there, its words and letters in a margin around it.
+
+Nothing is written over the anatomy. The margin is part of the picture, so the picture begins further out than
+the slice does; ``Layout`` says by how much.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from neurotriage.core.evidence import SliceEvidence
+from neurotriage.core.values import OverlayStyle
+from worker.results import text
+from worker.results.dataset import Frame
+from worker.results.pictures import picture
+from worker.results.pictures.page import AMBER, WHITE
+from worker.results.pictures.panes import legend_bar, series_words, slice_words
+from worker.results.pictures.picture import Picture
+from worker.results.pictures.typeface import fitted, font, shorten, write
+from worker.results.scene import findings_on, score_of
+from worker.results.source import SourceSlice
+
+MIN_SIDE_PX = 512  # smaller matrices are enlarged by a whole factor, so that the words are legible
+TEXT_SHARE = 1 / 25  # type size as a share of the slice's shorter side: 20 px at 512, 10 px if shown at 256
+LINE = 1.3  # height of a line in type sizes
+SIDE_MARGIN, RIM = 2.0, 0.5  # in type sizes: left and right of the slice; around all words
+LINES_ABOVE, LINES_BELOW = 4, 3  # of words, with the letters of the patient's directions
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How large an overlay is, in pixels, and where in it the slice lies."""
+
+    factor: int  # by which the slice is enlarged
+    rows: int  # of the enlarged slice
+    columns: int
+    size_px: float  # of the type
+
+    @property
+    def side_px(self) -> int:
+        """Margin to the left of the slice, and to its right."""
+        return round(SIDE_MARGIN * self.size_px)
+
+    @property
+    def above_px(self) -> int:
+        return round((LINE * LINES_ABOVE + RIM) * self.size_px)
+
+    @property
+    def height_px(self) -> int:
+        return self.above_px + self.rows + round((LINE * LINES_BELOW + RIM) * self.size_px)
+
+    @property
+    def width_px(self) -> int:
+        """Of one slice with its margins."""
+        return self.columns + 2 * self.side_px
+
+
+def layout_of(image: SourceSlice) -> Layout:
+    """The layout of a slice's overlay: the same for all slices of a matrix."""
+    rows, columns = int(image.header.Rows), int(image.header.Columns)
+    factor = -(-MIN_SIDE_PX // min(rows, columns))  # rounded up
+    return Layout(factor, rows * factor, columns * factor, min(rows, columns) * factor * TEXT_SHARE)
+
+
+def overlay_picture(
+    frame: Frame, image: SourceSlice, grey: Picture, seen: SliceEvidence | None, style: OverlayStyle
+) -> Picture:
+    """One slice, enlarged, with what the model saw there and what that means.
+
+    In the style ``BOTH`` the slice without marks stands to the left of the marked one.
+    """
+    layout = layout_of(image)
+    plain = picture.resized(grey, layout.rows, layout.columns) if layout.factor > 1 else grey
+    marked = plain
+    if seen is not None:
+        if style is not OverlayStyle.OUTLINE:
+            marked = picture.with_heat(marked, seen.heat)
+        marked = picture.with_outline(marked, seen.mask, line_px=max(layout.size_px / 10, 1.5))
+    parts = (plain, marked) if style is OverlayStyle.BOTH else (marked,)
+    canvas = Image.new("RGB", (len(parts) * layout.width_px, layout.height_px))
+    draw = ImageDraw.Draw(canvas)
+    for place, part in enumerate(parts):
+        left_px = place * layout.width_px
+        canvas.paste(Image.fromarray(part), (left_px + layout.side_px, layout.above_px))
+        _directions(draw, layout, image, left_px)
+    _words(draw, layout, canvas.width, _lines(frame, image, seen))
+    _legend(
+        canvas, draw, layout, heat=style is not OverlayStyle.OUTLINE and seen is not None and seen.heat.any()
+    )
+    return np.asarray(canvas)
+
+
+def _lines(frame: Frame, image: SourceSlice, seen: SliceEvidence | None) -> tuple[str, str, str]:
+    """Verdict; series; slice with its probability and its lesions."""
+    score = score_of(frame.analysis, image) if seen is None else seen.probability
+    lesions = [f"lesion {f.lesion} {text.place_words(f)}" for f in findings_on(frame.analysis, image)]
+    told = ["" if score is None else text.percent(score), *lesions, *([] if seen else ["nothing marked"])]
+    return (
+        text.verdict(frame.analysis.outcome).title,
+        series_words(image, frame.header),
+        " · ".join(filter(None, (slice_words(image), *told))).capitalize(),
+    )
+
+
+def _words(draw: ImageDraw.ImageDraw, layout: Layout, width_px: int, lines: Sequence[str]) -> None:
+    """Above the slice, one under the other, as small as they have to be to fit."""
+    inset, size = RIM * layout.size_px, layout.size_px
+    for number, line in enumerate(lines):
+        face = fitted(line, size, width_px - 2 * inset, bold=number == 0, least_px=0.7 * size)
+        words = shorten(line, face, width_px - 2 * inset)
+        write(draw, (inset, inset + size * (0.8 + LINE * number)), words, face, WHITE)
+
+
+def _directions(draw: ImageDraw.ImageDraw, layout: Layout, image: SourceSlice, left_px: int) -> None:
+    """The patient's directions at the four edges of the slice."""
+    left, right, top, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
+    middle_x, middle_y = left_px + layout.width_px / 2, layout.above_px + layout.rows / 2
+    gap, face = 0.25 * layout.size_px, font(layout.size_px, True)
+    below_px = layout.above_px + layout.rows
+    for letters, place, anchor in (
+        (left, (left_px + layout.side_px - gap, middle_y), "rm"),
+        (right, (left_px + layout.width_px - layout.side_px + gap, middle_y), "lm"),
+        (top, (middle_x, layout.above_px - gap), "ms"),
+        (bottom, (middle_x, below_px + gap), "mt"),
+    ):
+        write(draw, place, letters, face, WHITE, anchor)
+
+
+def _legend(canvas: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout, *, heat: bool) -> None:
+    """Below the slice: what the colours mean, and the notice."""
+    size, inset = layout.size_px, RIM * layout.size_px
+    notice_y = layout.height_px - inset
+    if heat:
+        colours_y = notice_y - LINE * size
+        x = legend_bar(canvas, draw, (inset, colours_y), size, round(4 * size))
+        width = canvas.width - inset - x
+        face = fitted(text.RELEVANCE_NOTICE, size, width, least_px=0.7 * size)
+        write(draw, (x, colours_y), shorten(text.RELEVANCE_NOTICE, face, width), face, WHITE)
+    face = fitted(text.RESEARCH_NOTICE, size, canvas.width - 2 * inset, bold=True)
+    write(draw, (inset, notice_y), text.RESEARCH_NOTICE, face, AMBER)

@@ -1,0 +1,55 @@
+"""The whole result as plain text: what stands in summary.txt and on a terminal."""
+
+from collections.abc import Iterator
+
+from neurotriage.core.values import Analysis, SeriesVerdict
+from neurotriage.core.wording import date_and_time
+from worker.results import text
+
+
+def report_text(analysis: Analysis) -> str:
+    """The whole result as plain text, for a terminal."""
+    return "\n".join(_report_lines(analysis)) + "\n"
+
+
+def _report_lines(analysis: Analysis) -> Iterator[str]:
+    yield text.verdict(analysis.outcome).title
+    yield text.summary(analysis)
+    sentence = text.probability_sentence(analysis)
+    if sentence:
+        yield sentence
+    yield ""
+    study = analysis.study_instance_uid or "(no Study Instance UID)"
+    yield f"Study      {study}, revision {analysis.revision}"
+    yield f"Analysed   {date_and_time(analysis.analysed_at)}"
+    yield f"Triage     {analysis.triage.value}"
+    if words := text.modalities_words(analysis):
+        yield f"Used       {words}"
+    for prediction in analysis.predictions:
+        values = ", ".join(
+            f"{name} {text.percent(value)}" for name, value in prediction.probabilities.items()
+        )
+        yield f"Model      {prediction.model} {prediction.version} ({prediction.engine}, {prediction.device})"
+        yield f"           {values}; threshold {text.percent(prediction.threshold)}"
+        if prediction.left_out:
+            yield f"           tumour {text.without(prediction)}"
+    for finding in analysis.findings:
+        frame = "" if finding.frame is None else f", frame {finding.frame}"
+        yield (
+            f"Finding    lesion {finding.lesion}, slice {finding.slice_index + 1}{frame}: "
+            f"{text.place_words(finding)}, {text.percent(finding.probability)}"
+        )
+    for item in analysis.verdicts:
+        yield _verdict_line(item)
+    for sentence in text.left_out_sentences(analysis):
+        yield f"Left out   {sentence}"
+    for degradation in analysis.degradations:
+        yield f"Note       {degradation}"
+    yield ""
+    yield text.RESEARCH_NOTICE
+
+
+def _verdict_line(item: SeriesVerdict) -> str:
+    state = "analysed" if item.taken else "refused"
+    name = f"{item.modality} {item.description}".strip() or "without description"
+    return f"Series     {state}: {name}: {item.reason.text}"
