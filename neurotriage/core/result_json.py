@@ -10,6 +10,7 @@ from typing import Any, Final
 from neurotriage.core.values import (
     Analysis,
     Finding,
+    LeftOut,
     Outcome,
     Prediction,
     Reason,
@@ -24,6 +25,7 @@ _UNTIL_ANALYSED: Final = {  # by the state of a study, or of its revision
     "ready": "complete; it waits for an analysis worker",
     "analysing": "a worker analyses it",
 }
+_LISTS: Final = ("predictions", "findings", "series", "results", "left_out", "omissions", "degradations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def study_entry(
             }
             for item in objects
         ],
+        "left_out": [_left_out(item) for item in analysis.left_out],
         "omissions": [{"kind": item.kind.value, "text": item.text} for item in analysis.omissions],
         "degradations": list(analysis.degradations),
         "analysed_at": analysis.analysed_at.isoformat(),
@@ -78,7 +81,7 @@ def refusal_entry(reason: Reason) -> dict[str, Any]:
         "outcome": Outcome.NOT_ELIGIBLE.value,
         "reasons": [{"code": reason.code.value, "text": reason.text}],
         "triage": Triage.NONE.value,
-        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
+        **{key: [] for key in _LISTS},
         "timings_s": {},
     }
 
@@ -92,7 +95,7 @@ def unanalysed_entry(row: Mapping[str, Any], timings_s: Mapping[str, float]) -> 
         "state": row["state"],
         "reasons": [_why_unanalysed(row)],
         "triage": row["triage"],
-        **{key: [] for key in ("predictions", "findings", "series", "results", "omissions", "degradations")},
+        **{key: [] for key in _LISTS},
         "timings_s": dict(timings_s),
     }
 
@@ -116,6 +119,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "sha256": prediction.sha256,
         "modality": prediction.modality,
         "series_uid": prediction.series_uid,
+        "stack": prediction.stack,
         "probabilities": {name: round(value, 4) for name, value in prediction.probabilities.items()},
         "threshold": prediction.threshold,
         "engine": prediction.engine,
@@ -135,6 +139,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "size_mm": round(finding.size_mm, 1),
         "side": finding.side.value,
         "probability": round(finding.probability, 4),
+    }
+
+
+def _left_out(item: LeftOut) -> dict[str, Any]:
+    return {
+        "series_uid": item.series_instance_uid,
+        "reason": {"code": item.reason.code.value, "text": item.reason.text},
+        "count": item.count,
     }
 
 

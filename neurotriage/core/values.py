@@ -89,6 +89,9 @@ class ReasonCode(StrEnum):
     INCONSISTENT_GEOMETRY = "inconsistent_geometry"
     NO_CALIBRATION = "no_calibration"
     LOWER_RANK = "lower_rank"
+    # an image of a taken series is left out
+    OTHER_KIND = "other_kind"
+    SAME_PLACE = "same_place"
     # a series or study is refused by its pixels
     NOT_A_HEAD = "not_a_head"
     NOISE = "noise"
@@ -99,6 +102,7 @@ class ReasonCode(StrEnum):
     # about the study
     IDENTITY_CONFLICT = "identity_conflict"
     MISSING_IMAGES = "missing_images"
+    PART_NOT_ANALYSED = "part_not_analysed"
     NO_MODEL = "no_model"
     NO_HEAD_SERIES = "no_head_series"
     HEADER_CONTRADICTS_PIXELS = "header_contradicts_pixels"
@@ -286,7 +290,9 @@ class Analysis:
     software_version: str
     degradations: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
-    left_out: tuple[LeftOut, ...] = ()  # what of the taken series was not looked at, by series and reason
+    # what of the taken series was not looked at, by series and reason; ``degradations`` tell it in sentences
+    # (``core.left_out``), so that whoever shows those shows this
+    left_out: tuple[LeftOut, ...] = ()
     omissions: "tuple[Omission, ...]" = ()  # told after the results were built; they do not depend on it
 
     @property

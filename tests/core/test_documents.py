@@ -48,7 +48,7 @@ def full_analysis() -> Analysis:
         reasons=(reason, Reason(ReasonCode.LOOK_ALIKE, "")),
         verdicts=(SeriesVerdict("2.25.2", "MR", "T1", True, reason, "ImageType = A\\B", True),),
         predictions=(
-            Prediction("m", "1", "ab" * 32, "MR", {"tumour": score}, 0.5, "2.25.2", "onnx", "cuda:0"),
+            Prediction("m", "1", "ab" * 32, "MR", {"tumour": score}, 0.5, "2.25.2", 2, "onnx", "cuda:0"),
         ),
         findings=(
             Finding(
