@@ -96,6 +96,9 @@ def _series(
                 "number": header.series_number,
                 "description": header.series_description,
                 "body_part": header.body_part,
+                "manufacturer": header.manufacturer,
+                "model_name": header.model_name,
+                "station_name": header.station_name,
             },
         )
     connection.execute(
