@@ -136,31 +136,12 @@ def test_a_table_of_the_environment_is_named_too(tmp_path: Path, monkeypatch: py
 
 
 NO_HOSTS = [
-    "10.1.2.*",
-    "127.0.0.0/33",
-    "10.1.2.256",
-    "10.1.2",
-    "10.1.2.3-9",
-    "10.1.2.3:104",
-    "fe80::/129",
-    "http://ct1",
-    "10.1.2.3,10.1.2.4",
-    "ct1..hospital",
-    "*",
+    *("10.1.2.*", "127.0.0.0/33", "10.1.2.256", "10.1.2", "10.1.2.3-9", "10.1.2.3:104", "fe80::/129"),
+    *("http://ct1", "10.1.2.3,10.1.2.4", "ct1..hospital", "*"),
 ]
 HOSTS = [
-    "ct1",
-    "ct1.hospital.example",
-    "ct_1",
-    "CT-1.local.",
-    "10.1.2.3",
-    "10.1.2.3/24",
-    "0.0.0.0/0",
-    "::1",
-    "2001:db8::/32",
-    "3t-mr",
-    "3t-mr.hospital.example",
-    "xn--bcher-kva.example",
+    *("ct1", "ct1.hospital.example", "ct_1", "CT-1.local.", "10.1.2.3", "10.1.2.3/24", "0.0.0.0/0", "::1"),
+    *("2001:db8::/32", "3t-mr", "3t-mr.hospital.example", "xn--bcher-kva.example"),
 ]
 
 

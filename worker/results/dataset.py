@@ -52,12 +52,13 @@ class Frame:
     installation_uid: str
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
+    again: str = ""  # of the same images, because somebody asked: not the objects that there are already
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID that depends on all that shapes an object, and on nothing else.
 
         That is installation, study, analysed bytes, models, software version, claims, kind, its series'
-        label and ``parts``.
+        label, ``again`` and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
         models = sorted({prediction.sha256 for prediction in analysis.predictions})
@@ -71,6 +72,7 @@ class Frame:
             kind.value,
             str(label.number),
             label.description,
+            *filter(None, [self.again]),
             *parts,
         )
 
