@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.intake import Reception
+from db.repeat import last_failed
 from db.tables import Instance, Series, Study, StudyState
 from neurotriage.core.headers import InstanceHeader
 
@@ -19,8 +20,9 @@ _Key = tuple[int, str, str]  # study, SOP Instance UID, digest
 def record_instances(connection: Connection, received: Sequence[Received]) -> list[bool]:
     """Write the rows of instances, in the order in which they came; for each: is it new, and does it count?
 
-    The same instance again only raises its counter. The same SOP Instance UID with other bytes is kept
-    and marked: the first counts. Our own results never open a study. Needs all four UIDs in the headers.
+    The same instance again only raises its counter, but starts a study again that failed. The same SOP
+    Instance UID with other bytes is kept and marked: the first counts. Our own results never open a study.
+    Needs all four UIDs in the headers.
     """
     # From here on the studies' rows are locked: intake of one study is one after the other.
     studies = _studies(connection, received)
@@ -44,6 +46,7 @@ def record_instances(connection: Connection, received: Sequence[Received]) -> li
             taken.add(key[:2])
         new.append(first)
     _count(connection, repeated)
+    _start_again(connection, repeated)
     _insert(connection, list(fresh.values()))
     return new
 
@@ -96,6 +99,9 @@ def _series(
                 "number": header.series_number,
                 "description": header.series_description,
                 "body_part": header.body_part,
+                "manufacturer": header.manufacturer,
+                "model_name": header.model_name,
+                "station_name": header.station_name,
             },
         )
     connection.execute(
@@ -155,6 +161,18 @@ def _count(connection: Connection, repeated: Counter[int]) -> None:
             .where(Instance.id.in_(ids))
             .values(times_received=Instance.times_received + times)
         )
+
+
+def _start_again(connection: Connection, repeated: Collection[int]) -> None:
+    """The images of a study that failed, sent once more, open it: whoever sends again wants an answer."""
+    if not repeated:
+        return
+    failed = connection.execute(
+        select(Study.id)
+        .join(Instance, Instance.study_id == Study.id)
+        .where(Instance.id.in_(repeated), Instance.counts, ~Instance.own_result, last_failed())
+    )
+    _open(connection, set(failed.scalars()))
 
 
 def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

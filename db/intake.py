@@ -117,12 +117,13 @@ def _add_revision(connection: Connection, study_id: int, completed_by: str) -> i
     ).all()
     digest = digest_of((row.sop_instance_uid, row.digest) for row in instances)
     last = connection.execute(
-        select(Revision.number, Revision.digest)
+        select(Revision.number, Revision.digest, Revision.state)
         .where(Revision.study_id == study_id)
         .order_by(Revision.number.desc())
         .limit(1)
     ).one_or_none()
-    if last is not None and last.digest == digest:
+    # What failed starts again where its images came once more.
+    if last is not None and last.digest == digest and last.state != RevisionState.FAILED:
         return None
     revision_id = connection.execute(
         insert(Revision)

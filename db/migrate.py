@@ -1,4 +1,4 @@
-"""Bring a database to this version's schema."""
+"""Bring a database to this version's schema, or back to an older one."""
 
 from pathlib import Path
 from typing import Final
@@ -9,38 +9,93 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from neurotriage.core.errors import Unavailable
+
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
-_VIEWS: Final = ("study_results",)
+VIEWS: Final = (
+    "study_results",
+    "delivery_status",
+    "quarantined_objects",
+    "refused_presentation_contexts",
+)
 # One migration at a time, also when several hosts start at once.
 _MIGRATION_LOCK: Final = 0x6D696772
 
 
 def upgrade(engine: Engine, revision: str = "head") -> str:
-    """Migrate up; returns the revision the database is at. Safe to run again, and by several at once."""
+    """Migrate up; returns the revision the database is at. Safe to run again, and by several at once.
+
+    Raises ``Unavailable`` where the schema is that of a newer version.
+    """
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _require_known(_at(connection))
         command.upgrade(_config(connection), revision)
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return _at(connection) or ""
 
 
-def downgrade(engine: Engine, revision: str) -> None:
-    """Migrate down; ``base`` leaves an empty database."""
+def downgrade(engine: Engine, revision: str) -> str:
+    """Migrate down; ``base`` leaves an empty database. Returns the revision the database is at.
+
+    Raises ``Unavailable`` where the schema is that of a newer version.
+    """
     with engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        at = _at(connection)
+        _require_known(at)
+        if revision != "base" and (at is None or _place(revision) > _place(at)):
+            raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
         command.downgrade(_config(connection), revision)
+        return _at(connection) or ""
 
 
-def is_current(engine: Engine) -> bool:
-    """True where the database has this version's schema."""
+def revisions() -> list[str]:
+    """Every revision of the schema that this version knows, oldest first."""
+    return [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()][::-1]
+
+
+def problem(engine: Engine) -> str | None:
+    """Why the database cannot be used with this version, as a sentence with what to do; None: it can."""
     with engine.connect() as connection:
-        at = MigrationContext.configure(connection).get_current_revision()
-    return at == ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+        at = _at(connection)
+    newest = revisions()[-1]
+    if at == newest:
+        return None
+    if at is None:
+        return "there are no tables of ours: run `neurotriage migrate`"
+    if at in revisions():
+        return (
+            f"the tables are those of an older version (revision {at}, this version needs {newest}): "
+            "stop every service, run `neurotriage migrate`"
+        )
+    return _newer(at)
+
+
+def _at(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _place(revision: str) -> int:
+    return revisions().index(revision)
+
+
+def _require_known(at: str | None) -> None:
+    if at is not None and at not in revisions():
+        raise Unavailable(f"database: {_newer(at)}")
+
+
+def _newer(at: str) -> str:
+    return (
+        f"the tables are those of a newer version (revision {at}, this version knows up to "
+        f"{revisions()[-1]}): install that version again, or restore the backup from before the upgrade"
+    )
 
 
 def grant_reader(engine: Engine, role: str) -> None:
     """Let an existing role read the views, and nothing else. Raises the database's error where it cannot."""
     with engine.begin() as connection:
         quoted = connection.dialect.identifier_preparer.quote(role)
-        connection.execute(text(f"grant select on {', '.join(_VIEWS)} to {quoted}"))
+        connection.execute(text(f"grant select on {', '.join(VIEWS)} to {quoted}"))
 
 
 def _config(connection: Connection) -> Config:

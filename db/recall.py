@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, func, insert, literal, select
+from sqlalchemy import Connection, exists, func, select
 
 from db import events
 from db.claims import Claim
+from db.repeat import repeat
 from db.tables import (
     AnalysisRow,
     Delivery,
@@ -16,16 +17,12 @@ from db.tables import (
     PredictionRow,
     ResultObjectRow,
     Revision,
-    RevisionInstance,
-    RevisionState,
     Study,
-    StudyState,
 )
 from neurotriage.core.values import NoteKind, ObjectReference
 
 # Revision.completed_by of a revision that repeats an analysis.
 RECALL = "recall"
-_PENDING = (RevisionState.READY, RevisionState.ANALYSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +78,13 @@ def analyse_again(connection: Connection, study_id: int, model: str, version: st
 
     None where images still arrive or a revision waits: that one is analysed by the models of today anyway.
     """
-    study = connection.execute(select(Study.state).where(Study.id == study_id).with_for_update()).scalar_one()
-    last = connection.execute(
-        select(Revision.id, Revision.number, Revision.digest)
-        .where(Revision.study_id == study_id)
-        .order_by(Revision.number.desc())
-        .limit(1)
-    ).one()
-    pending = exists().where(Revision.study_id == study_id, Revision.state.in_(_PENDING))
-    if study == StudyState.OPEN or connection.execute(select(pending)).scalar_one():
+    made = repeat(connection, study_id, completed_by=RECALL)
+    if made.revision_id is None:
         return None
-    revision_id = connection.execute(
-        insert(Revision)
-        .values(
-            study_id=study_id,
-            number=last.number + 1,
-            state=RevisionState.READY,
-            digest=last.digest,
-            completed_by=RECALL,
-        )
-        .returning(Revision.id)
-    ).scalar_one()
-    same = select(literal(revision_id), RevisionInstance.instance_id)
-    connection.execute(
-        insert(RevisionInstance).from_select(
-            ["revision_id", "instance_id"], same.where(RevisionInstance.revision_id == last.id)
-        )
-    )
     events.record(
-        connection, "recalled", study_id=study_id, revision_id=revision_id, model=model, version=version
+        connection, "recalled", study_id=study_id, revision_id=made.revision_id, model=model, version=version
     )
-    return int(revision_id)
+    return made.revision_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -38,6 +38,8 @@ from neurotriage.core.values import (
     ResultObject,
 )
 
+_ENDED: Final = (RevisionState.ANALYSED, RevisionState.FAILED)
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenObject:
@@ -64,14 +66,21 @@ def installation_uid(connection: Connection) -> str:
 
 
 def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
-    """What was last analysed of a study; a failure does not count."""
+    """What was last analysed of a study; None where the newest revision that ended failed."""
     row = connection.execute(
-        select(AnalysisRow.id, AnalysisRow.input_digest, AnalysisRow.software_version, AnalysisRow.claims)
-        .where(AnalysisRow.study_id == study_id, AnalysisRow.outcome != Outcome.FAILED)
-        .order_by(AnalysisRow.id.desc())
+        select(
+            Revision.state,
+            AnalysisRow.id,
+            AnalysisRow.input_digest,
+            AnalysisRow.software_version,
+            AnalysisRow.claims,
+        )
+        .outerjoin(AnalysisRow, AnalysisRow.revision_id == Revision.id)
+        .where(Revision.study_id == study_id, Revision.state.in_(_ENDED))
+        .order_by(Revision.number.desc())
         .limit(1)
     ).one_or_none()
-    if row is None:
+    if row is None or row.state == RevisionState.FAILED:
         return None
     hashes = connection.execute(
         select(ModelVersion.sha256)
@@ -218,11 +227,10 @@ def _superseded(connection: Connection, held: Claim) -> bool:
     """Settle which revision counts: the newest that ended. Waiting deliveries of older ones are cancelled."""
     connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update())
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
-    ended = (RevisionState.ANALYSED, RevisionState.FAILED)
     newer = connection.execute(
         select(
             exists().where(
-                Revision.study_id == held.study_id, Revision.number > number, Revision.state.in_(ended)
+                Revision.study_id == held.study_id, Revision.number > number, Revision.state.in_(_ENDED)
             )
         )
     ).scalar_one()

@@ -84,7 +84,7 @@ class Study(Base):
     study_date: Mapped[str] = mapped_column(comment="as in the header (YYYYMMDD), empty where absent")
     description: Mapped[str] = mapped_column(comment="(0008,1030); empty where absent")
     conflict: Mapped[str | None] = mapped_column(comment="why this study must not be analysed, if so")
-    first_received_at: Mapped[datetime] = mapped_column(comment="when its first instance came")
+    first_received_at: Mapped[datetime] = mapped_column(index=True, comment="when its first instance came")
     last_received_at: Mapped[datetime] = mapped_column(comment="newest instance that opened the study")
 
 
@@ -102,6 +102,15 @@ class Series(Base):
     number: Mapped[int | None] = mapped_column(BigInteger, comment="(0020,0011)")
     description: Mapped[str] = mapped_column(comment="(0008,103E); empty where absent")
     body_part: Mapped[str] = mapped_column(comment="(0018,0015); empty where absent")
+    manufacturer: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,0070); empty where absent"
+    )
+    model_name: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,1090); empty where absent"
+    )
+    station_name: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,1010); empty where absent"
+    )
 
 
 class Instance(Base):

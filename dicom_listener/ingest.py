@@ -22,7 +22,7 @@ from dicom_listener.header_reader import HeaderReader
 from dicom_listener.spool import ReceivedInstance, Spool, received
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.headers import InstanceHeader
-from neurotriage.core.storage import Storage, sync_folder
+from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.values import Reason, ReasonCode
 
 log = structlog.get_logger()
@@ -151,7 +151,7 @@ def _keep(instance: ReceivedInstance, place: Path) -> set[Path]:
     """Link a file of the spool to its place, whole, or an ``OSError``; the folders to sync for it."""
     changed = {place.parent}
     if not place.parent.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_private(place.parent)
         changed.add(place.parent.parent)
     try:
         place.hardlink_to(instance.path)

@@ -13,7 +13,7 @@ from dicom_listener.header_reader import HeaderReader
 from dicom_listener.spool import Spool, received
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import DeliverySettings
-from neurotriage.core.storage import Storage, sync_folder
+from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.values import Reason
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ def ingest_reports(
 
 def _set_aside(engine: Engine, storage: Storage, path: Path, reason: Reason) -> None:
     place = storage.quarantine / path.name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_private(place.parent)
     with suppress(FileExistsError):
         place.hardlink_to(path)
     sync_folder(place.parent)

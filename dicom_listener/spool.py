@@ -21,7 +21,7 @@ from uuid import uuid4
 from db.intake import Reception
 from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.storage import Storage, sync_folder
+from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 
 # Owner of the private part of our File Meta: who sent the instance, and when it was complete.
@@ -68,7 +68,7 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
         for folder in (self._tmp, self._new, self._reports, self._refused):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder)
 
     def recover(self) -> int:
         """Take the spool for this process and delete what was never complete; the number of files.

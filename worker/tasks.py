@@ -31,6 +31,7 @@ from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
+    REPROCESSED,
     USUAL_KINDS,
     Analysis,
     ObjectReference,
@@ -134,7 +135,8 @@ class Worker:
             sender = records.sender(connection, held.study_id)
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         selection = select_series(manifest)
-        if last is not None and self._says_nothing_new(selection, last):
+        afresh = manifest.completed_by == REPROCESSED
+        if last is not None and not afresh and self._says_nothing_new(selection, last):
             with self.engine.begin() as connection:
                 claims.finish(connection, held, RevisionState.UNCHANGED)
             return ()

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import BrokerSettings, DatabaseSettings, Settings, load_settings
-from neurotriage.core.storage import write_durably
+from neurotriage.core.storage import make_private, write_durably
 
 _LOCK: Final = "lock"
 _ADDRESSES: Final = "addresses.json"
@@ -38,7 +38,7 @@ class Serving:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         for _ in range(_TRIES):
             if _locked(self._lock, fcntl.LOCK_EX):
@@ -53,7 +53,7 @@ class Serving:
     def tell(self, settings: Settings) -> None:
         """Leave the addresses for the other commands; for our own user alone, they hold passwords."""
         addresses = {"database_url": settings.database.url, "broker_url": settings.broker.url}
-        write_durably(self._folder / _ADDRESSES, json.dumps(addresses).encode(), mode=0o600)
+        write_durably(self._folder / _ADDRESSES, json.dumps(addresses).encode())
 
     def __exit__(
         self,

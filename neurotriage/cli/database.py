@@ -28,17 +28,26 @@ def engine() -> Iterator["Engine"]:
     try:
         yield found
     except DBAPIError as error:
-        said = str(error.orig).strip().splitlines()[0]
-        typer.echo("; ".join(filter(None, [f"database: {said}", _advice(settings, error)])), err=True)
+        typer.echo(f"database: {_told(found, settings, error)}", err=True)
         raise typer.Exit(1) from None
     finally:
         found.dispose()
 
 
+def _told(engine: "Engine", settings: Settings, error: "DBAPIError") -> str:
+    """What went wrong, and what to do about it."""
+    from db import migrate
+
+    if getattr(error.orig, "pgcode", None) in _NO_TABLES:
+        problem = migrate.problem(engine)
+        if problem is not None:
+            return problem
+    said = str(error.orig).strip().splitlines()[0]
+    return "; ".join(filter(None, [said, _advice(settings, error)]))
+
+
 def _advice(settings: Settings, error: "DBAPIError") -> str:
     """What to do about it; nothing where that is not known."""
-    if getattr(error.orig, "pgcode", None) in _NO_TABLES:
-        return "run `neurotriage migrate`"
     if error.statement is not None:  # it was reached
         return ""
     folder = serve_folder(settings)
@@ -49,6 +58,31 @@ def _advice(settings: Settings, error: "DBAPIError") -> str:
     if serving:
         return f"`neurotriage serve` runs in {folder}, and its Postgres does not answer: see its log there"
     return f"no `neurotriage serve` runs in {folder}, and {config_file()} names no [database] url"
+
+
+def require_schema(settings: Settings) -> None:
+    """End with a sentence where the database's tables are not those of this version.
+
+    A database that does not answer is no reason to end: services wait for it.
+    """
+    import structlog
+    from sqlalchemy.exc import DBAPIError
+
+    from db import migrate
+    from db.engine import connect
+
+    engine = connect(settings.database.url)
+    try:
+        problem = migrate.problem(engine)
+    except DBAPIError as error:
+        log = structlog.get_logger()
+        log.warning("database_unavailable", error=str(error.orig).strip().splitlines()[0])
+        return
+    finally:
+        engine.dispose()
+    if problem is not None:
+        typer.echo(f"database: {problem}", err=True)
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
         typer.echo(f"passed over {path.relative_to(folder)}: {reason.text}", err=True)
     if not entries:
         entries = [refusal_entry(_nothing_readable(scan))]
-    write_durably(out / "result.json", json.dumps(entries, indent=2).encode())
+    write_durably(out / "result.json", json.dumps(entries, indent=2).encode(), private=False)
     return entries
 
 
@@ -86,7 +86,7 @@ class FolderRun:
             analysis = failure(selection, reason, now)
             results = self._build(analysis, Evidence())
         shown, _ = claimed(analysis, Evidence(), self._results.claims)
-        write_durably(self._out / self._place / "summary.txt", report_text(shown).encode())
+        write_durably(self._out / self._place / "summary.txt", report_text(shown).encode(), private=False)
         told = replace(analysis, omissions=results.omissions)
         return study_entry(told, [self._write(result) for result in results.objects])
 
@@ -118,10 +118,10 @@ class FolderRun:
     def _write(self, result: ResultObject) -> ObjectState:
         name = f"{result.kind.value}-{result.index:03d}"
         place = self._place
-        write_durably(self._out / place / f"{name}.dcm", result.data)
+        write_durably(self._out / place / f"{name}.dcm", result.data, private=False)
         picture = picture_of(result)
         if picture is not None:
-            write_durably(self._out / place / f"{name}.png", picture)
+            write_durably(self._out / place / f"{name}.png", picture, private=False)
         return ObjectState(
             kind=result.kind.value,
             sop_class_uid=result.sop_class_uid,

@@ -5,6 +5,7 @@ import threading
 
 import typer
 
+from neurotriage.cli import database
 from neurotriage.core.settings import load_settings
 
 
@@ -24,6 +25,7 @@ def listen() -> None:
 
     set_up_logging()
     settings = load_settings()
+    database.require_schema(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

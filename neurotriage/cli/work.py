@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import typer
 
+from neurotriage.cli import database
 from neurotriage.core.settings import load_settings
 
 
@@ -35,6 +36,7 @@ def work(
 
     set_up_logging()
     settings = load_settings()
+    database.require_schema(settings)
     if role is Role.ANALYSIS:
         try:
             verify_all(settings.worker.weights)

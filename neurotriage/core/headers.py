@@ -66,6 +66,9 @@ class InstanceHeader:
     series_number: int | None
     instance_number: int | None
     body_part: str
+    manufacturer: str
+    model_name: str
+    station_name: str
     own_result: bool
 
 
@@ -147,6 +150,9 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         series_number=_number(dataset, "SeriesNumber"),
         instance_number=_number(dataset, "InstanceNumber"),
         body_part=text(dataset, "BodyPartExamined").upper(),
+        manufacturer=text(dataset, "Manufacturer"),
+        model_name=text(dataset, "ManufacturerModelName"),
+        station_name=text(dataset, "StationName"),
         own_result=is_own_result(dataset),
     )
 

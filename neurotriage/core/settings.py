@@ -6,8 +6,11 @@ The environment wins over the file, the file over the defaults. A misspelt key i
 import json
 import os
 import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,6 +34,12 @@ from neurotriage.core.values import SERIES_LABELS, Claims, OverlayStyle, ResultK
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+# PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
+AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
+# RFC 1123 with the underscore that containers' names have; the last label has a letter, or it would be an
+# address that was mistyped.
+_LABEL: Final = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST_NAME: Final = re.compile(rf"(?!.{{254}})({_LABEL}\.)*(?![0-9-]+\.?$){_LABEL}\.?")
 
 
 class ConfigurationError(Exception):
@@ -237,6 +246,26 @@ class Peer(Section):
     host: str = Field(description="a name, an address or a CIDR")
     port: int | None = Field(None, ge=1, le=65535)
 
+    @field_validator("ae_title")
+    @classmethod
+    def _is_an_ae_title(cls, value: str) -> str:
+        if not AE_TITLE.fullmatch(value):
+            raise ValueError(f"{value!r} is no AE title: 1 to 16 characters of ASCII without backslash")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _can_be_a_host(cls, value: str) -> str:
+        """What no sender can ever have would keep the peer out without a word."""
+        if _HOST_NAME.fullmatch(value):
+            return value
+        try:
+            ip_network(value, strict=False)
+        except ValueError:
+            text = f"{value!r} is no name, no address and no CIDR such as 10.1.2.0/24"
+            raise ValueError(text) from None
+        return value
+
 
 class Settings(BaseSettings):
     """The whole configuration."""
@@ -311,14 +340,48 @@ def environment_of(settings: Settings) -> dict[str, str]:
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        problem = (
-            "there is no such setting"
-            if item["type"] == "extra_forbidden"
-            else item["msg"].removeprefix("Value error, ")
-        )
-        lines.append(f"{key}: {problem}")
+        problem = {
+            "extra_forbidden": "there is no such setting",
+            "missing": "this is needed",
+            "tuple_type": "write a table in double brackets, or a list",
+        }.get(item["type"], item["msg"].removeprefix("Value error, "))
+        lines.append(f"{_place(item['loc'])}: {problem}")
     return "\n".join(lines)
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """A key as a person would say it: ``listener.port``, ``[[peer]] number 2, "CT1": host``."""
+    table = next((at for at, part in enumerate(location) if isinstance(part, int)), None)
+    if table is None:
+        return ".".join(map(str, location))
+    names, number, rest = location[:table], int(location[table]), location[table + 1 :]
+    name = _name_of(names, number)
+    told = f"[[{'.'.join(map(str, names))}]] number {number + 1}" + (f', "{name}"' if name else "")
+    key = ".".join(str(part) for part in rest if isinstance(part, str))
+    values = "".join(f", value {part + 1}" for part in rest if isinstance(part, int))
+    return f"{told}: {key}{values}" if rest else told
+
+
+def _name_of(names: Sequence[int | str], number: int) -> str:
+    """How the table with this number, from 0, calls itself; empty where it does not."""
+    try:
+        raw: Any = _as_written(str(names[0]))
+        for name in names[1:]:
+            raw = raw[name]
+        table = raw[number]
+        return next((str(table[key]) for key in ("name", "ae_title", "kind") if table.get(key)), "")
+    except (LookupError, TypeError, AttributeError, ValueError, OSError):
+        return ""
+
+
+def _as_written(section: str) -> Any:
+    """A section before it was checked: of the environment where it stands there, else of the file."""
+    wanted = f"{ENVIRONMENT_PREFIX}{section}".upper()
+    variable = next((value for name, value in os.environ.items() if name.upper() == wanted), None)
+    if variable is not None:
+        return json.loads(variable)
+    document: Mapping[str, Any] = tomllib.loads(config_file().read_text(encoding="utf-8"))
+    return document[section]
 
 
 def _unknown_variables() -> list[str]:

@@ -2,8 +2,12 @@
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_PRIVATE_FOLDER: Final = 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +15,8 @@ class Storage:
     """The folders below ``[storage] root``.
 
     ``spool`` is a maildir per listener (``tmp`` and ``new``); ``store`` holds received instances by the
-    digest of their data set; ``quarantine`` what could not be parsed; ``results`` what we made.
+    digest of their data set; ``quarantine`` what could not be parsed; ``results`` what we made. All of it
+    names patients, so folders are 0700 and files 0600, whatever the umask.
     """
 
     root: Path
@@ -32,24 +37,63 @@ class Storage:
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 
+    @property
+    def running(self) -> Path:
+        """What each service read of the configuration when it started."""
+        return self.root / "running"
+
     def evidence(self, revision_id: int) -> Path:
         return self.root / "evidence" / f"{revision_id}.npz"
 
     def result(self, revision_id: int, sop_instance_uid: str) -> Path:
         return self.root / "results" / str(revision_id) / f"{sop_instance_uid}.dcm"
 
+    def shut(self) -> None:
+        """Take the folders that an older version left open to others from them; those of others stay."""
+        make_private(self.root)
+        for folder in self.folders():
+            if folder.stat().st_uid == os.geteuid() and _open_to_others(folder):
+                folder.chmod(_PRIVATE_FOLDER)
+
+    def open_to_others(self) -> list[Path]:
+        """Which of our folders somebody else on this host may look into; none where the root is shut."""
+        if not _open_to_others(self.root):
+            return []
+        return [folder for folder in self.folders() if _open_to_others(folder)]
+
+    def folders(self) -> list[Path]:
+        """The folders below the root that hold patients' data, those that there are."""
+        names = ("spool", "store", "quarantine", "evidence", "results", "running")
+        return [folder for folder in (self.root / name for name in names) if folder.is_dir()]
+
     def free_bytes(self) -> int:
         """Free space on the file system of the root, which must exist."""
         return shutil.disk_usage(self.root).free
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each for our own user alone (0700)."""
+    if folder.is_dir():
+        return
+    make_private(folder.parent)
+    folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+
+
+def _open_to_others(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
     """Write ``data`` so that ``path`` is either absent or whole, also after a power cut.
 
-    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``mode``: who may read
-    and write it, as far as the umask lets them.
+    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``private``: for our
+    own user alone, as the folders that are made for it; else as the umask says.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if private:
+        make_private(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    mode = 0o600 if private else 0o666
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:

@@ -143,6 +143,10 @@ class SeriesManifest:
     instances: tuple[ManifestInstance, ...]
 
 
+# StudyManifest.completed_by where somebody asked for the same images once more.
+REPROCESSED: Final = "reprocess"
+
+
 @dataclass(frozen=True, slots=True)
 class StudyManifest:
     """A revision: the frozen list of what a study consisted of when it was judged complete."""
@@ -150,7 +154,7 @@ class StudyManifest:
     study_instance_uid: str | None
     revision: int
     series: tuple[SeriesManifest, ...]
-    completed_by: str  # which evidence completed it: "quiet", "folder"
+    completed_by: str  # which evidence completed it: "quiet", "folder", ``REPROCESSED``
     conflict: Reason | None = None  # identity conflict found at intake; such a study is never analysed
 
     @property

@@ -53,8 +53,10 @@ def look_at_database(settings: Settings) -> Iterator[Check]:
             version = connection.execute(text("show server_version")).scalar_one()
             yield ok("connection", f"Postgres {version} answers")
             yield _clock(connection)
-        if not migrate.is_current(engine):
-            yield failed("schema", "the tables are not those of this version", "Run `neurotriage migrate`.")
+        problem = migrate.problem(engine)
+        if problem is not None:
+            said, _, advice = problem.rpartition(": ")
+            yield failed("schema", said, f"{advice[:1].upper()}{advice[1:]}.")
             return
         yield ok("schema", "the tables are those of this version")
         with engine.connect() as connection:

@@ -1,19 +1,16 @@
 """This host: configuration, disk and model weights."""
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from dicom_listener.peers import listens_on_loopback
-from neurotriage.core.settings import Settings, TlsSettings, config_file
+from neurotriage.core.settings import AE_TITLE, Settings, TlsSettings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
-# PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
-_AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 # Each instance received waits for about two of these; a modality sends tens in a second.
 _SLOW_SYNC_S: Final = 0.25
 _GIB: Final = 1024**3
@@ -25,8 +22,7 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
     yield ok("file", f"{file} and the environment" if file.is_file() else f"no {file}: the environment alone")
     titles = {"[listener]": settings.listener.ae_title}
     titles |= {f"[[destination]] {d.name}": d.ae_title for d in settings.destination if d.ae_title}
-    titles |= {f"[[peer]] {n}": peer.ae_title for n, peer in enumerate(settings.peer, start=1)}
-    wrong = [f"{place} {title!r}" for place, title in titles.items() if not _AE_TITLE.fullmatch(title)]
+    wrong = [f"{place} {title!r}" for place, title in titles.items() if not AE_TITLE.fullmatch(title)]
     if wrong:
         yield failed(
             "AE titles",

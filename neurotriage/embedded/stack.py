@@ -22,6 +22,7 @@ from neurotriage.core.settings import (
     Settings,
     environment_of,
 )
+from neurotriage.core.storage import make_private
 from neurotriage.embedded.postgres import EmbeddedPostgres
 from neurotriage.embedded.process import end, free_port, log_tail, spawn
 from neurotriage.embedded.server import EmbeddedServer
@@ -95,7 +96,7 @@ class Stack:
 
         Raises ``Unavailable`` where another program has it, or a server does not start.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         listener = self.settings.listener
         if listener.port == 0:
             listener = listener.model_copy(update={"port": free_port()})

@@ -217,7 +217,7 @@ def test_a_database_without_our_schema_is_told_in_a_line(
     empty = make_url(database_url).set(database="postgres").render_as_string(hide_password=False)
     monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", empty)
     answer = _say("results", exit_code=1)
-    assert answer.stderr == 'database: relation "study_results" does not exist; run `neurotriage migrate`\n'
+    assert answer.stderr == "database: there are no tables of ours: run `neurotriage migrate`\n"
 
 
 @pytest.mark.parametrize("words", [["results"], ["why", STUDY], ["migrate"]])

@@ -9,6 +9,7 @@ from neurotriage.core.settings import (
     CONFIG_VARIABLE,
     ENVIRONMENT_PREFIX,
     ConfigurationError,
+    Peer,
     Settings,
     environment_of,
     load_settings,
@@ -42,9 +43,9 @@ def test_defaults_need_no_configuration() -> None:
         ("quiet_s = 1", "quiet_s"),
         (
             "[[destination]]\nname = 'a'\nae_title = 'A'\nhost = 'h'\nport = 104\nhots = 'h'",
-            "destination.0.hots",
+            '[[destination]] number 1, "a": hots',
         ),
-        ("[[peer]]\nae_title = 'A'\nhost = 'h'\naetitle = 'B'", "peer.0.aetitle"),
+        ("[[peer]]\nae_title = 'A'\nhost = 'h'\naetitle = 'B'", '[[peer]] number 1, "A": aetitle'),
     ],
 )
 def test_a_misspelt_key_in_the_file_is_refused_by_name(tmp_path: Path, toml: str, named: str) -> None:
@@ -78,11 +79,11 @@ def test_a_misspelt_variable_is_refused_by_name(
         ("[listener]\nport = 'high'", "listener.port"),
         ("[listener]\nae_title = 'SEVENTEEN_LETTERS'", "listener.ae_title"),
         ("[assembly]\nquiet_s = 0", "assembly.quiet_s"),
-        ("[[destination]]\nname = 'a'\nae_title = 'A'\nhost = 'h'", "destination.0.port"),
-        ("[[destination]]\nname = 'a'\nae_title = 'A'\nport = 104", "destination.0.host"),
+        ("[[destination]]\nname = 'a'\nae_title = 'A'\nhost = 'h'", '[[destination]] number 1, "a": port'),
+        ("[[destination]]\nname = 'a'\nae_title = 'A'\nport = 104", '[[destination]] number 1, "a": host'),
         (
             "[[destination]]\nname='a'\nae_title='A'\nhost='h'\nport=1\nreport_unanalysed='some'",
-            "destination.0.report_unanalysed",
+            '[[destination]] number 1, "a": report_unanalysed',
         ),
     ],
 )
@@ -92,6 +93,73 @@ def test_a_wrong_value_is_refused_with_its_key(tmp_path: Path, toml: str, named:
         load_settings()
     assert str(refused.value).startswith(f"{named}: ")
     assert "Value error" not in str(refused.value)
+
+
+_PACS = "[[destination]]\nname='pacs'\nae_title='A'\nhost='h'\nport=1\n"
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        (f"{_PACS}[[destination]]\nname='web'\nport=0", '[[destination]] number 2, "web": '),
+        (
+            "[[peer]]\nae_title='CT1'\nhost='a'\n[[peer]]\nhost='b'",
+            "[[peer]] number 2: ae_title: this is needed",
+        ),
+        (f"{_PACS}objects=['page','films']", '[[destination]] number 1, "pacs": objects, value 2: '),
+        (f"{_PACS}[destination.tls]\nca=7", '[[destination]] number 1, "pacs": tls.ca: '),
+        (
+            "[[results.series]]\nkind='page'\nnumber=0\ndescription='x'",
+            '[[results.series]] number 1, "page": number: ',
+        ),
+        ("[peer]\nae_title='CT1'\nhost='a'", "peer: write a table in double brackets"),
+        ("peer = ['CT1']", "[[peer]] number 1: "),
+    ],
+)
+def test_a_table_among_several_is_named_and_counted_as_people_count(
+    tmp_path: Path, toml: str, told: str
+) -> None:
+    (tmp_path / "config.toml").write_text(toml)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert str(refused.value).splitlines()[0].startswith(told), refused.value
+
+
+def test_a_table_of_the_environment_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("[[peer]]\nae_title='FILE'\nhost='a'")
+    monkeypatch.setenv("NEUROTRIAGE__PEER", '[{"ae_title": "CT1", "host": "10.1.2.*"}]')
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert str(refused.value) == (
+        "[[peer]] number 1, \"CT1\": host: '10.1.2.*' is no name, no address and no CIDR such as 10.1.2.0/24"
+    )
+
+
+NO_HOSTS = [
+    *("10.1.2.*", "127.0.0.0/33", "10.1.2.256", "10.1.2", "10.1.2.3-9", "10.1.2.3:104", "fe80::/129"),
+    *("http://ct1", "10.1.2.3,10.1.2.4", "ct1..hospital", "*"),
+]
+HOSTS = [
+    *("ct1", "ct1.hospital.example", "ct_1", "CT-1.local.", "10.1.2.3", "10.1.2.3/24", "0.0.0.0/0", "::1"),
+    *("2001:db8::/32", "3t-mr", "3t-mr.hospital.example", "xn--bcher-kva.example"),
+]
+
+
+@pytest.mark.parametrize("host", [*NO_HOSTS, "", "ct 1", "a" * 64])
+def test_a_peer_that_no_sender_can_be_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="is no name, no address and no CIDR"):
+        Peer(ae_title="CT1", host=host)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_peer_is_a_name_an_address_or_a_network(host: str) -> None:
+    assert Peer(ae_title="CT1", host=host).host == host
+
+
+@pytest.mark.parametrize("title", ["", "   ", "BACK\\SLASH", "\u00fcmlaut", "TAB\t", "NUL\0"])
+def test_a_peer_whose_ae_title_dicom_does_not_allow_is_refused(title: str) -> None:
+    with pytest.raises(ValueError, match="is no AE title"):
+        Peer(ae_title=title, host="ct1")
 
 
 def test_every_wrong_key_has_a_line(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Where bytes lie, and that a file is absent or whole."""
 
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,49 @@ def test_every_place_lies_below_the_root(tmp_path: Path) -> None:
     assert all(place.is_relative_to(tmp_path) for place in places)
     assert len(set(places)) == len(places)
     assert storage.stored_instance(digest).name == f"{digest}.dcm"
+
+
+@pytest.fixture
+def anybody_may_read() -> Iterator[None]:
+    """A umask that takes no right away, as some services have it."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def _modes(root: Path) -> dict[str, int]:
+    return {str(p.relative_to(root)): stat.S_IMODE(p.stat().st_mode) for p in root.rglob("*")}
+
+
+@pytest.mark.usefixtures("anybody_may_read")
+def test_what_is_written_is_for_our_own_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "not" / "there")
+    for path in (storage.result(17, "2.25.1"), storage.evidence(17)):
+        write_durably(path, b"a patient")
+    modes = _modes(tmp_path)
+    assert len(modes) == 7
+    assert {mode for name, mode in modes.items() if "." in name} == {0o600}
+    assert {mode for name, mode in modes.items() if "." not in name} == {0o700}
+
+
+@pytest.mark.usefixtures("anybody_may_read")
+def test_folders_of_an_older_version_are_shut_and_what_is_not_ours_is_left(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    (root / "lost+found").mkdir(parents=True)
+    (root / "results" / "17").mkdir(parents=True)
+    (root / "results" / "17" / "2.25.1.dcm").write_bytes(b"a patient")
+    storage = Storage(root)
+    assert storage.open_to_others() == [root / "results"]
+    storage.shut()
+    modes = _modes(root)
+    assert (modes["results"], modes["lost+found"]) == (0o700, 0o777)
+    assert storage.open_to_others() == []
+
+
+@pytest.mark.usefixtures("anybody_may_read")
+def test_what_a_user_asked_for_elsewhere_has_the_rights_of_the_umask(tmp_path: Path) -> None:
+    write_durably(tmp_path / "out" / "result.json", b"[]", private=False)
+    assert _modes(tmp_path) == {"out": 0o777, "out/result.json": 0o666}
 
 
 def test_free_space_is_that_of_the_root(tmp_path: Path) -> None:

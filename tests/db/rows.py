@@ -54,6 +54,9 @@ def header(
         series_number=1,
         instance_number=number,
         body_part="HEAD",
+        manufacturer="MAKER",
+        model_name="Scanner 3T",
+        station_name="MR1",
         own_result=own,
     )
 

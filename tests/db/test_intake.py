@@ -4,10 +4,10 @@ import itertools
 
 from sqlalchemy import Connection, Engine, event, func, select, text
 
-from db import intake
+from db import claims, intake
 from db.instances import record_instances
-from db.tables import Instance, Revision, Study, StudyState
-from tests.db.rows import RECEPTION, STUDY, header, ready_revision, receive
+from db.tables import Instance, Revision, RevisionInstance, RevisionState, Study, StudyState
+from tests.db.rows import RECEPTION, STUDY, claimed, header, ready_revision, receive
 
 
 def _state(engine: Engine) -> str:
@@ -20,6 +20,35 @@ def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine
         ready_revision(connection, 1)
         assert record_instances(connection, [(header(1), RECEPTION)]) == [False]
         assert connection.execute(select(Instance.times_received)).scalars().all() == [2]
+    assert _state(engine) == StudyState.QUIET
+
+
+def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection, 1, 2))
+        assert claims.finish(connection, held, RevisionState.FAILED)
+        record_instances(connection, [(header(1), RECEPTION)])  # one of its images is enough
+    assert _state(engine) == StudyState.OPEN
+    with engine.begin() as connection:
+        again = intake.freeze(connection, held.study_id, idle_s=0, completed_by="quiet")
+        assert again is not None
+        counts = connection.execute(
+            select(func.count()).select_from(RevisionInstance).group_by(RevisionInstance.revision_id)
+        )
+        assert counts.scalars().all() == [2, 2]
+        # It waits now: what comes once more only counts.
+        record_instances(connection, [(header(2), RECEPTION)])
+    assert _state(engine) == StudyState.QUIET
+
+
+def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection, 1))
+        record_instances(connection, [(header(1, content="other"), RECEPTION)])
+        record_instances(connection, [(header(5, own=True), RECEPTION)])
+        assert claims.finish(connection, held, RevisionState.FAILED)
+        record_instances(connection, [(header(1, content="other"), RECEPTION)])
+        record_instances(connection, [(header(5, own=True), RECEPTION)])
     assert _state(engine) == StudyState.QUIET
 
 

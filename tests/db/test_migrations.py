@@ -1,14 +1,20 @@
 """The schema comes from the migrations, and goes again."""
 
+from dataclasses import replace
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import migrate, queries
+from db import intake, migrate, queries
+from db.instances import record_instances
 from db.tables import Base
-from tests.db.rows import analysed, claimed, ready_revision, receive, written
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.headers import InstanceHeader
+from neurotriage.core.values import Reason, ReasonCode
+from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, receive, written
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_knows(engine: Engine) -> None:
@@ -35,10 +41,10 @@ def test_every_column_of_every_table_and_of_the_view_says_what_it_holds(engine: 
 
 def test_migrations_can_be_undone_and_done_again(engine: Engine) -> None:
     migrate.downgrade(engine, "base")
-    assert not migrate.is_current(engine)
+    assert "run `neurotriage migrate`" in (migrate.problem(engine) or "")
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     migrate.upgrade(engine)
-    assert migrate.is_current(engine)
+    assert migrate.problem(engine) is None
 
 
 def test_a_reader_may_read_the_views_and_nothing_else(engine: Engine) -> None:
@@ -48,7 +54,8 @@ def test_a_reader_may_read_the_views_and_nothing_else(engine: Engine) -> None:
     migrate.grant_reader(engine, "reader")
     with engine.begin() as connection:
         connection.execute(text("set local role reader"))
-        connection.execute(text("select * from study_results")).all()
+        for view in migrate.VIEWS:
+            connection.execute(text(f"select * from {view}")).all()  # noqa: S608
         with pytest.raises(ProgrammingError, match="permission denied"):
             connection.execute(text("select * from studies"))
 
@@ -58,11 +65,15 @@ def test_a_reader_keeps_the_views_over_a_step_down_and_up(engine: Engine) -> Non
         connection.execute(text("drop role if exists clerk"))
         connection.execute(text("create role clerk"))
     migrate.grant_reader(engine, "clerk")
-    for revision in ("0003", "0002", "0001", "head"):
+    for revision in ("0004", "0003", "0002", "0001", "head"):
         (migrate.upgrade if revision == "head" else migrate.downgrade)(engine, revision)
         with engine.begin() as connection:
             connection.execute(text("set local role clerk"))
             connection.execute(text("select * from study_results")).all()
+    with engine.begin() as connection:
+        connection.execute(text("set local role clerk"))
+        for view in migrate.VIEWS:
+            connection.execute(text(f"select * from {view}")).all()  # noqa: S608
 
 
 def test_the_view_has_one_row_per_study_with_its_outcome_and_deliveries(engine: Engine) -> None:
@@ -76,6 +87,76 @@ def test_the_view_has_one_row_per_study_with_its_outcome_and_deliveries(engine: 
     assert rows["1.2.3"]["tumour_probability"] == pytest.approx(0.9)
     assert rows["1.2.4"]["outcome"] is None
     assert rows["1.2.4"]["state"] == "open"
+
+
+def test_the_view_says_who_sent_a_study_what_made_it_and_who_gets_its_results(engine: Engine) -> None:
+    with engine.begin() as connection:
+        record_instances(connection, [(_scout(), RECEPTION)])
+        held = claimed(connection, ready_revision(connection))
+        analysed(connection, held, written(1, "pacs"), written(2, "archive"))
+        (row,) = queries.study_results(connection, limit=10)
+    expected = {
+        "sender_ae_title": "SCANNER",
+        "sender_host": "127.0.0.1",
+        "modality": "MR",
+        "manufacturer": "MAKER",
+        "model_name": "Scanner 3T",
+        "station_name": "MR1",
+        "reason_codes": "tumour",
+        "models": "mr 1",
+        "destinations": "archive, pacs",
+    }
+    assert {name: row[name] for name in expected} == expected
+
+
+def _scout() -> InstanceHeader:
+    """Of a series that came first and decided nothing."""
+    other = header(99)
+    return replace(other, series_instance_uid="1.2.3.0", modality="CT", manufacturer="ANOTHER")
+
+
+def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> None:
+    with engine.begin() as connection:
+        receive(connection, 1)
+        (row,) = queries.study_results(connection, limit=10)
+    assert (row["modality"], row["manufacturer"], row["reason_codes"]) == ("MR", "MAKER", None)
+    assert (row["models"], row["destinations"]) == (None, None)
+
+
+def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine) -> None:
+    with engine.begin() as connection:
+        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
+        intake.quarantine(connection, "f.dcm", Reason(ReasonCode.NOT_DICOM, "no DICOM"), RECEPTION)
+        intake.record_refused_context(connection, "CT1", "10.0.0.1", "1.2.840", ["1.2", "1.3"])
+        shown = {
+            view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
+            for view in migrate.VIEWS
+        }
+    sent = shown["delivery_status"]
+    assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
+    aside = shown["quarantined_objects"]
+    assert (aside["sender_ae_title"], aside["code"], aside["file_name"]) == ("SCANNER", "not_dicom", "f.dcm")
+    refused = shown["refused_presentation_contexts"]
+    assert (refused["sender_host"], refused["transfer_syntaxes"], refused["times"]) == (
+        "10.0.0.1",
+        "1.2 1.3",
+        1,
+    )
+
+
+def test_a_schema_is_told_as_older_or_newer_and_a_newer_one_is_left_alone(engine: Engine) -> None:
+    older, newest = migrate.revisions()[-2:]
+    assert migrate.downgrade(engine, older) == older
+    assert f"revision {older}, this version needs {newest}" in (migrate.problem(engine) or "")
+    with pytest.raises(Unavailable, match=f"at revision {older}, which is before {newest}"):
+        migrate.downgrade(engine, newest)
+    assert migrate.upgrade(engine) == newest
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = '9999'"))
+    assert "a newer version (revision 9999" in (migrate.problem(engine) or "")
+    for move in (migrate.upgrade, migrate.downgrade):
+        with pytest.raises(Unavailable, match=r"newer version .*install that version again"):
+            move(engine, "0001")
 
 
 def test_the_history_of_a_study_tells_series_hops_and_deliveries(engine: Engine) -> None:

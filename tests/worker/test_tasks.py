@@ -1,6 +1,8 @@
 """A doorbell is answered once, and the revision ends in a state that says why."""
 
-from collections.abc import Callable, Sequence
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import redis
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine, text
 
-from db import intake
+from db import claims, intake, repeat
 from db.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
@@ -183,6 +185,65 @@ def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: Site) -> 
     site.worker.analyse(site.receive(scout))
     states = site.rows("select state from revisions order by number")
     assert states == [("analysed",), ("analysed",)]
+
+
+def _again(site: Site, study_id: int = 1) -> int:
+    with site.engine.begin() as connection:
+        made = repeat.reprocess(connection, study_id, reason="asked for")
+    assert made.revision_id is not None
+    return made.revision_id
+
+
+def test_a_study_that_is_reprocessed_is_analysed_afresh_and_its_objects_are_new(site: Site) -> None:
+    site.worker.analyse(site.receive(head_ct()))
+    site.worker.analyse(_again(site))
+    assert site.rows("select number, state, superseded from revisions order by number") == [
+        (1, "analysed", True),
+        (2, "analysed", False),
+    ]
+    assert len(site.rows("select distinct sop_instance_uid from result_objects")) == 2
+    assert site.rows("select state from deliveries order by id") == [("given_up",), ("waiting",)]
+
+
+@pytest.mark.parametrize("way", ["reprocessed", "sent once more"])
+def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: Site, way: str) -> None:
+    slices = head_ct()
+    site.worker.analyse(site.receive(slices))
+    scout = head_ct(SeriesInstanceUID="2.25.202", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1]
+    revision_id = site.receive(scout)
+    store = site.storage.root / "store"
+    aside = store.rename(site.storage.root / "aside")
+    for _ in range(3):
+        site.worker.analyse(revision_id)
+        site.expire()
+    with site.engine.begin() as connection:
+        claims.bury(connection, attempts=3)
+    assert site.rows("select state from revisions order by number") == [("analysed",), ("failed",)]
+    aside.rename(store)
+    site.worker.analyse(_again(site) if way == "reprocessed" else site.receive(slices))
+    # The same images as those of the first revision, and yet an answer: the last word was a failure.
+    assert site.rows("select state from revisions order by number")[2:] == [("analysed",)]
+    assert site.rows("select outcome from study_results") == [("not_eligible",)]
+
+
+@pytest.mark.usefixtures("anybody_may_read")
+def test_nobody_else_on_the_host_may_read_what_is_written(site: Site) -> None:
+    site.worker.analyse(site.receive(head_ct()))
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in site.storage.root.rglob("*")}
+    assert any(path.suffix == ".npz" for path in modes)
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    made = ("evidence", "results")
+    assert {mode for path, mode in modes.items() if path.is_dir() and not {*path.parts}.isdisjoint(made)} == {
+        0o700
+    }
+
+
+@pytest.fixture
+def anybody_may_read() -> Iterator[None]:
+    """A umask that takes no right away, as some services have it."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 def test_a_selected_instance_that_comes_late_is_analysed(site: Site) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import (
+    REPROCESSED,
     SERIES_LABELS,
     USUAL_KINDS,
     Analysis,
@@ -71,7 +72,10 @@ def build(
     scene = read_scene(shown, seen, source)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken)
-    frame = Frame(shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay)
+    again = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
+    frame = Frame(
+        shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, again
+    )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
         if kind in kinds:

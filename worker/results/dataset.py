@@ -62,12 +62,13 @@ class Frame:
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
     overlay: OverlayStyle = OverlayStyle.HEAT
+    again: str = ""  # of the same images, because somebody asked: not the objects that there are already
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID that depends on all that shapes an object, and on nothing else.
 
         That is installation, study, analysed bytes, models, software version, claims, kind, its series'
-        label, the style of overlays that are not drawn as usual, and ``parts``.
+        label, the style of overlays that are not drawn as usual, ``again`` and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
         unusual = kind in _OVERLAYS and self.overlay is not OverlayStyle.HEAT
@@ -83,6 +84,7 @@ class Frame:
             str(label.number),
             label.description,
             *([self.overlay.value] if unusual else []),
+            *filter(None, [self.again]),
             *parts,
         )
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from neurotriage.core.storage import make_private
+
 MOST_DP = 0.01  # single or half precision: a probability may differ from the reference by so much
 MOST_DP_INT8 = 0.03
 MOST_AUC_LOSS = 0.005  # int8 only: area under the ROC curve on val slices, against the reference
@@ -72,7 +74,7 @@ def read_choice(folder: Path, weights_sha256: str, threads: int) -> Choice | Non
 def write_choice(folder: Path, choice: Choice, threads: int) -> Path:
     """Keep a choice; returns its file."""
     path = choice_file(folder, choice.sha256, threads)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     fresh = path.with_suffix(".part")
     fresh.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")
     fresh.replace(path)
