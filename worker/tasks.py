@@ -44,6 +44,7 @@ from neurotriage.core.values import (
 from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of, deliver
 from worker.lease import LeaseKeeper
+from worker.memory import limit_memory
 from worker.results import build, rejection_note
 from worker.vision import modalities
 from worker.vision.rule import with_a_say
@@ -282,6 +283,10 @@ def worker_app(settings: Settings, role: str) -> Celery:
 
         def load_early(**_: Any) -> None:
             worker.models  # noqa: B018 - loads them
+            from worker.vision.memory import on_gpu  # imports torch, which the parent must not
+
+            if not on_gpu():  # whose driver maps the card's memory as if it were the process's own
+                limit_memory(settings.worker.memory_mb)
 
         worker_process_init.connect(load_early, weak=False)
     return app

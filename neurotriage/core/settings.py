@@ -114,6 +114,9 @@ class WorkerSettings(Section):
     engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
         "auto", description="what runs the networks; auto: what `neurotriage engines` measured to be best"
     )
+    memory_mb: int = Field(
+        4096, ge=0, description="memory of its own that an analysis process may have; 0 sets no bound"
+    )
     lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
     deadline_s: float = Field(1800.0, gt=0, description="an attempt is not renewed past this")
     max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")

@@ -274,9 +274,10 @@ def _inflated(file: IO[bytes]) -> bytes:
     """The data set behind the File Meta (PS3.10 7.1), inflated within bounds."""
     meta_bytes = int.from_bytes(file.read(144)[140:], "little")
     file.seek(144 + meta_bytes)
+    packed = file.read(MAX_INFLATED_BYTES + 1)
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = unpacker.decompress(file.read(MAX_INFLATED_BYTES), MAX_INFLATED_BYTES)
-    if unpacker.unconsumed_tail:
+    data = unpacker.decompress(packed, MAX_INFLATED_BYTES)
+    if unpacker.unconsumed_tail or len(packed) > MAX_INFLATED_BYTES:
         raise ValueError(f"its deflated data set holds more than {MAX_INFLATED_BYTES >> 20} MB")
     return data
 
@@ -319,9 +320,10 @@ def _is_encapsulated(element: _Element, syntax: UID, dataset: Dataset, voxels: i
     """Whether the pixel data are compressed: by their own bytes, for labels are wrong at times."""
     if element.length is None:
         return True  # PS3.5 A.4: only encapsulated data have no length
-    whole = element.held >= _native_bytes(dataset, voxels) > 0
+    native_bytes = _native_bytes(dataset, voxels)
     if starts_with_item(element.start):
-        return syntax.is_compressed or not whole
+        return syntax.is_compressed or element.held not in (native_bytes, native_bytes + 1)
+    whole = element.held >= native_bytes > 0
     return not whole and (syntax.is_compressed or _starts_stream(element.start))
 
 

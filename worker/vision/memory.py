@@ -1,4 +1,6 @@
-"""Which errors mean that there was too little memory."""
+"""Whose memory is used, and which errors mean that there was too little of it."""
+
+import torch
 
 # torch on the CPU and on a GPU, the system, ONNX Runtime, the C++ library
 _SIGNS = (
@@ -10,6 +12,11 @@ _SIGNS = (
     "bad allocation",
     "bad_alloc",
 )
+
+
+def on_gpu() -> bool:
+    """Whether torch finds a GPU, which networks then use."""
+    return torch.cuda.is_available()
 
 
 def out_of_memory(error: BaseException) -> bool:
