@@ -99,8 +99,8 @@ None.
 
 ### 1.7 Specific Character Sets
 
-Written: that of the source where it encodes every text of the object, else `{UTF_8}`; a misspelt term is mended,
-an unknown one becomes `{UTF_8}`. Read: {_character_sets()}."""
+Written: that of the source where it encodes every text of the object, else `{UTF_8}`; a misspelt term is
+mended, an unknown one becomes `{UTF_8}`. Read: {_character_sets()}."""
 
 
 def _character_sets() -> str:
