@@ -19,8 +19,8 @@ _NO_DIGITS = re.compile(r"\D", re.ASCII)
 def patient_key(patient_id: str, name: str, birth_date: str) -> str:
     """The key of the patient that an object names.
 
-    Of a name, padding, trailing carets, case and width of letters do not count; an ID counts as it is (00123 is
-    not 123).
+    Of a name, padding, trailing carets, case and width of letters do not count; an ID counts as it is
+    (00123 is not 123).
     """
     groups = (name.split("=") + [""] * _GROUPS)[:_GROUPS]
     parts = [_hash(_plain(group))[:_SHORT] for group in groups]
@@ -30,8 +30,9 @@ def patient_key(patient_id: str, name: str, birth_date: str) -> str:
 def count_patients(keys: Iterable[str]) -> int:
     """How many patients the objects of one study must be of.
 
-    Two IDs are two patients, however the names are spelt. An object without an ID is no other patient than one
-    with an ID, unless name and birth date both speak against it; objects without IDs are told apart by either.
+    Two IDs are two patients, however the names are spelt. An object without an ID is no other patient than
+    one with an ID, unless name and birth date both speak against it; objects without IDs are told apart by
+    either.
     """
     patients: list[list[str]] = []
     # What says most comes first, so that each of the others is held against it.
