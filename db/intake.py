@@ -18,6 +18,7 @@ from db.tables import (
     Study,
     StudyState,
 )
+from neurotriage.core.patients import identity_conflict
 from neurotriage.core.values import Reason, digest_of
 
 
@@ -145,14 +146,14 @@ def _add_revision(connection: Connection, study_id: int, completed_by: str) -> i
 
 
 def _note_identity_conflict(connection: Connection, study_id: int) -> None:
-    """Two patients under one StudyInstanceUID: nobody can say whose result it would be."""
-    patients = connection.execute(
-        select(func.count(func.distinct(Instance.patient_key))).where(
-            Instance.study_id == study_id, ~Instance.own_result
-        )
-    ).scalar_one()
-    if patients > 1:
-        text = (
-            f"{patients} different patients share this StudyInstanceUID; correct the identity and send again"
-        )
-        connection.execute(update(Study).where(Study.id == study_id).values(conflict=text))
+    """Several patients in one study: nobody can say whose result it would be."""
+    rows = connection.execute(
+        select(Study.study_instance_uid, Instance.patient_key)
+        .join(Instance)
+        .where(Study.id == study_id, ~Instance.own_result)
+        .distinct()
+    ).all()
+    uid = next((row.study_instance_uid for row in rows), "")
+    conflict = identity_conflict((row.patient_key for row in rows), uid)
+    if conflict is not None:
+        connection.execute(update(Study).where(Study.id == study_id).values(conflict=conflict.text))

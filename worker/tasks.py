@@ -32,7 +32,6 @@ from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
     REPROCESSED,
-    USUAL_KINDS,
     Analysis,
     ObjectReference,
     Reason,
@@ -45,7 +44,7 @@ from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of, deliver
 from worker.lease import LeaseKeeper
 from worker.memory import limit_memory
-from worker.results import build, rejection_note
+from worker.results import build, named_kinds, rejection_note, wanted_kinds
 from worker.vision import modalities
 from worker.vision.rule import with_a_say
 
@@ -233,18 +232,6 @@ class Worker:
             if note is not None:
                 notes.append(self._keep(held, note, (address,)))
         return notes
-
-
-def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
-    """What has to be made: all that a destination wants; the usual objects where there is none."""
-    asked = frozenset(kind for destination in destinations for kind in destination.kinds)
-    return asked or USUAL_KINDS
-
-
-def named_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
-    """What key objects may point at: what all get that get key objects."""
-    kinds = [destination.kinds for destination in destinations]
-    return frozenset(ResultKind).intersection(*(own for own in kinds if ResultKind.KEY_OBJECTS in own))
 
 
 def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from worker.analysis import analyse, failure, select_series
-from worker.results import Results, build, claimed, picture_of, report_text
+from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
 from worker.vision import modalities
 from worker.vision.registry import verify_all
 
@@ -27,6 +28,8 @@ _INSTALLATION_UID = derived_uid("neurotriage run")
 
 def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, Any]]:
     """Analyse the studies below ``folder``, write their results and ``result.json`` into ``out``.
+
+    Made are the kinds of object that any configured destination gets; the usual ones where there is none.
 
     Returns the entries of ``result.json``: one per study, or one refusal where there is none. Raises
     ``BadWeights`` before any work where the weights must not be used.
@@ -54,9 +57,12 @@ def _nothing_readable(scan: Scan) -> Reason:
 
 
 def line(entry: dict[str, Any]) -> str:
-    """An entry for a terminal: study, outcome, why."""
+    """An entry for a terminal: study, outcome, why, and what was made of it."""
     reasons = "; ".join(reason["text"] for reason in entry["reasons"])
-    return f"{entry['study_instance_uid'] or '(no study UID)'}  {entry['outcome']}  {reasons}".rstrip()
+    kinds = Counter(result["kind"] for result in entry["results"])
+    made = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+    uid = entry["study_instance_uid"] or "(no study UID)"
+    return f"{uid}  {entry['outcome']}  {reasons}  {f'[{made}]' if made else ''}".rstrip()
 
 
 class FolderRun:
@@ -65,6 +71,7 @@ class FolderRun:
     def __init__(self, settings: Settings, out: Path, study: StudyManifest, known: frozenset[str]) -> None:
         self._known = known
         self._results = settings.results
+        self._kinds = wanted_kinds(settings.destination)
         self._worker = settings.worker
         self._engines = Storage(settings.storage.root).engines
         self._out = out
@@ -97,6 +104,7 @@ class FolderRun:
             self._study,
             _INSTALLATION_UID,
             claims=self._results.claims,
+            kinds=self._kinds,
             labels=self._results.labels,
             overlay=self._results.overlay,
         )

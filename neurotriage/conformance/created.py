@@ -27,6 +27,7 @@ from worker.results import build
 _KNOWN: Final = {
     **STUDIES["talkative"]["header"],
     "PatientName": "Sample^Patient",
+    "SpecificCharacterSet": "ISO_IR 100",
     "PatientID": "SAMPLE-2",
     "IssuerOfPatientID": "SITE",
     "PatientBirthDate": "19700101",

@@ -11,6 +11,7 @@ from neurotriage.conformance.created import Created, created_objects
 from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import class_name, is_commitment, offers
 from neurotriage.core.settings import Settings
+from worker.results.charset import UTF_8
 
 _SECTIONS = (
     "1 Overview",
@@ -98,7 +99,8 @@ None.
 
 ### 1.7 Specific Character Sets
 
-Written: `{created[0].fixed["SpecificCharacterSet"]}` in every object. Read: {_character_sets()}."""
+Written: that of the source where it encodes every text of the object, else `{UTF_8}`; a misspelt term is
+mended, an unknown one becomes `{UTF_8}`. Read: {_character_sets()}."""
 
 
 def _character_sets() -> str:

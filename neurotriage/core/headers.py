@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from neurotriage.core.errors import Refused
+from neurotriage.core.patients import patient_key
 from neurotriage.core.values import ReasonCode
 
 # pydicom 3.0 takes it that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K),
@@ -58,7 +59,7 @@ class InstanceHeader:
     modality: str
     patient_id: str
     issuer_of_patient_id: str
-    patient_key: str  # SHA-256 that tells patients apart and names nobody
+    patient_key: str  # hashes that tell patients apart and name nobody
     accession_number: str
     study_date: str
     study_description: str
@@ -142,7 +143,9 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         modality=text(dataset, "Modality").upper(),
         patient_id=text(dataset, "PatientID"),
         issuer_of_patient_id=text(dataset, "IssuerOfPatientID"),
-        patient_key=patient_key(dataset),
+        patient_key=patient_key(
+            text(dataset, "PatientID"), text(dataset, "PatientName"), text(dataset, "PatientBirthDate")
+        ),
         accession_number=text(dataset, "AccessionNumber"),
         study_date=text(dataset, "StudyDate"),
         study_description=text(dataset, "StudyDescription"),
@@ -155,18 +158,6 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         station_name=text(dataset, "StationName"),
         own_result=is_own_result(dataset),
     )
-
-
-def patient_key(dataset: Dataset) -> str:
-    """Whose images these are: the Patient ID; name and birth date only where there is none.
-
-    Devices spell one patient's name in different ways and leave the issuer out, so neither tells
-    patients apart beside an ID.
-    """
-    identity = text(dataset, "PatientID")
-    if not identity:
-        identity = f"{text(dataset, 'PatientName')}\0{text(dataset, 'PatientBirthDate')}"
-    return sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
 def is_own_result(dataset: Dataset) -> bool:

@@ -1,12 +1,12 @@
 """From instance headers to frozen studies. The same grouping serves a folder and the tables."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import InstanceHeader, read_instance
+from neurotriage.core.headers import InstanceHeader, first_line, read_instance
+from neurotriage.core.patients import identity_conflict
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
 
 
@@ -32,7 +32,9 @@ def scan_folder(folder: Path) -> Scan:
         except Refused as refused:
             unreadable.append((path, refused.reason))
         except OSError as error:
-            unreadable.append((path, Reason(ReasonCode.NOT_DICOM, f"cannot be read: {error.strerror}")))
+            unreadable.append(
+                (path, Reason(ReasonCode.NOT_DICOM, f"cannot be read: {error.strerror or first_line(error)}"))
+            )
     headers.sort(key=lambda header: (header.study_instance_uid, header.series_instance_uid))
     studies = tuple(
         manifest_of(list(group), revision=1, completed_by="folder")
@@ -59,17 +61,11 @@ def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: s
         revision=revision,
         series=series,
         completed_by=completed_by,
-        conflict=identity_conflict(headers),
+        conflict=identity_conflict(
+            (header.patient_key for header in headers if not header.own_result),
+            headers[0].study_instance_uid,
+        ),
     )
-
-
-def identity_conflict(headers: Iterable[InstanceHeader]) -> Reason | None:
-    """Two patients under one StudyInstanceUID: nobody can say whose result it would be."""
-    patients = len({header.patient_key for header in headers if not header.own_result})
-    if patients < 2:
-        return None
-    text = f"{patients} different patients share this StudyInstanceUID; correct the identity and send again"
-    return Reason(ReasonCode.IDENTITY_CONFLICT, text)
 
 
 def _order(header: InstanceHeader) -> tuple[str, int, str]:

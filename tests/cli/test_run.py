@@ -154,3 +154,23 @@ def test_a_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
 
 def _picture(rows: int = 16, columns: int = 16) -> NDArray[np.int16]:
     return np.random.default_rng(1).integers(0, 2000, (rows, columns)).astype(np.int16)
+
+
+def test_run_makes_what_the_configured_destinations_get_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "neurotriage.toml"
+    config.write_text(
+        "".join(
+            f'[[destination]]\nname = "{name}"\nae_title = "A"\nhost = "localhost"\nport = 1\n'
+            f"objects = {kinds}\n"
+            for name, kinds in (("one", ["pdf"]), ("two", ["page", "seg"]))
+        )
+    )
+    monkeypatch.setenv(CONFIG_VARIABLE, str(config))
+    folder = _write(tmp_path / "in", head_ct())
+    answer = CliRunner().invoke(app, ["run", str(folder), "--out", str(tmp_path / "out")])
+    (entry,) = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [result["kind"] for result in entry["results"]] == ["page", "pdf"]
+    assert {item["kind"] for item in entry["omissions"]} == {"seg"}
+    assert "[page, pdf]" in answer.stdout

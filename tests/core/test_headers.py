@@ -14,7 +14,6 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.headers import (
     InstanceHeader,
     digest_of_file,
-    patient_key,
     read_header,
     read_instance,
 )
@@ -180,30 +179,6 @@ def test_a_number_that_is_none_is_none(tmp_path: Path, number: bytes) -> None:
     header = _read(tmp_path, data.replace(place.encode(), number))
     assert header.instance_number is None
     assert header.study_instance_uid == STUDY
-
-
-def _key(**attributes: Any) -> str:
-    return patient_key(instance(**attributes))
-
-
-def test_one_patient_id_is_one_patient_however_the_name_is_spelt() -> None:
-    assert _key(PatientName="Müller^Jörg") == _key(PatientName="MUELLER^JOERG", PatientBirthDate="19600101")
-    assert _key(IssuerOfPatientID="Hospital") == _key()
-    assert _key(PatientID=" P1 ") == _key()
-    assert _key(PatientID="P2") != _key()
-
-
-def test_without_an_id_name_and_birth_date_tell_patients_apart() -> None:
-    nameless = _key(PatientID=None)
-    assert nameless == _key(PatientID="")
-    assert nameless != _key(PatientID=None, PatientName="Other^Patient")
-    assert nameless != _key(PatientID=None, PatientBirthDate="19600101")
-
-
-def test_a_patient_key_names_nobody() -> None:
-    key = _key()
-    assert len(key) == 64
-    assert "P1" not in key
 
 
 def _item(**attributes: str) -> Dataset:

@@ -110,6 +110,26 @@ def test_another_spelling_of_the_name_is_no_conflict(tmp_path: Path) -> None:
     assert scan_folder(folder).studies[0].conflict is None
 
 
+def test_an_object_without_a_patient_id_is_no_conflict(tmp_path: Path) -> None:
+    folder = _fill(
+        tmp_path,
+        ("a", {}),
+        ("b", {"PatientID": None, "PatientName": "One^Patient^^"}),
+        ("c", {"PatientID": ""}),
+    )
+    assert scan_folder(folder).studies[0].conflict is None
+
+
+def test_two_patients_without_a_study_uid_share_none(tmp_path: Path) -> None:
+    folder = _fill(
+        tmp_path, ("a", {"StudyInstanceUID": None}), ("b", {"StudyInstanceUID": None, "PatientID": "P2"})
+    )
+    conflict = scan_folder(folder).studies[0].conflict
+    assert conflict is not None
+    assert "share" not in conflict.text
+    assert "have no StudyInstanceUID" in conflict.text
+
+
 def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
     folder = _fill(tmp_path, ("good", {}))
     write(folder / "DICOMDIR.txt", b"no DICOM")
@@ -138,6 +158,19 @@ def test_a_file_that_may_not_be_read_is_listed(tmp_path: Path, monkeypatch: pyte
     scan = scan_folder(folder)
     assert scan.studies == ()
     assert [reason.text for _, reason in scan.unreadable] == ["cannot be read: Permission denied"]
+
+
+def test_an_error_without_a_number_is_told_by_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(self: Path, *args: str, **more: object) -> object:
+        raise OSError("the share went away")
+
+    folder = _fill(tmp_path, ("good", {}))
+    monkeypatch.setattr(Path, "open", refuses)
+    assert [reason.text for _, reason in scan_folder(folder).unreadable] == [
+        "cannot be read: the share went away"
+    ]
 
 
 def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:

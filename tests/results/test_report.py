@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from neurotriage.core.values import ObjectReference, Outcome, ResultKind, Side
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.values import (
+    Analysis,
+    LeftOut,
+    ObjectReference,
+    Outcome,
+    Reason,
+    ReasonCode,
+    ResultKind,
+    Side,
+)
+from neurotriage.core.volume import SliceSource
 from neurotriage.phantom import (
     CORONAL,
     INSTALLATION,
@@ -278,3 +289,81 @@ def test_one_report_speaks_of_ct_and_mr_and_outlines_the_series_that_decided(
     seen = sum(mask.sum() > 8 for mask in mr.masks)
     assert f"Findings are seen on {2 * seen} slices ({seen} of CT, {seen} of MR)" in comment
     assert errors_of(result.data) == []
+
+
+def in_two_stacks(made: Made, first: int) -> tuple[Analysis, Evidence]:
+    """An analysis whose second stack starts at slice ``first`` of the series."""
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    (whole,) = analysis.series
+    stacks = ((1, made.keys[:first]), (2, made.keys[first:]))
+    return replace(
+        analysis,
+        series=tuple(
+            replace(whole, stack=stack, slices=tuple(SliceSource(uid, frame, None) for uid, frame in keys))
+            for stack, keys in stacks
+        ),
+        findings=tuple(
+            replace(f, slice_index=f.slice_index - (first if f.slice_index >= first else 0))
+            for f in analysis.findings
+        ),
+    ), evidence
+
+
+@pytest.mark.parametrize("study", [{}, {"enhanced": True}])
+def test_outlines_of_two_stacks_lie_on_their_images_and_count_their_own_slices(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    made = make_study(tmp_path, slices=9, **study)
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    middle = analysis.findings[len(analysis.findings) // 2].slice_index
+    analysis, evidence = in_two_stacks(made, middle)
+    kinds = {ResultKind.REPORT, ResultKind.SEGMENTATION}
+    report, *segmentations = build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects
+    places = {}
+    for group in groups_of(hd.sr.srread(io.BytesIO(report.data))):
+        (source,) = group.roi.ContentSequence
+        reference = source.ReferencedSOPSequence[0]
+        frame = reference.get("ReferencedFrameNumber")
+        places[made.keys.index((reference.ReferencedSOPInstanceUID, frame))] = group.tracking_identifier
+    assert len(places) == len(analysis.findings)
+    assert places == {
+        n: f"Lesion 1, {f'slice {n + 1}' if n < middle else f'stack 2, slice {n - middle + 1}'}"
+        for n in places
+    }
+    stacks = {
+        frame.FrameContentSequence[0].StackID
+        for result in segmentations
+        for frame in dcmread(io.BytesIO(result.data)).PerFrameFunctionalGroupsSequence
+    }
+    assert stacks == {"1", "2"}
+
+
+def test_the_report_tells_which_images_were_not_analysed(mr: Made) -> None:
+    reason = Reason(ReasonCode.UNREADABLE_PIXELS, "the pixel data is truncated")
+    report = report_of(mr, Outcome.ABSENT, left_out=(LeftOut(mr.series_uid, reason, 2),))
+    (evaluations,) = items(report, "C0034375")
+    (comment,) = items(evaluations, "121106")
+    assert "2 images of MR series" in comment.TextValue
+    assert "were not analysed: the pixel data is truncated." in comment.TextValue
+
+
+def test_a_source_that_states_its_geometry_at_the_top_level_gets_every_object(tmp_path: Path) -> None:
+    """Enhanced MR as some devices write it, without the functional groups that PS3.3 asks for."""
+    made = make_study(tmp_path, slices=9, enhanced=True)
+    path = made.manifest.series[0].instances[0].path
+    dataset = dcmread(path)
+    for groups in (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence):
+        for name, keywords in (
+            ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness")),
+            ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
+        ):
+            if name in groups:
+                for keyword in keywords:
+                    setattr(dataset, keyword, groups[name].value[0][keyword].value)
+                del groups[name]
+    dataset.save_as(path)
+    analysis, evidence = make_analysis(made, Outcome.PRESENT)
+    kinds = set(ResultKind) - {ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES}
+    results = build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds)
+    assert results.omissions == ()
+    assert {result.kind for result in results.objects} == kinds

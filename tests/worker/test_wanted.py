@@ -15,7 +15,8 @@ from neurotriage.core.values import (
     ResultObject,
 )
 from tests.db.rows import analysis
-from worker.tasks import named_kinds, wanted
+from worker.results import named_kinds
+from worker.tasks import wanted
 
 pytestmark = pytest.mark.unit
 

@@ -26,6 +26,7 @@ from neurotriage.core.values import (
     ResultObject,
     SeriesLabel,
 )
+from worker.results.charset import settle, source_terms
 from worker.results.identity import copy_identity
 
 MODEL_NAME = "neurotriage head triage"
@@ -102,7 +103,7 @@ def new_object(
     ``parts``: what else its UID depends on. Kinds in ``_SERIES_EACH`` have a series for each object.
     """
     dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SpecificCharacterSet = source_terms(frame.header)
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = frame.uid(kind, str(index), *parts)
     dataset.InstanceCreatorUID = frame.installation_uid
@@ -160,7 +161,11 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def part10_bytes(dataset: Dataset) -> bytes:
-    """A whole DICOM file in Explicit VR Little Endian (PS3.10)."""
+    """A whole DICOM file in Explicit VR Little Endian (PS3.10).
+
+    Its character set is the one that the data set states, if that holds all text, else UTF-8.
+    """
+    settle(dataset)
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID

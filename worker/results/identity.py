@@ -4,14 +4,16 @@ An archive files an object by them, and one that lacks what its neighbours have 
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import date
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.sequence import Sequence
-from pydicom.valuerep import VR
+from pydicom.valuerep import VR, PersonName
 
 from neurotriage.core.headers import MALFORMED
 
@@ -79,6 +81,20 @@ _OF_A_TRIAL = (
     "ClinicalTrialTimePointID",
     "ClinicalTrialTimePointDescription",
 )
+# What archives and people know a patient, an order and a study by: written as it came, whatever its length or
+# form. Another value would be another patient, order or study in the archive, and the archive that took it
+# from the source takes it from us.
+_IDENTIFIERS = frozenset(
+    {
+        "PatientID",
+        "IssuerOfPatientID",
+        "PatientName",
+        "OtherPatientIDs",
+        "AccessionNumber",
+        "StudyID",
+        "AdmissionID",
+    }
+)
 _MAX_LENGTH = {VR.LO: 64, VR.SH: 16, VR.CS: 16}  # characters, PS3.5 table 6.2-1
 _PN_GROUP_LENGTH = 64  # characters per component group
 _MAX_TEXT_LENGTH = {VR.LT: 10240, VR.ST: 1024, VR.UT: None}  # of text that may have several lines
@@ -91,18 +107,26 @@ _ENUMERATED = {
     "PatientIdentityRemoved": ("NO",),  # YES goes with the method, below
     "SmokingStatus": (*_YES_OR_NO, "UNKNOWN"),
 }
-_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
-_AGE = re.compile(r"\d{3}[DWMY]")
-_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_SEXES = {"MALE": "M", "FEMALE": "F", "OTHER": "O"}
+# With the separators of ACR-NEMA (PS3.5 6.2, notes on DA and TM) and others; a time may follow a date.
+_DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})(?:[T ]?\d{2}[\d:.]*)?", re.ASCII)
+_TIME = re.compile(r"(\d{1,2})(?:(:?)([0-5]\d)(?:\2([0-5]\d|60)(?:[.,](\d*))?)?)?", re.ASCII)
+_AGE = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def copy_identity(header: Dataset, dataset: Dataset) -> None:
     """Patient and study attributes as the source has them, so that an archive files the object with it.
 
-    PatientID is copied as it is, whatever its length: an archive makes a second study of another id.
-    Other values that break the rules of their VR are cut or left empty.
+    Identifiers are copied as they are. Other values get the form that their VR wants where they have one
+    (2026.11.28 is 20261128); descriptions are cut to their length, and the rest is left empty.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values: they would stand in a log
+        _copy(header, dataset)
+
+
+def _copy(header: Dataset, dataset: Dataset) -> None:
     for keyword in _TYPE_2:
         value = _value(header, keyword)
         setattr(dataset, keyword, "" if value is None else value)
@@ -135,8 +159,12 @@ def _value(header: Dataset, keyword: str) -> Any:
         if vr == VR.US:
             return int(element.value) if element.value in _PREGNANCY_STATUS else None
         values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
-        if keyword == "PatientID":
-            return "\\".join(values)
+        if isinstance(element.value, PersonName) and (
+            keyword in _IDENTIFIERS or _legal(keyword, vr, values[0]) == values[0]
+        ):
+            return element.value  # with the bytes that it was read from
+        if keyword in _IDENTIFIERS:
+            return values if dictionary_VM(keyword) != "1" else "\\".join(values)
         if dictionary_VM(keyword) == "1":
             return _legal(keyword, vr, " ".join(values))
         return [legal for value in values if (legal := _legal(keyword, vr, value))] or None
@@ -153,12 +181,40 @@ def _items(items: Sequence) -> Sequence | None:
     return Sequence(copies) if copies else None
 
 
-_RULES: dict[VR, Callable[[str], bool]] = {
-    VR.DA: lambda text: bool(_DATE.fullmatch(text)),
-    VR.TM: lambda text: bool(_TIME.fullmatch(text)),
-    VR.AS: lambda text: bool(_AGE.fullmatch(text)),
-    VR.DS: lambda text: bool(_DECIMAL.fullmatch(text)) and len(text) <= 16,
-}
+def _date(text: str) -> str | None:
+    matched = _DATE.fullmatch(text)
+    if matched is None:
+        return None
+    year, month, day = int(matched[1]), int(matched[3]), int(matched[4])
+    try:
+        return f"{date(year, month, day):%Y%m%d}".zfill(8)
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> str | None:
+    """PS3.5 6.2, TM; a fraction beyond millionths is cut."""
+    matched = _TIME.fullmatch(text)
+    if matched is None or int(matched[1]) > 23 or (len(matched[1]) == 1 and not matched[2]):
+        return None
+    hour, _, minute, second, fraction = matched.groups()
+    whole = hour.zfill(2) + (minute or "") + (second or "")
+    return f"{whole}.{fraction[:6]}" if fraction else whole
+
+
+def _age(text: str) -> str | None:
+    matched = _AGE.fullmatch(text.upper())
+    return f"{matched[1].zfill(3)}{matched[2]}" if matched else None
+
+
+def _number(text: str) -> str | None:
+    text = text.replace(",", ".")
+    if _DECIMAL.fullmatch(text) is None:
+        return None
+    return text if len(text) <= 16 else f"{float(text):.9g}"
+
+
+_FORMS: dict[VR, Callable[[str], str | None]] = {VR.DA: _date, VR.TM: _time, VR.AS: _age, VR.DS: _number}
 
 
 def _legal(keyword: str, vr: VR, text: str) -> str | None:
@@ -168,11 +224,12 @@ def _legal(keyword: str, vr: VR, text: str) -> str | None:
         return lines[: _MAX_TEXT_LENGTH[vr]]
     text = "".join(c for c in text if c.isprintable()).strip()
     if keyword in _ENUMERATED:
-        return text if text in _ENUMERATED[keyword] else None
+        word = _SEXES.get(text.upper(), text.upper())
+        return word if word in _ENUMERATED[keyword] else None
     if vr == VR.PN:
         groups = text.replace("\\", " ").split("=")[:3]
         return "=".join(group[:_PN_GROUP_LENGTH] for group in groups)
-    if vr in _RULES:
-        return text if _RULES[vr](text) else None
+    if vr in _FORMS:
+        return _FORMS[vr](text)
     limit = _MAX_LENGTH.get(vr)
     return text.replace("\\", " ")[:limit].rstrip() if limit else text

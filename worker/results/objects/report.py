@@ -109,7 +109,7 @@ def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=frame.uid(ResultKind.REPORT, "group", str(outlined.place)),
-            identifier=f"Lesion {finding.lesion}, slice {image.number}",
+            identifier=f"Lesion {finding.lesion}, {_place(image)}",
         ),
         referenced_region=_region(image, outlined.line),
         finding_type=NEOPLASM,
@@ -120,6 +120,12 @@ def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
             _measurement(LONG_AXIS, round(finding.size_mm, 1), codes.UCUM.Millimeter, prediction),
         ],
     )
+
+
+def _place(image: SourceSlice) -> str:
+    """Where an image lies: slices are counted in their stack."""
+    stack = f"stack {image.stack}, " if image.stack > 1 else ""
+    return f"{stack}slice {image.number}"
 
 
 def _head_group(frame: Frame, image: SourceSlice, line: NDArray[np.float64]) -> PlanarGroup:
@@ -201,7 +207,7 @@ def _evaluations(frame: Frame, outlines: int) -> Dataset:
                 text.summary(analysis, frame.claims),
                 text.modalities_sentence(analysis),
                 text.extent(analysis, outlines),
-                text.notes(analysis),
+                text.cautions(analysis),
                 f"{text.RESEARCH_NOTICE}.",
             ),
         )
