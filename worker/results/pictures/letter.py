@@ -148,8 +148,8 @@ class _Letter:
             self._write(verdict.rest, 12, BOLD, self._accent, MARGIN_PT + used_pt + 10)
         self._y -= 26
         self._wrapped(text.summary(self._analysis, self._frame.claims), 11.5, 4, font=BOLD)
-        cautions = without_identity(text.cautions(self._analysis), self._frame.header)
-        self._wrapped(cautions, 10, 3, colour=AMBER)
+        notes = without_identity(text.notes(self._analysis), self._frame.header)
+        self._wrapped(notes, 10, 3, colour=AMBER)
         self._wrapped(_MEANINGS.get(self._analysis.outcome, _NOT_JUDGED), 10.5, 3)
         self._y -= 8
 

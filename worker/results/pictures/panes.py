@@ -33,6 +33,8 @@ COLOURS = (
     f"clear below {text.percent(picture.HEAT_CLEAR)}"
 )
 
+_NOTHING = "Nothing marked"
+
 # Of names and ids in free text.
 _SHORTEST_BLANKED: Final = 3
 _SHORTEST_INSIDE: Final = 5  # letters; shorter names are blanked as words of their own only
@@ -89,7 +91,7 @@ def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
     box = _box(frame, scene, image, [pixels, *(p for _, p in others)])
     window = scene.window(image)
     plain = _square(image, picture.grey(pixels, window), box, side_px)
-    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else "Without marks"))
+    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else _NOTHING))
     if marked:
         return left, *marked
     tile_px = (side_px - 2 * MONTAGE_GAP_PX) // 3
@@ -134,7 +136,7 @@ def _marked_pane(frame: Frame, scene: Scene, subject: _Subject, side_px: int) ->
 def _title(finding: Finding | None, seen: SliceEvidence | None) -> str:
     if finding is not None:
         return f"Lesion {finding.lesion}: {text.place_words(finding)}"
-    return "Nothing marked" if seen is None else f"No outline; slice {text.percent(seen.probability)}"
+    return _NOTHING if seen is None else f"{text.percent(seen.probability)}, no outline"
 
 
 def _caption(frame: Frame, image: SourceSlice, title: str) -> Caption:

@@ -17,7 +17,7 @@ Picture = NDArray[np.uint8]
 
 HEAT_CLEAR = 0.25  # of the heat map's scale from 0 to 1: below there is no colour
 HEAT_FULL = 0.6  # from here on the tint has its full strength
-HEAT_FLATTENS = 0.25  # share of the contrast that gives room to a tint of full strength
+HEAT_FLATTENS = 0.35  # share of the contrast that gives room to a tint of full strength
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
 SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
