@@ -153,7 +153,7 @@ def notes(analysis: Analysis) -> str:
 
 def _series_name(item: SeriesVerdict) -> str:
     """``the MR series AX FLAIR``."""
-    return " ".join(filter(None, ("the", item.modality, "series", item.description)))
+    return f"the {item.modality} series {item.description}" if item.description else "a series"
 
 
 def nothing_marked(analysis: Analysis, claims: Claims) -> str:

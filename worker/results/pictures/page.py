@@ -34,7 +34,7 @@ HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
 CAPTION_PX, TABLE_PX, NOTE_PX = 19, 21, 20
 ROW_PX = 26  # a row of captions, of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
-GAUGE_PX, GAUGE_COLUMN_PX = 190, 404
+GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
 
 Colour = tuple[int, int, int]
@@ -204,15 +204,15 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     lesions, alike = text.lesions(analysis), text.look_alike(analysis)
     columns = []
     if alike is not None:
-        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 220))
+        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 206))
     if len(lesions) == 1:
-        columns.append(("Side and size", text.place_words(lesions[0]), 206))
+        columns.append(("Side and size", text.place_words(lesions[0]), 192))
     elif lesions:
-        columns.append(("Lesions", f"{len(lesions)} outlined", 206))
+        columns.append(("Lesions", f"{len(lesions)} outlined", 192))
     triage = analysis.triage.value.capitalize()
     used = text.modalities_words(analysis)
     model = f"Model, on {used}" if used else "Model"
-    return [*columns, ("Triage", triage, 130), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
+    return [*columns, ("Triage", triage, 124), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
 
 
 def _table(canvas: _Canvas, frame: Frame, top_y: int) -> None:
