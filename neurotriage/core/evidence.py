@@ -16,9 +16,10 @@ class SliceEvidence:
     sop_instance_uid: str
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along the sorted volume
-    probability: float
-    # (rows, columns), 0..1: Grad-CAM as share of the slice's hottest point, times the probability; all 0
-    # where the study rule calls the slice unsuspicious. Model relevance, not tumour extent.
+    probability: float  # of the slice alone
+    # (rows, columns), 0..1: Grad-CAM as share of the slice's hottest point, times the probability of the
+    # slice with its neighbours; all 0 where the study rule calls that unsuspicious. Model relevance, not
+    # tumour extent.
     heat: NDArray[np.float16]
     mask: NDArray[np.bool_]  # (rows, columns): the decoder's lesion mask
 

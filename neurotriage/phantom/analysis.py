@@ -31,7 +31,7 @@ MODEL_SHA256 = sha256(b"weights").hexdigest()
 def make_analysis(made: Made, outcome: Outcome, **changes: object) -> tuple[Analysis, Evidence]:
     """An analysis of a made study as the worker would give it, with heat map and mask on the lesion."""
     found = outcome is Outcome.PRESENT
-    marked = [n for n, mask in enumerate(made.masks) if mask.sum() > 8] if outcome.analysed else []
+    marked = [n for n, mask in enumerate(made.masks) if mask.sum() > 8] if outcome.marked else []
     evidence = tuple(_evidence(made, n, found) for n in marked)
     key = max(range(len(marked)), key=lambda n: made.masks[marked[n]].sum()) if marked else None
     analysis = Analysis(
@@ -135,9 +135,10 @@ def _evidence(made: Made, place: int, found: bool) -> SliceEvidence:
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     centre = np.argwhere(mask).mean(axis=0)
     distance = np.hypot(rows - centre[0], columns - centre[1]) / (0.09 * mask.shape[0])
-    heat = np.exp(-(distance**2) / 2).astype(np.float16)
+    probability = 0.973 if found else 0.51
+    heat = (probability * np.exp(-(distance**2) / 2)).astype(np.float16)
     kept = mask if found else np.zeros_like(mask)
-    return SliceEvidence(made.series_uid, sop, frame, place, 0.973 if found else 0.51, heat, kept)
+    return SliceEvidence(made.series_uid, sop, frame, place, probability, heat, kept)
 
 
 _PROBABILITY = {Outcome.PRESENT: 0.973, Outcome.ABSENT: 0.032, Outcome.UNDETERMINED: 0.514}

@@ -89,7 +89,7 @@ def test_the_document_says_the_verdict_and_shows_no_picture(
     built(mr, Outcome.PRESENT)
     said = " | ".join(words)
     assert "TUMOUR SUSPECTED" in said
-    assert "97.3 %" in said
+    assert "97 %" in said
     assert not pictures
     for word in ("left", "right", " mm", "outline", "extends", "Colours", "malignant", "benign", "slice"):
         assert word not in said, word
@@ -153,14 +153,12 @@ def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(
     assert picture is not None
     said = " | ".join(words)
     assert "TUMOUR SUSPECTED" in said
-    assert "97.3 %" in said
+    assert "97 %" in said
     for word in ("left", "right", " mm", "Side", "lesion", "relevance", "malignant", "benign", "slice 10"):
         assert word not in said, word
     whole = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
-    for left in (page.MARGIN_PX, page.MARGIN_PX + page.PANE_PX + page.GAP_PX):  # without orientation marks
-        pane = whole[
-            page.PANES_Y + 50 : page.PANES_Y + page.PANE_PX - 50, left + 50 : left + page.PANE_PX - 50
-        ]
+    for left in (page.MARGIN_PX, page.WIDTH_PX // 2 + 12):  # without orientation marks
+        pane = whole[240:680, left + 50 : left + 500]
         assert np.ptp(pane, axis=2).max() <= 12  # the ground is nearly grey, a heat map is not
 
 

@@ -20,12 +20,53 @@ def test_the_outline_is_white_on_a_black_rim_outside_the_lesion() -> None:
     assert row == [0, 255, 255, 0, 128, 128]
 
 
-def test_the_heat_map_is_clear_below_its_threshold_and_blended_above() -> None:
+def test_the_heat_map_is_clear_below_its_threshold_and_colourful_at_a_high_probability() -> None:
     grey = np.full((8, 8, 3), 100, dtype=np.uint8)
-    below = np.full((8, 8), picture.HEAT_THRESHOLD - 0.01, dtype=np.float16)
+    below = np.full((8, 8), picture.HEAT_CLEAR - 0.01, dtype=np.float16)
     assert (picture.with_heat(grey, below) == 100).all()
-    top = picture.with_heat(grey, np.ones((8, 8), dtype=np.float16))
-    np.testing.assert_allclose(top[4, 4], 0.4 * 100 + 0.6 * picture.inferno(np.array(1.0)), atol=1)
+    colourful = [
+        np.ptp(picture.with_heat(grey, np.full((8, 8), value, dtype=np.float16))[4, 4].astype(int))
+        for value in (0.3, 0.45, 0.7, 1.0)
+    ]
+    assert colourful == sorted(colourful)
+    assert colourful[0] < 40
+    assert colourful[-1] > 120
+
+
+def test_a_value_has_the_same_colour_whatever_else_is_on_the_slice() -> None:
+    grey = np.full((8, 16, 3), 100, dtype=np.uint8)
+    alone = np.zeros((8, 16), dtype=np.float16)
+    alone[:, :8] = 0.5
+    beside = alone.copy()
+    beside[:, 10:] = 1.0
+    np.testing.assert_array_equal(
+        picture.with_heat(grey, alone)[:, :7], picture.with_heat(grey, beside)[:, :7]
+    )
+
+
+@pytest.mark.parametrize("value", [0.3, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("brightness", [10, 60, 128, 200, 245])
+def test_a_faint_lesion_stays_visible_under_the_heat_map(brightness: int, value: float) -> None:
+    luma = np.array([0.299, 0.587, 0.114])
+    tissue, lesion = (
+        picture.tinted(np.array([level]), np.array([value]))[0] @ luma
+        for level in (brightness, brightness + 10)
+    )
+    assert lesion - tissue >= 6.4  # of 10 grey levels
+    assert abs(tissue - brightness) <= 0.36 * abs(brightness - 127.5) + 1
+
+
+def test_an_outline_of_points_is_filled_on_the_pixels_whose_centres_it_holds() -> None:
+    mask = picture.filled([((2.0, 1.0), (6.0, 1.0), (6.0, 4.0), (2.0, 4.0), (2.0, 1.0))], (8, 10))
+    expected = np.zeros((8, 10), dtype=np.bool_)
+    expected[1:4, 2:6] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_number_stays_with_its_unit() -> None:
+    lines = typeface.wrap("on the left, 16 mm across, probability <1 % of all", typeface.font(20), 90, 9)
+    assert "16 mm" in lines
+    assert any(line.startswith("<1 %") for line in lines)
 
 
 def test_ct_is_shown_in_the_brain_window_and_mr_by_its_own_head() -> None:

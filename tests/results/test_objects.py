@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from neurotriage.core.documents import from_document, to_document
@@ -28,6 +29,7 @@ from neurotriage.phantom import (
     make_study,
 )
 from worker.results import build
+from worker.results.pictures.overlay import Layout
 from worker.results.scene import MAX_OVERLAYS, overlay_slices, read_scene
 
 
@@ -306,20 +308,24 @@ def test_an_overlay_has_the_place_of_its_source(tmp_path: Path) -> None:
         source = dcmread(tmp_path / f"{reference.ReferencedSOPInstanceUID}.dcm")
         assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert min(overlay.Rows, overlay.Columns) >= 512
-        factor = overlay.Rows // source.Rows
-        assert (overlay.Rows, overlay.Columns) == (source.Rows * factor, source.Columns * factor)
+        factor = round(source.PixelSpacing[0] / overlay.PixelSpacing[0])
+        layout = Layout(factor, source.Rows * factor, source.Columns * factor, source.Columns * factor / 25)
+        assert (overlay.Rows, overlay.Columns) == (layout.height_px, layout.width_px)
+        margin = np.array([layout.side_px, layout.above_px])
         assert overlay.FrameOfReferenceUID == source.FrameOfReferenceUID
         assert overlay.BurnedInAnnotation == "NO"
         for shown, there in ((-0.5, -0.5), (factor * 10 - 0.5, 9.5)):  # pixel edges stay where they were
-            np.testing.assert_allclose(place(overlay, shown), place(source, there), atol=1e-3)
+            np.testing.assert_allclose(
+                place(overlay, margin + shown), place(source, np.array([there, there])), atol=1e-3
+            )
 
 
-def place(dataset: Dataset, pixel: float) -> np.ndarray[Any, Any]:
-    """Patient position (mm) of column = row = ``pixel`` (PS3.3 C.7.6.2.1.1)."""
+def place(dataset: Dataset, pixel: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Patient position (mm) of ``pixel`` = (column, row) (PS3.3 C.7.6.2.1.1)."""
     axes = np.array(dataset.ImageOrientationPatient, float)
     spacing = np.array(dataset.PixelSpacing, float)
     origin = np.array(dataset.ImagePositionPatient, float)
-    return np.asarray(origin + axes[:3] * spacing[1] * pixel + axes[3:] * spacing[0] * pixel)
+    return np.asarray(origin + axes[:3] * spacing[1] * pixel[0] + axes[3:] * spacing[0] * pixel[1])
 
 
 def test_an_overlay_of_a_multi_frame_source_names_the_frame(tmp_path: Path) -> None:

@@ -61,7 +61,16 @@ def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("probability", "words"),
-    [(0.0, "< 0.1 %"), (0.496, "49.6 %"), (0.5, "50.0 %"), (0.9999, "> 99.9 %"), (1.0, "> 99.9 %")],
+    [
+        (0.0, "<1 %"),
+        (0.0099, "<1 %"),
+        (0.01, "1 %"),
+        (0.496, "50 %"),
+        (0.836, "84 %"),
+        (0.99, "99 %"),
+        (0.995, ">99 %"),
+        (1.0, ">99 %"),
+    ],
 )
 def test_probabilities_never_read_as_certain(probability: float, words: str) -> None:
     assert percent(probability) == words
@@ -78,7 +87,7 @@ def test_a_fused_score_stands_beside_what_it_is_without_either_modality(tmp_path
         left_out={"CT": 0.9, "MR": 0.4},
     )
     analysis = replace(analysis, predictions=(*analysis.predictions, fused))
-    sentence = "Judged together: 93.1 %; without the CT 90.0 %, without the MR 40.0 %."
+    sentence = "Judged together: 93 %; without the CT 90 %, without the MR 40 %."
     assert modalities_sentence(analysis).endswith(sentence)
-    assert "tumour without the CT 90.0 %" in report_text(analysis)
+    assert "tumour without the CT 90 %" in report_text(analysis)
     assert deciding_prediction(analysis) is alone  # what decided stands first

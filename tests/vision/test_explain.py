@@ -83,11 +83,12 @@ def test_of_a_series_in_doubt_the_suspicious_slices_are_kept(predictions: SliceP
 
 def evidence_of(predictions: SlicePredictions, suspicious: NDArray[np.bool_]) -> Evidence:
     stack = volume(head_with(), *turned(Plane.AXIAL)[5], Plane.AXIAL)
-    shown = Shown(stack, predictions, (2, 6), np.ones_like(predictions.masks), 0.5, suspicious)
+    lesions = np.ones_like(predictions.masks)
+    shown = Shown(stack, predictions, (2, 6), lesions, 0.5, predictions.tumour, suspicious)
     return build_evidence([shown], ("1.2.3", 6))
 
 
-def test_heat_lies_on_the_stored_grid_and_is_as_hot_as_the_slice_is_probable(
+def test_heat_lies_on_the_stored_grid_and_is_as_hot_as_slice_and_neighbours_are_probable(
     predictions: SlicePredictions,
 ) -> None:
     tumour = np.where(np.arange(len(predictions.indices)) == 2, 0.35, 0.9)

@@ -41,8 +41,6 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
         )
     for item in analysis.verdicts:
         yield _verdict_line(item)
-    for sentence in text.left_out_sentences(analysis):
-        yield f"Left out   {sentence}"
     for degradation in analysis.degradations:
         yield f"Note       {degradation}"
     yield ""

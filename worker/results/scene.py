@@ -169,16 +169,6 @@ def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
     return tuple(series[(2 * part + 1) * len(series) // (2 * count)] for part in range(count))
 
 
-def score_of(analysis: Analysis, image: SourceSlice) -> float | None:
-    """What the model said of a slice; None where no decision speaks of it."""
-    for item in analysis.series:
-        if (item.series_instance_uid, item.stack) == image.stack_key and len(
-            item.scores.tumour
-        ) == image.count:
-            return item.scores.tumour[image.number - 1]
-    return None
-
-
 def findings_on(analysis: Analysis, image: SourceSlice) -> tuple[Finding, ...]:
     """The lesions on a slice."""
     return tuple(f for f in analysis.findings if (f.sop_instance_uid, f.frame) == image.key)

@@ -27,7 +27,7 @@ MODALITIES = ("CT", "MR")
 TUMOUR = "tumour"  # keys of probabilities in a prediction
 LOOK_ALIKE = "look_alike"
 
-_SERIES_UID = re.compile(r"series \d+(\.\d+)+")
+_SERIES_UID = re.compile(r"series (\d+(?:\.\d+)+)")
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
 
 
@@ -142,9 +142,18 @@ def extent(analysis: Analysis, outlines: int) -> str:
 
 
 def notes(analysis: Analysis) -> str:
-    """What was not done as it should be, in sentences; series are not named by their UIDs."""
-    texts = (_SERIES_UID.sub("a series", text) for text in analysis.degradations)
-    return " ".join(f"Note: {_sentence(text)}" for text in texts)
+    """What was not looked at or not done as it should be, in sentences; series by their descriptions."""
+    names = {item.series_instance_uid: _series_name(item) for item in analysis.verdicts}
+
+    def name(match: re.Match[str]) -> str:
+        return names.get(match[1], "a series")
+
+    return " ".join(f"Note: {_sentence(_SERIES_UID.sub(name, told))}" for told in analysis.degradations)
+
+
+def _series_name(item: SeriesVerdict) -> str:
+    """``the MR series AX FLAIR``."""
+    return f"the {item.modality} series {item.description}" if item.description else "a series"
 
 
 def nothing_marked(analysis: Analysis, claims: Claims) -> str:
@@ -191,26 +200,6 @@ def together(analysis: Analysis) -> str:
         if p.left_out and TUMOUR in p.probabilities:
             return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without(p)}."
     return ""
-
-
-def left_out_sentences(analysis: Analysis) -> tuple[str, ...]:
-    """What of the taken series was not analysed, and why, a sentence for each series and reason."""
-    names = {item.series_instance_uid: _series_name(item) for item in analysis.verdicts}
-    return tuple(
-        f"{counted(item.count, 'image')} of {names.get(item.series_instance_uid, 'a series')} "
-        f"{'was' if item.count == 1 else 'were'} not analysed: {item.reason.text.rstrip('.')}."
-        for item in analysis.left_out
-    )
-
-
-def cautions(analysis: Analysis) -> str:
-    """What a reader must know besides: images not looked at, and what was not done as it should be."""
-    return " ".join(filter(None, (*left_out_sentences(analysis), notes(analysis))))
-
-
-def _series_name(item: SeriesVerdict) -> str:
-    """``MR series AX FLAIR``."""
-    return " ".join(filter(None, (item.modality, "series", item.description)))
 
 
 def without(prediction: Prediction) -> str:

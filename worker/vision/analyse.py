@@ -75,6 +75,7 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
             rows_to_show(one.predictions, one.deciding, one.marked.findings, one.suspicious, most),
             one.marked.lesions,
             one.marked.level,
+            one.found.smoothed,
             one.suspicious,
         )
         for one in judged

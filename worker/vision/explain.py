@@ -2,7 +2,8 @@
 
 The maps themselves come with the forward pass in closed form (``network.grad_cam``); here they are chosen,
 brought onto the source grid and given a scale that means the same on every slice of every study: a slice's
-hottest point has the slice's probability. A slice that the study rule calls unsuspicious has no marks.
+hottest point has the probability of the slice with its neighbours, so none is hotter than its series'
+probability. A slice that the study rule calls unsuspicious has no marks.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ class Shown:
     rows: tuple[int, ...]  # of the n slices of the predictions
     lesions: NDArray[np.float32]  # (n, h, w) maps of the lesions that the findings outline, else 0
     level: float  # from which a pixel of these is lesion
-    suspicious: NDArray[np.bool_]  # (n,) slices whose smoothed score reaches the rule's lower threshold
+    smoothed: NDArray[np.float64]  # (n,) tumour scores of the slices with their neighbours
+    suspicious: NDArray[np.bool_]  # (n,) where that score reaches the rule's lower threshold
 
 
 def build_evidence(series: Sequence[Shown], key: tuple[str, int] | None) -> Evidence:
@@ -42,7 +44,7 @@ def _slices_of(shown: Shown) -> list[SliceEvidence]:
     predictions, rows = shown.predictions, list(shown.rows)
     suspicious = shown.suspicious[rows]
     heat = weighted_heat(
-        predictions.grid.on_source(predictions.heat[rows]), predictions.tumour[rows] * suspicious
+        predictions.grid.on_source(predictions.heat[rows]), shown.smoothed[rows] * suspicious
     )
     masks = (predictions.grid.on_source(shown.lesions[rows]) > shown.level) & suspicious[:, None, None]
     items = []

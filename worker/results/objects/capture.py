@@ -185,8 +185,8 @@ def _capture(
 
 
 _HEAT = (
-    f"Heat map: Grad-CAM, a slice's hottest point has the slice's probability, tint without change of "
-    f"brightness, none below {picture.HEAT_CLEAR:g}, full from {picture.HEAT_FULL:g} on "
+    "Heat map: Grad-CAM; a slice's hottest point has the probability of slice and neighbours; a tint without "
+    f"change of brightness, none below {picture.HEAT_CLEAR:g}, full from {picture.HEAT_FULL:g} on "
     f"({text.RELEVANCE_NOTICE})."
 )
 _OUTLINE = "Outline: the model's lesion mask."

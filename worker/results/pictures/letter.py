@@ -7,6 +7,7 @@ name is worse than none. So a printed or exported page names the study by its UI
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from functools import cache
 
@@ -148,8 +149,8 @@ class _Letter:
             self._write(verdict.rest, 12, BOLD, self._accent, MARGIN_PT + used_pt + 10)
         self._y -= 26
         self._wrapped(text.summary(self._analysis, self._frame.claims), 11.5, 4, font=BOLD)
-        cautions = without_identity(text.cautions(self._analysis), self._frame.header)
-        self._wrapped(cautions, 10, 3, colour=AMBER)
+        notes = without_identity(text.notes(self._analysis), self._frame.header)
+        self._wrapped(notes, 10, 3, colour=AMBER)
         self._wrapped(_MEANINGS.get(self._analysis.outcome, _NOT_JUDGED), 10.5, 3)
         self._y -= 8
 
@@ -192,7 +193,7 @@ class _Letter:
         left_pt = [MARGIN_PT + place * (side_pt + GAP_PT) for place in range(len(shown))]
         for x, pane in zip(left_pt, shown, strict=True):
             self._canvas.drawImage(_reader(Image.fromarray(pane.shown)), x, self._y, side_pt, side_pt)
-        captions = [(pane.caption.title, pane.caption.place, pane.caption.series) for pane in shown]
+        captions = [[*filter(None, astuple(pane.caption)), "", ""] for pane in shown]
         for number, (font, colour) in enumerate(((BOLD, INK), (REGULAR, INK), (REGULAR, MUTED))):
             self._y -= 12 if number == 0 else 11
             for x, lines in zip(left_pt, captions, strict=True):
@@ -202,9 +203,9 @@ class _Letter:
             self._y -= 14
             self._write("0 %", 8, REGULAR, INK)
             bar = _reader(Image.fromarray(colour_bar(160, 16)))
-            self._canvas.drawImage(bar, MARGIN_PT + 18, self._y, 70, 7)
-            self._write("100 %", 8, REGULAR, INK, MARGIN_PT + 92)
-            self._write(f"{COLOURS}.", 8, REGULAR, MUTED, MARGIN_PT + 122)
+            self._canvas.drawImage(bar, MARGIN_PT + 18, self._y, 40, 7)
+            self._write("100 %", 8, REGULAR, INK, MARGIN_PT + 62)
+            self._write(COLOURS, 8, REGULAR, MUTED, MARGIN_PT + 92)
         self._y -= 18
 
     def _facts(self, rows: Sequence[tuple[str, str]], title: str = "") -> None:

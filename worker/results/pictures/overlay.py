@@ -11,22 +11,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from neurotriage.core.evidence import SliceEvidence
-from neurotriage.core.values import OverlayStyle
+from neurotriage.core.values import Finding, OverlayStyle
 from worker.results import text
 from worker.results.dataset import Frame
 from worker.results.pictures import picture
 from worker.results.pictures.page import AMBER, WHITE
-from worker.results.pictures.panes import legend_bar, series_words, slice_words
+from worker.results.pictures.panes import legend_bar, marks_words, series_words, slice_words
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, write
-from worker.results.scene import findings_on, score_of
+from worker.results.scene import findings_on
 from worker.results.source import SourceSlice
 
 MIN_SIDE_PX = 512  # smaller matrices are enlarged by a whole factor, so that the words are legible
 TEXT_SHARE = 1 / 25  # type size as a share of the slice's shorter side: 20 px at 512, 10 px if shown at 256
 LINE = 1.3  # height of a line in type sizes
 SIDE_MARGIN, RIM = 2.0, 0.5  # in type sizes: left and right of the slice; around all words
-LINES_ABOVE, LINES_BELOW = 4, 3  # of words, with the letters of the patient's directions
+LINES_ABOVE, LINES_BELOW = 5, 3  # of words, with the letters of the patient's directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ def overlay_picture(
         left_px = place * layout.width_px
         canvas.paste(Image.fromarray(part), (left_px + layout.side_px, layout.above_px))
         _directions(draw, layout, image, left_px)
+        if part is marked:
+            _numbers(draw, layout, findings_on(frame.analysis, image), left_px)
     _words(draw, layout, canvas.width, _lines(frame, image, seen))
     _legend(
         canvas, draw, layout, heat=style is not OverlayStyle.OUTLINE and seen is not None and seen.heat.any()
@@ -92,15 +94,15 @@ def overlay_picture(
     return np.asarray(canvas)
 
 
-def _lines(frame: Frame, image: SourceSlice, seen: SliceEvidence | None) -> tuple[str, str, str]:
-    """Verdict; series; slice with its probability and its lesions."""
-    score = score_of(frame.analysis, image) if seen is None else seen.probability
-    lesions = [f"lesion {f.lesion} {text.place_words(f)}" for f in findings_on(frame.analysis, image)]
-    told = ["" if score is None else text.percent(score), *lesions, *([] if seen else ["nothing marked"])]
+def _lines(frame: Frame, image: SourceSlice, seen: SliceEvidence | None) -> tuple[str, str, str, str]:
+    """Verdict; series; slice with its probability; lesions."""
+    lesions = (f"lesion {f.lesion}: {text.place_words(f)}" for f in findings_on(frame.analysis, image))
+    said = "nothing marked" if seen is None else marks_words(seen)
     return (
         text.verdict(frame.analysis.outcome).title,
         series_words(image, frame.header),
-        " · ".join(filter(None, (slice_words(image), *told))).capitalize(),
+        f"{slice_words(image)} · {said}".capitalize(),
+        " · ".join(lesions).capitalize(),
     )
 
 
@@ -111,6 +113,15 @@ def _words(draw: ImageDraw.ImageDraw, layout: Layout, width_px: int, lines: Sequ
         face = fitted(line, size, width_px - 2 * inset, bold=number == 0, least_px=0.7 * size)
         words = shorten(line, face, width_px - 2 * inset)
         write(draw, (inset, inset + size * (0.8 + LINE * number)), words, face, WHITE)
+
+
+def _numbers(draw: ImageDraw.ImageDraw, layout: Layout, findings: Sequence[Finding], left_px: int) -> None:
+    """Of several lesions on a slice, the number of each beside its outline."""
+    for finding in findings if len(findings) > 1 else ():
+        _, top, right, _ = (layout.factor * edge for edge in finding.box)
+        x = min(left_px + layout.side_px + right + 0.3 * layout.size_px, left_px + layout.width_px)
+        face = font(layout.size_px, True)
+        write(draw, (x, layout.above_px + top), str(finding.lesion), face, WHITE, rim_px=2)
 
 
 def _directions(draw: ImageDraw.ImageDraw, layout: Layout, image: SourceSlice, left_px: int) -> None:

@@ -31,10 +31,10 @@ FACTS_Y = FOOTER_Y - 86
 LEGEND_Y = FACTS_Y - 14
 
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
-CAPTION_PX, TABLE_PX, CAUTION_PX = 19, 21, 20
+CAPTION_PX, TABLE_PX, NOTE_PX = 19, 21, 20
 ROW_PX = 26  # a row of captions, of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
-GAUGE_PX, GAUGE_COLUMN_PX = 190, 404
+GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
 
 Colour = tuple[int, int, int]
@@ -66,9 +66,9 @@ def page_picture(frame: Frame, scene: Scene) -> Picture:
     image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), GROUND)
     canvas = _Canvas(image, ImageDraw.Draw(image))
     summary = text.summary(analysis, frame.claims)
-    cautions = without_identity(text.cautions(analysis), frame.header)
+    notes = without_identity(text.notes(analysis), frame.header)
     bottom_y = _lines(canvas, summary, SUMMARY_PX, WHITE, SUMMARY_Y, 3 if analysis.outcome.analysed else 4)
-    bottom_y = _lines(canvas, cautions, CAUTION_PX, AMBER, bottom_y, 3)
+    bottom_y = _lines(canvas, notes, NOTE_PX, AMBER, bottom_y, 3)
     _headline(canvas, analysis.outcome, bottom_y)
     if analysis.outcome.analysed:
         _panes(canvas, frame, scene, bottom_y)
@@ -111,18 +111,17 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> N
     count = max(len(shown_slices(frame, scene)), 2)
     width_px = (TEXT_WIDTH_PX - (count - 1) * GAP_PX) // count
     captions = 3 if count > 2 else 2
-    legend = ROW_PX * (1 + bool(together))
-    side_px = min(width_px, LEGEND_Y - legend - ROW_PX * captions - top_y + 12)
+    below_px = ROW_PX * (captions + 1 + bool(together)) - 2
+    side_px = min(width_px, LEGEND_Y - below_px - top_y)
     shown = panes(frame, scene, side_px)
     if not shown:
         _no_picture(canvas, top_y)
         return
-    spread = (TEXT_WIDTH_PX - len(shown) * side_px) // (len(shown) - 1) if len(shown) > 1 else 0
-    step_px = side_px + min(spread, width_px - side_px + GAP_PX)
+    step_px = (TEXT_WIDTH_PX - side_px) // max(len(shown) - 1, 1)  # flush with the words on both sides
     for place, pane in enumerate(shown):
         left_x = MARGIN_PX + place * step_px
         canvas.image.paste(Image.fromarray(pane.shown), (left_x, top_y))
-        _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, step_px - GAP_PX)
+        _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, side_px)
     if together:
         write(canvas.draw, (MARGIN_PX, LEGEND_Y - ROW_PX), together, font(CAPTION_PX), WHITE)
     if any(pane.heat for pane in shown):
@@ -205,15 +204,15 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     lesions, alike = text.lesions(analysis), text.look_alike(analysis)
     columns = []
     if alike is not None:
-        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 220))
+        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 206))
     if len(lesions) == 1:
-        columns.append(("Side and size", text.place_words(lesions[0]), 206))
+        columns.append(("Side and size", text.place_words(lesions[0]), 192))
     elif lesions:
-        columns.append(("Lesions", f"{len(lesions)} outlined", 206))
+        columns.append(("Lesions", f"{len(lesions)} outlined", 192))
     triage = analysis.triage.value.capitalize()
     used = text.modalities_words(analysis)
     model = f"Model, on {used}" if used else "Model"
-    return [*columns, ("Triage", triage, 130), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
+    return [*columns, ("Triage", triage, 124), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
 
 
 def _table(canvas: _Canvas, frame: Frame, top_y: int) -> None:

@@ -29,9 +29,11 @@ WORDS: Colour = (255, 255, 255)
 
 # What the colours mean, beside their bar.
 COLOURS = (
-    f"{text.RELEVANCE_NOTICE}; hottest point = probability of the slice; "
+    f"{text.RELEVANCE_NOTICE}; hottest point = probability of slice and neighbours; "
     f"clear below {text.percent(picture.HEAT_CLEAR)}"
 )
+
+_NOTHING = "Nothing marked"
 
 # Of names and ids in free text.
 _SHORTEST_BLANKED: Final = 3
@@ -59,15 +61,15 @@ class Pane:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Subject:
-    """A slice to be shown, and the lesion for which it is."""
+    """A slice to be shown, and the lesions for which it is."""
 
     image: SourceSlice
-    finding: Finding | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def shown_slices(frame: Frame, scene: Scene) -> tuple[SourceSlice, ...]:
     """The slices that the large pictures show."""
-    return tuple(dict.fromkeys(subject.image for subject in _subjects(frame, scene)))
+    return tuple(subject.image for subject in _subjects(frame, scene))
 
 
 def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
@@ -89,7 +91,7 @@ def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
     box = _box(frame, scene, image, [pixels, *(p for _, p in others)])
     window = scene.window(image)
     plain = _square(image, picture.grey(pixels, window), box, side_px)
-    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else "Without marks"))
+    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else _NOTHING))
     if marked:
         return left, *marked
     tile_px = (side_px - 2 * MONTAGE_GAP_PX) // 3
@@ -101,16 +103,21 @@ def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
 
 
 def _subjects(frame: Frame, scene: Scene) -> tuple[_Subject, ...]:
-    """What the panes are of: the largest lesions, and of each other modality the slice that says most."""
+    """What the panes are of: the largest lesions, and of each other modality the slice that says most.
+
+    Lesions that are largest on the same slice share it.
+    """
     several = len(scene.keys) > 1
     told = text.lesions(frame.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
-    found = [(scene.find(finding.sop_instance_uid, finding.frame), finding) for finding in told]
-    subjects = [_Subject(image, finding) for image, finding in found if image is not None]
+    by_image: dict[tuple[str, int | None], list[Finding]] = {}
+    for finding in told:
+        by_image.setdefault((finding.sop_instance_uid, finding.frame), []).append(finding)
+    found = [(scene.find(*key), tuple(findings)) for key, findings in by_image.items()]
+    subjects = [_Subject(image, findings) for image, findings in found if image is not None]
     shown = {subject.image.modality for subject in subjects}
     for key in scene.keys:
         if key.modality not in shown:
-            on_key = findings_on(frame.analysis, key)
-            subjects.append(_Subject(key, on_key[0] if on_key else None))
+            subjects.append(_Subject(key, findings_on(frame.analysis, key)))
     return tuple(sorted(subjects, key=lambda item: item.image.modality) if several else subjects)
 
 
@@ -127,14 +134,22 @@ def _marked_pane(frame: Frame, scene: Scene, subject: _Subject, side_px: int) ->
     seen, box = _marks(frame, scene, image), _box(frame, scene, image, [pixels])
     grey = picture.grey(pixels, scene.window(image))
     shown = _square(image, grey, box, side_px, seen, findings_on(frame.analysis, image) if seen else ())
-    caption = _caption(frame, image, _title(subject.finding, seen))
+    caption = _caption(frame, image, _title(subject.findings, seen))
     return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
 
 
-def _title(finding: Finding | None, seen: SliceEvidence | None) -> str:
-    if finding is not None:
-        return f"Lesion {finding.lesion}: {text.place_words(finding)}"
-    return "Nothing marked" if seen is None else f"No outline; slice {text.percent(seen.probability)}"
+def _title(findings: Sequence[Finding], seen: SliceEvidence | None) -> str:
+    if findings:
+        return "; ".join(f"lesion {f.lesion}: {text.place_words(f)}" for f in findings).capitalize()
+    return _NOTHING if seen is None else f"{marks_words(seen)}, no outline"
+
+
+def marks_words(seen: SliceEvidence) -> str:
+    """What the model said of a marked slice: by itself, and with its neighbours, which the colours follow."""
+    alone, smoothed = text.percent(seen.probability), text.percent(float(seen.heat.max()))
+    if alone == smoothed or not seen.heat.any():
+        return alone
+    return f"{smoothed} with neighbours, {alone} alone"
 
 
 def _caption(frame: Frame, image: SourceSlice, title: str) -> Caption:

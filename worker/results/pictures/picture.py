@@ -17,7 +17,7 @@ Picture = NDArray[np.uint8]
 
 HEAT_CLEAR = 0.25  # of the heat map's scale from 0 to 1: below there is no colour
 HEAT_FULL = 0.6  # from here on the tint has its full strength
-HEAT_FLATTENS = 0.25  # share of the contrast that gives room to a tint of full strength
+HEAT_FLATTENS = 0.35  # share of the contrast that gives room to a tint of full strength
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
 SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
@@ -126,11 +126,11 @@ def with_outline(picture: Picture, mask: NDArray[np.bool_], line_px: float) -> P
 
 def filled(outlines: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The pixels (rows, columns) whose centre lies within an outline of (x, y), whole numbers pixel edges."""
-    mask = Image.new("1", (shape[1], shape[0]))
+    fine = Image.new("1", (3 * shape[1], 3 * shape[0]))  # nine to a pixel; the one in the middle counts
     for outline in outlines:
         if len(outline) > 2:
-            ImageDraw.Draw(mask).polygon([(x - 0.5, y - 0.5) for x, y in outline], fill=1)
-    return np.asarray(mask, dtype=np.bool_)
+            ImageDraw.Draw(fine).polygon([(3 * x - 0.5, 3 * y - 0.5) for x, y in outline], fill=1)
+    return np.asarray(fine, dtype=np.bool_)[1::3, 1::3]
 
 
 def _around(places: NDArray[np.intp], margin_px: int) -> slice:

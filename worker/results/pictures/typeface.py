@@ -1,5 +1,6 @@
 """Text on pictures: Inter (SIL Open Font Licence, ``fonts/OFL.txt``), measured, wrapped and cut to fit."""
 
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ _ELLIPSIS = "…"
 # What the shipped fonts can draw; anything else (kanji in a series description) is shown as a question mark.
 _DRAWABLE = (range(0x20, 0x7F), range(0xA0, 0x180), range(0x384, 0x3CF), range(0x400, 0x460))
 _PUNCTUATION = "–—‘’“”•…−€"
+
+
+_WORD = re.compile(r"(?:[\d.<>-]+ (?:mm|%)|\S)\S*")
 
 
 class _RememberingFont(ImageFont.FreeTypeFont):
@@ -45,9 +49,12 @@ def shorten(text: str, face: ImageFont.FreeTypeFont, width_px: float) -> str:
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width_px: float, max_lines: int) -> list[str]:
-    """The text in at most ``max_lines`` lines; what does not fit ends in an ellipsis."""
+    """The text in at most ``max_lines`` lines; what does not fit ends in an ellipsis.
+
+    A number stays with its unit.
+    """
     lines: list[str] = []
-    words = drawable(text).split()
+    words = _WORD.findall(drawable(text))
     while words and len(lines) < max_lines - 1:
         line = words.pop(0)
         while words and face.getlength(f"{line} {words[0]}") <= width_px:
