@@ -15,10 +15,18 @@ from neurotriage.core.values import Analysis
 _HOPS = ("received_at", "ready_at", "analysed_at", "stored_at")
 
 
-def study_results(connection: Connection, *, limit: int) -> list[Mapping[str, Any]]:
-    """The newest rows of the view ``study_results``, newest first."""
-    statement = text("select * from study_results order by received_at desc limit :limit")
-    return [dict(row) for row in connection.execute(statement, {"limit": limit}).mappings()]
+def study_results(
+    connection: Connection, *, limit: int, study_ids: Sequence[int] | None = None
+) -> list[Mapping[str, Any]]:
+    """The newest rows of the view ``study_results``, newest first; of these studies only, or of all."""
+    values: dict[str, Any] = {"limit": limit}
+    where = ""
+    if study_ids is not None:
+        uids = select(Study.study_instance_uid).where(Study.id.in_(study_ids))
+        values["uids"] = list(connection.execute(uids).scalars())
+        where = "where study_instance_uid = any(:uids)"
+    statement = text(f"select * from study_results {where} order by received_at desc limit :limit")  # noqa: S608
+    return [dict(row) for row in connection.execute(statement, values).mappings()]
 
 
 def study_results_columns(connection: Connection) -> list[str]:

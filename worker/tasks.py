@@ -25,6 +25,7 @@ from db.recall import Retracted
 from db.records import LastAnalysis, WrittenObject
 from db.tables import RevisionState
 from neurotriage import __version__
+from neurotriage.core import running
 from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, celery_app, ring
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.evidence import Evidence
@@ -283,6 +284,8 @@ def run_worker(settings: Settings, role: str, *, concurrency: int) -> None:
     """Serve a role until SIGTERM; the running task is finished first."""
     app = worker_app(settings, role)
     queue = QUEUES[{"analysis": ANALYSE, "delivery": DELIVER}[role]]
+    name = f"{role}-{os.getpid()}@{socket.gethostname()}"
+    running.note_start(settings, role, name)
     app.worker_main(
         [
             "worker",
@@ -291,7 +294,7 @@ def run_worker(settings: Settings, role: str, *, concurrency: int) -> None:
             "--concurrency",
             str(concurrency),
             "--hostname",
-            f"{role}-{os.getpid()}@%h",
+            name,
             "--loglevel",
             "WARNING",
             "--without-gossip",

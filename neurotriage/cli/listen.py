@@ -21,7 +21,9 @@ def listen() -> None:
     Example: neurotriage listen
     """
     from dicom_listener.intake import run  # pynetdicom takes half a second to import
+    from neurotriage.core import running
     from neurotriage.core.log import set_up_logging
+    from neurotriage.core.storage import Storage
 
     set_up_logging()
     settings = load_settings()
@@ -29,4 +31,5 @@ def listen() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(settings, stop)
+    Storage(settings.storage.root).shut()
+    run(settings, stop, lambda _: running.note_start(settings, running.LISTENER, running.LISTENER))

@@ -55,7 +55,9 @@ def _refuse_if_installed(model: str, version: str) -> None:
         raise typer.Exit(1) from None
     if any((card.name, card.version) == (model, version) for card in installed):
         typer.echo(
-            f"{model} {version} is still installed; install the weights that replace it first", err=True
+            f"{model} {version} is still installed and would say the same again: install the weights that "
+            "replace it first, or analyse studies afresh with `neurotriage reprocess`",
+            err=True,
         )
         raise typer.Exit(1)
 

@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from neurotriage.cli import database
+from neurotriage.cli.beside_serve import settings_beside_serve
 
 _UID_WIDTH = 20
 
@@ -25,8 +27,12 @@ def register(app: typer.Typer) -> None:
 
 
 def results(
+    study: str = typer.Argument("", help="Only of this StudyInstanceUID or accession number."),
     form: Format = typer.Option(Format.TABLE, "--format", help="table for people; json as result.json; csv."),
     limit: int = typer.Option(50, min=1, max=10000, help="How many studies, newest first."),
+    pictures: Path | None = typer.Option(
+        None, file_okay=False, help="Write page and overlays of STUDY as PNG files into this folder."
+    ),
 ) -> None:
     """Show what came of each study, newest first.
 
@@ -34,14 +40,44 @@ def results(
     """
     from db import queries
 
+    if pictures is not None and not study:
+        raise typer.BadParameter("--pictures needs a STUDY")
     with database.connection() as connection:
-        rows = queries.study_results(connection, limit=limit)
+        ids = queries.find_studies(connection, study) if study else None
+        if ids == []:
+            typer.echo(f"no study has the StudyInstanceUID or accession number {study}", err=True)
+            raise typer.Exit(1)
+        if ids and pictures is not None:
+            _write_pictures(connection, ids, pictures)
+            return
+        rows = queries.study_results(connection, limit=limit, study_ids=ids)
         if form is Format.JSON:
             typer.echo(json.dumps([_entry(connection, row) for row in rows], indent=2))
         elif form is Format.CSV:
             _print_csv(queries.study_results_columns(connection), rows)
         else:
             print_table(rows)
+
+
+def _write_pictures(connection: Any, study_ids: Sequence[int], folder: Path) -> None:
+    """Of one study into the folder itself, of several with one accession number into a folder for each."""
+    from db import queries
+    from neurotriage.cli.pictures import write_pictures  # pydicom takes its time to import
+    from neurotriage.core.storage import Storage
+
+    storage = Storage(settings_beside_serve().storage.root)
+    missing = False
+    for study_id in study_ids:
+        known = queries.history(connection, study_id)
+        uid = known.row["study_instance_uid"]
+        written = write_pictures(storage, known.objects, folder if len(study_ids) == 1 else folder / uid)
+        for path in written:
+            typer.echo(str(path))
+        if not written:
+            missing = True
+            typer.echo(f"{uid} has no pictures: it is {known.row['outcome'] or known.row['state']}", err=True)
+    if missing:
+        raise typer.Exit(1)
 
 
 def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def serve() -> None:
     """Run everything on this host: servers, listener, workers.
 
     Postgres and Valkey are its own; data and logs lie below [storage] root. Beside it, results, why, retry,
-    recall and doctor ask its database. Ctrl-C stops it.
+    reprocess, recall and doctor ask its database. Ctrl-C stops it.
 
     Example: neurotriage serve
     """

@@ -30,6 +30,7 @@ def work(
     Example: neurotriage work --role analysis
     """
     from neurotriage.core.log import set_up_logging
+    from neurotriage.core.storage import Storage
     from worker.tasks import run_worker  # Celery takes half a second to import
     from worker.vision import modalities
     from worker.vision.registry import BadWeights, verify_all
@@ -44,5 +45,6 @@ def work(
         except BadWeights as error:
             typer.echo(f"weights: {error}", err=True)
             raise typer.Exit(1) from None
+    Storage(settings.storage.root).shut()
     default = 1 if role is Role.ANALYSIS else max(1, len(settings.destination))
     run_worker(settings, role, concurrency=concurrency or default)

@@ -50,7 +50,6 @@ class Storage:
 
     def shut(self) -> None:
         """Take the folders that an older version left open to others from them; those of others stay."""
-        make_private(self.root)
         for folder in self.folders():
             if folder.stat().st_uid == os.geteuid() and _open_to_others(folder):
                 folder.chmod(_PRIVATE_FOLDER)

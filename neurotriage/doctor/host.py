@@ -3,6 +3,8 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,7 @@ from neurotriage.doctor.check import Check, failed, ok, warning
 
 # Each instance received waits for about two of these; a modality sends tens in a second.
 _SLOW_SYNC_S: Final = 0.25
+_MOST_ENTRIES: Final = 10_000  # of a folder that are looked at
 _GIB: Final = 1024**3
 
 
@@ -70,6 +73,45 @@ def look_at_storage(settings: Settings) -> Iterator[Check]:
         return
     yield _room(Storage(root).free_bytes(), settings.storage.min_free_bytes)
     yield _durable_write(root)
+    yield _private(Storage(root))
+    yield _readable(Storage(root))
+
+
+def _private(storage: Storage) -> Check:
+    opened = storage.open_to_others()
+    if opened:
+        return failed(
+            "privacy",
+            f"others on this host may look into {', '.join(map(str, opened))}",
+            f"Run `chmod -R go= {storage.root}` as its user, or restart the services: they shut it.",
+        )
+    return ok("privacy", "nobody but its own user may look in")
+
+
+def _readable(storage: Storage) -> Check:
+    """What was received and made can be read by whoever analyses and sends: we run as their user."""
+    for folder in storage.folders():
+        for place in _newest(folder):
+            if not os.access(place, os.R_OK) and place.exists():
+                owner = place.stat().st_uid
+                return failed(
+                    "readable",
+                    f"{place} belongs to user {owner} and cannot be read by ours ({os.geteuid()})",
+                    "Run every service as the same user, and give it what lies there: `chown -R`.",
+                )
+    return ok("readable", "our user can read what lies there")
+
+
+def _newest(folder: Path) -> Iterator[Path]:
+    """A folder and, down to a file, what was changed last in it; what goes meanwhile ends it."""
+    yield folder
+    newest, changed_ns = None, -1
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, _MOST_ENTRIES):
+            if entry.stat().st_mtime_ns > changed_ns:
+                newest, changed_ns = Path(entry.path), entry.stat().st_mtime_ns
+    if newest is not None:
+        yield from _newest(newest) if newest.is_dir() else [newest]
 
 
 def _room(free_bytes: int, limit_bytes: int) -> Check:

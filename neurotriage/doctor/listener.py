@@ -12,6 +12,7 @@ from dicom_listener.server import Listener
 from dicom_listener.spool import Association
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.own_port import cannot_bind, is_any, reached_at
+from neurotriage.core.running import LISTENER, edited_since
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse
@@ -32,7 +33,7 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
     elif problem is None:
         yield warning("port", f"{host}:{port} is free, no listener runs", "Start `neurotriage listen`.")
     elif problem.errno == errno.EADDRINUSE:
-        yield _echo(settings)
+        yield _running(settings)
         if await_echo_s > 0:
             yield ok("echo back", "the listener runs already: `echo_answered` in its log tells of each echo")
     else:
@@ -41,6 +42,18 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
             f"{host}:{port} cannot be used: {errno.errorcode.get(problem.errno or 0, problem.strerror)}",
             "Set [listener] host to an address of this host, and a port that its user may open.",
         )
+
+
+def _running(settings: Settings) -> Check:
+    """An echo to the listener, unless it goes by another configuration: then its answer would mislead."""
+    edited = edited_since(settings, LISTENER, LISTENER)
+    if edited:
+        return failed(
+            "port",
+            f"configuration edited since the listener started: {', '.join(edited)}",
+            "Restart `neurotriage listen` (or `serve`): it goes by what it read when it started.",
+        )
+    return _echo(settings)
 
 
 def _echo(settings: Settings) -> Check:

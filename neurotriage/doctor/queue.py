@@ -10,11 +10,12 @@ from kombu.exceptions import OperationalError
 
 from neurotriage.core.doorbell import QUEUES, celery_app
 from neurotriage.core.headers import first_line
+from neurotriage.core.running import edited_since
 from neurotriage.core.settings import Settings
-from neurotriage.doctor.check import Check, failed, ok, warning
+from neurotriage.doctor.check import Check, failed, ok
 
 _ROUND_TRIP_S: Final = 3.0
-_PING_S: Final = 2.0
+_PINGS_S: Final = (2.0, 5.0)
 
 
 def look_at_queue(settings: Settings) -> Iterator[Check]:
@@ -22,7 +23,7 @@ def look_at_queue(settings: Settings) -> Iterator[Check]:
     try:
         app = celery_app(settings)
         yield _round_trip(app)
-        yield from _workers(app)
+        yield from _workers(app, settings)
     except (OperationalError, OSError, ValueError) as error:
         yield failed(
             "broker",
@@ -52,15 +53,30 @@ def _round_trip(app: Celery) -> Check:
     return ok("broker", f"a message came back in {1000 * (time.monotonic() - begun):.0f} ms")
 
 
-def _workers(app: Celery) -> Iterator[Check]:
-    answers = app.control.inspect(timeout=_PING_S).ping() or {}
+def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
+    answers = _answers(app)
     for role in sorted(QUEUES.values()):
-        names = sorted(name for name in answers if name.startswith(f"{role}-"))
-        if names:
-            yield ok(f"{role} worker", ", ".join(names))
+        names = answers[role]
+        if not names:
+            start = f"Start `neurotriage work --role {role}`; where one runs, see its log."
+            yield failed(f"{role} worker", f"none answers within {sum(_PINGS_S):g} s", start)
+            continue
+        edited = {name: sections for name in names if (sections := edited_since(settings, role, name))}
+        if edited:
+            told = "; ".join(f"{name}: {', '.join(sections)}" for name, sections in edited.items())
+            said = f"configuration edited since it started: {told}"
+            yield failed(f"{role} worker", said, f"Restart `neurotriage work --role {role}`.")
         else:
-            yield warning(
-                f"{role} worker",
-                "none answers",
-                f"Start `neurotriage work --role {role}`; a busy one may answer too late.",
-            )
+            yield ok(f"{role} worker", ", ".join(names))
+
+
+def _answers(app: Celery) -> dict[str, list[str]]:
+    """Who answers a ping, by role; who is busy gets a second, longer chance."""
+    roles = sorted(QUEUES.values())
+    found: dict[str, list[str]] = {}
+    for limit_s in _PINGS_S:
+        answers = app.control.inspect(timeout=limit_s).ping() or {}
+        found = {role: sorted(name for name in answers if name.startswith(f"{role}-")) for role in roles}
+        if all(found.values()):
+            break
+    return found

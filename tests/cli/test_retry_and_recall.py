@@ -102,4 +102,5 @@ def test_a_model_that_is_still_installed_is_not_recalled(engine: Engine) -> None
             {"name": card.name, "version": card.version},
         )
     told = _say("recall", card.name, card.version, "--again", exit_code=1)
-    assert "is still installed" in told.stderr
+    assert "is still installed and would say the same again" in told.stderr
+    assert "neurotriage reprocess" in told.stderr

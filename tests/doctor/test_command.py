@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from neurotriage.core.settings import CONFIG_VARIABLE, environment_of
+from neurotriage.core.doorbell import celery_app
+from neurotriage.core.settings import CONFIG_VARIABLE, environment_of, load_settings
 from neurotriage.doctor import State, examine
 from neurotriage.doctor.check import Check, Probe, ok
 from neurotriage.embedded.process import free_port
+from tests.conftest import until
 from tests.doctor.looks import Archive, settings
 
 
@@ -84,18 +86,49 @@ def test_the_command_looks_at_everything_and_fails_where_a_destination_is_gone(s
         "destination gone",
     ]
     failed = {name for name, checks in parts.items() if any(c["state"] == "failed" for c in checks)}
-    assert failed == {"destination gone"}
+    assert failed == {"queue", "destination gone"}  # no worker runs
     assert all(c["advice"] for checks in parts.values() for c in checks if c["state"] != "ok")
     assert site.stored == {}
     assert answer.stderr == ""
 
 
+@pytest.fixture
+def workers(site: Archive, tmp_path: Path) -> Iterator[None]:
+    """An analysis and a delivery worker of the site that answer."""
+    running = []
+    for role in ("analysis", "delivery"):
+        with (tmp_path / f"{role}.log").open("wb") as log:
+            words = [sys.executable, "-m", "neurotriage", "work", "--role", role]
+            running.append(subprocess.Popen(words, stdout=log, stderr=log))
+    app = celery_app(load_settings())
+
+    def answering() -> set[str]:
+        return {name.partition("-")[0] for name in app.control.inspect(timeout=1).ping() or {}}
+
+    try:
+        until(lambda: answering() == {"analysis", "delivery"}, within_s=120)
+        yield
+    finally:
+        for worker in running:
+            worker.terminate()
+        for worker in running:
+            worker.wait(60)
+
+
+@pytest.mark.usefixtures("workers")
 def test_the_command_looks_at_one_destination_and_succeeds_without_a_failure(site: Archive) -> None:
     answer = _doctor("--destination", "pacs", "--store")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "destination gone" not in answer.stdout
     assert "shown back page" in answer.stdout
     assert len(site.stored) > 1
+
+
+@pytest.mark.usefixtures("site")
+def test_the_command_fails_where_no_worker_answers() -> None:
+    answer = _doctor("--destination", "pacs")
+    assert answer.returncode == 1
+    assert "Start `neurotriage work --role analysis`" in answer.stdout
 
 
 @pytest.mark.usefixtures("site")

@@ -46,6 +46,24 @@ def test_a_database_without_our_tables_fails(database_url: str) -> None:
     assert "neurotriage migrate" in found["schema"].advice
 
 
+@pytest.mark.parametrize(
+    ("revision", "said", "advice"),
+    [
+        ("0001", "an older version (revision 0001", "run `neurotriage migrate`"),
+        ("9999", "a newer version (revision 9999", "nstall that version again"),
+    ],
+)
+def test_a_schema_of_another_version_fails_and_says_which(
+    engine: Engine, database_url: str, revision: str, said: str, advice: str
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = :at"), {"at": revision})
+    found = by_subject(look_at_database(settings(database={"url": database_url})))["schema"]
+    assert found.state is State.FAILED
+    assert said in found.said
+    assert advice in found.advice
+
+
 def test_a_database_whose_clock_is_wrong_fails(engine: Engine, database_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("create schema wrong"))

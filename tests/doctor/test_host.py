@@ -1,9 +1,11 @@
 """What is told of this host: configuration, disk and weights."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor import State
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
 from tests.doctor.looks import by_subject, settings
@@ -34,6 +36,29 @@ def test_a_disk_with_room_takes_a_durable_write_and_is_left_as_it_was(tmp_path: 
     assert found["room"].state is State.OK
     assert found["durable write"].state in (State.OK, State.WARNING)  # a busy disk is slow
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_others_may_look_into_fail(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    (root / "results").mkdir(parents=True)
+    for folder in (root, root / "results"):
+        folder.chmod(0o755)
+    site = settings(storage={"root": root, "min_free_bytes": 0})
+    found = by_subject(look_at_storage(site))["privacy"]
+    assert (found.state, str(root / "results") in found.said) == (State.FAILED, True)
+    Storage(root).shut()
+    assert by_subject(look_at_storage(site))["privacy"].state is State.OK
+
+
+def test_results_that_our_user_cannot_read_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Storage(tmp_path).result(1, "2.25.1")
+    write_durably(place, b"a result")
+    site = settings(storage={"root": tmp_path, "min_free_bytes": 0})
+    assert by_subject(look_at_storage(site))["readable"].state is State.OK
+    allowed = os.access  # root may read anything, so the system's answer is replaced
+    monkeypatch.setattr(os, "access", lambda path, mode: path != place and allowed(path, mode))
+    found = by_subject(look_at_storage(site))["readable"]
+    assert (found.state, str(place) in found.said) == (State.FAILED, True)
 
 
 def test_a_disk_below_its_limit_fails(tmp_path: Path) -> None:

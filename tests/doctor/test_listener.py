@@ -10,6 +10,7 @@ import pytest
 from pynetdicom import AE
 
 from dicom_listener.server import Listener
+from neurotriage.core.running import LISTENER, note_start
 from neurotriage.core.settings import Settings
 from neurotriage.doctor import State
 from neurotriage.doctor.listener import look_at_listener
@@ -66,6 +67,41 @@ def test_a_listener_whose_peers_are_elsewhere_is_recognised(listening: Callable[
     found = by_subject(look_at_listener(listening(peer=[{"ae_title": "CT1", "host": "10.0.0.1"}]), 0))
     assert found["port"].state is State.OK
     assert "no [[peer]] is this host" in found["port"].said
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        ({"peer": [{"ae_title": "CT1", "host": "10.0.0.1"}]}, "[[peer]]"),
+        ({"assembly": {"quiet_s": 7}}, "[assembly]"),
+        ({"destination": [{"name": "p", "ae_title": "P", "host": "h", "port": 1}]}, None),  # not its business
+    ],
+)
+def test_a_listener_that_started_before_the_configuration_was_edited_fails(
+    listening: Callable[..., Settings], edit: dict[str, object], named: str | None
+) -> None:
+    site = listening()
+    note_start(site, LISTENER, LISTENER)
+    edited = settings(**site.model_dump(exclude=set(edit)), **edit)
+    found = by_subject(look_at_listener(edited, 0))["port"]
+    if named is None:
+        assert found.state is State.OK
+        return
+    assert found.state is State.FAILED
+    assert found.said == f"configuration edited since the listener started: {named}"
+    assert "Restart `neurotriage listen`" in found.advice
+
+
+def test_a_listener_whose_ae_title_was_edited_is_told_so_and_not_as_another_program(
+    listening: Callable[..., Settings],
+) -> None:
+    site = listening()
+    note_start(site, LISTENER, LISTENER)
+    listener = {**site.listener.model_dump(), "ae_title": "NEWNAME"}
+    found = by_subject(
+        look_at_listener(settings(**site.model_dump(exclude={"listener"}), listener=listener), 0)
+    )
+    assert found["port"].said == "configuration edited since the listener started: [listener]"
 
 
 def test_a_port_that_another_program_holds_fails(monkeypatch: pytest.MonkeyPatch) -> None:

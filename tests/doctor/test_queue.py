@@ -18,7 +18,8 @@ def test_a_broker_takes_a_message_there_and_back_and_keeps_nothing(broker_url: s
     kept.flushall()
     found = by_subject(look_at_queue(settings(broker={"url": broker_url})))
     assert found["broker"].state is State.OK
-    assert found["analysis worker"].state is found["delivery worker"].state is State.WARNING
+    assert found["analysis worker"].state is found["delivery worker"].state is State.FAILED
+    assert "neurotriage work --role delivery" in found["delivery worker"].advice
     assert [key for key in kept.scan_iter() if b"doctor" in key] == []
 
 
@@ -44,6 +45,13 @@ def test_a_worker_that_runs_is_seen(database_url: str, broker_url: str, tmp_path
                     break
             assert found.state is State.OK, (tmp_path / "log").read_text()
             assert found.said.startswith("delivery-")
+            pacs = {"name": "pacs", "ae_title": "PACS", "host": "pacs", "port": 104}
+            edited = by_subject(
+                look_at_queue(settings(**site.model_dump(exclude={"destination"}), destination=[pacs]))
+            )
+            assert edited["delivery worker"].state is State.FAILED
+            assert "configuration edited since it started" in edited["delivery worker"].said
+            assert edited["delivery worker"].said.endswith(": [[destination]]")
         finally:
             worker.terminate()
             worker.wait(20)

@@ -1,0 +1,69 @@
+"""What each service read of the configuration when it started, so that a later edit is noticed.
+
+Services read the configuration once. Each leaves a digest of every section below the storage folder.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import Storage, write_durably
+
+LISTENER: Final = "listen"
+_SERVERS: Final = ("database", "broker", "storage")
+# The sections that a service acts by.
+SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
+    "analysis": ("worker", "results", "destination", *_SERVERS),
+    "delivery": ("delivery", "destination", "peer", *_SERVERS),
+}
+_TABLES: Final = ("destination", "peer")  # with any number of tables
+_MOST_KEPT: Final = 200  # notes of workers that ended long ago
+
+
+def note_start(settings: Settings, role: str, name: str) -> None:
+    """Keep what a service of ``role`` read. ``name`` tells it from others of its role.
+
+    A full disk or a missing folder is no reason not to start.
+    """
+    folder = Storage(settings.storage.root).running
+    note = {"started_at": datetime.now(UTC).isoformat(), "sections": _digests(settings, role)}
+    if not settings.storage.root.is_dir():
+        return
+    with suppress(OSError):
+        write_durably(folder / f"{name}.json", json.dumps(note).encode())
+        notes = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for path in notes[:-_MOST_KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def edited_since(settings: Settings, role: str, name: str) -> list[str]:
+    """The sections that differ from what the service read, as they stand in the file.
+
+    None where it left no note.
+    """
+    try:
+        note = json.loads((Storage(settings.storage.root).running / f"{name}.json").read_bytes())
+        known: dict[str, str] = note["sections"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    now = _digests(settings, role)
+    return [_as_written(section) for section in now if known.get(section, now[section]) != now[section]]
+
+
+def _digests(settings: Settings, role: str) -> dict[str, str]:
+    root = settings.storage.root.absolute()
+    absolute = settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root})})
+    values = absolute.model_dump(mode="json")
+    return {
+        section: sha256(json.dumps(values[section], sort_keys=True).encode()).hexdigest()
+        for section in SECTIONS[role]
+    }
+
+
+def _as_written(section: str) -> str:
+    return f"[[{section}]]" if section in _TABLES else f"[{section}]"
