@@ -8,7 +8,7 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.doorbell import QUEUES, celery_app
+from neurotriage.core.doorbell import QUEUES, WARM, celery_app
 from neurotriage.core.headers import first_line
 from neurotriage.core.settings import Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
@@ -54,13 +54,40 @@ def _round_trip(app: Celery) -> Check:
 
 def _workers(app: Celery) -> Iterator[Check]:
     answers = app.control.inspect(timeout=_PING_S).ping() or {}
+    warm = _warm(app)
     for role in sorted(QUEUES.values()):
         names = sorted(name for name in answers if name.startswith(f"{role}-"))
         if names:
-            yield ok(f"{role} worker", ", ".join(names))
+            yield _answering(role, names, warm)
         else:
             yield warning(
                 f"{role} worker",
                 "none answers",
                 f"Start `neurotriage work --role {role}`; a busy one may answer too late.",
             )
+
+
+def _warm(app: Celery) -> dict[str, float | None]:
+    """Of each analysis worker, the seconds in which it got warm; None of one that did not."""
+    replies = app.control.broadcast(WARM, reply=True, timeout=_PING_S) or []
+    return {
+        name: answer["warm_in_s"]
+        for reply in replies
+        for name, answer in reply.items()
+        if isinstance(answer, dict) and "warm_in_s" in answer
+    }
+
+
+def _answering(role: str, names: list[str], warm: dict[str, float | None]) -> Check:
+    cold = [name for name in names if name in warm and warm[name] is None]
+    if cold:
+        return warning(
+            f"{role} worker",
+            f"not warm: {', '.join(cold)}",
+            "Its first study loads the models; the log says why they could not be loaded at the start.",
+        )
+    told = (
+        f"{name} (warm: models loaded and run once in {warm[name]:.0f} s)" if warm.get(name) else name
+        for name in names
+    )
+    return ok(f"{role} worker", ", ".join(told))
