@@ -2,6 +2,8 @@
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Threads that wait sleep and do not spin: the cores are shared with listener, Postgres and delivery.
+ENV OMP_WAIT_POLICY=PASSIVE
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/neurotriage
 

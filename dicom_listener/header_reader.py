@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from neurotriage.core.commitment import CommitmentReport, read_report
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import InstanceHeader, read_instance
+from neurotriage.core.log import set_up_logging
 from neurotriage.core.values import Reason, ReasonCode
 
 # A header is read in milliseconds; a large multi-frame file is hashed at above 100 MB/s.
@@ -163,6 +164,7 @@ def _not_dicom(text: str) -> dict[str, object]:
 
 def main() -> None:
     """Answer until the parent closes its end."""
+    set_up_logging()  # what libraries say goes to the listener's log, without its words
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data

@@ -3,20 +3,9 @@
 import logging
 import warnings
 
-import structlog
 from pynetdicom import _config
 
-log = structlog.get_logger()
-
-
-class _WithoutPeerText(logging.Handler):
-    """Tells that a library complained, and where: its own words quote what the peer wrote."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kind = record.exc_info[0] if record.exc_info else None
-        log.warning(
-            "library_error", where=f"{record.name}:{record.lineno}", error=kind.__name__ if kind else ""
-        )
+from neurotriage.core.log import WithoutValues
 
 
 def set_up_libraries() -> None:
@@ -29,6 +18,6 @@ def set_up_libraries() -> None:
     library = logging.getLogger("pynetdicom")
     library.setLevel(logging.ERROR)
     library.propagate = False
-    library.handlers = [_WithoutPeerText()]
+    library.handlers = [WithoutValues()]
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")

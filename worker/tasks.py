@@ -45,9 +45,11 @@ from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of, deliver
 from worker.lease import LeaseKeeper
 from worker.memory import limit_memory
+from worker.readiness import Readiness, keep_logs_ours, take_work_when_warm
 from worker.results import build, named_kinds, rejection_note, wanted_kinds
 from worker.vision import modalities
 from worker.vision.rule import with_a_say
+from worker.warm import warm_up
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -96,6 +98,16 @@ class Worker:
         wish = EngineWish(limits.engine, self.storage.engines)
         light = limits.models == "light"
         return load_models(limits.weights, threads=limits.threads or None, engine=wish, light=light)
+
+    def warm_up(self) -> bool:
+        """Load every model and run all that an analysis runs; False where it failed, which ends nothing."""
+        try:
+            kinds = wanted_kinds(self.settings.destination)
+            warm_up(lambda: self.models, self.modalities, kinds, self.settings.results)
+        except Exception as error:  # noqa: BLE001 - each study will meet it again, and be told so
+            log.error("warm_up_failed", kind=type(error).__name__)
+            return False
+        return True
 
     def analyse(self, revision_id: int) -> None:
         """Claim a revision and end it, or leave it to another attempt."""
@@ -268,15 +280,18 @@ def worker_app(settings: Settings, role: str) -> Celery:
     task = {"analysis": (ANALYSE, analyse_revision), "delivery": (DELIVER, deliver_to)}[role]
     app.task(name=task[0])(task[1])
     if role == "analysis":
+        readiness = Readiness()
 
-        def load_early(**_: Any) -> None:
-            worker.models  # noqa: B018 - loads them
+        def warm_early(**_: Any) -> None:
+            warm = worker.warm_up()
             from worker.vision.memory import on_gpu  # imports torch, which the parent must not
 
             if not on_gpu():  # whose driver maps the card's memory as if it were the process's own
                 limit_memory(settings.worker.memory_mb)
+            readiness.tell(warm=warm)
 
-        worker_process_init.connect(load_early, weak=False)
+        worker_process_init.connect(warm_early, weak=False)
+        take_work_when_warm(app, readiness)
     return app
 
 
@@ -286,8 +301,10 @@ def run_worker(settings: Settings, role: str, *, concurrency: int) -> None:
     queue = QUEUES[{"analysis": ANALYSE, "delivery": DELIVER}[role]]
     name = f"{role}-{os.getpid()}@{socket.gethostname()}"
     running.note_start(settings, role, name)
+    keep_logs_ours()
     app.worker_main(
         [
+            "--quiet",  # no banner
             "worker",
             "--queues",
             queue,

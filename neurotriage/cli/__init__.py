@@ -25,6 +25,7 @@ from neurotriage.cli import (
 )
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import ConfigurationError
+from neurotriage.core.threads import calm_threads
 
 app = typer.Typer(
     name="neurotriage",
@@ -75,6 +76,7 @@ def options(
 
 def main() -> None:
     """Run the command line; what is no bug is told in a line, not in a traceback."""
+    calm_threads()
     try:
         app()
     except ConfigurationError as error:

@@ -1,16 +1,16 @@
 """A folder's studies from files to files: what ``neurotriage run`` does."""
 
 import json
-import traceback
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
+import structlog
 
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.log import frames_of
 from neurotriage.core.manifest import Scan, scan_folder
 from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
@@ -21,6 +21,8 @@ from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
 from worker.vision import modalities
 from worker.vision.registry import verify_all
+
+log = structlog.get_logger()
 
 # Every folder run is the same installation: the same study gives the same UIDs on every host.
 _INSTALLATION_UID = derived_uid("neurotriage run")
@@ -39,7 +41,8 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     scan = scan_folder(folder)
     entries = [FolderRun(settings, out, study, known).entry() for study in scan.studies]
     for path, reason in scan.unreadable:
-        typer.echo(f"passed over {path.relative_to(folder)}: {reason.text}", err=True)
+        # Not the reason's text: it may quote what stands in the header.
+        log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
     if not entries:
         entries = [refusal_entry(_nothing_readable(scan))]
     write_durably(out / "result.json", json.dumps(entries, indent=2).encode(), private=False)
@@ -86,7 +89,12 @@ class FolderRun:
             analysis, evidence = analyse(selection, self._known, self._models, now)
             results = self._build(analysis, evidence)
         except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
-            traceback.print_exc()
+            log.error(
+                "analysis_failed",
+                study_instance_uid=self._study.study_instance_uid,
+                error=type(error).__name__,
+                frames=frames_of(error),
+            )
             reason = Reason(
                 ReasonCode.INTERNAL_ERROR, f"the analysis failed: {type(error).__name__}: {error}"
             )

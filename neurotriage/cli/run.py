@@ -22,8 +22,10 @@ def run(
     Example: neurotriage run ./studies --out ./results
     """
     from neurotriage.cli.folder_run import line, run_folder  # pydicom and numpy take time to import
+    from neurotriage.core.log import set_up_logging
     from worker.vision.registry import BadWeights
 
+    set_up_logging()
     try:
         entries = run_folder(load_settings(), folder, out)
     except BadWeights as error:

@@ -12,11 +12,16 @@ from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
 DELIVER: Final = "neurotriage.deliver"  # argument: destination name
+# A question through the broker to every analysis worker: {"warm_in_s": seconds, or null}.
+WARM: Final = "neurotriage_warm"
 QUEUES: Final = {ANALYSE: "analysis", DELIVER: "delivery"}
 
 # Above the longest analysis, so that the broker never hands a running study to a second worker by itself;
 # the sweep over the tables is what brings lost work back.
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600
+
+# A process of the pool loads the models before it is alive; on a small, busy host that takes a minute.
+_ALIVE_WITHIN_S: Final = 300
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -39,7 +44,7 @@ def celery_app(settings: Settings) -> Celery:
             # A doorbell that cannot ring now is rung by the sweep; nobody waits for it.
             "max_retries": 1,
         },
-        worker_proc_alive_timeout=60,
+        worker_proc_alive_timeout=_ALIVE_WITHIN_S,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         broker_pool_limit=2,

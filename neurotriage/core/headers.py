@@ -112,7 +112,8 @@ def refusal_of(error: OSError, path: Path, code: ReasonCode) -> Refused:
     """
     if error.errno is None:
         return Refused(code, f"the file cannot be read: {first_line(error)}")
-    if error.errno in _OF_ONE_FILE and path.parent.is_dir():
+    # Stored files lie two folders below the storage folder; where both are gone, it is not mounted.
+    if error.errno in _OF_ONE_FILE and any(folder.is_dir() for folder in (path.parent, path.parent.parent)):
         return Refused(code, f"the file cannot be read: {error.strerror}")
     raise error
 

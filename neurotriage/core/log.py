@@ -1,13 +1,29 @@
-"""Structured logs. They carry database ids, UIDs and codes, never names or free text of a header."""
+"""Structured logs. They carry database ids, UIDs and codes, never names or free text of a header.
 
+Libraries quote what they read in warnings, log lines and errors. Of those only the kind and the place are
+told, in the same format as our own lines.
+"""
+
+import io
 import logging
 import sys
+import threading
+import traceback
+import warnings
+from collections.abc import MutableMapping
+from types import TracebackType
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
+_MOST_FRAMES: Final = 40
+_MOST_WARNINGS: Final = 1000
+
+log = structlog.get_logger()
+
 
 def set_up_logging() -> None:
-    """One line per event on stderr: readable in a terminal, JSON elsewhere."""
+    """One line per event on stderr: readable in a terminal, JSON elsewhere. For a process and its threads."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -16,13 +32,97 @@ def set_up_logging() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _place_of_error,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    # It warns with the values of malformed attributes, and those may be names.
+    root = logging.getLogger()
+    root.handlers = [WithoutValues()]
+    root.setLevel(logging.WARNING)
+    # It complains of single values, thousands of times; what that means for a study is told by us.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.showwarning = _Warnings()
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda args: _uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+class _Stderr(io.TextIOBase):
+    """Whatever is the standard error when a line is written."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class WithoutValues(logging.Handler):
+    """Tells that a library said something, and where: its own words quote what it read."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        # With arguments, the message is a template, which holds none of them.
+        lines = record.msg.splitlines() if record.args and isinstance(record.msg, str) else []
+        told = log.error if record.levelno >= logging.ERROR else log.warning
+        told(
+            "library_error" if record.levelno >= logging.ERROR else "library_warning",
+            where=f"{record.name}:{record.lineno}",
+            error=kind.__name__ if kind else "",
+            template=lines[0] if lines else "",
+        )
+
+
+class _Warnings:
+    """In place of ``warnings.showwarning``: the first of each kind and place, without its text."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str, int]] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        place = category.__name__, _short(filename), lineno
+        if place in self._told or len(self._told) >= _MOST_WARNINGS:
+            return
+        self._told.add(place)
+        log.warning("library_warning", category=place[0], where=f"{place[1]}:{lineno}")
+
+
+def _place_of_error(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What ``log.exception`` tells of an error: its kind and where it came from, not its words."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    elif isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event.update(error=type(error).__name__, frames=frames_of(error))
+    return event
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an error was raised, the innermost call last: file, line and function, no values."""
+    frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
+    return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    log.critical("uncaught", error=kind.__name__, frames=frames_of(error.with_traceback(place)))
+
+
+def _short(filename: str) -> str:
+    """A file below its package: no home folders in logs."""
+    return filename.rpartition("site-packages/")[2] if "site-packages/" in filename else filename

@@ -8,11 +8,11 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.doorbell import QUEUES, celery_app
+from neurotriage.core.doorbell import QUEUES, WARM, celery_app
 from neurotriage.core.headers import first_line
 from neurotriage.core.running import edited_since
 from neurotriage.core.settings import Settings
-from neurotriage.doctor.check import Check, failed, ok
+from neurotriage.doctor.check import Check, failed, ok, warning
 
 _ROUND_TRIP_S: Final = 3.0
 _PINGS_S: Final = (2.0, 5.0)
@@ -54,7 +54,7 @@ def _round_trip(app: Celery) -> Check:
 
 
 def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
-    answers = _answers(app)
+    answers, warm = _answers(app), _warm(app)
     for role in sorted(QUEUES.values()):
         names = answers[role]
         if not names:
@@ -67,7 +67,7 @@ def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
             said = f"configuration edited since it started: {told}"
             yield failed(f"{role} worker", said, f"Restart `neurotriage work --role {role}`.")
         else:
-            yield ok(f"{role} worker", ", ".join(names))
+            yield _answering(role, names, warm)
 
 
 def _answers(app: Celery) -> dict[str, list[str]]:
@@ -80,3 +80,29 @@ def _answers(app: Celery) -> dict[str, list[str]]:
         if all(found.values()):
             break
     return found
+
+
+def _warm(app: Celery) -> dict[str, float | None]:
+    """Of each analysis worker, the seconds in which it got warm; None of one that did not."""
+    replies = app.control.broadcast(WARM, reply=True, timeout=_PINGS_S[0]) or []
+    return {
+        name: answer["warm_in_s"]
+        for reply in replies
+        for name, answer in reply.items()
+        if isinstance(answer, dict) and "warm_in_s" in answer
+    }
+
+
+def _answering(role: str, names: list[str], warm: dict[str, float | None]) -> Check:
+    cold = [name for name in names if name in warm and warm[name] is None]
+    if cold:
+        return warning(
+            f"{role} worker",
+            f"not warm: {', '.join(cold)}",
+            "Its first study loads the models; the log says why they could not be loaded at the start.",
+        )
+    told = (
+        f"{name} (warm: models loaded and run once in {warm[name]:.0f} s)" if warm.get(name) else name
+        for name in names
+    )
+    return ok(f"{role} worker", ", ".join(told))

@@ -80,7 +80,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(name)
     monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
     for name, value in SERVICES["listener"]["environment"].items():
-        assert name.startswith(ENVIRONMENT_PREFIX)
+        assert name.startswith(ENVIRONMENT_PREFIX) or name == "OMP_WAIT_POLICY"
         monkeypatch.setenv(name, _substituted(value))
     return load_settings()
 
@@ -140,3 +140,8 @@ def test_the_image_is_built_from_files_and_versions_that_there_are() -> None:
     for path in re.findall(r"requirements/\S+\.lock", DOCKERFILE):
         assert (ROOT / path).is_file()
     assert not {"weights", "migrations", "requirements"} & set(ignored)
+
+
+def test_threads_that_wait_sleep_in_every_container() -> None:
+    assert "ENV OMP_WAIT_POLICY=PASSIVE" in DOCKERFILE
+    assert {service["environment"]["OMP_WAIT_POLICY"] for service in OURS.values()} == {"PASSIVE"}

@@ -70,7 +70,8 @@ def test_a_text_file_named_dcm_is_not_eligible_and_named(tmp_path: Path) -> None
     (tmp_path / "in" / "notes.dcm").write_text("these are notes, no DICOM")
     assert "none of 1 files is a readable DICOM image" in _refusal(_run(tmp_path / "in", tmp_path / "out"))
     answer = CliRunner().invoke(app, ["run", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
-    assert "passed over notes.dcm: " in answer.stderr
+    told = [json.loads(line) for line in answer.stderr.splitlines()]
+    assert {"event": "passed_over", "file": "notes.dcm"}.items() <= told[0].items()
 
 
 def test_a_file_cut_short_in_its_header_is_not_eligible(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""A worker's first study should take no longer than its second: everything is loaded and run once before.
+
+A drawn head goes the whole way, from files to result objects, and is thrown away.
+"""
+
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from neurotriage.core.settings import ResultsSettings
+from neurotriage.core.values import Outcome, ResultKind
+from neurotriage.phantom import INSTALLATION, make_analysis, make_study
+from worker.analysis import analyse, select_series
+from worker.results import build
+
+if TYPE_CHECKING:
+    from worker.vision import Models
+
+# Networks see pictures of one size, whatever came; a batch of them is enough.
+_SHAPE_PX: Final = (256, 256)
+_SLICES: Final = 16
+
+
+def warm_up(
+    models: "Callable[[], Models]",
+    modalities: AbstractSet[str],
+    kinds: AbstractSet[ResultKind],
+    results: ResultsSettings,
+) -> float:
+    """Analyse a drawn study of each modality and make every kind of result that is wanted; the seconds.
+
+    Raises what an analysis raises, and ``OSError`` where there is no temporary folder.
+    """
+    begun = time.monotonic()
+    now = datetime.now(UTC).astimezone()
+    loaded = models()
+    for modality in sorted(modalities):
+        # Also where the drawn head is refused before its network would be asked.
+        loaded.of(modality)
+    if loaded.fusion is not None:
+        loaded.fusion_network(loaded.fusion)
+    with TemporaryDirectory(prefix="neurotriage-warm-") as folder:
+        for modality in sorted(modalities):
+            made = make_study(Path(folder) / modality, modality, shape=_SHAPE_PX, slices=_SLICES)
+            analyse(select_series(made.manifest), frozenset(modalities), lambda: loaded, now)
+            analysis, evidence = make_analysis(made, Outcome.PRESENT, analysed_at=now)
+            build(
+                analysis,
+                evidence,
+                made.manifest,
+                INSTALLATION,
+                claims=results.claims,
+                kinds=kinds,
+                labels=results.labels,
+                overlay=results.overlay,
+            )
+    return time.monotonic() - begun
