@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from neurotriage.cli import database
+from neurotriage.cli.tables import print_whole
 
 _UID_WIDTH = 20
 
@@ -64,7 +65,6 @@ def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
 def print_table(rows: list[Mapping[str, Any]]) -> None:
     """One line per study for a terminal."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Column, Table
 
     # Both whole, also where they need several lines: `neurotriage why` takes either.
@@ -82,4 +82,4 @@ def print_table(rows: list[Mapping[str, Any]]) -> None:
             f"{row['deliveries_stored']}/{row['deliveries']}",
             "; ".join(filter(None, (row["reasons"], row["notes"] and f"note: {row['notes']}"))),
         )
-    Console().print(table)
+    print_whole(table)
