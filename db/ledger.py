@@ -1,5 +1,6 @@
 """The ledger of deliveries: one row per object and destination, one sender per destination."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +31,9 @@ FRESH: Final = {
     "proof_tries": 0,
     "proof_due_at": None,
     "commitment_uid": None,
+    "commitment_ae_title": None,
+    "committed_at": None,
+    "found_at": None,
 }
 
 
@@ -58,6 +62,17 @@ class DueDelivery:
     failures: int
     proof_tries: int
     commitment_uid: str | None
+    resends: int = 0
+    tried: bool = False  # it was sent before, so it may be there whatever was answered
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A cause for which objects wait for long."""
+
+    status: str
+    objects: int
+    fresh: bool  # nothing waited under alarm for this cause at this destination before
 
 
 def take_destination(
@@ -137,6 +152,8 @@ def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int =
             Delivery.failures,
             Delivery.proof_tries,
             Delivery.commitment_uid,
+            Delivery.resends,
+            or_(Delivery.attempts > 0, Delivery.last_status != "").label("tried"),
         )
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
@@ -172,13 +189,19 @@ def settle(
     retry_in_s: float = 0.0,
     prove: bool = False,
     failures: int = 0,
+    comment: str = "",
 ) -> bool:
     """Write how sending one object ended. False: the right was lost, the next holder will settle it.
 
     What was cancelled while it was sent does not wait again. ``prove``: a proof is wanted of what is stored.
+    ``comment``: the destination's own words, bounded by the caller.
     """
     now = func.clock_timestamp()
-    values: dict[str, Any] = {"next_try_at": now + seconds(retry_in_s), "failures": failures}
+    values: dict[str, Any] = {
+        "next_try_at": now + seconds(retry_in_s),
+        "failures": failures,
+        "comment": comment,
+    }
     if state is DeliveryState.WAITING:
         cancelled = Delivery.state == DeliveryState.GIVEN_UP
         text = case((cancelled, Delivery.last_status), else_=status[:_STATUS_LIMIT])
@@ -206,32 +229,54 @@ def settle(
     return True
 
 
-def alarm(connection: Connection, delivery: DueDelivery, destination: str, *, after_s: float) -> bool:
-    """Raise an alarm, once, for an object that has waited for ``after_s``; True where one was raised."""
-    late = Delivery.waiting_since <= func.clock_timestamp() - seconds(after_s)
-    raised = connection.execute(
+def alarm(
+    connection: Connection, destination: str, deliveries: Collection[DueDelivery], *, after_s: float
+) -> list[Alarm]:
+    """Raise the alarm, once, for what has waited for ``after_s``: an event per study and cause.
+
+    The causes are the sentences of the last answers.
+    """
+    raised = Delivery.alarmed_at.is_not(None)
+    waits = (Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
+    known = set(connection.execute(select(Delivery.last_status).where(*waits, raised).distinct()).scalars())
+    rows = connection.execute(
         update(Delivery)
         .where(
-            Delivery.id == delivery.id,
-            Delivery.state == DeliveryState.WAITING,
-            Delivery.alarmed_at.is_(None),
-            late,
+            *waits,
+            ~raised,
+            Delivery.id.in_([item.id for item in deliveries]),
+            Delivery.waiting_since <= func.clock_timestamp() - seconds(after_s),
         )
         .values(alarmed_at=func.clock_timestamp())
-        .returning(Delivery.last_status)
-    ).scalar_one_or_none()
-    if raised is None:
-        return False
-    events.record(
-        connection,
-        "delivery_alarm",
-        study_id=delivery.study_id,
-        revision_id=delivery.revision_id,
-        destination=destination,
-        sop_instance_uid=delivery.sop_instance_uid,
-        status=raised,
-    )
-    return True
+        .returning(Delivery.id, Delivery.last_status)
+    ).all()
+    causes = {row.id: row.last_status for row in rows}
+    late = [item for item in deliveries if item.id in causes]
+    studies = Counter((item.study_id, item.revision_id, causes[item.id]) for item in late)
+    for (study_id, revision_id, status), count in studies.items():
+        events.record(
+            connection,
+            "delivery_alarm",
+            study_id=study_id,
+            revision_id=revision_id,
+            destination=destination,
+            objects=count,
+            status=status,
+        )
+    return [Alarm(status, count, status not in known) for status, count in Counter(causes.values()).items()]
+
+
+def silence_s(connection: Connection, destination: str) -> float:
+    """For how many seconds a destination is asked nothing, because it left a query unanswered."""
+    left = func.extract("epoch", DestinationLease.no_queries_until - func.clock_timestamp())
+    row = connection.execute(select(left).where(DestinationLease.destination == destination))
+    return max(0.0, float(row.scalar_one_or_none() or 0.0))
+
+
+def ask_nothing(connection: Connection, right: SendingRight, *, for_s: float) -> None:
+    """Remember that a destination left a query unanswered."""
+    until = func.clock_timestamp() + seconds(for_s)
+    connection.execute(update(DestinationLease).where(*held(right)).values(no_queries_until=until))
 
 
 def retry(
@@ -244,7 +289,7 @@ def retry(
     lost = and_(Delivery.state == DeliveryState.STORED, Delivery.alarmed_at.is_not(None))
     ended = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.GIVEN_UP))
     wanted = (
-        select(Delivery.id, AnalysisRow.study_id)
+        select(Delivery.id, Delivery.destination, AnalysisRow.study_id)
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Revision, Revision.id == AnalysisRow.revision_id)
@@ -266,6 +311,11 @@ def retry(
         update(Delivery)
         .where(Delivery.id.in_([row.id for row in rows]))
         .values(state=DeliveryState.WAITING, **FRESH, next_try_at=func.clock_timestamp(), resends=0)
+    )
+    connection.execute(
+        update(DestinationLease)
+        .where(DestinationLease.destination.in_({row.destination for row in rows}))
+        .values(no_queries_until=None)
     )
     for study_id in sorted({row.study_id for row in rows}):
         count = sum(row.study_id == study_id for row in rows)

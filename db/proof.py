@@ -7,7 +7,7 @@ or where none can be had. An object that the destination lost is sent again, a b
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, Row, exists, func, select, update
+from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from db import events
 from db.claims import seconds
@@ -35,14 +35,19 @@ def ask(
     objects: Iterable[DueDelivery],
     transaction_uid: str,
     *,
+    ae_title: str,
     wait_s: float,
 ) -> bool:
-    """Note a storage commitment before it is asked for: its answer may be faster than we are."""
+    """Note a storage commitment before it is asked for: its answer may be faster than we are.
+
+    ``ae_title`` is who is asked.
+    """
     asked = connection.execute(
         update(Delivery)
         .where(Delivery.id.in_([item.id for item in objects]), exists().where(*held(right)))
         .values(
             commitment_uid=transaction_uid,
+            commitment_ae_title=ae_title,
             proof="storage commitment asked for",
             proof_due_at=func.clock_timestamp() + seconds(wait_s),
         )
@@ -144,7 +149,8 @@ def lost(
 def _lose(connection: Connection, row: Row, why: str, max_resends: int, retry_in_s: float) -> bool:  # type: ignore[type-arg]
     again = row.resends < max_resends and not row.replaced
     now = func.clock_timestamp()
-    values: dict[str, object] = {"alarmed_at": now, "proof": why}
+    # What it said of the object before is taken back.
+    values: dict[str, object] = {"alarmed_at": now, "proof": why, "committed_at": None, "found_at": None}
     if again:
         values = {
             **FRESH,
@@ -170,15 +176,24 @@ def _lose(connection: Connection, row: Row, why: str, max_resends: int, retry_in
 
 
 def record_report(
-    connection: Connection, report: CommitmentReport, *, max_resends: int, retry_in_s: float
+    connection: Connection,
+    report: CommitmentReport,
+    *,
+    ae_title: str,
+    max_resends: int,
+    retry_in_s: float,
 ) -> int:
     """Match the answer to a storage commitment to its deliveries; how many it is about.
 
-    Objects that we did not ask about in this transaction are passed over.
+    Only ``ae_title``, the peer that reports, can speak of what it was asked. Objects that we did not ask
+    about in this transaction are passed over.
     """
+    title = "".join(character for character in ae_title if character.isprintable()).strip()
     asked = deliveries(
         connection,
         Delivery.commitment_uid == report.transaction_uid,
+        # Empty: asked before this was kept.
+        or_(Delivery.commitment_ae_title.is_(None), Delivery.commitment_ae_title == title),
         Delivery.state == DeliveryState.STORED,
         limit=10_000,
     )
@@ -204,7 +219,12 @@ def record_report(
         why = f"not committed by the destination: {_failure(reasons[item.sop_instance_uid])}"
         lost(connection, [item], why, max_resends=max_resends, retry_in_s=retry_in_s)
     if not committed and not failed:
-        events.record(connection, "commitment_unknown", transaction_uid=report.transaction_uid)
+        events.record(
+            connection,
+            "commitment_unknown",
+            transaction_uid=report.transaction_uid,
+            peer_ae_title=title,
+        )
     return len(committed) + len(failed)
 
 

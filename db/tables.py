@@ -361,6 +361,10 @@ class Delivery(Base):
     )
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"), comment="how often it was tried")
     last_status: Mapped[str] = mapped_column(server_default=text("''"), comment="in plain words")
+    comment: Mapped[str] = mapped_column(
+        server_default=text("''"),
+        comment="the destination's own words with its last answer; may quote a header",
+    )
     next_try_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="not before")
     stored_at: Mapped[datetime | None] = mapped_column(comment="when the destination said success")
     committed_at: Mapped[datetime | None] = mapped_column(comment="storage commitment, a proof")
@@ -376,6 +380,9 @@ class Delivery(Base):
     )
     commitment_uid: Mapped[str | None] = mapped_column(
         index=True, comment="transaction of the storage commitment that was asked for"
+    )
+    commitment_ae_title: Mapped[str | None] = mapped_column(
+        comment="AE title that was asked for storage commitment, the only one whose report counts"
     )
     resends: Mapped[int] = mapped_column(
         Integer, server_default=text("0"), comment="how often it was sent again because it got lost there"
@@ -395,6 +402,9 @@ class DestinationLease(Base):
     )
     lease_until: Mapped[datetime | None] = mapped_column(comment="until when its sender is believed to live")
     rung_at: Mapped[datetime | None] = mapped_column(comment="when the queue was last told")
+    no_queries_until: Mapped[datetime | None] = mapped_column(
+        comment="until when it is asked nothing, because it left a query unanswered"
+    )
 
 
 class Event(Base):

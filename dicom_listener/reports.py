@@ -37,7 +37,11 @@ def ingest_reports(
             else:
                 with engine.begin() as connection:
                     objects = record_report(
-                        connection, report, max_resends=limits.max_resends, retry_in_s=limits.retry_s
+                        connection,
+                        report,
+                        ae_title=received(path).reception.peer_ae_title,
+                        max_resends=limits.max_resends,
+                        retry_in_s=limits.retry_s,
                     )
                 log.info("commitment_report", transaction_uid=report.transaction_uid, objects=objects)
             path.unlink()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from neurotriage.cli.beside_serve import settings_beside_serve
+from neurotriage.cli.tables import print_whole
 
 if TYPE_CHECKING:
     from neurotriage.doctor import Part
@@ -67,7 +68,6 @@ def doctor(
 
 def print_table(parts: Sequence["Part"]) -> None:
     """A row per thing looked at, with what to do below what was found."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -82,4 +82,4 @@ def print_table(parts: Sequence["Part"]) -> None:
                 told,
                 end_section=check is part.checks[-1],
             )
-    Console().print(table)
+    print_whole(table)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from neurotriage.cli.tables import print_whole
 from neurotriage.core.settings import load_settings
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ def _trial(card: "ModelCard", manifest: Path | None) -> "Trial":
 
 
 def _show(choice: "Choice", path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from worker.vision.engines import allowed
@@ -94,5 +94,5 @@ def _show(choice: "Choice", path: Path) -> None:
             "-" if found.auc_loss is None else f"{found.auc_loss:.4f}",
             found.problem or verdict,
         )
-    Console().print(table)
+    print_whole(table)
     typer.echo(f"kept in {path}")

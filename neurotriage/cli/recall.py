@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from neurotriage.cli import database
+from neurotriage.cli.tables import print_whole
 from neurotriage.core.settings import load_settings
 
 
@@ -64,7 +65,6 @@ def _refuse_if_installed(model: str, version: str) -> None:
 
 def print_table(found: Sequence[Any]) -> None:
     """One line per analysis (``db.recall.Produced``) for a terminal."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("study", "revision", "outcome", "analysed", "objects", "sent", "")
@@ -78,4 +78,4 @@ def print_table(found: Sequence[Any]) -> None:
             str(item.stored),
             "superseded" if item.superseded else "",
         )
-    Console().print(table)
+    print_whole(table)

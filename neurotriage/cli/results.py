@@ -12,6 +12,7 @@ import typer
 
 from neurotriage.cli import database
 from neurotriage.cli.beside_serve import settings_beside_serve
+from neurotriage.cli.tables import print_whole
 
 _UID_WIDTH = 20
 
@@ -100,7 +101,6 @@ def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
 def print_table(rows: list[Mapping[str, Any]]) -> None:
     """One line per study for a terminal."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Column, Table
 
     # Both whole, also where they need several lines: `neurotriage why` takes either.
@@ -118,4 +118,4 @@ def print_table(rows: list[Mapping[str, Any]]) -> None:
             f"{row['deliveries_stored']}/{row['deliveries']}",
             "; ".join(filter(None, (row["reasons"], row["notes"] and f"note: {row['notes']}"))),
         )
-    Console().print(table)
+    print_whole(table)

@@ -1,12 +1,15 @@
 """``neurotriage why``: the whole history of one study."""
 
-from collections.abc import Mapping
-from itertools import groupby
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import typer
 
 from neurotriage.cli import database
+
+# What tells one event of delivery from another of the same kind, destination and cause.
+_OF_ONE_EVENT: Final = ("sop_instance_uid", "objects")
+_PROOFS: Final = (("committed", "committed_at"), ("found there", "found_at"))
 
 
 def register(app: typer.Typer) -> None:
@@ -50,38 +53,78 @@ def lines(known: Any) -> list[str]:
     told += [_verdict(verdict) for verdict in known.verdicts] or ["  not judged yet"]
     if known.analysis is not None and known.analysis.omissions:
         told += ["", "Not made", *(f"  {o.kind:8} {o.text}" for o in known.analysis.omissions)]
-    told += ["", "Hops"]
-    told += [
-        f"  {event['at']:%Y-%m-%d %H:%M:%S.%f} {event['kind']}"
-        + "".join(f" {key}={value}" for key, value in event["detail"].items())
-        for event in known.events
-    ]
-    told += ["", "Sent"]
-    sent = groupby(_delivery(delivery) for delivery in known.deliveries)
-    told += [_times(line, len(list(same))) for line, same in sent] or ["  nothing"]
+    told += ["", "Hops", *_hops(known.events)]
+    told += ["", "Sent", *(_deliveries(known.deliveries) or ["  nothing"])]
     if known.last_error:
         told += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
     return [*told, ""]
 
 
-def _times(line: str, count: int) -> str:
-    return line if count == 1 else f"{line} ({count} objects)"
+def _hops(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The events in order. Those of delivery are told once for all objects of one destination and cause."""
+    kinds: dict[object, list[Mapping[str, Any]]] = {}
+    for number, event in enumerate(events):
+        alone = "destination" not in event["detail"]
+        kinds.setdefault(number if alone else (event["kind"], *_cause(event)), []).append(event)
+    return [_hop(same) for same in kinds.values()]
 
 
-def _delivery(sent: Mapping[str, Any]) -> str:
-    told = (
-        f"  {sent['kind']:8} to {sent['destination']}: {sent['state']} after {sent['attempts']} tries; "
-        f"{sent['last_status']}"
-    )
+def _cause(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, str(value)) for key, value in event["detail"].items() if key not in _OF_ONE_EVENT]
+
+
+def _hop(events: Sequence[Mapping[str, Any]]) -> str:
+    first, last = events[0], events[-1]
+    detail = first["detail"].items() if len(events) == 1 else _cause(first)
+    told = f"  {first['at']:%Y-%m-%d %H:%M:%S.%f} {first['kind']}"
+    told += "".join(f" {key}={value}" for key, value in detail)
+    if len(events) == 1:
+        return told
+    objects = sum(event["detail"].get("objects", 1) for event in events)
+    return f"{told} objects={objects} ({len(events)} times, last {last['at']:%Y-%m-%d %H:%M:%S})"
+
+
+def _deliveries(deliveries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was sent where; objects of one fate in one line."""
+    fates: dict[tuple[object, ...], list[Mapping[str, Any]]] = {}
+    for sent in deliveries:
+        proofs = (_proof(sent), sent["alarmed_at"] is not None, sent["comment"])
+        fate = (sent["kind"], sent["destination"], sent["state"], sent["last_status"], *proofs)
+        fates.setdefault(fate, []).append(sent)
+    return [_fate(objects) for objects in fates.values()]
+
+
+def _proof(sent: Mapping[str, Any]) -> str:
+    words = [word for word, column in _PROOFS if sent[column] is not None]
+    return "; ".join(words) or str(sent["proof"])
+
+
+def _fate(objects: Sequence[Mapping[str, Any]]) -> str:
+    sent = objects[0]
+    told = [f"  {sent['kind']:8} to {sent['destination']}: {sent['state']}{_tries(objects)}"]
+    told += [sent["last_status"]] if sent["last_status"] else []
+    told += [f'it says "{sent["comment"]}"'] if sent["comment"] else []
     proofs = [
-        f"{word} {sent[column]:%Y-%m-%d %H:%M:%S}"
-        for word, column in (("committed", "committed_at"), ("found there", "found_at"))
+        f"{word} {max(item[column] for item in objects):%Y-%m-%d %H:%M:%S}"
+        for word, column in _PROOFS
         if sent[column] is not None
     ]
-    told += "".join(f"; {proof}" for proof in proofs or filter(None, [sent["proof"]]))
+    told += proofs or filter(None, [sent["proof"]])
+    if sent["state"] in ("waiting", "sending"):
+        told.append(f"next try {min(item['next_try_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
+    elif sent["state"] == "stored" and sent["proof_due_at"] is not None:
+        told.append(f"next look {min(item['proof_due_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
     if sent["alarmed_at"] is not None:
-        told += f"; ALARM since {sent['alarmed_at']:%Y-%m-%d %H:%M}"
-    return told
+        told.append(f"ALARM since {min(item['alarmed_at'] for item in objects):%Y-%m-%d %H:%M}")
+    return "; ".join(told) + (f" ({len(objects)} objects)" if len(objects) > 1 else "")
+
+
+def _tries(objects: Sequence[Mapping[str, Any]]) -> str:
+    fewest, most = min(o["attempts"] for o in objects), max(o["attempts"] for o in objects)
+    if not most:
+        return "" if objects[0]["last_status"] else ", not tried yet"
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f" after {count} {'try' if most == 1 else 'tries'}"
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

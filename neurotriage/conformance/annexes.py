@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from neurotriage.conformance.created import Attribute, CodedTerm, Created
 from neurotriage.conformance.markdown import table
-from neurotriage.conformance.network import class_name
+from neurotriage.core.sop_classes import sop_class_name
 
 _LEGEND = """Presence: ALWAYS; VNAP, the value may be empty; ANAP, the attribute may be absent; EMPTY.
 Source: COPY, from the images; FIXED, the value stands in the last column; AUTO, made for the study."""
@@ -20,7 +20,7 @@ def objects(created: Sequence[Created]) -> str:
 
 
 def _title(one: Created) -> str:
-    return f"{one.kind.value}: {class_name(one.sop_class)}"
+    return f"{one.kind.value}: {sop_class_name(one.sop_class)}"
 
 
 def _attributes(title: str, attributes: Sequence[Attribute]) -> str:

@@ -15,13 +15,13 @@ from neurotriage.conformance.network import (
     ANSWERS,
     REPORT_ANSWERS,
     Offer,
-    class_name,
     is_commitment,
     offers,
     rejections,
     store_statuses,
 )
 from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.sop_classes import sop_class_name
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.delivery.dimse import requested_contexts
 
@@ -123,7 +123,8 @@ the list below is taken.
 
 {table(("status", "read as", "then"), store_statuses())}
 
-No answer within the timeout, or an association that ends early: tried again later."""
+No answer within the timeout: tried again later. An association that ends early: at once in a new one as long
+as each stores an object, else later."""
 
 
 def _answers(answers: Sequence[tuple[int, str, str]]) -> str:
@@ -166,7 +167,9 @@ def _proposal(title: str, destination: Destination, created: Sequence[Created]) 
     for context in requested_contexts(destination, {str(one.sop_class) for one in created}):
         syntaxes = " or ".join(UID(syntax).name for syntax in context.transfer_syntax)
         proposed.setdefault(UID(str(context.abstract_syntax)), []).append(syntaxes)
-    rows = [(class_name(uid), f"`{uid}`", "; ".join(syntaxes), "SCU") for uid, syntaxes in proposed.items()]
+    rows = [
+        (sop_class_name(uid), f"`{uid}`", "; ".join(syntaxes), "SCU") for uid, syntaxes in proposed.items()
+    ]
     header = ("SOP Class", "UID", "transfer syntaxes (; divides contexts)", "role")
     return f"To {title}:\n\n{table(header, rows)}"
 
@@ -176,7 +179,7 @@ def _accepted() -> str:
 
 
 def _offer(offer: Offer) -> str:
-    classes = [(class_name(uid), f"`{uid}`", _role(uid)) for uid in offer.abstract_syntaxes]
+    classes = [(sop_class_name(uid), f"`{uid}`", _role(uid)) for uid in offer.abstract_syntaxes]
     syntaxes = [(uid.name, f"`{uid}`") for uid in offer.transfer_syntaxes]
     return (
         f"{table(('SOP Class', 'UID', 'role'), classes)}\n\n"

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Final
 
 from pydicom.uid import UID
-from pynetdicom import sop_class
 from pynetdicom.presentation import PresentationContext
 
 from db.tables import DeliveryState
@@ -22,12 +21,9 @@ from dicom_listener.server import (
 )
 from neurotriage.core.commitment import PUSH_MODEL
 from worker.delivery.status import Verdict, verdict_of
-from worker.results.objects.segmentation import LABEL_MAP_STORAGE
 
 _STATUSES: Final = 0x10000
 _CODE: Final = re.compile(r" ?\(0x[0-9A-F]{4}\)")
-# Not yet in pydicom's dictionary.
-_NEW: Final = {LABEL_MAP_STORAGE: "Label Map Segmentation Storage"}
 # PS3.8 table 9-21.
 _RESULTS: Final = {1: "rejected-permanent", 2: "rejected-transient"}
 _SOURCES: Final = {1: "service-user", 2: "service-provider (ACSE)", 3: "service-provider (presentation)"}
@@ -74,16 +70,6 @@ def offers(contexts: Iterable[PresentationContext]) -> list[Offer]:
         syntaxes = tuple(UID(syntax) for syntax in context.transfer_syntax)
         found.setdefault(syntaxes, []).append(UID(str(context.abstract_syntax)))
     return [Offer(tuple(classes), syntaxes) for syntaxes, classes in found.items()]
-
-
-def class_name(uid: UID) -> str:
-    """The name of a SOP class; private and retired ones have the name that the listener gave them."""
-    if uid in _NEW:
-        return _NEW[uid]
-    if uid.name != uid:
-        return uid.name
-    named = {str(value): key for key, value in vars(sop_class).items() if isinstance(value, UID)}
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", named.get(uid, "private"))
 
 
 def rejections() -> list[tuple[str, str, int, str]]:

@@ -9,8 +9,9 @@ from neurotriage import __version__
 from neurotriage.conformance import annexes, details
 from neurotriage.conformance.created import Created, created_objects
 from neurotriage.conformance.markdown import table
-from neurotriage.conformance.network import class_name, is_commitment, offers
+from neurotriage.conformance.network import is_commitment, offers
 from neurotriage.core.settings import Settings
+from neurotriage.core.sop_classes import sop_class_name
 from worker.results.charset import UTF_8
 
 _SECTIONS = (
@@ -59,7 +60,7 @@ Structure of PS3.2 Annex N. Written by `neurotriage conformance` from the runnin
 
 def _overview(settings: Settings, created: Sequence[Created]) -> str:
     rows = [
-        (class_name(one.sop_class), f"`{one.sop_class}`", one.kind.value, _receivers(settings, one))
+        (sop_class_name(one.sop_class), f"`{one.sop_class}`", one.kind.value, _receivers(settings, one))
         for one in created
     ]
     return f"""neurotriage receives head CT and MR studies, analyses them without anybody's action, and sends
@@ -187,7 +188,8 @@ sent once more as it is, where an uncompressed syntax was accepted, too.
 
 SCU, for the proof that a stored object is kept: where a destination with `commitment = "auto"` accepts the
 Storage Commitment Push Model, an N-ACTION names the objects of a study after the last one was stored. The
-N-EVENT-REPORT may come on the same association, or on a new one at the listener. An object that is not
+N-EVENT-REPORT may come on the same association, or on a new one at the listener from the AE title that was
+asked; a failure reported later takes a success back. An object that is not
 reported within {settings.delivery.commitment_wait_s:g} s, or cannot be asked for, is looked for by C-FIND
 (Study Root, at the level of the destination's `find`; keys Study, Series and SOP Instance UID) or by QIDO-RS.
 One that is reported as failed, or not found after several looks, is sent again at most
@@ -196,4 +198,5 @@ One that is reported as failed, or not found after several looks, is sent again 
 ### 5.4 Repetition
 
 What could not be sent is tried again after {settings.delivery.retry_s:g} s, then after delays that double
-up to {settings.delivery.retry_max_s:g} s, at most {settings.delivery.max_attempts} times."""
+up to {settings.delivery.retry_max_s:g} s, at most {settings.delivery.max_attempts} times. An object that was
+sent before is looked for by query, where one can be made, before it is sent again, refused or given up."""

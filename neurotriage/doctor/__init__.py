@@ -16,7 +16,8 @@ __all__ = ["Check", "Options", "Part", "State", "echo_instructions", "examine", 
 
 _LIMIT_S: Final = 20.0
 _ASSOCIATION_LIMIT_S: Final = 30.0  # above the time for a connection and for its association
-_STORE_LIMIT_S: Final = 90.0
+_DESTINATION_LIMIT_S: Final = 45.0  # and for a query
+_STORE_LIMIT_S: Final = 120.0
 _WEIGHTS_LIMIT_S: Final = 120.0  # torch takes its time to import
 
 
@@ -32,7 +33,7 @@ class Options:
 def probes(settings: Settings, options: Options) -> list[Probe]:
     """What there is to look at."""
     wait_s = options.await_echo_s
-    limit_s = _STORE_LIMIT_S if options.store else _ASSOCIATION_LIMIT_S
+    limit_s = _STORE_LIMIT_S if options.store else _DESTINATION_LIMIT_S
     return [
         Probe("configuration", _LIMIT_S, partial(look_at_configuration, settings)),
         Probe("storage", _LIMIT_S, partial(look_at_storage, settings)),

@@ -15,11 +15,12 @@ from db.tables import DeliveryState
 from dicom_listener.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.sop_classes import sop_class_name
 from neurotriage.core.values import NoteKind, ResultKind, ResultObject
 from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse
-from worker.delivery.peer import Peer
+from worker.delivery.peer import NotServed, Peer, Unanswered
 
 # An archive may index what it stored a moment later.
 _FOUND_WITHIN_S: Final = 10.0
@@ -109,9 +110,10 @@ def _look_at_dimse(
         else:
             yield warning("echo", f"{where} takes the association and no C-ECHO", "Allow Verification there.")
         yield from _taken(peer, trials, ours)
-        yield _proof(peer, receiver)
         yield _way_back(settings, receiver)
-        if store:
+        yield from _proof(peer, receiver, trials)
+    if store:  # on an association of its own: a query that is not answered costs the one before
+        with dimse.connect(receiver, ours, classes) as peer:
             yield from _store(peer, trials)
 
 
@@ -119,10 +121,13 @@ def _look_at_web(
     settings: Settings, receiver: Destination, trials: Sequence[_Trial], store: bool
 ) -> Iterator[Check]:
     with dicomweb.connect(receiver, settings.listener.ae_title, ()) as peer:
-        if peer.present([trial.delivery for trial in trials]) is None:
-            yield warning("query", f"{receiver.url} answers no query", "Allow QIDO-RS there, for the proof.")
-        else:
+        query = _query(peer, trials)
+        if receiver.find == "off":
+            yield ok("query", 'none is made (find = "off")')
+        elif query.answered:
             yield ok("query", f"{receiver.url} answers")
+        else:
+            yield warning("query", f"{receiver.url}: {query.said}", _WITHOUT_QUERY)
         if store:
             yield from _store(peer, trials)
 
@@ -136,21 +141,53 @@ def _taken(peer: dimse.DimsePeer, trials: Sequence[_Trial], ours: str) -> Iterat
             names = ", ".join(UID(syntax).name for syntax in peer.syntaxes(sop_class))
             yield ok(kind, f"taken as {names}")
             continue
-        advice = f"Allow {ours} to store {sop_class.name} ({sop_class}) there, or leave it out of objects."
+        name, why = sop_class_name(sop_class), peer.refusal(sop_class)
+        advice = f"Allow {ours} to store {name} ({sop_class}) there, or leave it out of objects."
         told = warning if len(refused) < len(kinds) else failed
-        yield told(kind, f"{sop_class.name} is refused", advice)
+        yield told(kind, f"{name} is refused: {why}", advice)
 
 
-def _proof(peer: dimse.DimsePeer, receiver: Destination) -> Check:
-    """How it will be proven that what was sent is kept."""
-    commits, queried = receiver.commitment == "auto" and peer.commits, peer.answers_queries
-    offered = [name for name, there in (("storage commitment", commits), ("query", queried)) if there]
-    if offered:
-        return ok("proof", f"by {' or '.join(offered)}")
-    if (receiver.commitment, receiver.find) == ("off", "off"):
-        return ok("proof", "none is asked for")
-    advice = "Allow storage commitment or Study Root C-FIND there; without it, 0x0000 is all that is known."
-    return warning("proof", "neither storage commitment nor query is offered", advice)
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What came of a query for objects that cannot be there."""
+
+    answered: bool
+    said: str
+
+
+def _query(peer: Peer, trials: Sequence[_Trial]) -> _Query:
+    """Make one real query, for a study that nobody has."""
+    try:
+        found = peer.present([trial.delivery for trial in trials[:1]])
+    except (NotServed, Unanswered) as error:
+        return _Query(False, str(error))
+    if found:
+        return _Query(False, "the query was answered with objects that are not there")
+    return _Query(True, "")
+
+
+_WITHOUT_QUERY: Final = (
+    'Allow the query there, or set find = "off" for this destination: results are not asked for then, and '
+    "storage commitment, if there is one, is the only proof."
+)
+
+
+def _proof(peer: dimse.DimsePeer, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
+    """How it will be proven that what was sent is kept: a query that is offered is made."""
+    commits = ["storage commitment"] if receiver.commitment == "auto" and peer.commits else []
+    query = _query(peer, trials) if peer.answers_queries else None
+    if query is not None and not query.answered:
+        yield warning("query", f"queries are accepted; {query.said}", _WITHOUT_QUERY)
+    proofs = [*commits, *(["query"] if query is not None and query.answered else [])]
+    if proofs:
+        yield ok("proof", f"by {' or '.join(proofs)}")
+    elif (receiver.commitment, receiver.find) == ("off", "off"):
+        yield ok("proof", "none is asked for")
+    else:
+        advice = (
+            "Allow storage commitment or Study Root C-FIND there; without it, 0x0000 is all that is known."
+        )
+        yield warning("proof", "there is neither storage commitment nor a query that works", advice)
 
 
 def _way_back(settings: Settings, receiver: Destination) -> Check:
@@ -177,13 +214,15 @@ def _store(peer: Peer, trials: Sequence[_Trial]) -> Iterator[Check]:
         if verdict.state is DeliveryState.STORED:
             taken.append(trial)
         else:
-            yield failed(f"store {trial.kind}", verdict.text, "See the log of the destination.")
+            told = f'{verdict.text}; it says "{verdict.comment}"' if verdict.comment else verdict.text
+            yield failed(f"store {trial.kind}", told, "See the log of the destination.")
     if not taken:
         return
     yield ok("store", f"{len(taken)} of {len(trials)} objects, patient {PATIENT_ID}; delete them there")
-    found = _found(peer, taken)
-    if found is None:
-        yield warning("shown back", "the destination answers no query", "Look for the study in a viewer.")
+    try:
+        found = _found(peer, taken)
+    except (NotServed, Unanswered) as error:
+        yield warning("shown back", str(error), "Look for the study in a viewer.")
         return
     for kind in dict.fromkeys(trial.kind for trial in taken):
         uids = {trial.delivery.sop_instance_uid for trial in taken if trial.kind is kind}
@@ -194,12 +233,15 @@ def _store(peer: Peer, trials: Sequence[_Trial]) -> Iterator[Check]:
             yield failed(f"shown back {kind}", said, "See the log of the destination, and its quarantine.")
 
 
-def _found(peer: Peer, taken: Sequence[_Trial]) -> frozenset[str] | None:
-    """What a query finds once all is found, or when an archive has had time enough to index it."""
+def _found(peer: Peer, taken: Sequence[_Trial]) -> frozenset[str]:
+    """What a query finds once all is found, or when an archive has had time enough to index it.
+
+    Raises as ``Peer.present``.
+    """
     wanted = {trial.delivery.sop_instance_uid for trial in taken}
     deadline = time.monotonic() + _FOUND_WITHIN_S
     while True:
         found = peer.present([trial.delivery for trial in taken])
-        if found is None or wanted <= found or time.monotonic() > deadline:
+        if wanted <= found or time.monotonic() > deadline:
             return found
         time.sleep(_LOOK_EVERY_S)

@@ -176,8 +176,8 @@ def test_why_tells_outcome_series_hops_deliveries_and_the_last_error(key: str) -
         "analysed",
         "stored",
     ]
-    assert "page     to pacs: stored after 1 tries; stored" in text
-    assert "page     to pacs: refused after 1 tries; refused: not authorised (0x0124)" in text
+    assert "page     to pacs: stored after 1 try; stored" in text
+    assert "page     to pacs: refused after 1 try; refused: not authorised (0x0124)" in text
     assert "ValueError: first try" in text
 
 
@@ -195,6 +195,85 @@ def test_why_tells_the_proof_of_a_delivery_and_its_alarm(engine: Engine, values:
     with engine.begin() as connection:
         connection.exec_driver_sql(f"update deliveries set {values} where state = 'stored'")  # noqa: S608
     assert words in _say("why", STUDY).stdout
+
+
+def _dead_destination(engine: Engine, *, objects: int, alarms: int) -> None:
+    """Seven objects wait for a destination that is dead; the alarm was raised again and again."""
+    sentence = "PACS at 10.0.0.1:104 does not answer: no connection within 10 s"
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection))
+        analysed(connection, held, *(written(number, "dead") for number in range(1, objects + 1)))
+        right = ledger.take_destination(connection, "dead", owner="w1", lease_s=60)
+        assert right is not None
+        for _ in range(alarms):
+            due = ledger.due(connection, "dead")
+            for delivery in due:
+                ledger.begin(connection, right, delivery.id)
+                ledger.settle(connection, right, delivery, DeliveryState.WAITING, sentence)
+            (alarm,) = ledger.alarm(connection, "dead", due, after_s=0)
+            assert (alarm.status, alarm.objects, alarm.fresh) == (sentence, objects, True)
+            assert ledger.alarm(connection, "dead", due, after_s=0) == []
+            connection.execute(text("update deliveries set alarmed_at = null"))
+        ledger.alarm(connection, "dead", ledger.due(connection, "dead"), after_s=0)
+        connection.execute(text("update deliveries set next_try_at = '2026-01-02 03:04:05+00'"))
+
+
+def test_why_tells_a_dead_destination_in_one_line_and_its_alarms_in_another(engine: Engine) -> None:
+    _dead_destination(engine, objects=7, alarms=10)
+    lines = _say("why", STUDY).stdout.splitlines()
+    (hop,) = [line for line in lines if "delivery_alarm" in line]
+    assert "destination=dead" in hop
+    assert "(11 times, last 20" in hop
+    (sent,) = [line for line in lines if " to dead: " in line]
+    assert sent.startswith("  page     to dead: waiting after 10 tries; PACS at 10.0.0.1:104 does not answer")
+    assert "; next try 2026-01-02 03:04:05; ALARM since 20" in sent
+    assert sent.endswith("(7 objects)")
+
+
+def test_one_cause_is_one_alarm_however_many_studies_wait(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number in (1, 2, 3):
+            held = claimed(connection, ready_revision(connection, study=f"1.2.{number}"))
+            analysed(connection, held, written(number, "dead"))
+        right = ledger.take_destination(connection, "dead", owner="w1", lease_s=60)
+        assert right is not None
+        due = ledger.due(connection, "dead")
+        for delivery in due:
+            ledger.settle(connection, right, delivery, DeliveryState.WAITING, "it does not answer")
+        (alarm,) = ledger.alarm(connection, "dead", due[:2], after_s=0)
+        assert (alarm.objects, alarm.fresh) == (2, True)
+        (later,) = ledger.alarm(connection, "dead", due, after_s=0)
+        assert (later.objects, later.fresh) == (1, False)
+
+
+def test_why_of_what_was_not_tried_yet_says_so(engine: Engine) -> None:
+    with engine.begin() as connection:
+        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
+    (sent,) = [line for line in _say("why", STUDY).stdout.splitlines() if " to pacs: " in line]
+    assert sent.startswith("  page     to pacs: waiting, not tried yet; next try 20")
+
+
+def test_why_tells_what_a_destination_says_in_its_own_words(engine: Engine) -> None:
+    with engine.begin() as connection:
+        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
+        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        assert right is not None
+        (due,) = ledger.due(connection, "pacs")
+        state = DeliveryState.REFUSED
+        ledger.settle(connection, right, due, state, "refused: (0xC000)", comment="no such patient")
+    assert 'refused: (0xC000); it says "no such patient"' in _say("why", STUDY).stdout
+
+
+@pytest.mark.usefixtures("told")
+def test_a_table_in_a_pipe_is_not_cut(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+    monkeypatch.delenv("COLUMNS")
+    long = "1.2.840.113619.2.55.3.604688119.971.1234567890.123456789"
+    with engine.begin() as connection:
+        connection.execute(text("update studies set accession_number = :long"), {"long": long})
+        connection.execute(text('update analyses set reasons = \'[{"text": "' + "w" * 300 + "\"}]'"))
+    told = _say("results").stdout
+    assert f"{STUDY} {long} " in told
+    assert "w" * 300 in told
 
 
 @pytest.mark.usefixtures("told")

@@ -35,7 +35,7 @@ def test_a_sender_that_lost_its_right_proves_nothing(engine: Engine) -> None:
         objects = proof.due(connection, "pacs")
         proof.found(connection, right, objects)
         proof.put_off(connection, right, objects, "later", in_s=60)
-        assert not proof.ask(connection, right, objects, "2.25.1", wait_s=60)
+        assert not proof.ask(connection, right, objects, "2.25.1", ae_title="PACS", wait_s=60)
         assert proof.due(connection, "pacs") == objects
 
 

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
@@ -34,6 +35,9 @@ class Archive:
         self.requests: list[Dataset] = []
         self.queries: list[Dataset] = []
         self.query_status = 0x0000
+        self.on_store: Callable[[evt.Event], int | Dataset] = lambda _: 0x0000
+        # What is answered to a query instead of what is kept.
+        self.on_query: Callable[[Dataset], Iterator[tuple[int, Dataset | None]]] | None = None
         self.associations = 0
         self.on_request: Callable[[Archive, evt.Event], int] = lambda _archive, _event: 0x0000
         self.port = 0
@@ -62,20 +66,31 @@ class Archive:
     ) -> None:
         self._ae.shutdown()
 
+    def running(self) -> list[Association]:
+        """The associations of this moment."""
+        return [
+            thread
+            for thread in threading.enumerate()
+            if isinstance(thread, Association) and thread.ae is self._ae
+        ]
+
     def _count(self, _: evt.Event) -> None:
         self.associations += 1
 
-    def _store(self, event: evt.Event) -> int:
+    def _store(self, event: evt.Event) -> int | Dataset:
         assert isinstance(event.request, C_STORE)
         uid = str(event.request.AffectedSOPInstanceUID)
         self.stores.append(uid)
         if self.keeps:
             self.kept[uid] = event.dataset
-        return 0x0000
+        return self.on_store(event)
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         identifier = event.identifier
         self.queries.append(identifier)
+        if self.on_query is not None:
+            yield from self.on_query(identifier)
+            return
         if self.query_status != 0x0000:
             yield self.query_status, None
             return

@@ -69,13 +69,18 @@ def test_a_token_that_cannot_be_used_raises_an_alarm(
         (200, [stored(UID)], "stored", "stored"),
         (202, [stored(UID, **{"00081196": 0xB000})], "stored", "coerced"),
         (202, [stored(UID, **{"00081196": 0x1234})], "stored", "with a warning (0x1234)"),
-        (200, [], "waiting", "does not say that the object was stored"),
-        (200, [stored("2.25.2")], "waiting", "does not say that the object was stored"),
+        (200, [], "stored", "does not name the object"),
+        (202, [stored("2.25.2")], "stored", "does not name the object"),
+        (409, [failed(UID, 45070)], "stored", "already has it (0xB00E)"),
+        (202, [failed(UID, 45070)], "stored", "already has it (0xB00E)"),
+        (200, [stored(UID, **{"00081196": 45070})], "stored", "already has it (0xB00E)"),
+        (409, [failed(UID, 45071)], "stored", "is being stored (0xB00F)"),
+        (200, [stored(UID, **{"00081196": 45063})], "stored", "did not match its SOP class (0xB007)"),
         (200, [failed(UID, 0xA700)], "waiting", "out of resources (0xA700)"),
         (409, [failed(UID, 0x0110)], "waiting", "failure (0x0110)"),
         (409, [failed(UID, 0x0122)], "refused", "SOP class not supported (0x0122)"),
         (409, [failed(UID, 0x0111)], "stored", "already has it"),
-        (409, [failed(UID, 0xB000)], "waiting", "failure (0x0110)"),
+        (409, [failed(UID, 0xB000)], "stored", "as failed, with a warning (0xB000)"),
         (409, [failed(UID, 0)], "waiting", "failure (0x0110)"),
         (200, [{**stored(UID), **failed(UID, 0x0124)}], "refused", "not authorised"),
         (503, [], "waiting", "failure (HTTP status 503)"),
@@ -114,6 +119,7 @@ def test_an_answer_that_cannot_be_read_is_no_success_and_ends(
     site: Site, service: Service, nonsense: bytes
 ) -> None:
     service.on_store = lambda _: (200, nonsense)
+    service.on_query = lambda _: (501, [])
     site.results(1)
     for _ in range(6):
         site.deliver()

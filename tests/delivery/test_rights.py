@@ -1,11 +1,18 @@
 """One process at a time sends to a destination, and nothing is sent that was cancelled."""
 
 import threading
+from importlib import import_module
 
+import pytest
 from pynetdicom import evt
 from sqlalchemy import text
 
+from db import ledger
+from tests.conftest import until
 from tests.delivery.conftest import Site, listener, uid_of
+from worker.delivery import right
+
+deliver_module = import_module("worker.delivery.deliver")  # hidden behind the function of its name
 
 
 def test_a_second_sender_to_one_destination_goes_home(site: Site) -> None:
@@ -100,3 +107,61 @@ def test_what_is_cancelled_while_it_is_sent_does_not_wait_again(site: Site) -> N
         site.results(1)
         site.deliver()
     assert site.states() == [("given_up", 1, "cancelled")]
+
+
+def _lease_s(site: Site) -> float:
+    with site.engine.begin() as connection:
+        left = "select extract(epoch from lease_until - clock_timestamp()) from destination_leases"
+        return float(connection.execute(text(left)).scalar_one())
+
+
+def test_a_sender_keeps_its_right_for_longer_than_the_lease_while_it_waits_for_an_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(right, "LEASE_S", 2.0)
+    monkeypatch.setattr(deliver_module, "LEASE_S", 2.0)
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def waits(_: evt.Event) -> int:
+        arrived.set()
+        go_on.wait(60)
+        return 0x0000
+
+    with listener(waits) as port:
+        site.destination("pacs", port)
+        site.results(1)
+        first = threading.Thread(target=site.deliver)
+        first.start()
+        assert arrived.wait(20)
+        renewed, before = 0, _lease_s(site)
+        while renewed < 6:  # six renewals are three seconds
+            renewed, before = renewed + (_lease_s(site) > before), _lease_s(site)
+            assert before > 0
+        go_on.set()
+        first.join(20)
+    assert site.states() == [("stored", 1, "stored")]
+
+
+def test_a_lease_lives_for_seconds(site: Site) -> None:
+    """So long, and the next sweep, is how long a destination pauses after its sender was killed."""
+    seen: list[float] = []
+
+    def looks(_: evt.Event) -> int:
+        seen.append(_lease_s(site))
+        return 0x0000
+
+    with listener(looks) as port:
+        site.destination("pacs", port)
+        site.results(1)
+        site.deliver()
+    assert 0 < seen[0] <= 20
+
+
+def test_a_sender_that_hangs_loses_its_right(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(right, "LEASE_S", 1.0)
+    monkeypatch.setattr(right, "_SILENCE_S", 0.5)
+    with site.engine.begin() as connection:
+        held = ledger.take_destination(connection, "pacs", owner="w", lease_s=1.0)
+        assert held is not None
+    with right.RightKeeper(site.engine, held):
+        until(lambda: _lease_s(site) < 0)

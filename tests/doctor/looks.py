@@ -1,6 +1,6 @@
 """What the doctor's tests share: settings, checks by subject, and a PACS that does as it is told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -37,6 +37,8 @@ class Archive:
     ) -> None:
         self._keeps = keeps
         self.stored: dict[str, Dataset] = {}
+        # What is answered to a query instead of what is stored.
+        self.on_query: Callable[[Dataset], Iterator[tuple[int, Dataset | None]]] | None = None
         self._ae = AE("PACS")
         self._ae.require_calling_aet = ["SOMEBODYELSE"] if strict else []
         for uid in (VERIFICATION, STUDY_ROOT_FIND, *classes):
@@ -59,6 +61,9 @@ class Archive:
         return 0x0000
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        if self.on_query is not None:
+            yield from self.on_query(event.identifier)
+            return
         for dataset in self.stored.values():
             if dataset.SeriesInstanceUID == event.identifier.SeriesInstanceUID:
                 answer = Dataset()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from neurotriage.cli.doctor import print_table
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.settings import CONFIG_VARIABLE, environment_of, load_settings
 from neurotriage.doctor import State, examine
-from neurotriage.doctor.check import Check, Probe, ok
+from neurotriage.doctor.check import Check, Part, Probe, ok
 from neurotriage.embedded.process import free_port
 from tests.conftest import until
 from tests.doctor.looks import Archive, settings
@@ -39,6 +40,23 @@ def test_a_part_that_hangs_is_left_and_a_part_with_a_bug_hides_nothing() -> None
     assert [part.hangs for part in (hung, broken, fine)] == [True, False, False]
     assert "hunter2" not in repr(broken)
     assert [check.state for check in fine.checks] == [State.OK]
+
+
+def test_nothing_is_cut_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = "1.2.840.10008.5.1.4.1.1.66.7"
+    check = Check("seg-labelmap", State.WARNING, "w" * 200, f"Allow it ({uid}) there.")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table([Part("destination " + "n" * 60, (check,), hangs=False)])
+    wide = capsys.readouterr().out
+    assert f"({uid})" in wide
+    assert "w" * 200 in wide
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table([Part("destination " + "n" * 60, (check,), hangs=False)])
+    narrow = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
+    assert narrow.count("w") >= 200
 
 
 @pytest.fixture

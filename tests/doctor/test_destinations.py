@@ -1,11 +1,13 @@
 """What is told of a destination: whether it answers, knows us, takes what it gets, and shows it back."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from neurotriage.core.settings import Settings
 from neurotriage.demo.pacs import StandInPacs
@@ -75,7 +77,7 @@ def test_an_object_that_a_destination_refuses_is_named_with_its_sop_class() -> N
         found = looked_at(pacs_at(archive.port))
     assert found["page"].state is State.OK
     assert found["report"].state is State.WARNING
-    assert found["report"].said == "Comprehensive 3D SR Storage is refused"
+    assert found["report"].said == "Comprehensive 3D SR Storage is refused: SOP class not supported"
     assert REPORT in found["report"].advice
 
 
@@ -91,7 +93,7 @@ def test_a_destination_that_does_not_know_us_is_told_apart_from_one_that_is_not_
     assert found["reached"].state is State.FAILED
     assert "does not know our AE title NEUROTRIAGE" in found["reached"].said
     gone = looked_at(pacs_at(free_port()))
-    assert gone["reached"].said.endswith("does not answer")
+    assert "does not answer: the connection was refused" in gone["reached"].said
 
 
 def test_a_destination_that_never_says_a_word_is_left_within_the_limit(
@@ -100,7 +102,69 @@ def test_a_destination_that_never_says_a_word_is_left_within_the_limit(
     monkeypatch.setattr(dimse, "_CONNECT_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = looked_at(pacs_at(silent.getsockname()[1]))
-    assert found["reached"].said.endswith("does not answer")
+    assert "does not answer: it takes connections" in found["reached"].said
+
+
+def test_a_label_map_that_is_refused_is_called_by_its_name() -> None:
+    with Archive() as archive:
+        found = looked_at(pacs_at(archive.port, objects=["page", "seg-labelmap"]))
+    check = found["seg-labelmap"]
+    assert check.state is State.WARNING
+    assert check.said.startswith("Label Map Segmentation Storage is refused")
+    assert "(1.2.840.10008.5.1.4.1.1.66.7)" in check.advice
+
+
+def _silent(_: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+    threading.Event().wait(3)
+    yield 0x0000, None
+
+
+def _fails(_: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+    yield 0x0110, None
+
+
+def _invents(_: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+    match = Dataset()
+    match.StudyInstanceUID, match.SeriesInstanceUID, match.SOPInstanceUID = "9.9", "9.9.1", "9.9.1.1"
+    yield 0xFF00, match
+    yield 0x0000, None
+
+
+def _echoes(asked: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+    yield 0xFF00, asked
+    yield 0x0000, None
+
+
+@pytest.mark.parametrize(
+    ("behave", "level", "words"),
+    [
+        (_silent, "image", "not answered within 1 s"),
+        (_fails, "image", "the query was answered 0x0110"),
+        (_invents, "image", "objects that were not asked for"),
+        (_invents, "series", "objects that were not asked for"),
+        (_echoes, "series", "objects that are not there"),
+    ],
+)
+def test_an_archive_that_accepts_queries_and_does_not_serve_them_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, behave: Any, level: str, words: str
+) -> None:
+    monkeypatch.setattr(dimse, "_QUERY_ANSWER_S", 1.0)
+    with Archive() as archive:
+        archive.on_query = behave
+        found = looked_at(pacs_at(archive.port, find=level), store=True)
+    assert found["query"].state is State.WARNING
+    assert words in found["query"].said
+    assert 'find = "off"' in found["query"].advice
+    assert found["proof"].state is State.WARNING
+    assert found["store"].state is State.OK  # and the rest is looked at all the same
+
+
+def test_where_no_query_is_wanted_none_is_made() -> None:
+    with Archive() as archive:
+        archive.on_query = _fails
+        found = looked_at(pacs_at(archive.port, find="off", commitment="off"))
+    assert "query" not in found
+    assert found["proof"].said == "none is asked for"
 
 
 def test_a_destination_without_any_proof_is_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What an archive says of our results reaches us on an association of its own, and finds its deliveries."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def asked(engine: Engine) -> None:
         for delivery in sent:
             ledger.begin(connection, right, delivery.id)
             ledger.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=True)
-        assert proof.ask(connection, right, sent, TRANSACTION, wait_s=3600)
+        assert proof.ask(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
 
 
 def report(*committed: int, failed: tuple[int, ...] = (), transaction: str = TRANSACTION) -> Dataset:
@@ -118,6 +119,44 @@ def test_what_failed_is_sent_again(take_in: Callable[[], int], engine: Engine, s
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
     take_in()
     assert deliveries(engine) == [("stored", True), ("waiting", False)]
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("told", [report(1, 2), report(failed=(1, 2))])
+def test_a_report_of_another_peer_than_the_one_that_was_asked_is_not_believed(
+    take_in: Callable[[], int], engine: Engine, spool: Spool, told: Dataset
+) -> None:
+    stranger = replace(PARTIES, calling_ae_title="OTHER\0")
+    spool.receive_report(stranger, "1.2.840.10008.1.2.1", encoded(told))
+    assert take_in() == 1
+    assert deliveries(engine) == [("stored", False), ("stored", False)]
+    assert events(engine)[-1] == "commitment_unknown"
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_later_failure_takes_back_what_was_committed(
+    take_in: Callable[[], int], engine: Engine, spool: Spool
+) -> None:
+    for told in (report(1, 2), report(1, failed=(2,))):
+        spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(told))
+        take_in()
+    assert deliveries(engine) == [("stored", True), ("waiting", False)]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
+    take_in: Callable[[], int], engine: Engine, spool: Spool
+) -> None:
+    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
+    take_in()
+    with engine.begin() as connection:
+        connection.execute(text("update deliveries set resends = 2"))
+    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
+    take_in()
+    assert deliveries(engine) == [("stored", True), ("stored", False)]
+    with engine.connect() as connection:
+        alarms = connection.execute(text("select alarmed_at is not null from deliveries order by id"))
+        assert list(alarms.scalars()) == [False, True]
 
 
 @pytest.mark.usefixtures("asked")

@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pynetdicom import AE, evt
 
 from db.engine import connect
+from dicom_listener.dispatch import sweep
 from neurotriage.core.doorbell import DELIVER, celery_app, ring
 from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.demo.pacs import StandInPacs
@@ -19,6 +21,7 @@ from tests.delivery.archive import SECONDARY_CAPTURE
 from tests.delivery.conftest import Site as Results
 from tests.delivery.conftest import black_hole
 from tests.scenarios.conftest import Site
+from worker.delivery.right import LEASE_S
 
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 
@@ -45,7 +48,7 @@ class Sending:
         self.site.wait(f"{destination}: {states}", lambda: self.states(destination) == states)
 
     def expire_lease(self) -> None:
-        """As after the minutes that a dead worker's lease lives on."""
+        """As after the seconds that a dead worker's lease lives on."""
         self.results.execute("update destination_leases set lease_until = now() - interval '1 second'")
 
     def kill(self) -> None:
@@ -119,6 +122,48 @@ def test_a_worker_killed_after_any_object_leaves_exactly_one_of_each(sending: Se
         ae.shutdown()
     assert list(sending.pacs.received()) == ["2.25.1", "2.25.2", "2.25.3"]
     assert sending.pacs.stores == 4  # the one whose answer nobody heard came twice
+
+
+def test_a_destination_pauses_for_little_more_than_a_lease_when_its_worker_is_killed(
+    sending: Sending, record_property: Callable[[str, object], None]
+) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def holds(_: evt.Event) -> int:
+        if not arrived.is_set():
+            arrived.set()
+            go_on.wait(120)
+        return 0x0000
+
+    sending.pacs.stop()
+    ae = AE("PACS")
+    ae.add_supported_context(SECONDARY_CAPTURE)
+    server = ae.start_server(
+        ("127.0.0.1", sending.pacs.port), block=False, evt_handlers=[(evt.EVT_C_STORE, holds)]
+    )
+    assert server is not None
+    settings = sending.stack.settings
+    app = celery_app(settings)
+    try:
+        sending.results.results(1, 2)
+        sending.ring("pacs")
+        assert arrived.wait(120)
+        sending.kill()
+        killed_s = time.monotonic()
+        go_on.set()
+        sending.stack.start("delivery")
+
+        def swept() -> bool:
+            sweep(sending.results.engine, app, settings)
+            return sending.states("pacs") == ["stored"] * 2
+
+        sending.site.wait("the next worker goes on", swept)
+        pause_s = time.monotonic() - killed_s
+    finally:
+        ae.shutdown()
+    record_property("pause_s", round(pause_s, 1))
+    print(f"a destination paused for {pause_s:.1f} s, the lease is {LEASE_S:g} s")
+    assert pause_s < LEASE_S + 15
 
 
 def test_two_studies_reach_one_destination_while_the_other_is_dead(sending: Sending) -> None:

@@ -1,7 +1,7 @@
 """STOW-RS and QIDO-RS (PS3.18 10.5 and 10.6). Objects go as the bytes that were written.
 
-An HTTP status tells how the request went, the response's sequences what became of the object: only the
-sequences make an object stored.
+An HTTP status tells how the request went, the response's sequences what became of the object. Success by the
+status alone is believed where a query finds the object.
 """
 
 import json
@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -20,8 +21,16 @@ from db.tables import DeliveryState
 from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
-from worker.delivery.peer import Misconfigured, by_series, result_file
-from worker.delivery.status import PROCESSING_FAILURES, Verdict, verdict_of
+from worker.delivery.peer import (
+    Misconfigured,
+    NotServed,
+    Unanswered,
+    by_series,
+    comment,
+    matched,
+    result_file,
+)
+from worker.delivery.status import ALREADY_EXISTS, PROCESSING_FAILURES, Verdict, is_warning, verdict_of
 from worker.delivery.tls import client_context
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -41,9 +50,14 @@ _WARNING_REASON: Final = "00081196"
 _SOP_INSTANCE: Final = "00080018"
 _SERIES: Final = "0020000E"
 
+_ERROR_COMMENT: Final = "00000902"
+
 _PROCESSING_FAILURE: Final = 0x0110
 _DUPLICATE: Final = 0x0111
+# 45071 of Microsoft's DICOM service: "the DICOM instance is being created", by us before, or for ever.
+_BEING_CREATED: Final = 0xB00F
 _NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
 _NOT_IMPLEMENTED: Final = 501
 _PASSING: Final = (408, 425, 429)
 # What a person has to correct, here or there.
@@ -78,6 +92,10 @@ def _token(path: Path) -> str:
     if not token.isprintable() or not token:
         raise Misconfigured("token_file does not hold a token")
     return token
+
+
+class _Silent(Unavailable):
+    """A request was taken and not answered in time."""
 
 
 class WebPeer:
@@ -116,37 +134,44 @@ class WebPeer:
     def commit(self, transaction_uid: str, objects: Sequence[DueDelivery]) -> CommitmentReport | None:
         raise Unavailable("DICOMweb destinations are not asked for storage commitment")
 
-    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str] | None:
+    @property
+    def ae_title(self) -> str:
+        return ""
+
+    @property
+    def ended(self) -> bool:
+        return False
+
+    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str]:
         """Look for objects by QIDO-RS, one query per series."""
-        if self._destination.find == "off":
-            return None
+        level = self._destination.find
+        if level == "off":
+            raise NotServed("no query is asked for")
         found: set[str] = set()
         for study_uid, series_uid, uids in by_series(objects):
-            by_instance = self._destination.find == "image"
             url = f"{self._url}/studies/{study_uid}/series"
-            url += f"/{series_uid}/instances?" if by_instance else f"?SeriesInstanceUID={series_uid}&"
+            url += f"/{series_uid}/instances?" if level == "image" else f"?SeriesInstanceUID={series_uid}&"
             answers = self._query(f"{url}limit={_QUERY_LIMIT}")
-            if answers is None:
-                return None
-            if by_instance:
-                found |= uids & {_text(item, _SOP_INSTANCE) for item in answers}
-            elif any(_text(item, _SERIES) == series_uid for item in answers):
-                found |= uids
+            pairs = [(_text(item, _SERIES), _text(item, _SOP_INSTANCE)) for item in answers]
+            found |= matched(level, series_uid, uids, pairs)
         return frozenset(found)
 
-    def _query(self, url: str) -> Answer | None:
-        """What matches; None where no query can be made."""
-        status, answer = self._request("GET", url)
+    def _query(self, url: str) -> Answer:
+        """What matches. Raises as ``present`` does."""
+        try:
+            status, answer = self._request("GET", url)
+            if status == _NOT_FOUND:  # what was asked for, or the service
+                status, _ = self._request("GET", f"{self._url}/studies?limit=1")
+                answer = []
+        except _Silent as silent:
+            raise Unanswered("the query was not answered in time") from silent
         if status in (200, 204):
-            return answer or []
-        if status == _NOT_FOUND:  # what was asked for, or the service
-            status, _ = self._request("GET", f"{self._url}/studies?limit=1")
-            return [] if status in (200, 204) else None
+            return answer
         if status >= 500 and status != _NOT_IMPLEMENTED:
             raise Unavailable(f"the query was answered with HTTP status {status}")
-        if status in _BARRED:
+        if status in _BARRED and status != _NOT_FOUND:
             raise Misconfigured(f"the query was answered with HTTP status {status}: {_BARRED[status]}")
-        return None
+        raise NotServed(f"the query was answered with HTTP status {status}")
 
     def _request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -164,7 +189,8 @@ class WebPeer:
                     f"{self._url} cannot be trusted, or does not trust us: {error}"
                 ) from error
             why = str(error) or type(error).__name__
-            raise Unavailable(f"{self._url} does not answer: {why}") from error
+            kind = _Silent if isinstance(error, httpx.ReadTimeout) else Unavailable
+            raise kind(f"{self._url} does not answer: {why}") from error
 
 
 def _chunks(body: bytes, end: float) -> Iterator[bytes]:
@@ -221,22 +247,37 @@ def stow_verdict(status: int, answer: Answer, uid: str) -> Verdict:
     stored = _named(answer, _REFERENCED, uid)
     failed = _named(answer, _FAILED, uid)
     if failed is not None:
-        verdict = verdict_of(_number(failed, _FAILURE_REASON) or _PROCESSING_FAILURE)
-        # A warning is no reason to fail; a duplicate is this very object.
-        known = verdict.state is not DeliveryState.STORED or verdict == verdict_of(_DUPLICATE)
-        return verdict if known else verdict_of(_PROCESSING_FAILURE)
+        verdict = _failed(_number(failed, _FAILURE_REASON) or _PROCESSING_FAILURE)
+        return replace(verdict, comment=comment(_text(failed, _ERROR_COMMENT)))
     if stored is not None:
         warning = _number(stored, _WARNING_REASON)
         return verdict_of(0) if warning is None else _warned(warning)
     if 200 <= status < 300:
-        text = f"HTTP status {status}, but the answer does not say that the object was stored"
-        return Verdict(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
+        text = f"HTTP status {status}, but the answer does not name the object"
+        return _doubtful(text)
     if status in _BARRED or 300 <= status < 400:
         text = _BARRED.get(status, "it points elsewhere")
         return Verdict(DeliveryState.WAITING, f"HTTP status {status}: {text}", alarm=True)
     if status in _PASSING or status >= 500:
         return Verdict(DeliveryState.WAITING, f"the destination reports a failure (HTTP status {status})")
-    return Verdict(DeliveryState.REFUSED, f"refused: HTTP status {status}")
+    # A conflict may be with this very object.
+    return Verdict(DeliveryState.REFUSED, f"refused: HTTP status {status}", doubtful=status == _CONFLICT)
+
+
+def _failed(reason: int) -> Verdict:
+    """A FailureReason. That the object is there is no failure to us; a warning is none of its reasons."""
+    if reason in (_DUPLICATE, ALREADY_EXISTS):
+        return verdict_of(reason)
+    if reason == _BEING_CREATED:
+        return _doubtful(f"the destination says that it is being stored (0x{reason:04X})")
+    if is_warning(reason):
+        return _doubtful(f"the destination names it as failed, with a warning (0x{reason:04X})")
+    return verdict_of(reason)
+
+
+def _doubtful(text: str) -> Verdict:
+    """Stored, if a query finds it. Where none can be made, another try, a few times."""
+    return Verdict(DeliveryState.STORED, text, most_failures=PROCESSING_FAILURES, doubtful=True)
 
 
 def _warned(reason: int) -> Verdict:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +28,17 @@ from db.tables import DeliveryState
 from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.headers import MALFORMED, text
-from neurotriage.core.requestor import associate
+from neurotriage.core.requestor import Course, associate
 from neurotriage.core.settings import Destination
-from worker.delivery.peer import Misconfigured, by_series, result_file
+from worker.delivery.peer import (
+    Misconfigured,
+    NotServed,
+    Unanswered,
+    by_series,
+    comment,
+    matched,
+    result_file,
+)
 from worker.delivery.status import Verdict, not_understood, verdict_of
 from worker.delivery.tls import Handshakes, client_context
 
@@ -42,12 +51,22 @@ _SEND_TIMEOUT_S: Final = 30.0
 # For archives that answer a storage commitment on the association on which it was asked.
 _REPORT_WAIT_S: Final = 1.0
 _QUERY_LIMIT_S: Final = 60.0
-# Result 3 of a refused presentation context (PS3.8 table 9-18): the abstract syntax is not supported.
-_ABSTRACT_SYNTAX_REFUSED: Final = 3
+# To the first answer, and from one to the next; some archives accept queries and answer none.
+_QUERY_ANSWER_S: Final = 15.0
+# Result of a refused presentation context (PS3.8 table 9-18). Some archives say 1 or 2 of any class that
+# they do not know, so neither says whether it is the class or its syntaxes.
+_CONTEXT_RESULTS: Final = {
+    1: "the destination rejects this SOP class (user rejection)",
+    2: "the destination gives no reason",
+    3: "SOP class not supported",
+    4: "uncompressed transfer syntaxes not supported",
+}
+_UNKNOWN_CLASS: Final = 3
 _SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _PICTURES: Final = (SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage)
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES: Final = 0xA700
+NO_QUERY: Final = "no query is offered"
 _STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 _SUCCESS: Final = 0x0000
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -66,9 +85,10 @@ def connect(
     ae.network_timeout = _ANSWER_TIMEOUT_S
     ae.requested_contexts = requested_contexts(destination, sop_classes)
     reports: queue.SimpleQueue[evt.Event] = queue.SimpleQueue()
-    association = _associate(ae, destination, reports)
+    course = Course()
+    association = _associate(ae, destination, reports, course)
     try:
-        yield DimsePeer(association, destination, reports)
+        yield DimsePeer(association, destination, reports, course)
     finally:
         if association.is_established:
             association.release()
@@ -95,7 +115,9 @@ def _may_compress(destination: Destination, sop_class_uid: str) -> bool:
     return destination.compression == "jpeg-ls" and sop_class_uid in _PICTURES
 
 
-def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt.Event]") -> Association:
+def _associate(
+    ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt.Event]", course: Course
+) -> Association:
     def take_report(event: evt.Event) -> tuple[int, None]:
         reports.put(event)
         return _SUCCESS, None
@@ -104,7 +126,7 @@ def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt
         (evt.EVT_N_EVENT_REPORT, take_report),
         (evt.EVT_CONN_OPEN, _limit_sending),
     ]
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+    where = _where(destination)
     tls = None if destination.tls is None else Handshakes(client_context(destination.tls))
     try:
         association = associate(
@@ -114,6 +136,7 @@ def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt
             called=destination.ae_title,
             tls_args=None if tls is None else (tls.context, destination.host),
             evt_handlers=handlers,
+            course=course,
         )
     except OSError as error:  # the name has no address
         raise Unavailable(f"{where} does not answer: {error.strerror}") from error
@@ -123,7 +146,11 @@ def _associate(ae: AE, destination: Destination, reports: "queue.SimpleQueue[evt
         raise _rejection(association, where, ae.ae_title)
     if tls is not None and tls.failure is not None:
         raise Misconfigured(f"{where} cannot be trusted, or does not trust us: {tls.failure}")
-    raise Unavailable(f"{where} does not answer")
+    raise Unavailable(f"{where} {course.why_none(ae)}")
+
+
+def _where(destination: Destination) -> str:
+    return f"{destination.ae_title} at {destination.host}:{destination.port}"
 
 
 def _limit_sending(event: evt.Event) -> None:
@@ -152,10 +179,12 @@ class DimsePeer:
         association: Association,
         destination: Destination,
         reports: "queue.SimpleQueue[evt.Event]",
+        course: Course,
     ) -> None:
         self._association = association
         self._destination = destination
         self._reports = reports
+        self._course = course
         self._accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
 
     def syntaxes(self, sop_class_uid: str) -> tuple[str, ...]:
@@ -170,14 +199,24 @@ class DimsePeer:
         except (RuntimeError, ValueError):
             return False
 
+    @property
+    def ae_title(self) -> str:
+        return self._destination.ae_title.strip()
+
+    @property
+    def ended(self) -> bool:
+        """True once the association is over; one of which every context was refused never was one."""
+        return bool(self._accepted) and not self._association.is_established
+
     def store(self, path: Path, delivery: DueDelivery) -> Verdict:
         """Send one object by C-STORE (PS3.4 annex B), compressed where that was agreed on.
 
-        What cannot be compressed, or is not understood compressed, goes as it is. No answer means another
-        try.
+        What cannot be compressed, or is not understood compressed, goes as it is. An association that ends
+        instead of an answer means another try; raises ``Unavailable`` where it only stays silent.
         """
         if delivery.sop_class_uid not in self._accepted:
-            return Verdict(DeliveryState.REFUSED, f"refused at negotiation: {self._why(delivery)}")
+            why = self.refusal(delivery.sop_class_uid)
+            return Verdict(DeliveryState.REFUSED, f"refused at negotiation: {why}")
         try:
             dataset = result_file(path, delivery.size_bytes)
         except Refused as damaged:
@@ -188,30 +227,40 @@ class DimsePeer:
         small = _compressed(dataset) if JPEGLSLossless in syntaxes else None
         plain = any(syntax in syntaxes for syntax in _SYNTAXES)
         if small is not None:
-            status = self._send(small)
-            if not (plain and not_understood(status)):
-                return verdict_of(status)
+            answer = self._send(small)
+            if not (plain and "Status" in answer and not_understood(answer.Status)):
+                return self._verdict(answer)
         if not plain:
             return Verdict(DeliveryState.REFUSED, "it cannot be compressed, and is not taken uncompressed")
-        return verdict_of(self._send(dataset))
+        return self._verdict(self._send(dataset))
 
-    def _send(self, dataset: Dataset) -> int | None:
-        """The status; None where the association ended before this object."""
+    def _send(self, dataset: Dataset) -> Dataset:
+        """The answer; empty where the association ended before it came. Raises ``Unavailable``."""
+        sent_s = time.monotonic()
         try:
-            status: int | None = self._association.send_c_store(dataset).get("Status")
+            answer = self._association.send_c_store(dataset)
         except RuntimeError:
-            return None
-        return status
+            return Dataset()
+        if "Status" not in answer and time.monotonic() - sent_s >= _ANSWER_TIMEOUT_S:
+            where = _where(self._destination)
+            raise Unavailable(
+                f"{where} does not answer: no answer to an object within {_ANSWER_TIMEOUT_S:g} s"
+            )
+        return answer
 
-    def _why(self, delivery: DueDelivery) -> str:
-        results = {
-            context.result
-            for context in self._association.rejected_contexts
-            if context.abstract_syntax == delivery.sop_class_uid
-        }
-        if _ABSTRACT_SYNTAX_REFUSED in results:
-            return "SOP class not supported"
-        return "uncompressed transfer syntaxes not supported"
+    def _verdict(self, answer: Dataset) -> Verdict:
+        if "Status" not in answer:
+            return Verdict(DeliveryState.WAITING, f"no answer: {self._course.why_silent()}")
+        return replace(verdict_of(answer.Status), comment=comment(answer.get("ErrorComment")))
+
+    def refusal(self, sop_class_uid: str) -> str:
+        """Why no presentation context of a SOP class was accepted (PS3.8 table 9-18)."""
+        rejected = self._association.rejected_contexts
+        results = {cx.result for cx in rejected if str(cx.abstract_syntax) == sop_class_uid}
+        known = [words for result, words in _CONTEXT_RESULTS.items() if result in results]
+        if _UNKNOWN_CLASS in results or not known:
+            return _CONTEXT_RESULTS[_UNKNOWN_CLASS] if results else "no context was answered"
+        return ", ".join(known)
 
     @property
     def answers_queries(self) -> bool:
@@ -240,45 +289,46 @@ class DimsePeer:
         except (queue.Empty, Refused, *MALFORMED):
             return None
 
-    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str] | None:
+    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str]:
         """Look for objects by C-FIND at the Study Root (PS3.4 C.4.1), one query per series."""
-        if _STUDY_ROOT_FIND not in self._accepted:
-            return None
+        if not self.answers_queries:
+            raise NotServed(NO_QUERY)
+        level = self._destination.find
         found: set[str] = set()
         for study_uid, series_uid, uids in by_series(objects):
-            level = self._destination.find.upper()
-            answers = self._query(_identifier(level, study_uid, series_uid))
-            if answers is None:
-                return None
-            if level == "SERIES":
-                found |= uids if series_uid in answers else set()
-            else:
-                found |= uids & answers
+            answers = self._query(_identifier(level.upper(), study_uid, series_uid))
+            found |= matched(level, series_uid, uids, answers)
         return frozenset(found)
 
-    def _query(self, identifier: Dataset) -> set[str] | None:
-        """The UIDs of what matches; None where such a query is not supported."""
-        wanted = "SeriesInstanceUID" if identifier.QueryRetrieveLevel == "SERIES" else "SOPInstanceUID"
-        uids: set[str] = set()
-        end = time.monotonic() + _QUERY_LIMIT_S
+    def _query(self, identifier: Dataset) -> list[tuple[str, str]]:
+        """Series and SOP Instance UID of each match. Raises as ``present`` does."""
+        matches: list[tuple[str, str]] = []
+        asked_s = time.monotonic()
+        self._association.dimse_timeout = _QUERY_ANSWER_S
         try:
             for answer, match in self._association.send_c_find(identifier, _STUDY_ROOT_FIND):
                 status = answer.get("Status")
-                if status is None or time.monotonic() > end:
+                if status is None or time.monotonic() > asked_s + _QUERY_LIMIT_S:
                     break
                 if status in _PENDING:
-                    uids.add(text(match, wanted) if match is not None else "")
+                    keys = match or Dataset()
+                    matches.append((text(keys, "SeriesInstanceUID"), text(keys, "SOPInstanceUID")))
                 elif status == _SUCCESS:
-                    return uids
+                    return matches
                 elif status & 0xFF00 == _OUT_OF_RESOURCES:
                     raise Unavailable(f"the query was answered 0x{status:04X}")
                 else:
-                    return None
+                    raise NotServed(f"the query was answered 0x{status:04X}")
         except (RuntimeError, ValueError) as error:
             raise Unavailable("the association ended before the query") from error
+        finally:
+            self._association.dimse_timeout = _ANSWER_TIMEOUT_S
+        waited_s = time.monotonic() - asked_s
         if self._association.is_established:
             self._association.abort()  # answers without end
-        raise Unavailable("the query was not answered in time")
+        if waited_s < _QUERY_ANSWER_S:
+            raise Unavailable(f"the query was not answered: {self._course.why_silent()}")
+        raise Unanswered(f"the query was not answered within {_QUERY_ANSWER_S:g} s")
 
 
 def _compressed(dataset: FileDataset) -> FileDataset | None:

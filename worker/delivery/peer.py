@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
@@ -22,8 +22,24 @@ class Misconfigured(Unavailable):
     """A person has to change something, here or there; worth another try, and an alarm at once."""
 
 
+class Unanswered(Unavailable):
+    """A query got no answer in time: some archives accept queries and serve none."""
+
+
+class NotServed(Exception):
+    """No query can be made: none is offered, or the answer is none to what was asked."""
+
+
 class Peer(Protocol):
     """A destination that answers. Every wait has a limit."""
+
+    @property
+    def ae_title(self) -> str:
+        """Its AE title; empty where it has none."""
+
+    @property
+    def ended(self) -> bool:
+        """True where nothing more can be asked on this connection; a new one may do."""
 
     def store(self, path: Path, delivery: DueDelivery) -> Verdict:
         """Send one object. Any answer becomes a verdict. Raises ``Unavailable`` where nobody answers."""
@@ -35,8 +51,11 @@ class Peer(Protocol):
     def commit(self, transaction_uid: str, objects: Sequence[DueDelivery]) -> CommitmentReport | None:
         """Ask for storage commitment; the answer where it came at once. Raises ``Unavailable`` if refused."""
 
-    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str] | None:
-        """The SOP Instance UIDs that a query finds; None where none can be made. Raises ``Unavailable``."""
+    def present(self, objects: Sequence[DueDelivery]) -> frozenset[str]:
+        """The SOP Instance UIDs of the objects that a query finds, or an empty set.
+
+        Raises ``NotServed``, ``Unanswered``, and ``Unavailable`` where another try may do.
+        """
 
 
 class Connect(Protocol):
@@ -64,6 +83,32 @@ def result_file(path: Path, size_bytes: int) -> FileDataset:
         raise Refused(
             ReasonCode.INTERNAL_ERROR, f"the result file is damaged: {first_line(error)}"
         ) from error
+
+
+_COMMENT_LIMIT: Final = 128
+
+
+def comment(words: object) -> str:
+    """What a destination says in its own words, in one bounded line (ErrorComment has 64 characters)."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(words or "")[:1000]).split())
+    return line[:_COMMENT_LIMIT]
+
+
+def matched(
+    level: str, series_uid: str, uids: frozenset[str], answers: Sequence[tuple[str, str]]
+) -> frozenset[str]:
+    """Those of ``uids`` that a query for their series finds; answers are series and SOP Instance UIDs.
+
+    ``level``: image or series. Raises ``NotServed`` where nothing is found and the answers are about other
+    series: such an archive does not look at what it is asked.
+    """
+    if level == "series":
+        there = uids if any(series == series_uid for series, _ in answers) else frozenset()
+    else:
+        there = uids & {uid for _, uid in answers}
+    if not there and any(series not in ("", series_uid) for series, _ in answers):
+        raise NotServed("the query was answered with objects that were not asked for")
+    return there
 
 
 def by_series(objects: Iterable[DueDelivery]) -> Iterator[tuple[str, str, frozenset[str]]]:

@@ -14,7 +14,9 @@ from db.ledger import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.uids import random_uid
-from worker.delivery.peer import Peer
+from worker.delivery.dimse import NO_QUERY
+from worker.delivery.peer import NotServed, Peer, Unanswered
+from worker.delivery.query import SILENCE_S, Queries
 from worker.delivery.status import retry_delay_s
 
 log = structlog.get_logger()
@@ -26,10 +28,13 @@ _LOOKS: Final = 4
 class Prover:
     """Proves what is stored at one destination, under its right."""
 
-    def __init__(self, engine: Engine, limits: DeliverySettings, right: SendingRight) -> None:
+    def __init__(
+        self, engine: Engine, limits: DeliverySettings, right: SendingRight, queries: Queries
+    ) -> None:
         self._engine = engine
         self._limits = limits
         self._right = right
+        self._queries = queries
 
     def prove(self, peer: Peer, objects: Sequence[DueDelivery]) -> None:
         """Ask for storage commitment once; look for what it was asked for in vain, or cannot be asked for."""
@@ -44,7 +49,14 @@ class Prover:
         transaction_uid = random_uid()
         with self._engine.begin() as connection:
             wait_s = self._limits.commitment_wait_s
-            if not proof.ask(connection, self._right, objects, transaction_uid, wait_s=wait_s):
+            if not proof.ask(
+                connection,
+                self._right,
+                objects,
+                transaction_uid,
+                ae_title=peer.ae_title,
+                wait_s=wait_s,
+            ):
                 return
         try:
             report = peer.commit(transaction_uid, objects)
@@ -57,35 +69,48 @@ class Prover:
                 proof.record_report(
                     connection,
                     report,
+                    ae_title=peer.ae_title,
                     max_resends=self._limits.max_resends,
                     retry_in_s=self._limits.retry_s,
                 )
 
     def _look(self, peer: Peer, objects: Sequence[DueDelivery]) -> None:
         try:
-            present = peer.present(objects)
+            present = self._queries.look(peer, objects)
+        except NotServed as not_served:
+            self._nothing_to_ask(objects, str(not_served))
+        except Unanswered as unanswered:
+            self.not_answered(objects, str(unanswered))
         except Unavailable as unavailable:
             self.put_off(objects, str(unavailable))
-            return
-        if present is None:
-            self._nothing_to_ask(objects)
-            return
-        found = [item for item in objects if item.sop_instance_uid in present]
-        missing = [item for item in objects if item.sop_instance_uid not in present]
-        with self._engine.begin() as connection:
-            proof.found(connection, self._right, found)
-        self._miss(missing)
+        else:
+            found = [item for item in objects if item.sop_instance_uid in present]
+            with self._engine.begin() as connection:
+                proof.found(connection, self._right, found)
+            self._miss([item for item in objects if item.sop_instance_uid not in present])
 
-    def _nothing_to_ask(self, objects: Sequence[DueDelivery]) -> None:
+    def _nothing_to_ask(self, objects: Sequence[DueDelivery], why: str) -> None:
+        """No query can be made. Commitment that was promised and never came is an alarm, the rest is none."""
         promised = [item for item in objects if item.commitment_uid is not None]
         silent = [item for item in objects if item.commitment_uid is None]
+        offered = f"no storage commitment, and {why}"
+        if why == NO_QUERY:
+            offered = "the destination offers neither storage commitment nor query"
         with self._engine.begin() as connection:
-            why = "no proof: the destination offers neither storage commitment nor query"
-            proof.no_proof(connection, self._right, silent, why, alarm=False)
-            why = "no proof: storage commitment was never answered, and no query is offered"
-            proof.no_proof(connection, self._right, promised, why, alarm=True)
+            proof.no_proof(connection, self._right, silent, f"no proof: {offered}", alarm=False)
+            never = f"no proof: storage commitment was never answered, and {why}"
+            proof.no_proof(connection, self._right, promised, never, alarm=True)
         if promised:
-            self._log("delivery_unproven", promised, why)
+            self._log("delivery_unproven", promised, never)
+
+    def not_answered(self, objects: Sequence[DueDelivery], why: str) -> None:
+        """Ask again when the destination is asked again, a few times."""
+        last = [item for item in objects if item.proof_tries + 1 >= _LOOKS]
+        rest = [item for item in objects if item not in last]
+        if last:
+            self._nothing_to_ask(last, why)
+        with self._engine.begin() as connection:
+            proof.put_off(connection, self._right, rest, why, in_s=SILENCE_S)
 
     def _miss(self, missing: Sequence[DueDelivery]) -> None:
         """Look again, or send again what was looked for often enough."""

@@ -1,0 +1,21 @@
+"""Tables for a terminal, and whole ones for a pipe or a file."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Nobody folds the lines of a pipe: a row is one line, however long.
+_PIPE_COLUMNS: Final = 10_000
+
+
+def print_whole(table: "Table") -> None:
+    """Print a table of which no word is cut: folded to the width of a terminal, else on long lines."""
+    from rich.console import Console
+
+    for column in table.columns:
+        column.overflow = "fold"
+    folds = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if folds else _PIPE_COLUMNS).print(table)
