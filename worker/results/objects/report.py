@@ -207,7 +207,7 @@ def _evaluations(frame: Frame, outlines: int) -> Dataset:
                 text.summary(analysis, frame.claims),
                 text.modalities_sentence(analysis),
                 text.extent(analysis, outlines),
-                text.cautions(analysis),
+                text.notes(analysis),
                 f"{text.RESEARCH_NOTICE}.",
             ),
         )
