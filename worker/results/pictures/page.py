@@ -39,7 +39,6 @@ TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
 
 Colour = tuple[int, int, int]
 GROUND: Colour = (13, 16, 20)
-PANE_GROUND: Colour = (0, 0, 0)
 RULE: Colour = (52, 60, 70)
 WHITE: Colour = (240, 243, 246)
 MUTED: Colour = (154, 164, 176)
@@ -74,7 +73,7 @@ def page_picture(frame: Frame, scene: Scene) -> Picture:
         _panes(canvas, frame, scene, bottom_y)
         _facts(canvas, analysis)
     else:
-        _table(canvas, frame, bottom_y + 24)
+        _table(canvas, frame, bottom_y + 24, FOOTER_Y - 20, "Series of this study")
     _footer(canvas, frame)
     return np.asarray(image)
 
@@ -115,7 +114,7 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> N
     side_px = min(width_px, LEGEND_Y - below_px - top_y)
     shown = panes(frame, scene, side_px)
     if not shown:
-        _no_picture(canvas, top_y)
+        _table(canvas, frame, top_y + 12, LEGEND_Y, "No picture can be shown. Series of this study")
         return
     step_px = (TEXT_WIDTH_PX - side_px) // max(len(shown) - 1, 1)  # flush with the words on both sides
     for place, pane in enumerate(shown):
@@ -133,15 +132,6 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> N
             font(SMALL_PX),
             WHITE,
         )
-
-
-def _no_picture(canvas: _Canvas, top_y: int) -> None:
-    box = (MARGIN_PX, top_y, WIDTH_PX - MARGIN_PX, LEGEND_Y - ROW_PX)
-    canvas.draw.rectangle(box, fill=PANE_GROUND)
-    middle = (WIDTH_PX / 2, (box[1] + box[3]) / 2)
-    write(
-        canvas.draw, middle, "No picture of the analysed series can be shown", font(SUMMARY_PX), MUTED, "mm"
-    )
 
 
 def _caption(
@@ -215,17 +205,17 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     return [*columns, ("Triage", triage, 124), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
 
 
-def _table(canvas: _Canvas, frame: Frame, top_y: int) -> None:
+def _table(canvas: _Canvas, frame: Frame, top_y: float, bottom_y: float, title: str) -> None:
     """What was decided about each series, refused ones first, as many as there is room for."""
     ordered = sorted(frame.analysis.verdicts, key=lambda item: item.taken)
     if not ordered:
         return
-    write(canvas.draw, (MARGIN_PX, top_y), "Series of this study", font(VALUE_PX, True), MUTED)
+    write(canvas.draw, (MARGIN_PX, top_y), title, font(VALUE_PX, True), MUTED)
     y = top_y + 18
     for number, item in enumerate(ordered):
         reason = wrap(_decision(item), font(TABLE_PX), WIDTH_PX - MARGIN_PX - REASON_X, 2)
         height = 20 + TABLE_LINE_PX * len(reason)
-        if y + height > FOOTER_Y - TABLE_LINE_PX - 20:
+        if y + height > bottom_y - TABLE_LINE_PX:
             rest = f"and {len(ordered) - number} more series"
             write(canvas.draw, (MARGIN_PX, y + 32), rest, font(TABLE_PX), MUTED)
             return
@@ -238,7 +228,7 @@ def _decision(item: SeriesVerdict) -> str:
 
 
 def _table_row(
-    canvas: _Canvas, item: SeriesVerdict, description: str, reason: Sequence[str], top_y: int
+    canvas: _Canvas, item: SeriesVerdict, description: str, reason: Sequence[str], top_y: float
 ) -> None:
     face, y = font(TABLE_PX), top_y + 31
     canvas.draw.line((MARGIN_PX, top_y, WIDTH_PX - MARGIN_PX, top_y), fill=RULE)
