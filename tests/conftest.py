@@ -1,8 +1,11 @@
 """What tests share: where the data lies, and which outside parts a run insists on."""
 
 import itertools
+import logging
 import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +38,15 @@ def until(happens: Callable[[], bool], within_s: float = 60.0) -> None:
     while not happens():
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays() -> Iterator[None]:
+    """A command that runs inside this process sets up logging for itself alone."""
+    root = logging.getLogger()
+    before = root.handlers, root.level, sys.excepthook, threading.excepthook
+    yield
+    root.handlers, root.level, sys.excepthook, threading.excepthook = before
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
+
 from neurotriage.core.settings import ResultsSettings
 from neurotriage.core.values import Outcome, ResultKind
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
@@ -46,6 +49,7 @@ def warm_up(
     with TemporaryDirectory(prefix="neurotriage-warm-") as folder:
         for modality in sorted(modalities):
             made = make_study(Path(folder) / modality, modality, shape=_SHAPE_PX, slices=_SLICES)
+            _compress(made.manifest.series[0].instances[0].path)
             analyse(select_series(made.manifest), frozenset(modalities), lambda: loaded, now)
             analysis, evidence = make_analysis(made, Outcome.PRESENT, analysed_at=now)
             build(
@@ -59,3 +63,10 @@ def warm_up(
                 overlay=results.overlay,
             )
     return time.monotonic() - begun
+
+
+def _compress(path: Path) -> None:
+    """One image is enough to start the process that decodes."""
+    dataset = dcmread(path)
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    dataset.save_as(path)

@@ -4,16 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from neurotriage.demo.pacs import StandInPacs
-from neurotriage.demo.studies import SampleStudy
+from neurotriage.demo.studies import SampleStudy, head_ct
 from tests.scenarios.conftest import opened
 
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
@@ -29,19 +28,16 @@ WRONG = {
 
 
 @pytest.fixture
-def telling(ct_study: SampleStudy) -> Iterator[SampleStudy]:
+def telling() -> SampleStudy:
     """A study whose headers are full of a name, also where none belongs."""
-    kept = [Dataset(dataset) for dataset in ct_study.datasets]
-    for dataset in ct_study.datasets:
+    study = head_ct()
+    for dataset in study.datasets:
         for name in TEXTS:
             setattr(dataset, name, f"{CANARY}^{name}")
         for name, vr in WRONG.items():
             dataset.add_new(name, vr, None)
             dataset[name]._value = f"{CANARY}{name}"
-    yield ct_study
-    for dataset, before in zip(ct_study.datasets, kept, strict=True):
-        dataset.clear()
-        dataset.update(before)
+    return study
 
 
 def json_lines(text: str) -> list[dict[str, object]]:
@@ -67,6 +63,8 @@ def test_the_log_of_a_folder_run_holds_no_value_and_is_json(tmp_path: Path, tell
     folder.mkdir()
     for number, dataset in enumerate(telling.datasets):
         meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.file_meta = meta
         dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
