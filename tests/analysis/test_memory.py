@@ -23,7 +23,9 @@ from neurotriage.core.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.memory import limit_memory
 from worker.vision import load_models, modalities
+from worker.vision import predict
 
+predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on how many batches there are; time does
 weights = Path(sys.argv[2])
 models = load_models(weights, light=True)
 limit_memory(int(sys.argv[3]))
@@ -57,14 +59,14 @@ def test_long_stacks_of_large_slices_are_analysed_within_the_bound(tmp_path: Pat
 
 
 def make_long_study(folder: Path, slices: int) -> None:
-    """A painted head of 150 mm, each painted slice many times at places 0.1 mm apart."""
+    """A painted head of 150 mm, each painted slice many times at places 0.25 mm apart."""
     painted = make_study(folder / "painted", modality="CT", shape=(512, 512), slices=30)
     files = [instance.path for instance in painted.manifest.series[0].instances]
     for number in range(slices):
         dataset = dcmread(files[number * len(files) // slices])
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.9{number}"
         dataset.InstanceNumber = number + 1
-        dataset.ImagePositionPatient[2] = round(-75 + 0.1 * number, 1)
-        dataset.SliceThickness = 0.1
+        dataset.ImagePositionPatient[2] = round(-75 + 0.25 * number, 2)
+        dataset.SliceThickness = 0.25
         dataset.save_as(folder / f"{number:05d}.dcm")
     shutil.rmtree(folder / "painted")
