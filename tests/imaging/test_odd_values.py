@@ -199,7 +199,7 @@ def test_a_sequence_cut_behind_the_pixels_is_not_read(tmp_path: Path) -> None:
 def test_a_storage_that_is_away_is_no_fault_of_the_image(tmp_path: Path) -> None:
     for read in (decode_frame, read_header):
         with pytest.raises(FileNotFoundError):
-            read(tmp_path / "away" / "a.dcm")
+            read(tmp_path / "away" / "study" / "a.dcm")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
