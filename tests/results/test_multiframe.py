@@ -201,4 +201,4 @@ def test_frames_that_would_be_too_large_for_one_object_are_left_out(
     monkeypatch.setattr(multiframe, "MAX_BYTES", 2**20)
     results = results_of(mr, FRAMES)
     assert not results.objects
-    assert results.omissions[0].text.endswith("frames of 736 x 668 pixels would be larger than 1 MiB")
+    assert results.omissions[0].text.endswith("frames of 838 x 668 pixels would be larger than 1 MiB")

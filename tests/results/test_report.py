@@ -12,6 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.left_out import left_out_sentences
 from neurotriage.core.values import (
     Analysis,
     LeftOut,
@@ -340,11 +341,13 @@ def test_outlines_of_two_stacks_lie_on_their_images_and_count_their_own_slices(
 
 def test_the_report_tells_which_images_were_not_analysed(mr: Made) -> None:
     reason = Reason(ReasonCode.UNREADABLE_PIXELS, "the pixel data is truncated")
-    report = report_of(mr, Outcome.ABSENT, left_out=(LeftOut(mr.series_uid, reason, 2),))
+    left_out = (LeftOut(mr.series_uid, reason, 2),)
+    sentences = left_out_sentences(left_out)  # as the analysis tells them
+    report = report_of(mr, Outcome.ABSENT, left_out=left_out, degradations=sentences)
     (evaluations,) = items(report, "C0034375")
     (comment,) = items(evaluations, "121106")
-    assert "2 images of MR series" in comment.TextValue
-    assert "were not analysed: the pixel data is truncated." in comment.TextValue
+    told = "2 images of the MR series AX FLAIR were left out: the pixel data is truncated."
+    assert told in comment.TextValue
 
 
 def test_a_source_that_states_its_geometry_at_the_top_level_gets_every_object(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_nothing_is_marked_on_a_slice_below_the_lower_threshold(predictions: Sli
     suspicious[6] = True
     hot = replace(predictions, heat=np.ones_like(predictions.heat), tumour=np.ones(len(suspicious)))
     below, above = evidence_of(hot, suspicious).slices
-    assert (below.heat.any(), below.mask.any(), below.marked) == (False, False, False)
+    assert (bool(below.heat.any()), bool(below.mask.any()), below.marked) == (False, False, False)
     assert (bool(above.heat.any()), bool(above.mask.any()), above.marked) == (True, True, True)
 
 

@@ -69,7 +69,8 @@ def weighted_heat(heat: NDArray[np.float32], probability: NDArray[np.float64]) -
     """Heat (n, h, w) on the scale of the probabilities (n,): the hottest point of each slice has its own."""
     hottest = heat.max((1, 2), initial=0.0)
     scale = np.divide(probability, hottest, out=np.zeros(len(heat)), where=hottest > 0)
-    return (heat * scale[:, None, None].astype(np.float32)).astype(np.float16)
+    weighted: NDArray[np.float16] = (heat * scale[:, None, None].astype(np.float32)).astype(np.float16)
+    return weighted
 
 
 def rows_to_show(

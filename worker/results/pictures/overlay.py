@@ -89,7 +89,10 @@ def overlay_picture(
             _numbers(draw, layout, findings_on(frame.analysis, image), left_px)
     _words(draw, layout, canvas.width, _lines(frame, image, seen))
     _legend(
-        canvas, draw, layout, heat=style is not OverlayStyle.OUTLINE and seen is not None and seen.heat.any()
+        canvas,
+        draw,
+        layout,
+        heat=style is not OverlayStyle.OUTLINE and seen is not None and bool(seen.heat.any()),
     )
     return np.asarray(canvas)
 

@@ -142,12 +142,11 @@ def _caption(
     bold, face = font(CAPTION_PX, True), font(CAPTION_PX)
     title = shorten(caption.title, bold, width_px)
     write(canvas.draw, (x, y), title, bold, WHITE)
+    rows: tuple[str, ...] = (caption.place, caption.series)
     if lines == 2:
         x_place, rows = x + bold.getlength(title) + 12, (caption.series,)
         rest = shorten(caption.place, face, max(x + width_px - x_place, 0))
         write(canvas.draw, (x_place, y), rest, face, WHITE)
-    else:
-        rows = (caption.place, caption.series)
     for number, words in enumerate(rows, start=1):
         write(canvas.draw, (x, y + ROW_PX * number), shorten(words, face, width_px), face, MUTED)
 

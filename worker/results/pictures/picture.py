@@ -96,7 +96,7 @@ def with_heat(picture: Picture, heat: NDArray[np.float16]) -> Picture:
         return painted
     part = tuple(_around(along, 0) for along in places)
     shown = fine[part] >= HEAT_CLEAR
-    colours = tinted(picture[part][shown][:, 0], np.clip(fine[part][shown], 0.0, 1.0))
+    colours = tinted(picture[part][shown][:, 0].astype(np.float32), np.clip(fine[part][shown], 0.0, 1.0))
     painted[part][shown] = (colours + np.float32(0.5)).astype(np.uint8)
     return painted
 
