@@ -26,11 +26,16 @@ def run(command: list[str | Path], told: str = "") -> str:
     return said
 
 
+def answer(said: str) -> str:
+    """The line of JSON among what a script and its libraries say."""
+    return next(line for line in said.splitlines() if line.startswith("{"))
+
+
 @pytest.fixture(scope="module")
 def python(readers: Path, study: Study) -> dict[str, dict[str, Any]]:
     """By reader and kind of object."""
     said = run([readers / "bin" / "python", "-W", "ignore", HERE / "read.py", study.objects])
-    seen: dict[str, dict[str, Any]] = json.loads(said.strip().splitlines()[-1])
+    seen: dict[str, dict[str, Any]] = json.loads(answer(said))
     return seen
 
 
@@ -163,7 +168,7 @@ def test_dwv_finds_every_region_of_a_report_and_the_adapters_make_none(
     shutil.copy(HERE / "read.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(readers / "node_modules")
     said = run(["node", tmp_path / "read.mjs", study.objects / "report-000.dcm"])
-    assert json.loads(said.strip().splitlines()[-1]) == {
+    assert json.loads(answer(said)) == {
         "dwv": len(study.analysis.findings),
         "adapters": 0,
     }
