@@ -157,7 +157,7 @@ def test_a_file_that_may_not_be_read_is_listed(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "open", refuses)
     scan = scan_folder(folder)
     assert scan.studies == ()
-    assert [reason.text for _, reason in scan.unreadable] == ["cannot be read: Permission denied"]
+    assert [reason.text for _, reason in scan.unreadable] == ["the file cannot be read: Permission denied"]
 
 
 def test_an_error_without_a_number_is_told_by_its_words(
@@ -169,7 +169,7 @@ def test_an_error_without_a_number_is_told_by_its_words(
     folder = _fill(tmp_path, ("good", {}))
     monkeypatch.setattr(Path, "open", refuses)
     assert [reason.text for _, reason in scan_folder(folder).unreadable] == [
-        "cannot be read: the share went away"
+        "the file cannot be read: the share went away"
     ]
 
 
