@@ -8,13 +8,17 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_ASSOCIATE_AC
+from pynetdicom.transport import AssociationSocket
 
 from dicom_listener.server import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Listener
 from neurotriage.conformance import statement
@@ -149,16 +153,9 @@ def test_a_uid_that_is_too_long_costs_its_object_and_no_other(
 ) -> None:
     listener, port = listen()
     association = associate(port)
-    context = association.accepted_contexts[1]
     statuses = []
     for uid in ("1.2.3", "1." * 40 + "1", "1.2.4"):
-        connection = association.dul.socket.socket  # type: ignore[union-attr]
-        association._reactor_checkpoint.clear()
-        command = store_command(uid.encode())
-        connection.sendall(p_data(context.context_id, 3, command) + p_data(context.context_id, 2, bytes(100)))
-        _, answer = association.dimse.get_msg(block=True)
-        statuses.append(answer.Status)
-    association._reactor_checkpoint.set()
+        statuses.append(status_of_command(association, store_command(uid.encode())))
     association.release()
     assert statuses == [0, CANNOT_UNDERSTAND, 0]
     assert len(listener.spool.waiting()) == 2
@@ -180,18 +177,23 @@ def test_a_context_that_cannot_be_read_is_refused_and_noted(listen: Listen) -> N
     assert len(shown) <= 64
 
 
+def status_of_command(association: Association, command: bytes) -> int:
+    """Send a C-STORE-RQ that pynetdicom would not; its status."""
+    number = cast(int, association.accepted_contexts[1].context_id)
+    association._reactor_checkpoint.clear()  # the answer is ours
+    connection = cast(AssociationSocket, association.dul.socket).socket
+    cast(socket.socket, connection).sendall(p_data(number, 3, command) + p_data(number, 2, bytes(100)))
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return int(cast(C_STORE, answer).Status or 0)
+
+
 def test_a_command_with_another_class_than_its_context_is_taken_as_its_context(listen: Listen) -> None:
     listener, port = listen()
     association = associate(port)
-    context = association.accepted_contexts[1]
-    connection = association.dul.socket.socket  # type: ignore[union-attr]
-    association._reactor_checkpoint.clear()
     command = store_command(b"1.2.3", b"1.2.840.10008.5.1.4.1.1.77.77")
-    connection.sendall(p_data(context.context_id, 3, command) + p_data(context.context_id, 2, bytes(100)))
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    assert status_of_command(association, command) == 0
     association.release()
-    assert answer.Status == 0
     assert len(listener.spool.waiting()) == 1
 
 
@@ -237,6 +239,7 @@ def test_we_go_by_our_own_implementation_uid_on_the_wire(listen: Listen) -> None
     server = foreign.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, came.put)])
     ours = AE("NEUROTRIAGE")
     ours.add_requested_context("1.2.840.10008.1.1")
+    assert server is not None
     association = requestor.associate(ours, "127.0.0.1", server.server_address[1], called="SENDER")
     peer = came.get(timeout=10).assoc.requestor
     assert {str(peer.implementation_class_uid), peer.implementation_version_name} == said

@@ -313,7 +313,9 @@ def test_one_listed_peer_cannot_keep_the_others_out(listen: Listen) -> None:
     idle = []
     while (association := associate(port, calling="A")).is_established:
         idle.append(association)
-    assert (association.acceptor.primitive.result, association.acceptor.primitive.diagnostic) == (2, 2)
+    answer = association.acceptor.primitive
+    assert answer is not None
+    assert (answer.result, answer.diagnostic) == (2, 2)
     assert len(idle) == 12 - 2 * 2
     for calling in ("B", "C"):
         both = [associate(port, calling=calling) for _ in range(2)]
