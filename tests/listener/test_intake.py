@@ -15,8 +15,7 @@ from sqlalchemy import Engine, text
 from db.engine import connect
 from db.tables import Base
 from dicom_listener.dispatch import Swept, sweep
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.ingest import ingest
+from dicom_listener.ingest import Ingest
 from dicom_listener.intake import run
 from dicom_listener.spool import Spool
 from neurotriage.core.doorbell import celery_app
@@ -59,7 +58,7 @@ KILLS = 20
 
 @pytest.mark.scenario
 def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_once(
-    engine: Engine, database_url: str, settings: Settings, reader: HeaderReader
+    engine: Engine, database_url: str, settings: Settings, ingest: Ingest
 ) -> None:
     """Twenty kills, each at another moment of a transfer; some hit ingest or recovery as well."""
     root = settings.storage.root
@@ -78,7 +77,7 @@ def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_onc
         waiting = waiting[len(done) :]
     spool = Spool(Storage(root), "main", min_free_bytes=0)
     spool.recover()
-    ingest(engine, Storage(root), spool, reader)
+    ingest.drain()
     spool.close()
     files = {data_set_of(path) for path in (root / "store").rglob("*.dcm")}
     assert {encoded(image) for image in answered} <= files
