@@ -214,8 +214,9 @@ class HeaderReaders:
         """Give the questions that wait to children, which are started as they are needed."""
         while self._next:
             idle = [child for child in self._fast if child.question is None]
-            if not idle and len(self._fast) >= self._readers:
-                break
+            starting = any(not child.ready for child in self._fast)
+            if not idle and (starting or len(self._fast) >= self._readers):
+                break  # one start at a time: what is read in milliseconds may need no more children
             child = max(idle, key=lambda child: child.ready, default=None) or _Child()
             if child not in self._fast:
                 self._fast.append(child)
