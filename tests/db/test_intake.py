@@ -57,13 +57,14 @@ def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> N
 
 
 def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
+    result = result_header(5, creator_uid="1.2.3.4")
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection, 1))
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
-        record_instances(connection, [(header(5, own=True), RECEPTION)])
+        record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
         assert claims.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
-        record_instances(connection, [(header(5, own=True), RECEPTION)])
+        record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
     assert _state(engine) == StudyState.QUIET
 
 
