@@ -235,9 +235,7 @@ class Ingest:
 
     def _record_report(self, waiting: _Waiting, report: CommitmentReport) -> Ingested:
         try:
-            record_report(
-                self._engine, report, self._limits, ae_title=waiting.reception.peer_ae_title
-            )
+            record_report(self._engine, report, self._limits, ae_title=waiting.reception.peer_ae_title)
         except Exception as error:  # noqa: BLE001 - as above
             return self._failed(waiting, error)
         self._finish(waiting)

@@ -121,18 +121,18 @@ def test_what_failed_is_sent_again(take_in: Callable[[], Ingested], engine: Engi
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("told", [report(1, 2), report(failed=(1, 2))])
 def test_a_report_of_another_peer_than_the_one_that_was_asked_is_not_believed(
-    take_in: Callable[[], int], engine: Engine, spool: Spool, told: Dataset
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool, told: Dataset
 ) -> None:
     stranger = replace(PARTIES, calling_ae_title="OTHER\0")
     spool.receive_report(stranger, "1.2.840.10008.1.2.1", encoded(told))
-    assert take_in() == 1
+    assert take_in() == Ingested(reports=1)
     assert deliveries(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
 
 
 @pytest.mark.usefixtures("asked")
 def test_a_later_failure_takes_back_what_was_committed(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     for told in (report(1, 2), report(1, failed=(2,))):
         spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(told))
@@ -142,7 +142,7 @@ def test_a_later_failure_takes_back_what_was_committed(
 
 @pytest.mark.usefixtures("asked")
 def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
     take_in()
