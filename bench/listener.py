@@ -2,7 +2,7 @@
 
 Receive: instances of a made CT sent over real associations, from the first A-ASSOCIATE-RQ to the last 0x0000,
 each durable by then. Baseline: the same bytes written to files with an fsync each. Ingest: the same instances
-from the spool to rows and the store, parsed in the child, Postgres with fsync. Baseline: the same rows by one
+from the spool to rows and the store, parsed in children, Postgres with fsync. Baseline: the same rows by one
 plain INSERT each, committed as often. Rates are medians, in instances per second.
 """
 
@@ -26,10 +26,11 @@ from sqlalchemy import Engine, insert, select, text
 from db import migrate
 from db.engine import connect
 from db.tables import Base, Instance
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.ingest import BATCH, ingest
+from dicom_listener.header_readers import HeaderReaders
+from dicom_listener.ingest import GROUP, Ingest
+from dicom_listener.quarantine import Quarantine
 from dicom_listener.server import Listener
-from neurotriage.core.settings import Settings
+from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.demo.send import send
 from neurotriage.embedded import EmbeddedPostgres
@@ -125,7 +126,7 @@ def _write_and_sync(root: Path, data: Sequence[bytes]) -> None:
 
 
 def _ingesting(folder: Path, paths: Sequence[Path], senders: Executor) -> Rate:
-    with EmbeddedPostgres(folder / "postgres") as postgres, HeaderReader() as reader:
+    with EmbeddedPostgres(folder / "postgres") as postgres, HeaderReaders() as readers:
         engine = connect(postgres.start())
         migrate.upgrade(engine)
 
@@ -135,7 +136,10 @@ def _ingesting(folder: Path, paths: Sequence[Path], senders: Executor) -> Rate:
             _sent_s(paths, port, senders, associations=1)
             listener.stop()
             _empty(engine)
-            return _seconds(lambda: ingest(engine, Storage(root), listener.spool, reader))
+            storage = Storage(root)
+            quarantine = Quarantine(engine, storage)
+            ingest = Ingest(engine, storage, listener.spool, readers, quarantine, limits=DeliverySettings())
+            return _seconds(ingest.drain)
 
         def inserted_s(root: Path) -> float:
             with engine.begin() as connection:
@@ -151,9 +155,9 @@ def _ingesting(folder: Path, paths: Sequence[Path], senders: Executor) -> Rate:
 
 def _insert(engine: Engine, rows: Sequence[dict[str, object]]) -> None:
     statement = insert(Instance)
-    for first in range(0, len(rows), BATCH):
+    for first in range(0, len(rows), GROUP):
         with engine.begin() as connection:
-            for row in rows[first : first + BATCH]:
+            for row in rows[first : first + GROUP]:
                 connection.execute(statement, {key: value for key, value in row.items() if key != "id"})
 
 

@@ -1,16 +1,30 @@
-"""The connection to Postgres."""
+"""The connection to Postgres, and what its errors mean."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import ConfigurationError
 
 # A statement or lock that waits longer than this is stuck: fail, and let the caller try again.
 _STATEMENT_TIMEOUT_MS = 60_000
 _LOCK_TIMEOUT_MS = 20_000
 _DRIVER: Final = "postgresql+psycopg2"
+
+# Classes of SQLSTATE (Postgres, appendix A). Whatever the statement was about, it cannot be done now: no
+# connection, no right, another schema, a deadlock, no space, a lock, shutting down, a defect of its own.
+_SURROUNDINGS: Final = frozenset(
+    ("08", "0B", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "XX")
+)
+# These are the value's own fault: out of range, not in this encoding, against a constraint, too large for an
+# index.
+_VALUES: Final = frozenset(("21", "22", "23", "54"))
+_NO_ANSWER: Final = frozenset(("08", "53", "57", "58"))
 
 
 def connect(url: str, *, pool_size: int = 3) -> Engine:
@@ -36,6 +50,50 @@ def connect(url: str, *, pool_size: int = 3) -> Engine:
             "keepalives_count": 4,
         },
     )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether Postgres, and not what was asked of it, is at fault: the same will work later."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = _sqlstate(error)
+    if state:
+        return state[:2] in _SURROUNDINGS
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def is_unfit_value(error: BaseException) -> bool:
+    """Whether a value fits into no column: the same will never work."""
+    if isinstance(error, DBAPIError):
+        return _sqlstate(error)[:2] in _VALUES
+    return isinstance(error, ValueError)  # psycopg2 takes neither NUL nor half a surrogate pair
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raises ``Unavailable`` where Postgres is at fault; every other error passes as it is."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError) as error:
+        if not is_outage(error):
+            raise
+        raise Unavailable(_words(error)) from error
+
+
+def _words(error: DBAPIError | PoolTimeoutError) -> str:
+    if isinstance(error, PoolTimeoutError):
+        return "Postgres does not answer: no connection became free"
+    state, name = _sqlstate(error), type(error.orig).__name__
+    if not state or state[:2] in _NO_ANSWER:
+        return f"Postgres does not answer: {name}"
+    return f"Postgres answers, but cannot do this now: {name} ({state})"
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    """Five characters; empty where the error is the driver's and not the server's."""
+    return getattr(error.orig, "pgcode", None) or ""
 
 
 def _postgres(url: str) -> URL:

@@ -2,52 +2,97 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_, update
+from sqlalchemy import Connection, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
+from db.claims import seconds
 from db.intake import Reception
 from db.repeat import last_failed
-from db.tables import Instance, Series, Study, StudyState
-from neurotriage.core.headers import InstanceHeader
+from db.tables import Instance, ResultObjectRow, Series, Study, StudyState
+from neurotriage.core.headers import RESULT_CLASSES, InstanceHeader
 
 Received = tuple[InstanceHeader, Reception]
-_Key = tuple[int, str, str]  # study, SOP Instance UID, digest
+_Uid = tuple[int, str]  # study, SOP Instance UID
+_Key = tuple[int, str, str]  # and the digest
 
 
-def record_instances(connection: Connection, received: Sequence[Received]) -> list[bool]:
+class _Standing(IntEnum):
+    """Which of several instances under one UID counts: the highest, of equal ones the first."""
+
+    OURS = 0  # by our records; no image of a study
+    CLAIMS_OURS = 1  # says so without proof
+    ORDINARY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A row that was there before."""
+
+    id: int
+    standing: _Standing
+    counts: bool
+
+
+def record_instances(
+    connection: Connection,
+    received: Sequence[Received],
+    *,
+    now: datetime | None = None,
+    installations: Collection[str] = (),
+) -> list[bool]:
     """Write the rows of instances, in the order in which they came; for each: is it new, and does it count?
 
     The same instance again only raises its counter, but starts a study again that failed. The same SOP
-    Instance UID with other bytes is kept and marked: the first counts. Our own results never open a study.
-    Needs all four UIDs in the headers.
+    Instance UID with other bytes is kept and marked: the first counts, but what merely names us as its maker
+    makes way for what does not. Results of ours never open a study; ours is what stands in our records, or
+    what one of the ``installations`` made and is of a kind that is never analysed. Needs all four UIDs in the
+    headers.
+
+    ``now``: by the clock to which ``received_at`` belongs; without it, they are taken to have come now.
     """
     # From here on the studies' rows are locked: intake of one study is one after the other.
     studies = _studies(connection, received)
     series = _series(connection, studies, received)
     known = _known(connection, studies, received)
-    taken = {key[:2] for key in known}
+    ours = _ours(connection, received, installations)
+    standings = {key: row.standing for key, row in known.items()}
+    best: dict[_Uid, _Key] = {key[:2]: key for key, row in known.items() if row.counts}
     fresh: dict[_Key, dict[str, Any]] = {}
+    came: dict[_Key, Received] = {}
     repeated: Counter[int] = Counter()
     new = []
     for header, reception in received:
         study_id = studies[header.study_instance_uid]
         key = study_id, header.sop_instance_uid, header.digest
-        first = key[:2] not in taken
+        counts = False
         if key in known:
-            repeated[known[key]] += 1
+            repeated[known[key].id] += 1
         elif key in fresh:
             fresh[key]["times_received"] += 1
         else:
+            own = (header.sop_class_uid, header.sop_instance_uid) in ours
+            standings[key] = _standing(own_result=own, claims_ours=header.claims_ours)
+            holder = best.get(key[:2])
+            counts = holder is None or standings[key] > standings[holder]
             series_id = series[study_id, header.series_instance_uid]
-            fresh[key] = _row(header, reception, study_id, series_id, counts=first)
-            taken.add(key[:2])
-        new.append(first)
+            fresh[key] = _row(header, reception, study_id, series_id, own_result=own, counts=counts)
+            came[key] = header, reception
+            if counts:
+                best[key[:2]] = key
+                if holder in fresh:
+                    fresh[holder]["counts"] = False
+        new.append(counts)
     _count(connection, repeated)
     _start_again(connection, repeated)
-    _insert(connection, list(fresh.values()))
+    _displace(connection, {key: row for key, row in known.items() if row.counts and best[key[:2]] != key})
+    _insert(connection, list(fresh.values()), now)
+    _note_other_uids(connection, came)
     return new
 
 
@@ -118,19 +163,63 @@ def _series(
 
 def _known(
     connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
-) -> dict[_Key, int]:
+) -> dict[_Key, _Known]:
     """The instances that came before under the same UIDs."""
     uids = {(studies[header.study_instance_uid], header.sop_instance_uid) for header, _ in received}
-    found = connection.execute(
-        select(Instance.study_id, Instance.sop_instance_uid, Instance.digest, Instance.id).where(
-            tuple_(Instance.study_id, Instance.sop_instance_uid).in_(uids)
+    rows = connection.execute(
+        select(
+            Instance.study_id,
+            Instance.sop_instance_uid,
+            Instance.digest,
+            Instance.id,
+            Instance.counts,
+            Instance.own_result,
+            Instance.claims_ours,
+        ).where(tuple_(Instance.study_id, Instance.sop_instance_uid).in_(uids))
+    )
+    return {
+        (row.study_id, row.sop_instance_uid, row.digest): _Known(
+            row.id, _standing(own_result=row.own_result, claims_ours=row.claims_ours), row.counts
+        )
+        for row in rows
+    }
+
+
+def _standing(*, own_result: bool, claims_ours: bool) -> _Standing:
+    if own_result:
+        return _Standing.OURS
+    return _Standing.CLAIMS_OURS if claims_ours else _Standing.ORDINARY
+
+
+def _ours(
+    connection: Connection, received: Iterable[Received], installations: Collection[str]
+) -> set[tuple[str, str]]:
+    """Class and UID of those that we, or an installation that we know, have made."""
+    results = [header for header, _ in received if header.sop_class_uid in RESULT_CLASSES]
+    if not results:
+        return set()
+    known = {
+        (header.sop_class_uid, header.sop_instance_uid)
+        for header in results
+        if header.claims_ours and header.creator_uid in installations
+    }
+    what = tuple_(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid)
+    rows = connection.execute(
+        select(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid).where(
+            what.in_({(header.sop_class_uid, header.sop_instance_uid) for header in results})
         )
     )
-    return {(row.study_id, row.sop_instance_uid, row.digest): row.id for row in found}
+    return known | {(row.sop_class_uid, row.sop_instance_uid) for row in rows}
 
 
 def _row(
-    header: InstanceHeader, reception: Reception, study_id: int, series_id: int, *, counts: bool
+    header: InstanceHeader,
+    reception: Reception,
+    study_id: int,
+    series_id: int,
+    *,
+    own_result: bool,
+    counts: bool,
 ) -> dict[str, Any]:
     return {
         "study_id": study_id,
@@ -141,7 +230,8 @@ def _row(
         "digest": header.digest,
         "size_bytes": reception.size_bytes,
         "patient_key": header.patient_key,
-        "own_result": header.own_result,
+        "own_result": own_result,
+        "claims_ours": header.claims_ours,
         "counts": counts,
         "times_received": 1,
         "peer_ae_title": reception.peer_ae_title,
@@ -172,32 +262,73 @@ def _start_again(connection: Connection, repeated: Collection[int]) -> None:
         .join(Instance, Instance.study_id == Study.id)
         .where(Instance.id.in_(repeated), Instance.counts, ~Instance.own_result, last_failed())
     )
-    _open(connection, set(failed.scalars()))
+    _open(connection, dict.fromkeys(failed.scalars(), 0.0))
 
 
-def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _displace(connection: Connection, rows: Mapping[_Key, _Known]) -> None:
+    """What counted and merely named us as its maker counts no more."""
+    if rows:
+        ids = [row.id for row in rows.values()]
+        connection.execute(update(Instance).where(Instance.id.in_(ids)).values(counts=False))
+    for study_id, uid, _ in rows:
+        _note_other_bytes(connection, study_id, uid)
+
+
+def _note_other_bytes(connection: Connection, study_id: int, sop_instance_uid: str) -> None:
+    events.record(connection, "same_uid_other_bytes", study_id=study_id, sop_instance_uid=sop_instance_uid)
+
+
+def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime | None) -> None:
     """New instances, with what follows from them for their studies."""
     if not rows:
         return
     connection.execute(insert(Instance), rows)
-    _open(connection, {row["study_id"] for row in rows if row["counts"] and not row["own_result"]})
+    newest: dict[int, datetime] = {}
+    for row in rows:
+        if row["counts"] and not row["own_result"]:
+            study_id, received_at = row["study_id"], row["received_at"]
+            newest[study_id] = max(newest.get(study_id, received_at), received_at)
+    ages_s = {
+        study_id: max(0.0, (now - received_at).total_seconds()) if now else 0.0
+        for study_id, received_at in sorted(newest.items())
+    }
+    _open(connection, ages_s)
+    claims = Counter(row["study_id"] for row in rows if row["claims_ours"] and not row["own_result"])
+    for study_id, instances in claims.items():
+        events.record(connection, "claims_to_be_ours", study_id=study_id, instances=instances)
     for row in rows:
         if not row["counts"]:
-            uid = row["sop_instance_uid"]
-            events.record(connection, "same_uid_other_bytes", study_id=row["study_id"], sop_instance_uid=uid)
+            _note_other_bytes(connection, row["study_id"], row["sop_instance_uid"])
 
 
-def _open(connection: Connection, studies: Collection[int]) -> None:
-    """A new instance opens its study, or keeps it open for longer."""
-    if not studies:
+def _note_other_uids(connection: Connection, came: Mapping[_Key, Received]) -> None:
+    """A sender that names another SOP Instance UID than the data set does."""
+    for (study_id, uid, _), (_, reception) in came.items():
+        affected = reception.affected_sop_instance_uid
+        if affected and affected != uid:
+            events.record(
+                connection,
+                "affected_uid_differs",
+                study_id=study_id,
+                sop_instance_uid=uid,
+                affected_sop_instance_uid=affected,
+            )
+
+
+def _open(connection: Connection, ages_s: Mapping[int, float]) -> None:
+    """A new instance opens its study, or keeps it open for longer; by study, how long ago it came."""
+    if not ages_s:
         return
     closed = connection.execute(
-        select(Study.id).where(Study.id.in_(studies), Study.state != StudyState.OPEN).order_by(Study.id)
+        select(Study.id).where(Study.id.in_(ages_s), Study.state != StudyState.OPEN).order_by(Study.id)
     ).scalars()
     for study_id in closed.all():
         events.record(connection, "received", study_id=study_id)
-    connection.execute(
-        update(Study)
-        .where(Study.id.in_(studies))
-        .values(state=StudyState.OPEN, last_received_at=func.clock_timestamp())
-    )
+    for study_id, age_s in ages_s.items():
+        came_at = func.clock_timestamp() - seconds(age_s)
+        later = case(
+            (Study.state == StudyState.OPEN, func.greatest(Study.last_received_at, came_at)), else_=came_at
+        )
+        connection.execute(
+            update(Study).where(Study.id == study_id).values(state=StudyState.OPEN, last_received_at=later)
+        )

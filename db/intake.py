@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
+from db.claims import seconds
 from db.tables import (
     Instance,
     Quarantined,
@@ -18,18 +19,26 @@ from db.tables import (
     Study,
     StudyState,
 )
+from neurotriage.core.headers import RESULT_CLASSES
 from neurotriage.core.patients import identity_conflict
 from neurotriage.core.values import Reason, digest_of
+
+Peer = tuple[str, str]  # calling AE title, address
 
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """How an instance came: who sent it, when, how large it was."""
+    """How an instance came: who sent it, when, how large it was, and what its sender called it."""
 
     peer_ae_title: str
     peer_host: str
     received_at: datetime
     size_bytes: int
+    affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty where not known
+
+    @property
+    def peer(self) -> "Peer":
+        return self.peer_ae_title, self.peer_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +47,20 @@ class OpenStudy:
 
     id: int
     idle_s: float
-    instances: int
+    peers: frozenset[Peer]  # who sent instances of it
 
 
-def quarantine(connection: Connection, name: str, reason: Reason, reception: Reception) -> None:
-    """Record a file that could not be parsed. Idempotent by name."""
+def quarantine(
+    connection: Connection, name: str, path: str, reason: Reason, reception: Reception, *, kind: str
+) -> None:
+    """Record what could not be used, and that it lies at ``path`` below the root. Idempotent by name."""
     connection.execute(
         insert(Quarantined)
         .values(
+            kind=kind,
             name=name,
+            path=path,
+            size_bytes=reception.size_bytes,
             code=reason.code,
             reason=reason.text,
             peer_ae_title=reception.peer_ae_title,
@@ -59,37 +73,51 @@ def quarantine(connection: Connection, name: str, reason: Reason, reception: Rec
 
 def record_refused_context(
     connection: Connection,
-    peer_ae_title: str,
-    peer_host: str,
+    peer: Peer,
     sop_class_uid: str,
     transfer_syntaxes: Sequence[str],
+    *,
+    limit: int = 5000,
 ) -> None:
-    """Count a presentation context that a peer proposed and we refused."""
-    statement = insert(RefusedContext).values(
-        peer_ae_title=peer_ae_title,
-        peer_host=peer_host,
-        sop_class_uid=sop_class_uid,
-        transfer_syntaxes=" ".join(transfer_syntaxes),
+    """Count a presentation context that a peer proposed and we refused.
+
+    Whoever makes up a new one each time fills no table: past ``limit`` rows, unknown ones are counted in the
+    row ``other`` of their peer.
+    """
+    what = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
+    key = {"peer_ae_title": peer[0], "peer_host": peer[1], **what}
+    counted = connection.execute(
+        update(RefusedContext)
+        .where(*(getattr(RefusedContext, name) == value for name, value in key.items()))
+        .values(times=RefusedContext.times + 1, last_at=func.now())
     )
+    if counted.rowcount:
+        return
+    rows = connection.execute(select(func.count(RefusedContext.id))).scalar_one()
+    if rows >= limit:
+        key = {"peer_ae_title": "", "peer_host": peer[1], "sop_class_uid": "other", "transfer_syntaxes": ""}
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["peer_ae_title", "peer_host", "sop_class_uid", "transfer_syntaxes"],
-            set_={"times": RefusedContext.times + 1, "last_at": func.now()},
+        insert(RefusedContext)
+        .values(**key)
+        .on_conflict_do_update(
+            index_elements=list(key), set_={"times": RefusedContext.times + 1, "last_at": func.now()}
         )
     )
 
 
-def open_studies(connection: Connection) -> list[OpenStudy]:
-    """All studies to which instances may still come."""
+def open_studies(connection: Connection, *, idle_s: float) -> list[OpenStudy]:
+    """The studies to which instances may still come and none has for ``idle_s``, with who sent them."""
     idle = func.extract("epoch", func.clock_timestamp() - Study.last_received_at)
+    peer = func.jsonb_build_array(Instance.peer_ae_title, Instance.peer_host)
+    quiet = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
     rows = connection.execute(
-        select(Study.id, idle, func.count(Instance.id))
+        select(Study.id, idle, func.jsonb_agg(peer.distinct()))
         .join(Instance, Instance.study_id == Study.id)
-        .where(Study.state == StudyState.OPEN)
+        .where(Study.state == StudyState.OPEN, quiet)
         .group_by(Study.id)
         .order_by(Study.last_received_at)
     )
-    return [OpenStudy(row[0], float(row[1]), row[2]) for row in rows]
+    return [OpenStudy(row[0], float(row[1]), frozenset((ae, host) for ae, host in row[2])) for row in rows]
 
 
 def freeze(connection: Connection, study_id: int, *, idle_s: float, completed_by: str) -> int | None:
@@ -98,7 +126,7 @@ def freeze(connection: Connection, study_id: int, *, idle_s: float, completed_by
     None where an instance came meanwhile, another process was faster, or nothing has changed since the
     last revision.
     """
-    idle = Study.last_received_at <= func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, idle_s)
+    idle = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
     locked = connection.execute(
         select(Study.id).where(Study.id == study_id, Study.state == StudyState.OPEN, idle).with_for_update()
     ).scalar_one_or_none()
@@ -147,10 +175,12 @@ def _add_revision(connection: Connection, study_id: int, completed_by: str) -> i
 
 def _note_identity_conflict(connection: Connection, study_id: int) -> None:
     """Several patients in one study: nobody can say whose result it would be."""
+    # What only says that we made it is passed over where it is no image, or an image has taken its place.
+    beside = Instance.claims_ours & (Instance.sop_class_uid.in_(RESULT_CLASSES) | ~Instance.counts)
     rows = connection.execute(
         select(Study.study_instance_uid, Instance.patient_key)
         .join(Instance)
-        .where(Study.id == study_id, ~Instance.own_result)
+        .where(Study.id == study_id, ~Instance.own_result, ~beside)
         .distinct()
     ).all()
     uid = next((row.study_instance_uid for row in rows), "")

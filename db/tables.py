@@ -73,7 +73,10 @@ def _parent(column: str) -> Mapped[int]:
 
 class Study(Base):
     __tablename__ = "studies"
-    __table_args__ = ({"comment": "One row per StudyInstanceUID received"},)
+    __table_args__ = (
+        Index("ix_studies_open", "last_received_at", postgresql_where=text("state = 'open'")),
+        {"comment": "One row per StudyInstanceUID received"},
+    )
 
     id: Mapped[int] = _key()
     study_instance_uid: Mapped[str] = mapped_column(unique=True, comment="(0020,000D)")
@@ -85,7 +88,9 @@ class Study(Base):
     description: Mapped[str] = mapped_column(comment="(0008,1030); empty where absent")
     conflict: Mapped[str | None] = mapped_column(comment="why this study must not be analysed, if so")
     first_received_at: Mapped[datetime] = mapped_column(index=True, comment="when its first instance came")
-    last_received_at: Mapped[datetime] = mapped_column(comment="newest instance that opened the study")
+    last_received_at: Mapped[datetime] = mapped_column(
+        comment="when its newest instance came, by the clock of this database"
+    )
 
 
 class Series(Base):
@@ -129,7 +134,12 @@ class Instance(Base):
     digest: Mapped[str] = mapped_column(comment="SHA-256 of the data set as received, hex")
     size_bytes: Mapped[int] = mapped_column(BigInteger, comment="of the file in the store")
     patient_key: Mapped[str] = mapped_column(comment="tells patients apart and names nobody")
-    own_result: Mapped[bool] = mapped_column(comment="made by us and sent back: never opens a study")
+    own_result: Mapped[bool] = mapped_column(
+        comment="a result of ours by our own records, sent back: never opens a study"
+    )
+    claims_ours: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="names neurotriage as its maker, which anybody can write"
+    )
     counts: Mapped[bool] = mapped_column(
         comment="false: another instance with the same SOP Instance UID and other bytes came first"
     )
@@ -143,15 +153,26 @@ class Instance(Base):
 
 class Quarantined(Base):
     __tablename__ = "quarantined"
-    __table_args__ = ({"comment": "Received files that could not be parsed; the bytes are kept"},)
+    __table_args__ = ({"comment": "What was received and could not be used; the bytes are kept"},)
 
     id: Mapped[int] = _key()
+    kind: Mapped[str] = mapped_column(
+        server_default=text("'instance'"),
+        comment="instance; report: of a storage commitment; note: of refused presentation contexts",
+    )
     name: Mapped[str] = mapped_column(unique=True, comment="file name in the quarantine folder")
+    path: Mapped[str] = mapped_column(comment="where its bytes lie, below the storage root")
+    size_bytes: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="of what was received; 0 where not known"
+    )
     code: Mapped[str] = mapped_column(comment="reason code, see docs/data-dictionary.md")
-    reason: Mapped[str] = mapped_column(comment="why it could not be parsed, in words")
+    reason: Mapped[str] = mapped_column(comment="why it could not be used, in words")
     peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
     peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
     received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
+    quarantined_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="when it was set aside"
+    )
 
 
 class RefusedContext(Base):

@@ -7,10 +7,9 @@ import structlog
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError
-from sqlalchemy.exc import OperationalError as PostgresError
 
 from db.claims import bury
+from db.engine import answering
 from db.sweep import destinations_to_ring, revisions_to_ring, try_lock
 from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, ring
 from neurotriage.core.errors import Unavailable
@@ -41,18 +40,15 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     every_s = settings.worker.sweep_s
     revisions: list[int] = []
     destinations: list[str] = []
-    try:
-        with engine.begin() as connection:
-            if not try_lock(connection):
-                return None
-            # One more than max_attempts: the attempt after the last writes the page that says so.
-            buried = bury(connection, attempts=settings.worker.max_attempts + 1)
-            if ready:
-                revisions = revisions_to_ring(connection, every_s=every_s)
-            if owed:
-                destinations = destinations_to_ring(connection, every_s=every_s)
-    except (PostgresError, InterfaceError) as error:
-        raise Unavailable(f"Postgres does not answer: {type(error.orig).__name__}") from error
+    with answering(), engine.begin() as connection:
+        if not try_lock(connection):
+            return None
+        # One more than max_attempts: the attempt after the last writes the page that says so.
+        buried = bury(connection, attempts=settings.worker.max_attempts + 1)
+        if ready:
+            revisions = revisions_to_ring(connection, every_s=every_s)
+        if owed:
+            destinations = destinations_to_ring(connection, every_s=every_s)
     calls: list[tuple[str, int | str]] = [(ANALYSE, revision) for revision in revisions]
     calls += [(DELIVER, destination) for destination in destinations]
     for task, argument in calls:

@@ -4,186 +4,280 @@ A file is linked into the store under its digest, its row is committed, and only
 removed. What was interrupted is done again from the spool, and each step finds its own work done.
 """
 
-import json
-import os
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy import Engine
 
+from db.engine import answering
 from db.instances import record_instances
-from db.intake import quarantine, record_refused_context
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.spool import ReceivedInstance, Spool, received
-from neurotriage.core.errors import Refused, Unavailable
+from db.intake import Peer, Reception
+from dicom_listener.backlog import Backlog
+from dicom_listener.header_readers import HeaderReaders, Question, Read, What
+from dicom_listener.quarantine import Kind, Quarantine
+from dicom_listener.reports import record_report
+from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
+from dicom_listener.store import keep
+from dicom_listener.turns import Turns
+from neurotriage.core.commitment import CommitmentReport
+from neurotriage.core.errors import Unavailable
 from neurotriage.core.headers import InstanceHeader
-from neurotriage.core.storage import Storage, make_private, sync_folder
+from neurotriage.core.settings import DeliverySettings
+from neurotriage.core.storage import Storage
+from neurotriage.core.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 from neurotriage.core.values import Reason, ReasonCode
 
 log = structlog.get_logger()
 
-# Instances of one transaction: a batch costs as many statements as one instance.
-BATCH: Final = 64
+# Instances of one transaction at most: a group costs as many statements as one instance.
+GROUP: Final = 32
+# What was read waits no longer than this for others to share its transaction.
+_GROUP_WAIT_S: Final = 0.1
+# Files of the spool that are known at once; the rest waits unseen, and is known to wait.
+_MAX_KNOWN: Final = 20_000
+# A full spool is listed rarely: listing takes this part of the time at most.
+_LISTING_SHARE: Final = 0.1
+# What was read and waits to be recorded, while Postgres takes nothing.
+_MAX_READ: Final = 2 * GROUP
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What one pass did."""
+    """What was done."""
 
     recorded: int = 0  # new instances
     repeated: int = 0  # came before, or share a SOP Instance UID with one that did
+    reports: int = 0  # of storage commitment
     quarantined: int = 0
-    refused_contexts: int = 0
 
     def __add__(self, other: "Ingested") -> "Ingested":
         return Ingested(
             self.recorded + other.recorded,
             self.repeated + other.repeated,
+            self.reports + other.reports,
             self.quarantined + other.quarantined,
-            self.refused_contexts + other.refused_contexts,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """A file of the spool and what its header says, or why it cannot be used."""
+@dataclass(slots=True)
+class _Waiting:
+    """A file of the spool that is not recorded yet."""
 
-    instance: ReceivedInstance
-    header: InstanceHeader | Reason
+    question: Question
+    reception: Reception
+    read: Read | None = None
+    read_at: float = 0.0  # monotonic
 
-
-def ingest(engine: Engine, storage: Storage, spool: Spool, reader: HeaderReader) -> Ingested:
-    """Empty the spool as far as it was filled at the start of this pass.
-
-    Raises ``Unavailable`` while Postgres does not answer; the files stay where they are.
-    """
-    done = Ingested()
-    waiting, notes = spool.waiting(), spool.refused()
-    if not waiting and not notes:
-        return done
-    try:
-        with engine.connect():
-            pass  # ask before parsing: without Postgres all of it would be parsed again
-        files = iter(waiting)
-        while batch := list(islice(files, BATCH)):
-            done += _ingest_batch(engine, storage, [_parse(path, reader) for path in batch])
-        done += _ingest_refused(engine, notes)
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(f"Postgres does not answer: {type(error.orig).__name__}") from error
-    return done
+    @property
+    def path(self) -> Path:
+        return self.question.path
 
 
-def _parse(path: Path, reader: HeaderReader) -> _Parsed:
-    instance = received(path)
-    try:
-        header = reader.read(path)
-    except Refused as refused:
-        return _Parsed(instance, refused.reason)
-    missing = [
-        name
-        for name, uid in (
-            ("StudyInstanceUID", header.study_instance_uid),
-            ("SeriesInstanceUID", header.series_instance_uid),
-            ("SOPInstanceUID", header.sop_instance_uid),
-            ("SOPClassUID", header.sop_class_uid),
-        )
-        if not uid
-    ]
-    if missing:
-        return _Parsed(instance, Reason(ReasonCode.NO_STUDY, f"no usable {', '.join(missing)}"))
-    return _Parsed(instance, header)
+class Ingest:
+    """Takes in what lies in the spool, the peers by turns. For one thread."""
 
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        spool: Spool,
+        readers: HeaderReaders,
+        quarantine: Quarantine,
+        *,
+        limits: DeliverySettings,
+        installations: Collection[str] = (),
+    ) -> None:
+        self._engine, self._storage, self._spool = engine, storage, spool
+        self._readers, self._quarantine, self._limits = readers, quarantine, limits
+        self._installations = {*installations, RUN_INSTALLATION_UID, DOCTOR_INSTALLATION_UID}
+        self._waiting: dict[Path, _Waiting] = {}
+        self._read: list[_Waiting] = []
+        self._turns = Turns()
+        self._left_alone: set[Path] = set()
+        self._seen_until = datetime.now(UTC)
+        self._look_at = 0.0
 
-def _ingest_batch(engine: Engine, storage: Storage, batch: Sequence[_Parsed]) -> Ingested:
-    changed: set[Path] = set()
-    for parsed in batch:
-        if isinstance(parsed.header, InstanceHeader):
-            changed |= _keep(parsed.instance, storage.stored_instance(parsed.header.digest))
-    _sync(changed)
-    with engine.begin() as connection:
-        done = _record(connection, storage, batch)
-    for parsed in batch:
-        parsed.instance.path.unlink()
-    return done
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, as far as the spool was looked at."""
+        return not self._waiting
 
+    def step(self, wait_s: float) -> Ingested:
+        """Look, have files read, record what was read; waits for a reader at most ``wait_s``.
 
-def _record(connection: Connection, storage: Storage, batch: Sequence[_Parsed]) -> Ingested:
-    done = Ingested()
-    usable = []
-    for parsed in batch:
-        if isinstance(parsed.header, Reason):
-            done += _quarantine(connection, storage, parsed.instance, parsed.header)
-        else:
-            usable.append((parsed.header, parsed.instance))
-    return done + _record_usable(connection, storage, usable) if usable else done
-
-
-def _record_usable(
-    connection: Connection, storage: Storage, batch: Sequence[tuple[InstanceHeader, ReceivedInstance]]
-) -> Ingested:
-    """All rows at once; where a value fits into no column, one by one, so that the others flow."""
-    try:
-        with connection.begin_nested():
-            new = record_instances(connection, [(header, instance.reception) for header, instance in batch])
-    except DataError:
-        if len(batch) > 1:
-            return sum((_record_usable(connection, storage, [one]) for one in batch), Ingested())
-        reason = Reason(ReasonCode.NOT_DICOM, "a value in the header does not fit into the database")
-        return _quarantine(connection, storage, batch[0][1], reason)
-    return Ingested(recorded=new.count(True), repeated=new.count(False))
-
-
-def _quarantine(
-    connection: Connection, storage: Storage, instance: ReceivedInstance, reason: Reason
-) -> Ingested:
-    _sync(_keep(instance, storage.quarantine / instance.name))
-    quarantine(connection, instance.name, reason, instance.reception)
-    log.warning("quarantined", name=instance.name, code=reason.code)
-    return Ingested(quarantined=1)
-
-
-def _keep(instance: ReceivedInstance, place: Path) -> set[Path]:
-    """Link a file of the spool to its place, whole, or an ``OSError``; the folders to sync for it."""
-    changed = {place.parent}
-    if not place.parent.is_dir():
-        make_private(place.parent)
-        changed.add(place.parent.parent)
-    try:
-        place.hardlink_to(instance.path)
-    except FileExistsError:
-        if received(place).reception.size_bytes != instance.reception.size_bytes:
-            # The same digest but not the same length: what lies there is damaged.
-            log.error("damaged_file_replaced", name=place.name)
-            fresh = place.with_name(f".{instance.name}.{os.getpid()}")
-            fresh.hardlink_to(instance.path)
-            fresh.replace(place)
-    return changed
-
-
-def _sync(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        sync_folder(folder)
-
-
-def _ingest_refused(engine: Engine, notes: Iterable[Path]) -> Ingested:
-    count = 0
-    for path in notes:
+        Raises ``Unavailable`` while Postgres or the disk does not take it; the files stay where they are.
+        """
         try:
-            note = json.loads(path.read_bytes())
-            contexts = [(str(sop_class), list(syntaxes)) for sop_class, syntaxes in note["contexts"]]
-            peer = str(note["peer_ae_title"]), str(note["peer_host"])
-        except (ValueError, KeyError, TypeError):
-            log.error("damaged_note_dropped", name=path.name)  # written without fsync: a power cut
-            path.unlink()
-            continue
-        with engine.begin() as connection:
-            for sop_class, syntaxes in contexts:
-                record_refused_context(connection, *peer, sop_class, syntaxes)
-        path.unlink()
-        count += len(contexts)
-    return Ingested(refused_contexts=count)
+            self._look()
+            self._hand_out()
+            answers = self._readers.answers(wait_s) if self._readers.busy else []
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+        for question, read in answers:
+            waiting = self._waiting.get(question.path)
+            if waiting is not None and waiting.read is None:
+                waiting.read, waiting.read_at = _usable(read), time.monotonic()
+                self._read.append(waiting)
+        return self._record(self._due())
+
+    def drain(self) -> Ingested:
+        """Work until nothing waits any more. Raises as ``step`` does."""
+        self._look_at = 0.0
+        done = self.step(0.0)
+        while not self.idle:
+            done += self.step(_GROUP_WAIT_S)
+        return done
+
+    def backlog(self) -> Backlog:
+        """How far the rows are behind the spool."""
+        oldest: dict[Peer, datetime] = {}
+        for waiting in self._waiting.values():
+            peer, came_at = waiting.reception.peer, waiting.reception.received_at
+            oldest[peer] = min(oldest.get(peer, came_at), came_at)
+        return Backlog(self._seen_until, oldest)
+
+    def _look(self) -> None:
+        """Take note of what has come."""
+        begun, looked_at = time.monotonic(), datetime.now(UTC)
+        if begun < self._look_at:
+            return
+        known = self._waiting.keys() | self._left_alone
+        new: list[tuple[What, Path]] = [
+            ("header", path) for path in self._spool.waiting() if path not in known
+        ]
+        new += [("report", path) for path in self._spool.reports() if path not in known]
+        room = _MAX_KNOWN - len(self._waiting)
+        for what, path in new[:room]:
+            self._add(Question(what, path))
+        if len(new) <= room:
+            self._seen_until = looked_at
+        else:
+            self._seen_until = min(looked_at, written_at(new[room][1]))
+        self._look_at = begun + (time.monotonic() - begun) / _LISTING_SHARE
+
+    def _add(self, question: Question) -> None:
+        path = question.path
+        try:
+            waiting = _Waiting(question, received(path).reception)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # a folder, or nothing that we may read
+            reason = Reason(ReasonCode.NOT_RECORDED, f"the file cannot be opened: {error.strerror}")
+            waiting = _Waiting(question, unread(path), reason)
+            self._read.append(waiting)
+        else:
+            self._turns.add(waiting.reception.peer, path)
+        self._waiting[path] = waiting
+
+    def _hand_out(self) -> None:
+        while self._readers.free and len(self._read) < _MAX_READ:
+            reading = Counter(waiting.reception.peer for waiting in self._at(self._readers.reading))
+            slow = Counter(waiting.reception.peer for waiting in self._at(self._readers.slow))
+            path = self._turns.take(reading, slow, self._readers.limit)
+            if path is None:
+                return
+            self._readers.ask(self._waiting[path].question)
+
+    def _at(self, questions: Iterable[Question]) -> list[_Waiting]:
+        return [self._waiting[question.path] for question in questions if question.path in self._waiting]
+
+    def _due(self) -> list[_Waiting]:
+        """What is to be recorded now, in the order in which it came."""
+        reading = self._readers.reading
+        # Of two instances under one UID, the one that came first counts, whichever was read first.
+        held = {waiting.reception.affected_sop_instance_uid for waiting in self._at(reading)} - {""}
+        ready = [waiting for waiting in self._read if waiting.reception.affected_sop_instance_uid not in held]
+        waited_s = time.monotonic() - min((waiting.read_at for waiting in ready), default=math.inf)
+        if len(ready) >= GROUP or not reading or waited_s >= _GROUP_WAIT_S:
+            return sorted(ready, key=lambda waiting: waiting.path.name)[:GROUP]
+        return []
+
+    def _record(self, due: Sequence[_Waiting]) -> Ingested:
+        done = self._record_instances([item for item in due if isinstance(item.read, InstanceHeader)])
+        for waiting in due:
+            if isinstance(waiting.read, CommitmentReport):
+                done += self._record_report(waiting, waiting.read)
+            elif isinstance(waiting.read, Reason):
+                done += self._set_aside(waiting, waiting.read)
+        return done
+
+    def _record_instances(self, group: Sequence[_Waiting]) -> Ingested:
+        """All in one transaction; where that fails, one by one, so that one spoils no other."""
+        came = [(item.read, item) for item in group if isinstance(item.read, InstanceHeader)]
+        if not came:
+            return Ingested()
+        try:
+            files = [(ReceivedInstance(item.path, item.reception), header.digest) for header, item in came]
+            keep(files, self._storage)
+            with answering(), self._engine.begin() as connection:
+                new = record_instances(
+                    connection,
+                    [(header, item.reception) for header, item in came],
+                    now=datetime.now(UTC),
+                    installations=self._installations,
+                )
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - an error of ours must cost its file and no other
+            if len(group) > 1:
+                return sum((self._record_instances([item]) for item in group), Ingested())
+            return self._failed(group[0], error)
+        for item in group:
+            self._finish(item)
+        return Ingested(recorded=new.count(True), repeated=new.count(False))
+
+    def _record_report(self, waiting: _Waiting, report: CommitmentReport) -> Ingested:
+        try:
+            record_report(self._engine, report, self._limits, ae_title=waiting.reception.peer_ae_title)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed(waiting, error)
+        self._finish(waiting)
+        return Ingested(reports=1)
+
+    def _failed(self, waiting: _Waiting, error: Exception) -> Ingested:
+        reason = self._quarantine.blame(waiting.path.name, error)
+        return Ingested() if reason is None else self._set_aside(waiting, reason)
+
+    def _set_aside(self, waiting: _Waiting, reason: Reason) -> Ingested:
+        kind: Kind = "instance" if waiting.question.what == "header" else "report"
+        try:
+            self._quarantine.set_aside(kind, waiting.path, reason, waiting.reception)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("left_alone_until_restart", name=waiting.path.name)
+            self._left_alone.add(waiting.path)
+            self._forget(waiting)
+            return Ingested()
+        self._forget(waiting)
+        return Ingested(quarantined=1)
+
+    def _finish(self, waiting: _Waiting) -> None:
+        waiting.path.unlink(missing_ok=True)
+        self._quarantine.forget(waiting.path.name)
+        self._forget(waiting)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        del self._waiting[waiting.path]
+        self._read.remove(waiting)
+
+
+def _usable(read: Read) -> Read:
+    """A header with all four UIDs, or the reason why it is none."""
+    if not isinstance(read, InstanceHeader):
+        return read
+    uids = {
+        "StudyInstanceUID": read.study_instance_uid,
+        "SeriesInstanceUID": read.series_instance_uid,
+        "SOPInstanceUID": read.sop_instance_uid,
+        "SOPClassUID": read.sop_class_uid,
+    }
+    missing = [name for name, uid in uids.items() if not uid]
+    return Reason(ReasonCode.NO_STUDY, f"no usable {', '.join(missing)}") if missing else read

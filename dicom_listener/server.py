@@ -77,6 +77,12 @@ class Listener:
         self._hosts = ListedHosts(settings)
         self._configured_ns = _configured_ns()
         self._server: GuardedServer | None = None
+        self._acceptor: threading.Thread | None = None
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the thread that accepts connections is alive."""
+        return self._acceptor is not None and self._acceptor.is_alive()
 
     def start(self) -> int:
         """Clear up after a crash, then listen; the port.
@@ -117,9 +123,10 @@ class Listener:
             raise OSError(error.errno, error.strerror or str(error), place) from error
         self._server = server
         self._hosts.start()
-        threading.Thread(
+        self._acceptor = threading.Thread(
             target=server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True
-        ).start()
+        )
+        self._acceptor.start()
         port = int(server.server_address[1])
         log.info(
             "listening",

@@ -1,8 +1,8 @@
 """The spool: a maildir where received instances lie, whole and durable, before anybody looks at them.
 
-``tmp`` holds what is being written, ``new`` what is complete, ``reports`` what archives say of our results. A
-file is our own File Meta (PS3.10 7.1)
-with the data set behind it, byte for byte as received. Nothing received is part of a file name.
+``tmp`` holds what is being written, ``new`` what is complete, ``reports`` what archives say of our results,
+``refused`` notes of refused presentation contexts. A file is our own File Meta (PS3.10 7.1) with the data set
+behind it, byte for byte as received. Nothing received is part of a file name.
 """
 
 import errno
@@ -19,8 +19,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from db.intake import Reception
+from dicom_listener.refused_contexts import RefusedContexts
 from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 
@@ -32,7 +34,10 @@ _GROUP_LENGTH: Final = struct.Struct("<HH2sHL")  # (0002,0000) UL 4 and the byte
 _META_START: Final = len(_PREAMBLE) + _GROUP_LENGTH.size
 _LONG_VRS: Final = (b"OB",)
 _PRIVATE_INFORMATION: Final = 0x0102
-_META_LIMIT_BYTES: Final = 1 << 16  # ours are below 1 kB
+_META_LIMIT_BYTES: Final = 1 << 12  # ours are below 1 kB
+_HOST_LIMIT: Final = 64  # an IPv6 address with its scope
+# Notes of refused contexts that wait for Postgres; they are for the admin, and more say nothing new.
+_MAX_NOTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +128,15 @@ class Spool:
         self._write(self._reports / f"{_new_name()}.dcm", (meta, information), durable=True)
 
     def note_refused(self, association: Association, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
-        """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes)."""
-        note = {
-            "peer_ae_title": association.calling_ae_title,
-            "peer_host": association.peer_host,
-            "contexts": [[sop_class, list(syntaxes)] for sop_class, syntaxes in contexts],
-        }
-        path = self._refused / f"{_new_name()}.json"
-        self._write(path, (json.dumps(note).encode(),), durable=False)
+        """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes).
+
+        Not more of them than help an admin. Raises ``OSError`` where there is no room.
+        """
+        if len(self.refused()) >= _MAX_NOTES:
+            raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
+        peer = association.calling_ae_title, association.peer_host
+        note = RefusedContexts.of(peer, contexts).to_json()
+        self._write(self._refused / f"{_new_name()}.json", (note,), durable=False)
 
     def _write(self, path: Path, parts: Sequence[bytes | memoryview], *, durable: bool) -> None:
         temporary = self._tmp / path.name
@@ -173,12 +179,21 @@ def _new_name() -> str:
     return f"{time.time_ns():020d}-{uuid4().hex}"
 
 
+def written_at(path: Path) -> datetime:
+    """When a file of the spool was begun, by its name; long ago where the name is not ours."""
+    digits = path.name.partition("-")[0]
+    return datetime.fromtimestamp(int(digits) / 1e9 if digits.isdigit() and len(digits) == 20 else 0.0, UTC)
+
+
 def file_meta(
     association: Association, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
 ) -> bytes:
     """Preamble and File Meta Information (PS3.10 table 7.1-1), group length first."""
     information = {"peer_host": association.peer_host, "received_at": datetime.now(UTC).isoformat()}
-    calling = association.calling_ae_title
+    calling, called = (
+        peer_text(title, AE_TITLE_LIMIT)
+        for title in (association.calling_ae_title, association.called_ae_title)
+    )
     elements = b"".join(
         _element(number, vr, value)
         for number, vr, value in (
@@ -190,7 +205,7 @@ def file_meta(
             (0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
             (0x0016, b"AE", calling),  # SourceApplicationEntityTitle
             (0x0017, b"AE", calling),  # SendingApplicationEntityTitle
-            (0x0018, b"AE", association.called_ae_title),  # ReceivingApplicationEntityTitle
+            (0x0018, b"AE", called),  # ReceivingApplicationEntityTitle
             (0x0100, b"UI", _RECEPTION_UID),
             (_PRIVATE_INFORMATION, b"OB", json.dumps(information).encode()),
         )
@@ -208,22 +223,43 @@ def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
 
 
 def received(path: Path) -> ReceivedInstance:
-    """What our own File Meta says of how an instance came; a file that is damaged there says nothing."""
-    size = path.stat().st_size
-    when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    """What our own File Meta says of how an instance came; a file that is damaged there says nothing.
+
+    Every text in it has a bound. Raises ``OSError`` where there is no such file.
+    """
+    plain = unread(path)
     with path.open("rb") as file:
         meta = _meta_elements(file.read(_META_START + _META_LIMIT_BYTES))
     if meta is None:
-        return ReceivedInstance(path, Reception("", "", when, size))
+        return ReceivedInstance(path, plain)
     length, values = meta
     information = _information(values.get(_PRIVATE_INFORMATION, b""))
     reception = Reception(
-        peer_ae_title=values.get(0x0016, b"").decode("ascii", "replace").strip(),
-        peer_host=str(information.get("peer_host", "")),
-        received_at=datetime.fromisoformat(information["received_at"]) if information else when,
-        size_bytes=size - _META_START - length,
+        peer_ae_title=_text(values.get(0x0016, b""), AE_TITLE_LIMIT),
+        peer_host=peer_text(information.get("peer_host", ""), _HOST_LIMIT),
+        received_at=_instant(information.get("received_at")) or plain.received_at,
+        size_bytes=plain.size_bytes - _META_START - length,
+        affected_sop_instance_uid=_text(values.get(0x0003, b""), UID_LIMIT),
     )
     return ReceivedInstance(path, reception)
+
+
+def unread(path: Path) -> Reception:
+    """What the file system alone says of a file. Raises ``OSError`` where there is none."""
+    status = path.stat()
+    return Reception("", "", datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
+
+
+def _text(value: bytes, limit: int) -> str:
+    return peer_text(value.decode("ascii", "replace"), limit)
+
+
+def _instant(written: object) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(str(written))
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None
 
 
 def _meta_elements(start: bytes) -> tuple[int, dict[int, bytes]] | None:
@@ -247,7 +283,7 @@ def _meta_elements(start: bytes) -> tuple[int, dict[int, bytes]] | None:
 
 def _information(data: bytes) -> dict[str, Any]:
     try:
-        information: dict[str, Any] = json.loads(data.rstrip(b"\0"))
+        information = json.loads(data.rstrip(b"\0"))
     except ValueError:
         return {}
-    return information if "received_at" in information else {}
+    return information if isinstance(information, dict) else {}

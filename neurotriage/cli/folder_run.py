@@ -15,7 +15,7 @@ from neurotriage.core.manifest import Scan, scan_folder
 from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
-from neurotriage.core.uids import derived_uid
+from neurotriage.core.uids import RUN_INSTALLATION_UID
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
@@ -23,9 +23,6 @@ from worker.vision import modalities
 from worker.vision.registry import verify_all
 
 log = structlog.get_logger()
-
-# Every folder run is the same installation: the same study gives the same UIDs on every host.
-_INSTALLATION_UID = derived_uid("neurotriage run")
 
 
 def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, Any]]:
@@ -110,7 +107,7 @@ class FolderRun:
             analysis,
             evidence,
             self._study,
-            _INSTALLATION_UID,
+            RUN_INSTALLATION_UID,
             claims=self._results.claims,
             kinds=self._kinds,
             labels=self._results.labels,

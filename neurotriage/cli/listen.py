@@ -2,11 +2,14 @@
 
 import signal
 import threading
+from typing import Final
 
 import typer
 
 from neurotriage.cli import database
 from neurotriage.core.settings import load_settings
+
+_EX_SOFTWARE: Final = 70  # sysexits.h
 
 
 def register(app: typer.Typer) -> None:
@@ -16,11 +19,12 @@ def register(app: typer.Typer) -> None:
 def listen() -> None:
     """Receive studies.
 
-    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM.
+    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. Where a part of it ends by
+    itself, all of it ends with exit code 70, to be started anew by its service.
 
     Example: neurotriage listen
     """
-    from dicom_listener.intake import run  # pynetdicom takes half a second to import
+    from dicom_listener.intake import ThreadEnded, run  # pynetdicom takes half a second to import
     from neurotriage.core import running
     from neurotriage.core.log import set_up_logging
     from neurotriage.core.storage import Storage
@@ -32,4 +36,7 @@ def listen() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     Storage(settings.storage.root).shut()
-    run(settings, stop, lambda _: running.note_start(settings, running.LISTENER, running.LISTENER))
+    try:
+        run(settings, stop, lambda _: running.note_start(settings, running.LISTENER, running.LISTENER))
+    except ThreadEnded as error:
+        raise typer.Exit(_EX_SOFTWARE) from error

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -52,11 +53,17 @@ def serve() -> None:
                     break
                 if not restarts.due(name, time.monotonic()):
                     continue
-                typer.echo(f"{name} ended and is started again; its log ends:\n{log}", err=True)
+                _tell(f"{name} ended and is started again; its log ends:\n{log}")
                 try:
                     stack.start_again(name, stop.is_set)
                 except (Unavailable, OSError) as error:
-                    typer.echo(str(error), err=True)
+                    _tell(str(error))
+
+
+def _tell(words: str) -> None:
+    """On a full disk or a closed terminal nobody hears it, and serving goes on."""
+    with suppress(OSError, ValueError):
+        typer.echo(words, err=True)
 
 
 def _relative(path: Path) -> Path:

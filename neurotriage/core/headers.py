@@ -18,6 +18,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.patients import patient_key
+from neurotriage.core.peer_text import peer_text
 from neurotriage.core.values import ReasonCode
 
 # pydicom 3.0 takes it that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K),
@@ -42,8 +43,24 @@ _OF_ONE_FILE: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
 
-# Ours are recognised by this in Manufacturer or ContributingEquipmentSequence.
+# What we write as Manufacturer, there or in ContributingEquipmentSequence. Anybody can write that.
 MANUFACTURER: Final = "neurotriage"
+# The SOP classes of what we make (PS3.4 B.5). No image that is analysed is of one of them, so whatever is
+# taken for a result of ours costs no analysis.
+RESULT_CLASSES: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in (
+        "7",  # Secondary Capture
+        "7.4",  # Multi-frame True Color Secondary Capture
+        "11.1",  # Grayscale Softcopy Presentation State
+        "30",  # Parametric Map
+        "66.4",  # Segmentation
+        "66.7",  # Label Map Segmentation
+        "88.34",  # Comprehensive 3D SR
+        "88.59",  # Key Object Selection
+        "104.1",  # Encapsulated PDF
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,13 @@ class InstanceHeader:
     manufacturer: str
     model_name: str
     station_name: str
-    own_result: bool
+    claims_ours: bool  # names us as its maker, which proves nothing
+    creator_uid: str  # (0008,0014): in our results, the installation
+
+    @property
+    def looks_like_a_result(self) -> bool:
+        """Says that we made it, and is of a kind that we make."""
+        return self.claims_ours and self.sop_class_uid in RESULT_CLASSES
 
 
 def read_header(path: Path) -> FileDataset:
@@ -157,16 +180,27 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         manufacturer=text(dataset, "Manufacturer"),
         model_name=text(dataset, "ManufacturerModelName"),
         station_name=text(dataset, "StationName"),
-        own_result=is_own_result(dataset),
+        claims_ours=_claims_ours(dataset),
+        creator_uid=_uid(dataset, "InstanceCreatorUID"),
     )
 
 
 def is_own_result(dataset: Dataset) -> bool:
-    """True for an object that neurotriage made (a PACS may route our results back to us)."""
+    """True for what says that neurotriage made it and is of a kind that neurotriage makes.
+
+    Good enough to leave a picture out that is never analysed anyway; the listener asks our records.
+    """
+    return _claims_ours(dataset) and _uid(dataset, "SOPClassUID") in RESULT_CLASSES
+
+
+def _claims_ours(dataset: Dataset) -> bool:
     if text(dataset, "Manufacturer") == MANUFACTURER:
         return True
-    equipment = dataset.get("ContributingEquipmentSequence") or ()
-    return any(text(item, "Manufacturer") == MANUFACTURER for item in equipment)
+    equipment = _get(dataset, "ContributingEquipmentSequence") or ()
+    try:
+        return any(text(item, "Manufacturer") == MANUFACTURER for item in equipment)
+    except MALFORMED:  # not a sequence
+        return False
 
 
 def digest_of_file(path: Path) -> str:
@@ -187,12 +221,12 @@ def _data_set_offset(start: bytes) -> int:
 
 
 def text(dataset: Dataset, name: str) -> str:
-    """An attribute as trimmed, bounded text; "" where it is absent, empty or unreadable."""
+    """An attribute as trimmed, bounded text of one line; "" where it is absent, empty or unreadable."""
     value = _get(dataset, name)
     if value is None:
         return ""
     joined = "\\".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
-    return joined.replace("\0", "").strip()[:_TEXT_LIMIT]
+    return peer_text(joined, _TEXT_LIMIT)
 
 
 def _uid(dataset: Dataset, name: str) -> str:

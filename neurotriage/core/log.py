@@ -11,6 +11,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TextIO, cast
 
@@ -52,13 +53,19 @@ def set_up_logging() -> None:
 
 
 class _Stderr(io.TextIOBase):
-    """Whatever is the standard error when a line is written."""
+    """Whatever is the standard error when a line is written.
+
+    What cannot be written (a full disk, a closed terminal) is lost, and ends nothing.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class WithoutValues(logging.Handler):

@@ -62,7 +62,7 @@ def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: s
         series=series,
         completed_by=completed_by,
         conflict=identity_conflict(
-            (header.patient_key for header in headers if not header.own_result),
+            (header.patient_key for header in headers if not header.looks_like_a_result),
             headers[0].study_instance_uid,
         ),
     )

@@ -60,6 +60,9 @@ class TlsSettings(Section):
     ca: Path | None = None
 
 
+InstallationUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+
+
 class ListenerSettings(Section):
     """``[listener]``: where studies come in."""
 
@@ -72,6 +75,9 @@ class ListenerSettings(Section):
         300.0,
         gt=0,
         description="an association that sends no data set, nor 64 kB of one, in this time is closed",
+    )
+    other_installations: tuple[InstallationUid, ...] = Field(
+        (), description="installations whose results are recognised too: their (0008,0014)"
     )
     tls: TlsSettings = TlsSettings()
 

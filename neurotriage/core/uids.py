@@ -21,6 +21,11 @@ def derived_uid(*parts: str) -> str:
 IMPLEMENTATION_CLASS_UID: Final = derived_uid("neurotriage", "implementation class")
 IMPLEMENTATION_VERSION_NAME: Final = f"NEUROTRIAGE {__version__}"[:16]
 
+# Whose results look like ours and stand in nobody's records: those of `neurotriage run`, the same on
+# every host, and of the doctor.
+RUN_INSTALLATION_UID: Final = derived_uid("neurotriage run")
+DOCTOR_INSTALLATION_UID: Final = derived_uid("neurotriage doctor")
+
 
 def random_uid() -> str:
     """A new UID that nobody else has; only for what is made once, as an installation."""

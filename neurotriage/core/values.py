@@ -69,6 +69,7 @@ class ReasonCode(StrEnum):
     # a series or study is refused by its header
     NOT_DICOM = "not_dicom"
     NO_STUDY = "no_study"
+    NOT_RECORDED = "not_recorded"
     NO_PIXELS = "no_pixels"
     NOT_AN_IMAGE = "not_an_image"
     OTHER_MODALITY = "other_modality"

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage import __version__
-from neurotriage.core.uids import derived_uid, random_uid
+from neurotriage.core.uids import DOCTOR_INSTALLATION_UID, random_uid
 from neurotriage.core.values import Claims, Outcome, ResultKind, ResultObject
 from neurotriage.phantom import make_analysis, make_study
 from worker.results import build
 
 PATIENT_NAME: Final = "NEUROTRIAGE^TEST"
 PATIENT_ID: Final = "NEUROTRIAGE-TEST"
-_INSTALLATION: Final = derived_uid("neurotriage doctor")
 _SLICES: Final = 9
 _SHAPE_PX: Final = (96, 96)
 
@@ -50,5 +49,5 @@ def trial_objects(
     # No model looked at it, and no object may say so.
     unasked = tuple(replace(p, model="no model, a test", version="0") for p in analysis.predictions)
     analysis = replace(analysis, predictions=unasked)
-    built = build(analysis, evidence, made.manifest, _INSTALLATION, claims=claims, kinds=kinds)
+    built = build(analysis, evidence, made.manifest, DOCTOR_INSTALLATION_UID, claims=claims, kinds=kinds)
     return study_uid, built.objects

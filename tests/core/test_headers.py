@@ -14,6 +14,7 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.headers import (
     InstanceHeader,
     digest_of_file,
+    is_own_result,
     read_header,
     read_instance,
 )
@@ -74,7 +75,7 @@ def test_the_facts_of_an_instance_are_read(tmp_path: Path) -> None:
         "MR head",
     )
     assert (header.series_description, header.series_number, header.instance_number) == ("T1", 3, 7)
-    assert (header.patient_id, header.issuer_of_patient_id, header.own_result) == ("P1", "H", False)
+    assert (header.patient_id, header.issuer_of_patient_id, header.claims_ours) == ("P1", "H", False)
 
 
 def test_a_data_set_without_preamble_and_file_meta_is_read(tmp_path: Path) -> None:
@@ -202,10 +203,15 @@ def _item(**attributes: str) -> Dataset:
         ({"SeriesDescription": "neurotriage"}, False),
     ],
 )
-def test_our_own_results_are_recognised_by_their_equipment(
+def test_what_names_us_as_its_maker_looks_like_a_result_only_where_we_make_such_objects(
     tmp_path: Path, attributes: dict[str, Any], ours: bool
 ) -> None:
-    assert _read(tmp_path, part10(instance(**attributes))).own_result is ours
+    header = _read(tmp_path, part10(instance(**attributes)))
+    assert (header.claims_ours, header.looks_like_a_result) == (ours, False)
+    assert not is_own_result(instance(**attributes))
+    capture = instance(**attributes, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    assert _read(tmp_path, part10(capture)).looks_like_a_result is ours
+    assert is_own_result(capture) is ours
 
 
 def test_the_digest_names_the_data_set_and_not_the_file_meta(tmp_path: Path) -> None:

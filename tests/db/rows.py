@@ -33,7 +33,7 @@ RECEPTION = Reception("SCANNER", "127.0.0.1", NOW, 1000)
 
 
 def header(
-    number: int, *, study: str = STUDY, content: str = "", patient: str = "P1", own: bool = False
+    number: int, *, study: str = STUDY, content: str = "", patient: str = "P1", claims_ours: bool = False
 ) -> InstanceHeader:
     """The header of instance ``number``; other ``content`` means other bytes under the same UID."""
     return InstanceHeader(
@@ -57,7 +57,8 @@ def header(
         manufacturer="MAKER",
         model_name="Scanner 3T",
         station_name="MR1",
-        own_result=own,
+        claims_ours=claims_ours,
+        creator_uid="",
     )
 
 

@@ -1,13 +1,28 @@
 """Instances to rows, studies to revisions."""
 
 import itertools
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
+import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import claims, intake
 from db.instances import record_instances
 from db.tables import Instance, Revision, RevisionInstance, RevisionState, Study, StudyState
-from tests.db.rows import RECEPTION, STUDY, claimed, header, ready_revision, receive
+from neurotriage.core.headers import InstanceHeader
+from tests.db.rows import (
+    NOW,
+    RECEPTION,
+    STUDY,
+    analysed,
+    claimed,
+    header,
+    ready_revision,
+    receive,
+    written,
+)
 
 
 def _state(engine: Engine) -> str:
@@ -42,13 +57,14 @@ def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> N
 
 
 def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
+    result = result_header(5, creator_uid="1.2.3.4")
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection, 1))
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
-        record_instances(connection, [(header(5, own=True), RECEPTION)])
+        record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
         assert claims.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
-        record_instances(connection, [(header(5, own=True), RECEPTION)])
+        record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
     assert _state(engine) == StudyState.QUIET
 
 
@@ -60,13 +76,123 @@ def test_other_bytes_under_the_same_uid_are_kept_and_the_first_counts(engine: En
         assert rows == [True, False]
 
 
+SC = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def result_header(number: int, **more: Any) -> InstanceHeader:
+    """A Secondary Capture that says we made it, with the UID that ``written(number)`` has."""
+    fields: dict[str, Any] = {"sop_instance_uid": f"2.25.{number}", "sop_class_uid": SC, **more}
+    return replace(header(number, claims_ours=True), **fields)
+
+
+def _sent_results(connection: Connection, *numbers: int) -> None:
+    held = claimed(connection, ready_revision(connection, 1))
+    analysed(connection, held, *(written(number) for number in numbers))
+
+
 def test_our_own_results_never_open_a_study(engine: Engine) -> None:
     with engine.begin() as connection:
-        ready_revision(connection, 1)
-        record_instances(connection, [(header(2, own=True), RECEPTION)])
-        record_instances(connection, [(header(1, study="1.2.9", own=True), RECEPTION)])
+        _sent_results(connection, 7, 8)
+        record_instances(connection, [(result_header(7), RECEPTION)])
+        elsewhere = result_header(8, study_instance_uid="1.2.9")  # an archive moved it to another study
+        record_instances(connection, [(elsewhere, RECEPTION)])
         states = connection.execute(select(Study.state)).scalars().all()
         assert states == [StudyState.QUIET, StudyState.QUIET]
+        own = select(func.count(Instance.id)).where(Instance.own_result)
+        assert connection.execute(own).scalar_one() == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sop_instance_uid": "2.25.9"},  # not in our records
+        {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.4"},  # an image under the UID of a result
+        {"creator_uid": "1.2.3.4"},
+    ],
+)
+def test_what_merely_says_that_we_made_it_is_an_instance_like_any_other(
+    engine: Engine, more: dict[str, str]
+) -> None:
+    with engine.begin() as connection:
+        _sent_results(connection, 7)
+        came = result_header(7, **{"sop_instance_uid": "2.25.9", **more} if "creator_uid" in more else more)
+        assert record_instances(connection, [(came, RECEPTION)]) == [True]
+        assert connection.execute(select(Study.state)).scalar_one() == StudyState.OPEN
+        event_kinds = connection.execute(text("select kind from events")).scalars().all()
+    assert "claims_to_be_ours" in event_kinds
+
+
+def test_results_of_an_installation_that_is_named_are_recognised_and_its_images_are_not(
+    engine: Engine,
+) -> None:
+    other = result_header(9, creator_uid="1.2.3.4")
+    image = replace(header(3, claims_ours=True), creator_uid="1.2.3.4")
+    with engine.begin() as connection:
+        ready_revision(connection, 1)
+        record_instances(connection, [(other, RECEPTION)], installations=("1.2.3.4",))
+        assert connection.execute(select(Study.state)).scalar_one() == StudyState.QUIET
+        record_instances(connection, [(image, RECEPTION)], installations=("1.2.3.4",))
+        assert connection.execute(select(Study.state)).scalar_one() == StudyState.OPEN
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_merely_says_that_we_made_it_makes_way_for_the_image_itself(
+    engine: Engine, together: bool, frozen: bool
+) -> None:
+    spoofed, real = header(1, content="spoofed", claims_ours=True), header(1)
+    batches = [[spoofed, real]] if together else [[spoofed], [real]]
+    with engine.begin() as connection:
+        for number, batch in enumerate(batches):
+            if frozen and number:
+                study_id = connection.execute(select(Study.id)).scalar_one()
+                assert intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+            assert record_instances(connection, [(one, RECEPTION) for one in batch])[-1]
+        rows = connection.execute(select(Instance.counts).order_by(Instance.id)).scalars().all()
+        assert rows == [False, True]
+        assert connection.execute(select(Study.state)).scalar_one() == StudyState.OPEN
+        # Neither does it come back, nor does a third one take the place.
+        again = [(spoofed, RECEPTION), (header(1, content="third"), RECEPTION)]
+        assert record_instances(connection, again) == [False, False]
+
+
+def test_another_uid_on_the_wire_than_in_the_data_set_is_an_event(engine: Engine) -> None:
+    came = replace(RECEPTION, affected_sop_instance_uid="1.2.3.99")
+    same = replace(RECEPTION, affected_sop_instance_uid=header(2).sop_instance_uid)
+    with engine.begin() as connection:
+        record_instances(connection, [(header(1), came), (header(1), came), (header(2), same)])
+        query = "select detail from events where kind = 'affected_uid_differs'"
+        assert connection.execute(text(query)).scalars().all() == [
+            {"sop_instance_uid": "1.2.3.9.1", "affected_sop_instance_uid": "1.2.3.99"}
+        ]
+
+
+def test_the_clock_of_a_study_starts_when_its_instance_came_and_not_when_it_was_recorded(
+    engine: Engine,
+) -> None:
+    now = NOW + timedelta(seconds=40)
+    with engine.begin() as connection:
+        record_instances(connection, [(header(1), RECEPTION)], now=now)
+        (study,) = intake.open_studies(connection, idle_s=39)
+        assert 40 <= study.idle_s < 50
+        assert study.peers == {("SCANNER", "127.0.0.1")}
+        # One that came before, and was recorded later, does not turn the clock back.
+        earlier = replace(RECEPTION, received_at=NOW - timedelta(seconds=100))
+        record_instances(connection, [(header(2), earlier)], now=now)
+        assert [study.idle_s < 50 for study in intake.open_studies(connection, idle_s=0)] == [True]
+        record_instances(connection, [(header(3), replace(RECEPTION, received_at=now))], now=now)
+        assert intake.open_studies(connection, idle_s=20) == []
+
+
+def test_whoever_makes_up_new_contexts_each_time_fills_no_table(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number in range(20):
+            intake.record_refused_context(connection, ("A", "10.0.0.1"), f"1.2.{number}", [], limit=10)
+        intake.record_refused_context(connection, ("A", "10.0.0.1"), "1.2.3", [], limit=10)
+        rows = connection.execute(text("select sop_class_uid, times from refused_contexts")).all()
+    assert len(rows) == 11
+    assert ("other", 10) in rows
+    assert ("1.2.3", 2) in rows
 
 
 def test_a_late_instance_makes_the_next_revision(engine: Engine) -> None:
@@ -125,7 +251,8 @@ def test_a_batch_leaves_the_rows_that_its_instances_leave_one_by_one(engine: Eng
     other = header(1, content="other")
     came = [
         *(header(1), other, header(1), other, header(2), header(2), header(2)),
-        *(header(1, study="1.2.9", own=True), header(3, patient="P2"), header(1, study="1.2.1")),
+        *(header(1, study="1.2.9", claims_ours=True), header(3, patient="P2"), header(1, study="1.2.1")),
+        *(header(1, study="1.2.9"), header(4, claims_ours=True), header(4, content="x"), other),
     ]
     with engine.connect() as connection:
         receive(connection, 2)  # one of them is known already
@@ -135,7 +262,10 @@ def test_a_batch_leaves_the_rows_that_its_instances_leave_one_by_one(engine: Eng
         before.rollback()
         assert record_instances(connection, [(one, RECEPTION) for one in came]) == singly
         assert _all_rows(connection) == rows
-    assert singly == [True, False, False, False, False, False, False, True, True, True]
+    assert singly == [
+        *(True, False, False, False, False, False, False, True, True, True),
+        *(False, True, True, False),
+    ]
 
 
 def test_a_batch_costs_as_many_statements_as_one_instance(engine: Engine) -> None:

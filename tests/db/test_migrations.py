@@ -126,8 +126,9 @@ def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> Non
 def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        intake.quarantine(connection, "f.dcm", Reason(ReasonCode.NOT_DICOM, "no DICOM"), RECEPTION)
-        intake.record_refused_context(connection, "CT1", "10.0.0.1", "1.2.840", ["1.2", "1.3"])
+        reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
+        intake.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
+        intake.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
         shown = {
             view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
             for view in migrate.VIEWS

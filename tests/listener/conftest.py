@@ -21,12 +21,14 @@ from sqlalchemy import Engine, text
 
 from db.engine import connect
 from db.tables import Base
-from dicom_listener.header_reader import HeaderReader
+from dicom_listener.header_readers import HeaderReaders
+from dicom_listener.ingest import Ingest
+from dicom_listener.quarantine import Quarantine
 from dicom_listener.server import Listener
 from dicom_listener.spool import Association as Parties
 from dicom_listener.spool import Spool
 from neurotriage.core import requestor
-from neurotriage.core.settings import Settings
+from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres
 
@@ -153,6 +155,11 @@ def spooled(spool: Spool, dataset: Dataset | bytes, *, sop_instance_uid: str = "
     )
 
 
+def rows(engine: Engine, query: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
@@ -194,9 +201,21 @@ def spool(storage: Storage) -> Spool:
 
 
 @pytest.fixture(scope="session")
-def reader() -> Iterator[HeaderReader]:
-    with HeaderReader() as reader:
-        yield reader
+def readers() -> Iterator[HeaderReaders]:
+    with HeaderReaders() as readers:
+        yield readers
+
+
+@pytest.fixture
+def quarantine(engine: Engine, storage: Storage) -> Quarantine:
+    return Quarantine(engine, storage)
+
+
+@pytest.fixture
+def ingest(
+    engine: Engine, storage: Storage, spool: Spool, readers: HeaderReaders, quarantine: Quarantine
+) -> Ingest:
+    return Ingest(engine, storage, spool, readers, quarantine, limits=DeliverySettings())
 
 
 @pytest.fixture

@@ -1,9 +1,15 @@
 """When a study is complete."""
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
 
 from db.intake import OpenStudy
 from dicom_listener.assembly import due
+from dicom_listener.backlog import OTHER_PEER_S, Backlog
+from dicom_listener.turns import Turns
 
 pytestmark = pytest.mark.unit
 
@@ -12,4 +18,50 @@ pytestmark = pytest.mark.unit
     ("idle_s", "evidence"), [(0.0, None), (59.9, None), (60.0, "quiet"), (86_400.0, "quiet")]
 )
 def test_a_study_is_complete_when_it_has_been_quiet(idle_s: float, evidence: str | None) -> None:
-    assert due(OpenStudy(1, idle_s, 20), 60.0) == evidence
+    assert due(OpenStudy(1, idle_s, frozenset()), 60.0, 0.0) == evidence
+
+
+@pytest.mark.parametrize(("behind_s", "evidence"), [(9.0, "quiet"), (10.0, "quiet"), (10.1, None)])
+def test_quiet_is_what_is_known_to_have_been_quiet(behind_s: float, evidence: str | None) -> None:
+    assert due(OpenStudy(1, 70.0, frozenset()), 60.0, behind_s) == evidence
+
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ONE, OTHER = ("ONE", "10.0.0.1"), ("OTHER", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("waiting_s", "behind_s"),
+    [
+        ({}, 0.5),  # the spool was looked at half a second ago
+        ({ONE: 30.0}, 30.0),
+        ({OTHER: 30.0}, OTHER_PEER_S),
+        ({OTHER: 0.7}, 0.7),
+        ({ONE: 3.0, OTHER: 30.0}, 3.0),
+        ({ONE: -5.0}, 0.5),  # the clock was put back
+    ],
+)
+def test_a_study_waits_for_the_files_of_its_own_peers_and_hardly_for_others(
+    waiting_s: dict[tuple[str, str], float], behind_s: float
+) -> None:
+    oldest = {peer: NOW - timedelta(seconds=age_s) for peer, age_s in waiting_s.items()}
+    backlog = Backlog(NOW - timedelta(seconds=0.5), oldest)
+    assert backlog.behind_s({ONE}, NOW) == pytest.approx(behind_s)
+
+
+def _take(turns: Turns, reading: dict[tuple[str, str], int], slow: dict[tuple[str, str], int]) -> str | None:
+    path = turns.take(Counter(reading), Counter(slow), 4)
+    return path.name if path else None
+
+
+def test_peers_are_read_by_turns_and_none_takes_all_readers() -> None:
+    turns = Turns()
+    for number in range(10):
+        turns.add(ONE, Path(f"one{number}"))
+    turns.add(OTHER, Path("other"))
+    assert _take(turns, {}, {}) == "one0"
+    assert _take(turns, {ONE: 1}, {}) == "other"
+    assert _take(turns, {ONE: 2}, {}) == "one1"
+    assert _take(turns, {ONE: 3}, {}) is None
+    assert _take(turns, {ONE: 1}, {ONE: 7}) is None
+    assert _take(turns, {}, {ONE: 7}) == "one2"

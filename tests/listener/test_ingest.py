@@ -3,37 +3,47 @@
 import os
 import signal
 import struct
-import threading
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import Engine, create_engine, event, text
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from db.instances import Received
 from dicom_listener import ingest as ingest_module
+from dicom_listener import store as store_module
 from dicom_listener.assembly import assemble
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.ingest import Ingested, ingest
-from dicom_listener.spool import Spool
-from neurotriage.core.errors import Refused, Unavailable
+from dicom_listener.backlog import OTHER_PEER_S, Backlog
+from dicom_listener.header_readers import READERS, SLOW_READERS, HeaderReaders, Question, Read
+from dicom_listener.ingest import GROUP, Ingest, Ingested
+from dicom_listener.quarantine import Quarantine
+from dicom_listener.spool import Association, Spool
+from neurotriage.core.errors import Unavailable
 from neurotriage.core.headers import MANUFACTURER, InstanceHeader
+from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
-from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, real_files, spooled
-
-Rows = list[tuple[object, ...]]
+from neurotriage.core.uids import RUN_INSTALLATION_UID
+from tests.conftest import until
+from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, real_files, rows, spooled
 
 
 @pytest.fixture
-def take_in(engine: Engine, storage: Storage, spool: Spool, reader: HeaderReader) -> Callable[[], Ingested]:
-    return lambda: ingest(engine, storage, spool, reader)
+def take_in(ingest: Ingest) -> Callable[[], Ingested]:
+    return ingest.drain
 
 
-def rows(engine: Engine, query: str) -> Rows:
-    with engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(query))]
+@pytest.fixture
+def ingest_with(
+    engine: Engine, storage: Storage, spool: Spool, quarantine: Quarantine
+) -> Callable[[HeaderReaders], Ingest]:
+    return lambda readers: Ingest(engine, storage, spool, readers, quarantine, limits=DeliverySettings())
 
 
 def stored(storage: Storage) -> list[Path]:
@@ -106,14 +116,18 @@ def test_two_patients_under_one_study_are_a_conflict(
     assert "2 different patients" in str(rows(engine, "select conflict from studies")[0][0])
 
 
-def test_our_own_results_never_open_a_study(
+def test_results_of_a_folder_run_and_of_the_doctor_are_known_and_spoofed_images_are_analysed(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
-    spooled(spool, instance(Manufacturer=MANUFACTURER))
-    assert take_in() == Ingested(recorded=1)
+    ours = {"Manufacturer": MANUFACTURER, "InstanceCreatorUID": RUN_INSTALLATION_UID}
+    spooled(spool, instance("1.2.3", SOPClassUID="1.2.840.10008.5.1.4.1.1.7", **ours))
+    spooled(spool, instance("1.2.4", **ours))
+    assert take_in() == Ingested(recorded=2)
+    states = "select study_instance_uid, state from studies"
+    assert sorted(rows(engine, states)) == [("1.2.3", "quiet"), ("1.2.4", "open")]
+    assert rows(engine, "select kind from events where kind like 'claims%'") == [("claims_to_be_ours",)]
     time.sleep(0.05)
-    assert assemble(engine, 0.02) == []
-    assert rows(engine, "select state from studies") == [("quiet",)]
+    assert len(assemble(engine, 0.02)) == 1
 
 
 def test_a_late_instance_makes_another_revision_and_a_repeated_one_does_not(
@@ -173,68 +187,211 @@ def test_a_number_that_no_database_takes_costs_the_number_and_not_the_instance(
     assert rows(engine, "select instance_number from instances") == [(None,)]
 
 
+class Changing(HeaderReaders):
+    """Readers in front of which a value is changed: what no sender can be made to send."""
+
+    def __init__(self, change: Callable[[InstanceHeader], InstanceHeader]) -> None:
+        super().__init__(readers=1)
+        self._change = change
+
+    def answers(self, timeout_s: float) -> list[tuple[Question, Read]]:
+        return [
+            (question, self._change(read) if isinstance(read, InstanceHeader) else read)
+            for question, read in super().answers(timeout_s)
+        ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"instance_number": 2**70}, {"body_part": "A\0B"}, {"body_part": "\ud83d"}],
+    ids=["out of range", "NUL", "half a pair"],
+)
 def test_a_value_that_fits_into_no_column_costs_its_instance_and_others_flow(
-    engine: Engine, storage: Storage, spool: Spool
+    engine: Engine,
+    spool: Spool,
+    ingest_with: Callable[[HeaderReaders], Ingest],
+    change: dict[str, Any],
 ) -> None:
-    class Exaggerating(HeaderReader):
-        def read(self, path: Path) -> InstanceHeader:
-            header = super().read(path)
-            return replace(header, instance_number=2**70) if header.instance_number == 2 else header
+    def spoil(header: InstanceHeader) -> InstanceHeader:
+        return replace(header, **change) if header.instance_number == 2 else header
 
     names = [spooled(spool, instance(number=number)) for number in (1, 2, 3)]
-    with Exaggerating() as reader:
-        assert ingest(engine, storage, spool, reader) == Ingested(recorded=2, quarantined=1)
+    with Changing(spoil) as readers:
+        assert ingest_with(readers).drain() == Ingested(recorded=2, quarantined=1)
     assert rows(engine, "select instance_number from instances order by 1") == [(1,), (3,)]
-    assert rows(engine, "select name, code from quarantined") == [(f"{names[1]}.dcm", "not_dicom")]
+    query = "select name, code, kind, path, size_bytes from quarantined"
+    name = f"{names[1]}.dcm"
+    size_bytes = len(encoded(instance(number=2)))
+    assert rows(engine, query) == [(name, "not_recorded", "instance", f"quarantine/{name}", size_bytes)]
+    assert spool.waiting() == []
+
+
+def test_an_error_of_ours_costs_its_file_the_second_time_and_others_flow(
+    engine: Engine, storage: Storage, spool: Spool, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a file triggers, it is told, tried once more, and set aside."""
+    real, tries = ingest_module.record_instances, 0
+
+    def fail(connection: Connection, received: Sequence[Received], **more: Any) -> list[bool]:
+        nonlocal tries
+        if any(header.instance_number == 2 for header, _ in received):
+            tries += len(received) == 1
+            raise KeyError("a bug")
+        return real(connection, received, **more)
+
+    monkeypatch.setattr(ingest_module, "record_instances", fail)
+    for number in (1, 2, 3):
+        spooled(spool, instance(number=number))
+    assert ingest.drain() == Ingested(recorded=2, quarantined=1)
+    assert tries == 2
+    assert rows(engine, "select reason from quarantined") == [("could not be recorded twice: KeyError",)]
+    assert len(list(storage.quarantine.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "stranger"])
+def test_what_is_no_file_of_ours_in_the_spool_stops_nothing(
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool, storage: Storage, kind: str
+) -> None:
+    odd = storage.spool("main") / "new" / "00000000000000000001-odd.dcm"
+    if kind == "folder":
+        odd.mkdir()
+    else:
+        odd.write_bytes(b"")
+    spooled(spool, instance())
+    assert take_in() == Ingested(recorded=1, quarantined=1)
+    assert spool.waiting() == []
+    assert (storage.quarantine / odd.name).exists()
+
+
+def test_of_two_instances_under_one_uid_the_first_counts_whichever_is_read_first(
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
+) -> None:
+    first = instance(PixelData=bytes(40_000_000), Rows=5000, Columns=4000)  # takes longer to hash
+    second = instance(SeriesDescription="second")
+    spooled(spool, first)
+    spooled(spool, second)
+    assert take_in() == Ingested(recorded=1, repeated=1)
+    assert rows(engine, "select size_bytes > 40000000, counts from instances order by id") == [
+        (True, True),
+        (False, False),
+    ]
 
 
 def test_a_header_that_hangs_its_reader_is_quarantined_and_others_flow(
-    engine: Engine, storage: Storage, spool: Spool
+    engine: Engine, spool: Spool, ingest_with: Callable[[HeaderReaders], Ingest]
 ) -> None:
     spooled(spool, slow_header())
     spooled(spool, instance())
-    with HeaderReader(deadline_s=5.0) as reader:
-        assert ingest(engine, storage, spool, reader) == Ingested(recorded=1, quarantined=1)
+    with HeaderReaders(deadline_s=5.0) as readers:
+        assert ingest_with(readers).drain() == Ingested(recorded=1, quarantined=1)
     assert "within 5 s" in str(rows(engine, "select reason from quarantined")[0][0])
 
 
+def from_peer(spool: Spool, peer: str, dataset: Dataset | bytes) -> None:
+    data = dataset if isinstance(dataset, bytes) else encoded(dataset)
+    spool.receive(
+        Association(peer, "NEUROTRIAGE", "127.0.0.1"),
+        sop_class_uid=MRImageStorage,
+        sop_instance_uid="1.2.3.1.1" if isinstance(dataset, bytes) else str(dataset.SOPInstanceUID),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        data_set=data,
+    )
+
+
+def test_slow_files_of_one_peer_hold_up_no_study_of_another(
+    engine: Engine, spool: Spool, ingest_with: Callable[[HeaderReaders], Ingest]
+) -> None:
+    """More slow ones than there are readers, all of them first."""
+    poison = slow_header()
+    for _ in range(12):
+        from_peer(spool, "SLOW", poison)
+    good = [instance("1.2.9", number) for number in range(1, 31)]
+    for image in good:
+        from_peer(spool, "GOOD", image)
+    count = "select count(*) from instances"
+    with HeaderReaders(deadline_s=60.0) as readers:
+        ingest = ingest_with(readers)
+        while rows(engine, count) != [(len(good),)]:
+            ingest.step(0.05)
+            peers, now = {("GOOD", "127.0.0.1")}, datetime.now(UTC)
+            assert len(readers.pids) <= READERS + SLOW_READERS
+        assert len(spool.waiting()) == 12  # not one of the slow ones is through
+        assert ingest.backlog().behind_s(peers, now) <= OTHER_PEER_S
+        assert ingest.backlog().behind_s({("SLOW", "127.0.0.1")}, now) > OTHER_PEER_S
+        until(lambda: assemble(engine, 0.1, ingest.backlog()) == [1], 10)
+
+
+def test_a_study_is_not_frozen_while_a_file_of_its_peer_waits(
+    engine: Engine, spool: Spool, ingest: Ingest
+) -> None:
+    from_peer(spool, "ONE", instance("1.2.3"))
+    from_peer(spool, "OTHER", instance("1.2.4"))
+    ingest.drain()
+    with engine.begin() as connection:
+        connection.execute(text("update studies set last_received_at = last_received_at - interval '100 s'"))
+    one, now = ("ONE", "127.0.0.1"), datetime.now(UTC)
+    # What came 50 s ago and is not read yet may be of the study that was quiet before for 50 s.
+    assert len(assemble(engine, 60.0, Backlog(now, {one: now - timedelta(seconds=50)}))) == 1
+    assert rows(engine, "select study_instance_uid from studies where state = 'quiet'") == [("1.2.4",)]
+    from_peer(spool, "ONE", instance("1.2.5"))
+    ingest._look_at = 0.0
+    ingest._look()
+    assert ingest.backlog().oldest.keys() == {one}
+    ingest.drain()
+    assert ingest.backlog().oldest == {}
+    assert len(assemble(engine, 60.0, ingest.backlog())) == 1
+    assert rows(engine, "select study_instance_uid from studies where state = 'open'") == [("1.2.5",)]
+
+
 def test_a_header_that_kills_its_reader_twice_is_refused_and_the_next_is_read(
-    spool: Spool, reader: HeaderReader
+    engine: Engine, spool: Spool, ingest_with: Callable[[HeaderReaders], Ingest]
 ) -> None:
     spooled(spool, slow_header())
-    spooled(spool, instance())
-    poison, good = spool.waiting()
-    reader.read(good)  # the child runs
     killed: set[int] = set()
-
-    def kill_each_child() -> None:
-        while len(killed) < 2:
-            pid = reader.pid
-            if pid is not None and pid not in killed:
-                time.sleep(0.3)
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-            time.sleep(0.02)
-
-    killer = threading.Thread(target=kill_each_child)
-    killer.start()
-    with pytest.raises(Refused, match="died of it"):
-        reader.read(poison)
-    killer.join()
-    assert reader.read(good).sop_instance_uid == "1.2.3.1.1"
+    with HeaderReaders(readers=1, slice_s=30.0, deadline_s=60.0) as readers:
+        ingest = ingest_with(readers)
+        done = Ingested()
+        while done != Ingested(quarantined=1):
+            done += ingest.step(0.5)
+            for pid in set(readers.pids) - killed:
+                if readers._fast[0].ready and readers._fast[0].question is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+        assert len(killed) == 2
+        spooled(spool, instance())
+        assert ingest.drain() == Ingested(recorded=1)
+    assert "died of it" in str(rows(engine, "select reason from quarantined"))
 
 
-def test_a_header_without_end_of_memory_is_refused(spool: Spool, reader: HeaderReader) -> None:
+def test_where_no_reader_starts_no_file_is_blamed(
+    engine: Engine,
+    spool: Spool,
+    ingest_with: Callable[[HeaderReaders], Ingest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spooled(spool, instance())
+    with HeaderReaders() as readers:
+        ingest = ingest_with(readers)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(Unavailable, match="cannot be started"):
+                ingest.drain()
+        assert ingest.drain() == Ingested(recorded=1)
+    assert rows(engine, "select * from quarantined") == []
+
+
+def test_a_header_without_end_of_memory_is_refused(
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
+) -> None:
     """An element that announces 4 GB and sequences without bottom: an answer, not a crash."""
     announced = struct.pack("<HH2sxxL", 0x0009, 0x1010, b"OB", 0xFFFFFFF0) + bytes(100)
     spooled(spool, announced)
     spooled(spool, b"\x08\x00\x10\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000)
-    for path in spool.waiting():
-        with pytest.raises(Refused):
-            reader.read(path)
+    assert take_in() == Ingested(quarantined=2)
+    assert set(rows(engine, "select code from quarantined")) == {("not_dicom",)}
 
 
-class PowerCut(Exception):
+class PowerCut(BaseException):
     """The process ends here."""
 
 
@@ -269,7 +426,7 @@ def test_interrupted_at_any_moment_nothing_is_lost_and_nothing_doubled(
         if moment == "unlink":
             patch.setattr(Path, "unlink", cut(Path.unlink))
         elif moment == "keep":
-            patch.setattr(ingest_module, "_keep", cut(ingest_module._keep))
+            patch.setattr(store_module, "_link", cut(store_module._link))
         else:
             name = {"statement": "before_cursor_execute", "commit": "commit"}[moment]
             event.listen(engine, name, cut(lambda *_: None))
@@ -294,24 +451,33 @@ def test_a_damaged_file_in_the_store_is_replaced_when_its_instance_comes_again(
     assert data_set_of(file) == encoded(instance())
 
 
-def test_while_postgres_is_down_the_files_stay(storage: Storage, spool: Spool, reader: HeaderReader) -> None:
-    spooled(spool, instance())
-    nobody = create_engine("postgresql+psycopg2://x@127.0.0.1:1/x")
-    with pytest.raises(Unavailable):
-        ingest(nobody, storage, spool, reader)
-    assert len(spool.waiting()) == 1
-
-
-def test_refused_contexts_become_rows_that_count(
-    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
+def test_while_postgres_is_down_the_files_stay(
+    storage: Storage, spool: Spool, readers: HeaderReaders
 ) -> None:
-    for _ in range(2):
-        spool.note_refused(PARTIES, [("1.2.3.4", ["1.2.840.10008.1.2.1.99"])])
-    (spool.refused()[0].parent / "0.json").write_text("half a no")
-    assert take_in() == Ingested(refused_contexts=2)
-    query = "select peer_ae_title, sop_class_uid, transfer_syntaxes, times from refused_contexts"
-    assert rows(engine, query) == [("SENDER", "1.2.3.4", "1.2.840.10008.1.2.1.99", 2)]
-    assert spool.refused() == []
+    for number in range(1, 200):
+        spooled(spool, instance(number=number))
+    nobody = create_engine("postgresql+psycopg2://x@127.0.0.1:1/x")
+    ingest = Ingest(nobody, storage, spool, readers, Quarantine(nobody, storage), limits=DeliverySettings())
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="Postgres does not answer"):
+            ingest.drain()
+    assert len(spool.waiting()) == 199
+    assert len(ingest._read) <= 2 * GROUP + READERS  # the rest is not read before it is of use
+
+
+def test_without_tables_the_files_stay_and_the_words_say_why(
+    engine: Engine, ingest: Ingest, spool: Spool
+) -> None:
+    spooled(spool, instance())
+    with engine.begin() as connection:
+        connection.execute(text("alter table studies rename to hidden"))
+    try:
+        with pytest.raises(Unavailable, match="UndefinedTable"):
+            ingest.drain()
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("alter table hidden rename to studies"))
+    assert ingest.drain() == Ingested(recorded=1)
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")

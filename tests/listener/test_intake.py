@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from pydicom.dataset import Dataset
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner
 
 from db.engine import connect
 from db.tables import Base
+from dicom_listener import intake as intake_module
 from dicom_listener.dispatch import Swept, sweep
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.ingest import ingest
-from dicom_listener.intake import run
+from dicom_listener.ingest import Ingest
+from dicom_listener.intake import ThreadEnded, run
 from dicom_listener.spool import Spool
+from dicom_listener.transport import GuardedServer
+from neurotriage.cli import app
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Settings
@@ -59,7 +63,7 @@ KILLS = 20
 
 @pytest.mark.scenario
 def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_once(
-    engine: Engine, database_url: str, settings: Settings, reader: HeaderReader
+    engine: Engine, database_url: str, settings: Settings, ingest: Ingest
 ) -> None:
     """Twenty kills, each at another moment of a transfer; some hit ingest or recovery as well."""
     root = settings.storage.root
@@ -78,7 +82,7 @@ def test_killed_at_any_moment_of_a_transfer_every_answered_instance_is_there_onc
         waiting = waiting[len(done) :]
     spool = Spool(Storage(root), "main", min_free_bytes=0)
     spool.recover()
-    ingest(engine, Storage(root), spool, reader)
+    ingest.drain()
     spool.close()
     files = {data_set_of(path) for path in (root / "store").rglob("*.dcm")}
     assert {encoded(image) for image in answered} <= files
@@ -191,6 +195,64 @@ def test_while_postgres_is_down_images_are_accepted_and_recorded_when_it_is_back
     finally:
         own.dispose()
         postgres.remove()
+
+
+class Ended(BaseException):
+    """Ends a thread past every ``except Exception``."""
+
+
+@pytest.mark.parametrize("part", ["Ingest", "sweep", "accept"])
+def test_a_thread_that_ends_by_itself_ends_the_intake(
+    settings: Settings, database_url: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise Ended
+
+    if part == "accept":
+        monkeypatch.setattr(GuardedServer, "service_actions", end)
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    else:
+        monkeypatch.setattr(intake_module, part, end)
+    here = changed(settings, database={"url": database_url}, broker={"url": NOWHERE})
+    stop = threading.Event()
+    name = {"Ingest": "ingest", "sweep": "sweep", "accept": "listener"}[part]
+    with structlog.testing.capture_logs() as logs, pytest.raises(ThreadEnded, match=name):
+        run(here, stop)
+    assert stop.is_set()  # the other parts have stopped as well
+    last = next(line for line in reversed(logs) if line["log_level"] == "critical")
+    assert last["event"] == "thread_ended"
+    assert last["threads"] == [name]
+
+
+def test_the_command_tells_its_service_that_a_part_has_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise ThreadEnded("ingest")
+
+    monkeypatch.setattr(intake_module, "run", end)
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(settings.storage.root))
+    monkeypatch.setenv("NEUROTRIAGE_CONFIG", os.devnull)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert CliRunner().invoke(app, ["listen"]).exit_code == 70
+
+
+def test_one_part_that_fails_stops_no_other_and_no_loop() -> None:
+    """Every kind of error, again and again; the freezing of studies is reached each time."""
+    stop, frozen = threading.Event(), 0
+    errors = iter([Unavailable("x"), OSError(28, "No space left on device"), KeyError("x")])
+
+    def fail() -> None:
+        raise next(errors)
+
+    def freeze() -> None:
+        nonlocal frozen
+        frozen += 1
+        if frozen == 3:
+            stop.set()
+
+    intake_module._repeat("ingest", (fail, freeze), stop, lambda: None)
+    assert frozen == 3
 
 
 def test_a_sweep_rings_again_for_what_waits(

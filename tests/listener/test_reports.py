@@ -11,24 +11,21 @@ from sqlalchemy import Engine, text
 
 from db import ledger, proof
 from db.tables import DeliveryState
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.reports import ingest_reports
+from dicom_listener.ingest import Ingest, Ingested
 from dicom_listener.server import Listener
 from dicom_listener.spool import Spool
-from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
 from tests.db.rows import analysed, claimed, ready_revision, written
 from tests.delivery.archive import report_to
 from tests.listener.conftest import PARTIES, encoded
 
 TRANSACTION = "2.25.4711"
-LIMITS = DeliverySettings()
 Listen = Callable[..., tuple[Listener, int]]
 
 
 @pytest.fixture
-def take_in(engine: Engine, storage: Storage, spool: Spool, reader: HeaderReader) -> Callable[[], int]:
-    return lambda: ingest_reports(engine, storage, spool, reader, LIMITS)
+def take_in(ingest: Ingest) -> Callable[[], Ingested]:
+    return ingest.drain
 
 
 @pytest.fixture
@@ -105,17 +102,17 @@ def test_a_disk_that_is_full_is_told_to_the_archive(listen: Listen) -> None:
 
 @pytest.mark.usefixtures("asked")
 def test_a_report_commits_what_was_asked_for(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2, 3)))
-    assert take_in() == 1
+    assert take_in() == Ingested(reports=1)
     assert deliveries(engine) == [("stored", True), ("stored", True)]
     assert events(engine)[-1] == "committed"
     assert spool.reports() == []
 
 
 @pytest.mark.usefixtures("asked")
-def test_what_failed_is_sent_again(take_in: Callable[[], int], engine: Engine, spool: Spool) -> None:
+def test_what_failed_is_sent_again(take_in: Callable[[], Ingested], engine: Engine, spool: Spool) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
     take_in()
     assert deliveries(engine) == [("stored", True), ("waiting", False)]
@@ -124,18 +121,18 @@ def test_what_failed_is_sent_again(take_in: Callable[[], int], engine: Engine, s
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("told", [report(1, 2), report(failed=(1, 2))])
 def test_a_report_of_another_peer_than_the_one_that_was_asked_is_not_believed(
-    take_in: Callable[[], int], engine: Engine, spool: Spool, told: Dataset
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool, told: Dataset
 ) -> None:
     stranger = replace(PARTIES, calling_ae_title="OTHER\0")
     spool.receive_report(stranger, "1.2.840.10008.1.2.1", encoded(told))
-    assert take_in() == 1
+    assert take_in() == Ingested(reports=1)
     assert deliveries(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
 
 
 @pytest.mark.usefixtures("asked")
 def test_a_later_failure_takes_back_what_was_committed(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     for told in (report(1, 2), report(1, failed=(2,))):
         spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(told))
@@ -145,7 +142,7 @@ def test_a_later_failure_takes_back_what_was_committed(
 
 @pytest.mark.usefixtures("asked")
 def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
     take_in()
@@ -161,7 +158,7 @@ def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
 
 @pytest.mark.usefixtures("asked")
 def test_a_report_that_comes_twice_changes_nothing(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     for _ in range(2):
         spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
@@ -173,7 +170,7 @@ def test_a_report_that_comes_twice_changes_nothing(
 
 @pytest.mark.usefixtures("asked")
 def test_a_report_about_nothing_that_we_asked_for_is_recorded(
-    take_in: Callable[[], int], engine: Engine, spool: Spool
+    take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, transaction="2.25.9")))
     take_in()
@@ -184,16 +181,16 @@ def test_a_report_about_nothing_that_we_asked_for_is_recorded(
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("data", [b"\xff" * 64, b"", encoded(report(1, transaction=""))], ids=range(3))
 def test_a_report_that_cannot_be_read_is_set_aside_and_the_next_is_taken(
-    take_in: Callable[[], int], engine: Engine, storage: Storage, spool: Spool, data: bytes
+    take_in: Callable[[], Ingested], engine: Engine, storage: Storage, spool: Spool, data: bytes
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", data)
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
-    assert take_in() == 2
+    assert take_in() == Ingested(reports=1, quarantined=1)
     assert deliveries(engine) == [("stored", True), ("stored", True)]
     (aside,) = storage.quarantine.iterdir()
     with engine.connect() as connection:
-        rows = connection.execute(text("select name, code from quarantined")).all()
-    assert [tuple(row) for row in rows] == [(aside.name, "not_dicom")]
+        rows = connection.execute(text("select name, code, kind from quarantined")).all()
+    assert [tuple(row) for row in rows] == [(aside.name, "not_dicom", "report")]
 
 
 def test_reports_are_found_again_after_a_crash(spool: Spool, storage: Storage, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import errno
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from dicom_listener.spool import Spool, received
+from dicom_listener import spool as spool_module
+from dicom_listener.spool import Association, Spool, received
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.headers import digest_of_file, read_instance
 from neurotriage.core.storage import Storage
@@ -110,3 +112,31 @@ def test_two_processes_never_receive_into_one_spool(spool: Spool, storage: Stora
     with pytest.raises(Unavailable, match="another listener"):
         Spool(storage, "main", min_free_bytes=0).recover()
     spool.close()
+
+
+@pytest.mark.parametrize(
+    "information", [b"[1]", b'{"received_at": 7, "peer_host": ["x"]}', b'{"received_at": "soon"}', b"\xff"]
+)
+def test_a_damaged_reception_says_nothing_and_stops_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, information: bytes
+) -> None:
+    monkeypatch.setattr(spool_module.json, "dumps", lambda _: information.decode("latin-1"))
+    spooled(spool, instance())
+    reception = received(spool.waiting()[0]).reception
+    assert abs((datetime.now(UTC) - reception.received_at).total_seconds()) < 60
+    assert len(reception.peer_host) <= 64
+
+
+@pytest.mark.parametrize("title", ["A\0B", "\x1b[31mRED", "\u00fcber", "A" * 100, "", "a\nb"])
+def test_an_ae_title_is_one_bounded_line_before_it_reaches_a_row(spool: Spool, title: str) -> None:
+    spool.receive(
+        Association(title, title, "127.0.0.1"),
+        sop_class_uid="1.2",
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid="1.2.840.10008.1.2",
+        data_set=b"x",
+    )
+    reception = received(spool.waiting()[0]).reception
+    assert len(reception.peer_ae_title) <= 16
+    assert reception.peer_ae_title.isprintable()
+    assert reception.affected_sop_instance_uid == "1.2.3"

@@ -17,8 +17,9 @@ from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
 from db.records import WrittenObject
-from dicom_listener.header_reader import HeaderReader
-from dicom_listener.reports import ingest_reports
+from dicom_listener.header_readers import HeaderReaders
+from dicom_listener.ingest import Ingest, Ingested
+from dicom_listener.quarantine import Quarantine
 from dicom_listener.server import Listener
 from neurotriage.core.headers import digest_of_file
 from neurotriage.core.storage import Storage, write_durably
@@ -163,9 +164,12 @@ def test_orthanc_stores_and_commits_on_an_association_of_its_own(
     try:
         assert site.deliver() == len(made)
         _wait("the report comes", listener.spool.reports)
-        with HeaderReader() as reader:
+        storage = Storage(site.root)
+        quarantine = Quarantine(site.engine, storage)
+        with HeaderReaders() as readers:
             limits, spool = site.settings.delivery, listener.spool
-            assert ingest_reports(site.engine, Storage(site.root), spool, reader, limits) == 1
+            ingest = Ingest(site.engine, storage, spool, readers, quarantine, limits=limits)
+            assert ingest.drain() == Ingested(reports=1)
     finally:
         listener.stop()
     assert all(site.column("committed_at"))

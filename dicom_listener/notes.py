@@ -1,0 +1,54 @@
+"""From notes of refused presentation contexts to rows."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+
+from db.engine import answering
+from db.intake import Reception, record_refused_context
+from dicom_listener.quarantine import Quarantine
+from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
+from dicom_listener.spool import Spool, unread
+
+# Of one pass: instances are not to wait for them.
+_NOTES_AT_ONCE: Final = 50
+
+
+def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
+    """Record what waits; how many contexts it was. A note that cannot be recorded is set aside.
+
+    Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
+    """
+    return sum(_ingest(engine, path, quarantine) for path in islice(spool.refused(), _NOTES_AT_ONCE))
+
+
+def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
+    peer = "", ""
+    try:
+        note = RefusedContexts.from_json(_content(path))
+        peer = note.peer
+        with answering(), engine.begin() as connection:
+            for sop_class, syntaxes in note.contexts:
+                record_refused_context(connection, note.peer, sop_class, syntaxes)
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other notes and all instances go on
+        reason = quarantine.blame(path.name, error)
+        if reason is not None:
+            known = unread(path)
+            reception = Reception(*peer, known.received_at, known.size_bytes)
+            quarantine.set_aside("note", path, reason, reception)
+        return 0
+    quarantine.forget(path.name)
+    return len(note.contexts)
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(NOTE_LIMIT_BYTES + 1)
+    if len(content) > NOTE_LIMIT_BYTES:
+        raise ValueError("longer than any note of ours")
+    return content

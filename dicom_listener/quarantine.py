@@ -1,0 +1,81 @@
+"""What cannot be used is set aside with a reason, so that the rest flows. Its bytes are kept."""
+
+import errno
+from collections import Counter
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+from sqlalchemy import Engine
+
+from db import intake
+from db.engine import answering, is_unfit_value
+from db.intake import Reception
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.peer_text import peer_text
+from neurotriage.core.storage import Storage, make_private, sync_folder
+from neurotriage.core.values import Reason, ReasonCode
+
+log = structlog.get_logger()
+
+Kind = Literal["instance", "report", "note"]
+
+# An error that may be ours or of the moment gets a second try.
+_ATTEMPTS: Final = 2
+_REASON_LIMIT: Final = 300
+# The disk's and the system's faults, and no file's.
+_SURROUNDINGS: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+)
+
+
+class Quarantine:
+    """The folder ``quarantine`` with its rows, and the memory of what has failed once."""
+
+    def __init__(self, engine: Engine, storage: Storage) -> None:
+        self._engine = engine
+        self._storage = storage
+        self._failures: Counter[str] = Counter()
+
+    def set_aside(self, kind: Kind, path: Path, reason: Reason, reception: Reception) -> None:
+        """Move a file of the spool into quarantine, with its row. Done again, it changes nothing.
+
+        Raises ``Unavailable`` while Postgres or the disk does not take it.
+        """
+        place = self._storage.quarantine / path.name
+        said = Reason(reason.code, peer_text(reason.text, _REASON_LIMIT))
+        with answering(), self._engine.begin() as connection:
+            where = str(place.relative_to(self._storage.root))
+            intake.quarantine(connection, path.name, where, said, reception, kind=kind)
+        try:
+            make_private(place.parent)
+            path.replace(place)
+            sync_folder(place.parent)
+            sync_folder(path.parent)
+        except FileNotFoundError:  # taken away by hand
+            log.error("file_vanished", name=path.name)
+        except OSError as error:
+            raise Unavailable(f"storage: {error.strerror}") from error
+        self._failures.pop(path.name, None)
+        log.warning("quarantined", kind=kind, name=path.name, code=reason.code)
+
+    def blame(self, name: str, error: Exception) -> Reason | None:
+        """Why a file is to be set aside after ``error``; None: try once more.
+
+        Raises ``Unavailable`` where the error is no file's fault.
+        """
+        if isinstance(error, Unavailable):
+            raise error
+        if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+            raise Unavailable(f"storage: {error.strerror}") from error
+        if is_unfit_value(error):
+            return Reason(ReasonCode.NOT_RECORDED, "it cannot be read, or a value in it fits into no column")
+        self._failures[name] += 1
+        log.error("not_recorded", name=name, times=self._failures[name], exc_info=error)
+        if self._failures[name] < _ATTEMPTS:
+            return None
+        return Reason(ReasonCode.NOT_RECORDED, f"could not be recorded twice: {type(error).__name__}")
+
+    def forget(self, name: str) -> None:
+        """The file was recorded after all, or is gone."""
+        self._failures.pop(name, None)

@@ -1,0 +1,20 @@
+"""What comes in goes on, whatever else does: the claims of ``bench.robustness``, as tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import robustness
+from bench.robustness import CannotMount, Figure
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
+
+
+@pytest.mark.parametrize("claim", robustness.CLAIMS, ids=lambda claim: claim.__name__)
+def test_every_limit_holds(claim: Callable[[Path], list[Figure]], tmp_path: Path) -> None:
+    try:
+        figures = claim(tmp_path)
+    except CannotMount as error:
+        pytest.skip(f"no small disk can be mounted here (it needs root): {error}")
+    assert [figure for figure in figures if not figure.holds] == []
