@@ -102,11 +102,14 @@ QUARANTINED_OBJECTS = """
 create view quarantined_objects as
 select
     q.received_at,
+    q.quarantined_at,
+    q.kind,
     q.peer_ae_title as sender_ae_title,
     q.peer_host as sender_host,
     q.code,
     q.reason,
-    q.name as file_name
+    q.path,
+    q.size_bytes
 from quarantined q
 """
 
@@ -160,10 +163,13 @@ COMMENTS = {
     },
     "quarantined_objects": {
         "received_at": "when it was answered 0x0000",
+        "quarantined_at": "when it was set aside",
+        "kind": "instance; report: of a storage commitment; note: of refused presentation contexts",
         **_SENDER,
         "code": "reason code, see docs/data-dictionary.md",
         "reason": "why it could not be used, in words",
-        "file_name": "below quarantine/ in the storage folder",
+        "path": "where its bytes lie, below the storage root",
+        "size_bytes": "of what was received; 0 where not known",
     },
     "refused_presentation_contexts": {
         "last_at": "when it was last refused",
@@ -175,7 +181,7 @@ COMMENTS = {
 }
 NEW_VIEWS = {
     "delivery_status": "One row per object and destination: where it has got to, and whether that is proven",
-    "quarantined_objects": "Received files that could not be used; the bytes are kept",
+    "quarantined_objects": "What was received and could not be used; the bytes are kept",
     "refused_presentation_contexts": "What peers proposed to send and we refused",
 }
 

@@ -136,7 +136,11 @@ def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine)
     sent = shown["delivery_status"]
     assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
     aside = shown["quarantined_objects"]
-    assert (aside["sender_ae_title"], aside["code"], aside["file_name"]) == ("SCANNER", "not_dicom", "f.dcm")
+    assert (aside["sender_ae_title"], aside["code"], aside["path"]) == (
+        "SCANNER",
+        "not_dicom",
+        "quarantine/f.dcm",
+    )
     refused = shown["refused_presentation_contexts"]
     assert (refused["sender_host"], refused["transfer_syntaxes"], refused["times"]) == (
         "10.0.0.1",
