@@ -36,7 +36,8 @@ def reader(engine: Engine) -> str:
         connection.execute(text("drop role if exists pacs_admins"))
         connection.execute(text("create role pacs_admins"))
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        intake.quarantine(connection, "f.dcm", Reason(ReasonCode.NOT_DICOM, "no DICOM"), RECEPTION)
+        reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
+        intake.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
     migrate.grant_reader(engine, "pacs_admins")
     return "pacs_admins"
 
