@@ -105,10 +105,16 @@ def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], 
 
 
 def check(case: Case) -> Iterator[Checked]:
-    """What dicom3tools say of a case. Raises ``Absent``."""
+    """What dicom3tools say of a case. Raises ``Absent``.
+
+    Identifiers are copied as they are, so an error that the source has too is no fault of ours.
+    """
+    illegal = case.study in ILLEGAL_SOURCES
+    inherited = set(dciodvfy(case.sources[0])) if illegal else set()
     for kind, path in case.objects:
-        yield Checked(kind.value, case, "dciodvfy", tuple(dciodvfy(path)))
-    if case.study in ILLEGAL_SOURCES:
+        errors = tuple(error for error in dciodvfy(path) if error not in inherited)
+        yield Checked(kind.value, case, "dciodvfy", errors)
+    if illegal:
         return
     paths = [path for _, path in case.objects]
     yield Checked("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
