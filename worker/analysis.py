@@ -4,17 +4,19 @@ This is what a worker's task calls and what ``neurotriage run`` calls.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from neurotriage import __version__
-from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.left_out import left_out_sentences
 from neurotriage.core.values import (
     Analysis,
+    LeftOut,
     Outcome,
     Reason,
     ReasonCode,
@@ -25,20 +27,17 @@ from neurotriage.core.values import (
     Triage,
     digest_of,
 )
-from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.imaging import (
-    MAX_VOXELS,
-    BuiltVolume,
-    build_volume,
-    judge_extent,
-    judge_pixels,
-    read_registrations,
-)
-from worker.selection import not_looked_at, outcome_of_refusals, select
+from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
+from worker.reading import Read, left_out_by_reason, not_covered, read_all, refused
+from worker.selection import ReadSeries, choose, not_looked_at, outcome_of_refusals, said_of
 
 if TYPE_CHECKING:
     from worker.vision import Models
+
+_NOISE: Final = ReasonCode.NOISE
+# One slice of a pelvis may look like a head; where no header speaks of one, the model must say so of more.
+_FEWEST_TO_SEE_A_HEAD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,16 @@ class Selection:
 
     manifest: StudyManifest
     verdicts: tuple[SeriesVerdict, ...]
-    taken: tuple[SeriesManifest, ...]
+    series: tuple[ReadSeries, ...] = ()  # those that are taken, as their headers show them, the best first
     timings_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> tuple[SeriesManifest, ...]:
+        """The same in the manifest, with the modality that was found."""
+        by_uid = {series.series_instance_uid: series for series in self.manifest.series}
+        return tuple(
+            replace(by_uid[one.series_instance_uid], modality=one.facts.modality) for one in self.series
+        )
 
     @property
     def input_digest(self) -> str:
@@ -86,12 +93,10 @@ def select_series(manifest: StudyManifest) -> Selection:
     """Choose the series to analyse by their headers."""
     clock = _Clock({})
     with clock.stage("select"):
-        verdicts = select(manifest)
-    chosen = {verdict.series_instance_uid for verdict in verdicts if verdict.taken}
+        verdicts, series = choose(manifest)
     if manifest.conflict is not None:
-        chosen = set()
-    taken = tuple(series for series in manifest.series if series.series_instance_uid in chosen)
-    return Selection(manifest, verdicts, taken, clock.timings_s)
+        series = ()
+    return Selection(manifest, verdicts, series, clock.timings_s)
 
 
 def analyse(
@@ -107,99 +112,48 @@ def analyse(
         refusal = Outcome.NOT_ELIGIBLE, (selection.manifest.conflict,)
         return _unanalysed(selection, selection.verdicts, refusal, at, clock), Evidence()
     with clock.stage("decode"):
-        read = _read_all(selection, modalities)
-    if not read.volumes and not read.short:
-        return _unanalysed(
-            selection, read.verdicts, outcome_of_refusals(read.verdicts), at, clock
-        ), Evidence()
+        read = read_all(selection.series, selection.verdicts, modalities)
+    if not read.volumes:
+        ended = outcome_of_refusals(read.verdicts)
+        return _unanalysed(selection, read.verdicts, ended, at, clock), Evidence()
     from worker.vision import analyse_volumes  # torch takes seconds to import; refusals do not need it
 
     with clock.stage("vision"):
         decision, evidence = analyse_volumes(
-            read.volumes or read.short, models(), read_registrations(selection.registrations)
+            read.volumes, models(), read_registrations(selection.registrations)
         )
-    verdicts = _seen(read.verdicts, decision)
-    if read.volumes and decision.outcome.analysed:
-        return _analysed(selection, read.lost, verdicts, decision, at, clock), evidence
+    if read.stacks and decision.outcome.analysed:
+        return _analysed(selection, read, decision, at, clock), evidence
     # Too little of a head for an answer (but whether it is a head at all only the model can tell), or nothing
     # that the model would judge: what that means for the study depends on what the headers speak of, too.
-    verdicts = tuple(_refused(verdict, read.extent.get(verdict.series_instance_uid)) for verdict in verdicts)
-    refused = _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock)
-    notes = (*read.lost, *decision.degradations) if read.volumes else ()
-    return replace(refused, degradations=notes), Evidence()
+    verdicts = tuple(_turned_away(verdict, decision, read) for verdict in read.verdicts)
+    refused_study = _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock)
+    left_out = _left_out(read.left_out, {built.volume.series_instance_uid for built in read.stacks})
+    notes = (*left_out_sentences(left_out), *decision.degradations) if read.stacks else ()
+    return replace(refused_study, degradations=notes, left_out=left_out), Evidence()
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What decoding left: volumes to analyse, volumes that lack too much for an answer, and why."""
-
-    verdicts: tuple[SeriesVerdict, ...]
-    volumes: tuple[Volume, ...]
-    short: tuple[Volume, ...]
-    extent: dict[str, Reason]  # by series: what a volume lacks
-    lost: tuple[str, ...]  # which images of the volumes to analyse are not in them
-
-
-def _read_all(selection: Selection, modalities: frozenset[str]) -> _Read:
-    verdicts = {verdict.series_instance_uid: verdict for verdict in selection.verdicts}
-    volumes: list[Volume] = []
-    short: list[Volume] = []
-    extent: dict[str, Reason] = {}
-    lost: list[str] = []
-    for series in selection.taken:
-        uid = series.series_instance_uid
-        try:
-            built = build_volume(series, MAX_VOXELS // len(selection.taken))
-        except Refused as refused:
-            verdicts[uid] = _refused(verdicts[uid], refused.reason)
-            continue
-        volume = built.volume
-        if alien := judge_pixels(volume):
-            verdicts[uid] = _refused(verdicts[uid], alien)
-        elif volume.modality not in modalities:
-            verdicts[uid] = _refused(
-                verdicts[uid], built.missing or judge_extent(volume) or _no_model(volume)
-            )
-        elif lacking := built.missing or judge_extent(volume):
-            short.append(volume)
-            extent[uid] = lacking
-        else:
-            volumes.append(volume)
-            lost += _unreadable(series, built)
-    if volumes:
-        for uid, objection in extent.items():
-            verdicts[uid] = _refused(verdicts[uid], objection)
-    return _Read(tuple(verdicts.values()), tuple(volumes), tuple(short), extent, tuple(lost))
-
-
-def _unreadable(series: SeriesManifest, built: BuiltVolume) -> list[str]:
-    """Images at the ends of the stack leave no gap in it when they cannot be read."""
-    codes = (
-        ReasonCode.UNREADABLE_PIXELS, ReasonCode.NO_PIXELS, ReasonCode.NO_GEOMETRY, ReasonCode.NOT_DICOM
-    )  # fmt: skip
-    reasons = [item.reason.text for item in built.left_out if item.reason.code in codes]
-    if not reasons:
-        return []
-    where = f"{counted(len(reasons), 'image')} of series {series.series_instance_uid}"
-    return [f"{where} could not be looked at; the first: {reasons[0]}"]
-
-
-def _no_model(volume: Volume) -> Reason:
-    kind = volume.modality
-    return Reason(ReasonCode.NO_MODEL, f"a head {kind} series, but no {kind} model is installed")
-
-
-def _refused(verdict: SeriesVerdict, reason: Reason | None) -> SeriesVerdict:
-    """The verdict turned into a refusal, if there is a reason and it was not refused before."""
-    if reason is None or not verdict.taken:
+def _turned_away(verdict: SeriesVerdict, decision: StudyDecision, read: Read) -> SeriesVerdict:
+    """The end of a series of which no stack is analysed: by what the model says of its largest one."""
+    own = [row for row in decision.series if row.series_instance_uid == verdict.series_instance_uid]
+    if not own:
         return verdict
-    return replace(verdict, taken=False, reason=reason, evidence="the pixels")
+    heads = [row for row in own if row.outcome is not Outcome.NOT_ELIGIBLE and row.reason.code is not _NOISE]
+    row = heads[0] if heads else own[0]
+    lacks = read.lacking.get((row.series_instance_uid, row.stack))
+    seen = any(len(row.slices) >= _FEWEST_TO_SEE_A_HEAD for row in heads)
+    return refused(verdict, lacks if heads and lacks else row.reason, head_seen=seen)
 
 
-def _seen(verdicts: tuple[SeriesVerdict, ...], decision: StudyDecision) -> tuple[SeriesVerdict, ...]:
-    """Series that the model would not judge are refused after all."""
-    turned_away = {s.series_instance_uid: s.reason for s in decision.series if not s.outcome.analysed}
-    return tuple(_refused(verdict, turned_away.get(verdict.series_instance_uid)) for verdict in verdicts)
+def _left_out(
+    by_series: Mapping[str, Sequence[LeftOutImage]], analysed: Collection[str]
+) -> tuple[LeftOut, ...]:
+    return tuple(
+        item
+        for uid, images in by_series.items()
+        if uid in analysed
+        for item in left_out_by_reason(uid, images)
+    )
 
 
 def _unanalysed(
@@ -228,29 +182,87 @@ def _unanalysed(
 
 
 def _analysed(
-    selection: Selection,
-    lost: tuple[str, ...],
-    verdicts: tuple[SeriesVerdict, ...],
-    decision: StudyDecision,
-    at: datetime,
-    clock: _Clock,
+    selection: Selection, read: Read, decision: StudyDecision, at: datetime, clock: _Clock
 ) -> Analysis:
+    rows = {(row.series_instance_uid, row.stack): row for row in decision.series}
+    built = [(rows[one.volume.series_instance_uid, one.volume.stack], one) for one in read.stacks]
+    analysed = [one for row, one in built if row.outcome.analysed]
+    uids = {one.volume.series_instance_uid for one in analysed}
+    images = {uid: list(read.left_out[uid]) for uid in read.left_out if uid in uids}
+    for row, one in built:
+        if not row.outcome.analysed and row.series_instance_uid in uids:
+            images[row.series_instance_uid] += [LeftOutImage(image, row.reason) for image in one.images]
+    left_out = _left_out(images, uids)
+    lost = not_covered(chain.from_iterable(images.values()), [one.volume for one in analysed])
+    outcome, triage, reasons = _without_silent_part(decision, analysed, lost)
+    verdicts = tuple(_seen(verdict, selection, analysed, decision) for verdict in read.verdicts)
     return Analysis(
         study_instance_uid=selection.manifest.study_instance_uid,
         revision=selection.manifest.revision,
         analysed_at=at,
-        outcome=decision.outcome,
-        triage=decision.triage,
-        reasons=decision.reasons,
+        outcome=outcome,
+        triage=triage,
+        reasons=reasons,
         verdicts=verdicts,
         predictions=decision.predictions,
         findings=decision.findings,
         series=decision.series,
         input_digest=selection.input_digest,
         software_version=__version__,
-        degradations=(*not_looked_at(verdicts), *lost, *decision.degradations),
+        degradations=(
+            *not_looked_at(verdicts),
+            *left_out_sentences(left_out),
+            *_apart(analysed),
+            *(
+                f"series {one.volume.series_instance_uid}, {text}"
+                for one in analysed
+                for text in one.oddities
+            ),
+            *decision.degradations,
+        ),
         timings_s={**clock.timings_s, **decision.timings_s},
+        left_out=left_out,
     )
+
+
+def _apart(analysed: Sequence[BuiltVolume]) -> tuple[str, ...]:
+    """What is judged stack by stack has edges inside the head."""
+    texts = []
+    for uid in dict.fromkeys(one.volume.series_instance_uid for one in analysed):
+        slices = [len(one.images) for one in analysed if one.volume.series_instance_uid == uid]
+        if len(slices) > 1:
+            counts = " and ".join(map(str, slices))
+            texts.append(f"{len(slices)} stacks of series {uid} ({counts} slices) were not analysed as one")
+    return tuple(texts)
+
+
+def _without_silent_part(
+    decision: StudyDecision, analysed: Sequence[BuiltVolume], lost: Sequence[LeftOutImage]
+) -> tuple[Outcome, Triage, tuple[Reason, ...]]:
+    """No study is absent of which a part lies where nothing was analysed (``reading.not_covered``)."""
+    if decision.outcome is not Outcome.ABSENT or not lost:
+        return decision.outcome, decision.triage, decision.reasons
+    slices = counted(sum(len(one.images) for one in analysed), "slice")
+    verb = "lies" if len(lost) == 1 else "lie"
+    text = (
+        f"no tumour on the {slices} that were analysed, but {counted(len(lost), 'image')} {verb} "
+        f"where nothing was analysed: {left_out_by_reason('', lost)[0].reason.text}"
+    )
+    return Outcome.UNDETERMINED, Triage.PRIORITY, (Reason(ReasonCode.PART_NOT_ANALYSED, text),)
+
+
+def _seen(
+    verdict: SeriesVerdict, selection: Selection, analysed: Sequence[BuiltVolume], decision: StudyDecision
+) -> SeriesVerdict:
+    """A verdict with what was analysed; a series of which the model would judge nothing is refused."""
+    uid = verdict.series_instance_uid
+    own = [one for one in analysed if one.volume.series_instance_uid == uid]
+    if own and verdict.taken:
+        series = next(one for one in selection.series if one.series_instance_uid == uid)
+        text = said_of(series, sum(len(one.images) for one in own), len(own))
+        return replace(verdict, reason=Reason(ReasonCode.ELIGIBLE, text))
+    turned_away = next((row.reason for row in decision.series if row.series_instance_uid == uid), None)
+    return refused(verdict, turned_away)
 
 
 def failure(selection: Selection, reason: Reason, at: datetime) -> Analysis:

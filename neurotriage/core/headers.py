@@ -15,6 +15,7 @@ import pydicom
 from pydicom import charset
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.patients import patient_key
@@ -102,10 +103,18 @@ def read_header(path: Path) -> FileDataset:
     Raises ``Refused`` where it is no DICOM, cannot be parsed, or is gone or closed to us, alone; ``OSError``
     where the storage fails.
     """
+    return read_image_header(path)[0]
+
+
+def read_image_header(path: Path) -> tuple[FileDataset, bool]:
+    """The same, and whether pixel data follow it. Raises ``Refused``."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=_looks_bare(path))
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=_looks_bare(path))
+            # Reading ends at the pixel data or with the file; what is deflated was read to its end at once.
+            deflated = text(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+            has_pixels = deflated or bool(file.read(1))
     except InvalidDicomError as error:
         raise Refused(ReasonCode.NOT_DICOM, "not a DICOM file") from error
     except RecursionError as error:
@@ -118,7 +127,7 @@ def read_header(path: Path) -> FileDataset:
         raise refusal_of(error, path, ReasonCode.NOT_DICOM) from error
     if "SOPClassUID" not in dataset and "StudyInstanceUID" not in dataset and "Rows" not in dataset:
         raise Refused(ReasonCode.NOT_DICOM, "no DICOM attributes found")
-    return dataset
+    return dataset, has_pixels
 
 
 def first_line(error: BaseException) -> str:

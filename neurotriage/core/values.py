@@ -183,6 +183,7 @@ class SeriesVerdict:
     reason: Reason
     evidence: str = ""  # the tag with its value, or the pixel fact: "(0008,0008) ImageType = ...\\LOCALIZER"
     head_meant: bool = False  # the header speaks of a head CT or MR, whatever the pixels show
+    head_seen: bool = False  # the model saw a head in the pixels, but too little or too little clear of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +303,8 @@ class Analysis:
 
     @property
     def head_meant(self) -> bool:
-        """True where at least one series' header speaks of a head CT or MR."""
-        return any(verdict.head_meant for verdict in self.verdicts)
+        """True where at least one series' header speaks of a head CT or MR, or its pixels show one."""
+        return any(verdict.head_meant or verdict.head_seen for verdict in self.verdicts)
 
 
 class ResultKind(StrEnum):

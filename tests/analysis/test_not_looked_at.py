@@ -63,20 +63,45 @@ def test_a_series_with_missing_images_is_named_beside_the_answer_of_a_whole_one(
     assert words in report_text(analysis)
 
 
-def test_images_at_the_end_of_a_stack_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [(27, 28), (14,)])
+def test_a_study_with_images_that_cannot_be_read_is_never_absent(
+    tmp_path: Path, numbers: tuple[int, ...]
+) -> None:
     slices = _series(WHOLE)
-    for broken in slices[-2:]:
-        broken.PixelData = broken.PixelData[:100]
+    for number in numbers:
+        slices[number - 1].PixelData = slices[number - 1].PixelData[:100]
     analysis = _answer(tmp_path, slices)
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
+    assert [(item.reason.code, item.count) for item in analysis.left_out] == [
+        (ReasonCode.UNREADABLE_PIXELS, len(numbers))
+    ]
+    assert f"of series {WHOLE} w" in analysis.degradations[0]
+    assert "left out: the pixel data is truncated" in analysis.degradations[0]
+
+
+def test_a_second_series_that_shows_the_lost_place_makes_up_for_it(tmp_path: Path) -> None:
+    slices = _series(WHOLE, FrameOfReferenceUID="2.25.9")
+    slices[13].PixelData = slices[13].PixelData[:100]
+    analysis = _answer(tmp_path, slices, _series("2.25.203", FrameOfReferenceUID="2.25.9"))
     assert analysis.outcome is Outcome.ABSENT
-    (lost,) = (text for text in analysis.degradations if WHOLE in text)
-    assert lost.startswith(f"2 images of series {WHOLE} could not be looked at; the first: ")
+    assert sum(item.count for item in analysis.left_out) == 1
 
 
 def test_a_whole_study_has_no_such_note(tmp_path: Path) -> None:
     analysis = _answer(tmp_path, _series(WHOLE))
     assert analysis.outcome is Outcome.ABSENT
-    assert not any("looked at" in text for text in analysis.degradations)
+    assert not any("looked at" in text or "left out" in text for text in analysis.degradations)
+
+
+@pytest.mark.parametrize("part", ["HEAD", ""])
+def test_a_head_with_too_little_of_it_is_of_poor_quality_whatever_the_header_says(
+    tmp_path: Path, part: str
+) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part)[12:16])
+    assert analysis.outcome is Outcome.POOR_QUALITY
+    assert [reason.code for reason in analysis.reasons] == [ReasonCode.TOO_FEW_SLICES]
+    assert analysis.head_meant  # so that its page is sent
 
 
 @pytest.mark.parametrize(("part", "outcome"), [("HEAD", Outcome.POOR_QUALITY), ("", Outcome.NOT_ELIGIBLE)])
@@ -95,4 +120,4 @@ def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_re
     analysis = _answer(tmp_path, slices, **odd_limits(-1.0))
     assert analysis.outcome is Outcome.POOR_QUALITY
     (lost,) = analysis.degradations
-    assert lost.startswith(f"1 image of series {WHOLE} could not be looked at; the first: ")
+    assert lost.startswith(f"1 image of series {WHOLE} was left out: ")

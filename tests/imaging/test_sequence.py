@@ -21,7 +21,7 @@ def _header(**attributes: Any) -> Dataset:
 @pytest.mark.parametrize(
     ("description", "sequence"),
     [
-        ("Ax T1 FLAIR", "FLAIR"),
+        ("Ax T1 FLAIR", "T1"),
         ("sT2W/FLAIR", "FLAIR"),
         ("t2_tirm_tra_dark-fluid", "FLAIR"),
         ("AX T2 FSE", "T2"),
@@ -57,6 +57,24 @@ def test_without_a_name_the_timing_says_it(
     if inversion is not None:
         header.InversionTime = inversion
     assert guess_sequence(header) == sequence
+
+
+@pytest.mark.parametrize(
+    ("description", "timing", "sequence"),
+    [
+        ("AX FLAIR", {"EchoTime": 12, "RepetitionTime": 2500, "InversionTime": 860}, "T1"),  # GE's T1 FLAIR
+        ("AX T1", {"EchoTime": 100, "RepetitionTime": 4500}, "T2"),
+        ("AX T2", {"EchoTime": 12, "RepetitionTime": 550}, "T1"),
+        ("AX T2", {"EchoTime": 110, "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR"),
+        ("PD/T2", {"EchoTime": 20, "RepetitionTime": 2500}, "PD"),
+        ("AX FLAIR", {"EchoTime": 110, "RepetitionTime": 9000}, "FLAIR"),  # without its inversion time
+        ("T1 MPRAGE", {"EchoTime": 3, "RepetitionTime": 2300, "ScanningSequence": "GR"}, "T1"),
+        ("T2 CISS", {"EchoTime": 3, "RepetitionTime": 7, "ScanningSequence": "GR"}, "T2"),
+        ("T1 TSE", {"EchoTime": 10, "RepetitionTime": 2000}, "T1"),
+    ],
+)
+def test_timing_that_rules_a_name_out_wins(description: str, timing: dict[str, Any], sequence: str) -> None:
+    assert guess_sequence(_header(SeriesDescription=description, **timing)) == sequence
 
 
 def test_a_contrast_agent_makes_a_t1_a_t1c_unless_it_says_none() -> None:

@@ -24,7 +24,10 @@ def _verdict(folder: Path, make: Any = slice_of, slices: int = 6, **attributes: 
 @pytest.mark.parametrize(
     ("attributes", "code"),
     [
-        ({"Manufacturer": "neurotriage"}, ReasonCode.OWN_RESULT),
+        (
+            {"Manufacturer": "neurotriage", "SOPClassUID": SecondaryCaptureImageStorage},
+            ReasonCode.OWN_RESULT,
+        ),
         ({"Modality": "PT"}, ReasonCode.OTHER_MODALITY),
         ({"Modality": None}, ReasonCode.OTHER_MODALITY),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, ReasonCode.SECONDARY_CAPTURE),
@@ -115,11 +118,12 @@ def test_a_ct_series_is_judged(tmp_path: Path, attributes: dict[str, Any], code:
     assert _verdict(tmp_path, ct_slice_of, **attributes).reason.code is code
 
 
-def test_an_object_that_passed_through_our_device_is_our_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["Manufacturer", "ContributingEquipmentSequence"])
+def test_a_scanners_image_is_analysed_whatever_it_says_of_its_maker(tmp_path: Path, where: str) -> None:
     device = Dataset()
     device.Manufacturer = "neurotriage"
-    verdict = _verdict(tmp_path, ContributingEquipmentSequence=Sequence([device]))
-    assert verdict.reason.code is ReasonCode.OWN_RESULT
+    stated = {"Manufacturer": "neurotriage", "ContributingEquipmentSequence": Sequence([device])}[where]
+    assert _verdict(tmp_path, **{where: stated}).taken
 
 
 def test_a_stack_repeated_in_time_is_functional(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def evidence_of(predictions: SlicePredictions, suspicious: NDArray[np.bool_]) ->
     stack = volume(head_with(), *turned(Plane.AXIAL)[5], Plane.AXIAL)
     lesions = np.ones_like(predictions.masks)
     shown = Shown(stack, predictions, (2, 6), lesions, 0.5, predictions.tumour, suspicious)
-    return build_evidence([shown], ("1.2.3", 6))
+    return build_evidence([shown], (stack.sources[6].sop_instance_uid, stack.sources[6].frame))
 
 
 def test_heat_lies_on_the_stored_grid_and_is_as_hot_as_slice_and_neighbours_are_probable(

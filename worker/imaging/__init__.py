@@ -1,8 +1,11 @@
 """Instances to volumes in true units, and cheap facts about their pixels."""
 
-from worker.imaging.build import BuiltVolume, LeftOut, build_volume
+from worker.imaging.build import BuiltVolume, build_stack, build_volume
+from worker.imaging.coverage import covered, slab_of_volume
 from worker.imaging.geometry import FrameGeometry, frames_of
+from worker.imaging.image import Image, read_images
 from worker.imaging.pixels import Pixels, decode_frame, open_pixels
+from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
 from worker.imaging.registration import read_registrations
 from worker.imaging.slices import MAX_VOXELS
@@ -12,16 +15,23 @@ __all__ = [
     "MAX_VOXELS",
     "BuiltVolume",
     "FrameGeometry",
-    "LeftOut",
+    "Image",
+    "LeftOutImage",
     "PixelFacts",
     "Pixels",
+    "SeriesPlan",
+    "build_stack",
     "build_volume",
     "calibration",
+    "covered",
     "decode_frame",
     "frames_of",
     "judge_extent",
     "judge_pixels",
     "open_pixels",
     "pixel_facts",
+    "plan",
+    "read_images",
     "read_registrations",
+    "slab_of_volume",
 ]

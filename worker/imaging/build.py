@@ -1,38 +1,27 @@
-"""A series' instances to one volume in true units."""
+"""A series' images to volumes in true units."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import read_header, text
 from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSource
 from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
-from worker.imaging.attributes import whole_number
-from worker.imaging.geometry import FrameGeometry, frames_of, plane_of
-from worker.imaging.sequence import guess_sequence
+from worker.imaging.geometry import FrameGeometry, plane_of
+from worker.imaging.image import Image, read_images
+from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
-from worker.imaging.stack import (
-    interior_gaps,
-    largest_group,
-    sorted_along_normal,
-    steps_mm,
-    without_duplicates,
-)
-from worker.imaging.units import calibration, uncalibrated
+from worker.imaging.stack import interior_gaps, steps_mm
 
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A frame (or, with frame None, an instance) that did not go into the volume, and why."""
-
-    sop_instance_uid: str
-    frame: int | None
-    reason: Reason
+# Slices of a series that are near-parallel to a stack fill its gaps, whatever became of them.
+# Frames this near along the normal show the same slice; the thinnest real step is 0.4 mm.
+SAME_PLACE_MM: Final = 0.1
+_NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,101 +29,89 @@ class BuiltVolume:
     """A volume with what was found out while building it."""
 
     volume: Volume
-    left_out: tuple[LeftOut, ...]
-    missing: Reason | None  # MISSING_IMAGES where the stack has evident holes
+    images: tuple[Image, ...]  # of its slices, in their order
+    left_out: tuple[LeftOutImage, ...]  # of the stack: what could not be decoded
+    missing: Reason | None  # MISSING_IMAGES where images have not come
+    oddities: tuple[str, ...] = ()  # what was wrong with images that were read, with counts
 
 
 def build_volume(series: SeriesManifest, most_voxels: int = MAX_VOXELS) -> BuiltVolume:
-    """Read, sort and decode a series: single-frame or Enhanced multi-frame, CT or MR.
+    """The largest stack of a series, whatever its headers say it is. Raises ``Refused``.
 
-    Slices are sorted along their normal by ImagePositionPatient; uneven steps and gantry tilt stay as they
-    are. Of two orientations, matrices or echoes the largest consistent group is taken, of two frames at one
-    place the first. Of more than ``most_voxels`` evenly spread slices are read. Raises ``Refused``:
-    NO_GEOMETRY, NO_CALIBRATION (CT), UNREADABLE_PIXELS.
+    NO_GEOMETRY, NO_CALIBRATION (CT), or why no pixels of it can be read.
     """
-    headers, left_out = _headers(series)
-    frames = [frame for _, own in headers for frame in own]
-    if not frames:
-        raise Refused(left_out[0].reason.code, left_out[0].reason.text)
-    group = largest_group(frames)
-    ordered = without_duplicates(sorted_along_normal(group))
-    first = next(dataset for dataset, own in headers if ordered[0] in own)
-    in_stack = set(ordered)
-    _require_calibration(dataset for dataset, own in headers if not in_stack.isdisjoint(own))
-    left_out += _turned_away(frames, group, ordered)
-    voxels, kept, broken, no_room = _decoded(ordered, most_voxels)
-    volume = _assembled(series, first, voxels, kept)
-    missing = _stated_count(series, first) or _gaps(kept, broken)
-    return BuiltVolume(volume, tuple(left_out + broken + no_room), missing)
+    images = read_images(series)
+    kept = [image for image in images if (image.problem or image.uncalibrated) is None]
+    if not kept:
+        raise Refused(*_first_problem(images))
+    whole = plan(series.series_instance_uid, kept)
+    if not whole.stacks:
+        raise Refused(*_reason(whole.left_out[0].reason))
+    return build_stack(whole, 0, images, most_voxels)
 
 
-def _headers(
-    series: SeriesManifest,
-) -> tuple[list[tuple[Dataset, tuple[FrameGeometry, ...]]], list[LeftOut]]:
-    headers: list[tuple[Dataset, tuple[FrameGeometry, ...]]] = []
-    left_out: list[LeftOut] = []
-    for instance in series.instances:
-        try:
-            dataset = read_header(instance.path)
-            headers.append((dataset, frames_of(dataset, instance.path)))
-        except Refused as refused:
-            left_out.append(LeftOut(instance.sop_instance_uid, None, refused.reason))
-    return headers, left_out
+def build_stack(
+    whole: SeriesPlan, number: int, came: Sequence[Image], most_voxels: int = MAX_VOXELS
+) -> BuiltVolume:
+    """One stack (0-based) of a series, sorted along its normal by ImagePositionPatient and decoded.
+
+    Uneven steps and gantry tilt stay as they are. ``came``: all images of the series; those of them that lie
+    in a gap of the stack are not missing. Of more than ``most_voxels`` evenly spread slices are read. Raises
+    ``Refused`` where none can be decoded, with the first reason.
+    """
+    voxels, images, left_out, oddities = _decoded(whole.stacks[number], most_voxels)
+    volume = _assembled(whole.series_instance_uid, number + 1, voxels, images)
+    missing = _stated_count(came) or _gaps([image.place for image in images], came)
+    return BuiltVolume(volume, images, tuple(left_out), missing, oddities)
 
 
-def _require_calibration(datasets: Iterable[Dataset]) -> None:
-    for dataset in datasets:
-        if text(dataset, "Modality").upper() == "CT" and calibration(dataset) is None:
-            raise Refused(ReasonCode.NO_CALIBRATION, f"a CT without HU: {uncalibrated(dataset)}")
+def _first_problem(images: Sequence[Image]) -> tuple[ReasonCode, str]:
+    reasons = [image.problem or image.uncalibrated for image in images]
+    first = next((reason for reason in reasons if reason is not None), None)
+    return _reason(first or Reason(ReasonCode.NO_GEOMETRY, "the series has no image"))
 
 
-def _turned_away(
-    frames: list[FrameGeometry], group: list[FrameGeometry], ordered: list[FrameGeometry]
-) -> list[LeftOut]:
-    other = Reason(
-        ReasonCode.INCONSISTENT_GEOMETRY,
-        "another orientation, matrix, pixel size, component or echo than most of the series",
-    )
-    double = Reason(ReasonCode.LOWER_RANK, "another image of the same place came first")
-    in_group, in_stack = set(group), set(ordered)
-    return [
-        LeftOut(frame.sop_instance_uid, frame.frame, double if frame in in_group else other)
-        for frame in frames
-        if frame not in in_stack
-    ]
+def _reason(reason: Reason) -> tuple[ReasonCode, str]:
+    return reason.code, reason.text
 
 
 def _decoded(
-    ordered: list[FrameGeometry], most_voxels: int
-) -> tuple[Slices, list[FrameGeometry], list[LeftOut], list[LeftOut]]:
-    """The frames that decode as voxels and by name, those that do not, those for which there is no room."""
-    taken, between = thinned(ordered, most_voxels)
+    images: Sequence[Image], most_voxels: int
+) -> tuple[Slices, tuple[Image, ...], list[LeftOutImage], tuple[str, ...]]:
+    """The images that decode as voxels, those that do not or for which there is no room, and oddities."""
+    by_place = {image.place: image for image in images}
+    taken, between = thinned([image.place for image in images], most_voxels)
     read, refused = read_slices(taken)
-    broken = [LeftOut(f.sop_instance_uid, f.frame, refused[f]) for f in taken if f in refused]
+    left_out = [LeftOutImage(by_place[place], refused[place]) for place in taken if place in refused]
     if not read:
-        raise Refused(broken[0].reason.code, broken[0].reason.text)
-    reason = thinned_out(len(taken), len(ordered))
-    no_room = [LeftOut(frame.sop_instance_uid, frame.frame, reason) for frame in between]
-    kept = [frame for frame in taken if frame in read]
-    return Slices([read[frame] for frame in kept]), kept, broken, no_room
+        raise Refused(left_out[0].reason.code, left_out[0].reason.text)
+    reason = thinned_out(len(taken), len(images))
+    left_out += [LeftOutImage(by_place[place], reason) for place in between]
+    kept = [place for place in taken if place in read]
+    odd = Counter(read[place].oddity for place in kept if read[place].oddity)
+    oddities = tuple(f"{counted(count, 'image')}: {oddity}" for oddity, count in sorted(odd.items()))
+    voxels = Slices([read[place] for place in kept])
+    return voxels, tuple(by_place[place] for place in kept), left_out, oddities
 
 
-def _assembled(series: SeriesManifest, header: Dataset, voxels: Voxels, kept: list[FrameGeometry]) -> Volume:
-    first = kept[0]
+def _assembled(series_instance_uid: str, stack: int, voxels: Voxels, images: tuple[Image, ...]) -> Volume:
+    kept = [image.place for image in images]
+    first, of = kept[0], images[0].of
     return Volume(
-        series_instance_uid=series.series_instance_uid,
-        modality=text(header, "Modality").upper(),
-        description=text(header, "SeriesDescription"),
+        series_instance_uid=series_instance_uid,
+        modality=of.modality,
+        description=of.texts.get("SeriesDescription", ""),
         voxels=voxels,
         row_direction=np.array(first.orientation[:3]),
         column_direction=np.array(first.orientation[3:]),
         pixel_spacing_mm=first.spacing_mm,
-        positions_mm=np.array([frame.position_mm for frame in kept]),
+        positions_mm=np.array([place.position_mm for place in kept]),
         thickness_mm=_thickness_mm(kept),
         plane=plane_of(first.normal),
         sources=tuple(SliceSource(f.sop_instance_uid, f.frame, f.instance_number) for f in kept),
-        frame_of_reference_uid=text(header, "FrameOfReferenceUID") or None,
-        sequence=guess_sequence(header),
+        frame_of_reference_uid=of.frame_of_reference_uid,
+        sequence=images[0].sequence,
+        stack=stack,
     )
 
 
@@ -144,23 +121,36 @@ def _thickness_mm(kept: list[FrameGeometry]) -> float:
     return median(stated or steps_mm(kept) or kept[0].spacing_mm)
 
 
-def _stated_count(series: SeriesManifest, header: Dataset) -> Reason | None:
+def _stated_count(came: Sequence[Image]) -> Reason | None:
     """The archive's own count. ImagesInAcquisition is no such count: an acquisition may fill many series."""
-    stated = whole_number(header, "NumberOfSeriesRelatedInstances") or 0
-    if stated <= len(series.instances):
+    stated = max((image.of.series_images for image in came), default=0)
+    here = len({image.of.sop_instance_uid for image in came})
+    if stated <= here:
         return None
-    here = len(series.instances)
     sentence = f"the series states {stated} images, {here} {'is' if here == 1 else 'are'} here"
     return Reason(ReasonCode.MISSING_IMAGES, sentence)
 
 
-def _gaps(kept: list[FrameGeometry], broken: list[LeftOut]) -> Reason | None:
-    gaps = interior_gaps(kept)
-    if not gaps:
+def _gaps(kept: list[FrameGeometry], came: Sequence[Image]) -> Reason | None:
+    """Holes of a stack that no image which came fills."""
+    normal = kept[0].normal
+    offsets = np.array(
+        [
+            float(np.dot(normal, image.place.position_mm))
+            for image in came
+            if image.geometry is not None and abs(float(np.dot(normal, image.place.normal))) > _NEAR_PARALLEL
+        ]
+    )
+    lost: list[tuple[int, int]] = []  # the slice before, how many are missing
+    for gap in interior_gaps(kept):
+        before, after = (float(np.dot(normal, kept[gap.before + n].position_mm)) for n in (0, 1))
+        inside = offsets[(offsets > before + SAME_PLACE_MM) & (offsets < after - SAME_PLACE_MM)]
+        filled = len(np.unique(np.round(inside / SAME_PLACE_MM)))
+        if filled < gap.missing:
+            lost.append((gap.before, gap.missing - filled))
+    if not lost:
         return None
-    count = sum(gap.missing for gap in gaps)
-    where = f"after image {kept[gaps[0].before].instance_number or gaps[0].before + 1}"
-    cause = f"; {counted(len(broken), 'image')} could not be decoded" if broken else ""
-    lost = f"{count} of {len(kept) + count} slices {'is' if count == 1 else 'are'} missing from the stack"
-    sentence = f"{lost}, the first {where}{cause}"
-    return Reason(ReasonCode.MISSING_IMAGES, sentence)
+    count = sum(missing for _, missing in lost)
+    where = f"after image {kept[lost[0][0]].instance_number or lost[0][0] + 1}"
+    sentence = f"{count} of {len(kept) + count} slices {'is' if count == 1 else 'are'} missing from the stack"
+    return Reason(ReasonCode.MISSING_IMAGES, f"{sentence}, the first {where}")

@@ -18,7 +18,6 @@ from worker.imaging.attributes import functional_group, items, number, numbers, 
 MAX_FRAMES: Final = 100_000
 # Row and column directions must be unit vectors at right angles (PS3.3 C.7.6.2.1.1); headers are rounded.
 _DIRECTION_TOLERANCE: Final = 0.02
-_COMPONENTS: Final = frozenset("MPRI")  # magnitude, phase, real, imaginary
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,6 @@ class FrameGeometry:
     thickness_mm: float | None
     rows: int
     columns: int
-    component: str  # complex image component: "M" magnitude, "P" phase, "R" real, "I" imaginary, "" unsaid
-    echo_time_ms: float | None
-    temporal_position: int | None
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -88,9 +84,6 @@ def _frame(dataset: Dataset, path: Path, index: int, multi: bool) -> FrameGeomet
         thickness_mm=_thickness(dataset, index),
         rows=rows,
         columns=columns,
-        component=_component(dataset, index),
-        echo_time_ms=_echo_time(dataset, index),
-        temporal_position=_temporal_position(dataset, index),
     )
 
 
@@ -121,29 +114,6 @@ def _thickness(dataset: Dataset, index: int) -> float | None:
     stated = number(group, "SliceThickness") if group is not None else None
     stated = stated if stated is not None else number(dataset, "SliceThickness")
     return stated if stated is not None and 0 < stated < math.inf else None
-
-
-def _component(dataset: Dataset, index: int) -> str:
-    """ComplexImageComponent (0008,9208) of Enhanced MR, else ImageType's letter (PS3.3 C.8.3.1.1.1)."""
-    group = functional_group(dataset, index, "MRImageFrameTypeSequence")
-    stated = text(group if group is not None else dataset, "ComplexImageComponent").upper()
-    if stated in ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY"):
-        return stated[0]
-    words = text(dataset, "ImageType").upper().split("\\")[2:]
-    is_mr = text(dataset, "Modality").upper() == "MR"
-    return next((word for word in words if is_mr and word in _COMPONENTS), "")
-
-
-def _echo_time(dataset: Dataset, index: int) -> float | None:
-    group = functional_group(dataset, index, "MREchoSequence")
-    stated = number(group, "EffectiveEchoTime") if group is not None else None
-    return stated if stated is not None else number(dataset, "EchoTime")
-
-
-def _temporal_position(dataset: Dataset, index: int) -> int | None:
-    group = functional_group(dataset, index, "FrameContentSequence")
-    stated = whole_number(group, "TemporalPositionIndex") if group is not None else None
-    return stated if stated is not None else whole_number(dataset, "TemporalPositionIdentifier")
 
 
 def _no_geometry(sentence: str) -> Refused:

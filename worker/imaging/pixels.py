@@ -164,6 +164,12 @@ class Pixels:
             raise ValueError(f"the stream is none that can be decoded; the file says {self.syntax.name}")
         raise ValueError(_mislabelled(self.syntax))
 
+    @property
+    def oddity(self) -> str:
+        """What was wrong with the pixel data although they can be read; else empty."""
+        wrong = self.fragments is not None and not self.syntax.is_compressed
+        return _mislabelled(self.syntax) if wrong else ""
+
     @cached_property
     def _signed(self) -> bool:
         return whole_number(self.dataset, "PixelRepresentation") == 1

@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
 
 from neurotriage.core.headers import text
-from worker.imaging.attributes import functional_group, number, numbers, value
+from worker.imaging.attributes import functional_group, number, numbers
+from worker.imaging.stated import agent_given
 
 UNKNOWN: Final = "unknown"
 _NAMES: Final = ("SeriesDescription", "ProtocolName", "SequenceName")
@@ -20,7 +22,7 @@ _SHORT_REPETITION_MS: Final = 1100.0
 _FLUID_INVERSION_MS: Final = 1500.0  # nulls cerebrospinal fluid
 _GRADIENT_T2_ECHO_MS: Final = 15.0
 _GRADIENT_T1_REPETITION_MS: Final = 500.0
-_NO_AGENT: Final = frozenset({"", "NO", "NONE", "N", "NA", "NULL", "0", "WITHOUT"})
+_T1_INVERSION_MS: Final = 400.0  # from here on up to that of fluid T1 is weighed; below it fat is nulled
 
 # AcquisitionContrast (0008,9209) of Enhanced MR, PS3.3 C.8.13.3.1.4.
 _STATED: Final = {
@@ -30,7 +32,14 @@ _STATED: Final = {
     "PROTON_DENSITY": "PD",
     "FLUID_ATTENUATED": "FLAIR",
 }
+# What a name says, and the timing that rules it out. FLAIR against T2 and T1 against PD hang on an inversion
+# time that many leave out: there the name stays.
+_RULED_OUT: Final = frozenset({
+    ("T1", "T2"), ("T1", "FLAIR"), ("PD", "T2"), ("PD", "FLAIR"), ("PD", "T1"),
+    ("T2", "T1"), ("T2", "PD"), ("T2", "FLAIR"), ("FLAIR", "T1"),
+})  # fmt: skip
 _BY_NAME: Final = (
+    (re.compile(r"(?<![A-Z0-9])T1.{0,12}FLAIR"), "T1"),
     (re.compile(r"FLAIR|DARK.?FLUID|TIRM"), "FLAIR"),
     (re.compile(r"(?<![A-Z0-9])T2|SWI(?![A-Z])|HEMO"), "T2"),
     (re.compile(r"(?<![A-Z0-9])T1|MP.?RAGE|SPGR|BRAVO|(?<![A-Z])TFL(?![A-Z])"), "T1"),
@@ -41,15 +50,65 @@ _AGENT_NAMED: Final = re.compile(
 )
 
 
-def guess_sequence(dataset: Dataset) -> str:
-    """T1, T1c, T2, FLAIR, PD or unknown for an MR header; "CT" for a CT header."""
+def guess_sequence(dataset: Dataset, index: int = 0) -> str:
+    """T1, T1c, T2, FLAIR, PD or unknown for a frame (0-based) of an MR header; "CT" for a CT header.
+
+    Names say what somebody called a sequence; where the timing contradicts them beyond doubt, it wins.
+    """
     if text(dataset, "Modality").upper() == "CT":
         return "CT"
     names = _names(dataset)
-    weighting = _stated(dataset) or _named(names) or _timed(dataset)
-    if weighting == "T1" and (_agent_given(dataset) or _AGENT_NAMED.search(names)):
+    weighting = _stated(dataset, index)
+    if not weighting:
+        timing = _timing(dataset, index)
+        weighting = _weighed(_named(names), timing)
+    if weighting == "T1" and (agent_given(dataset) or _AGENT_NAMED.search(names)):
         return "T1c"
     return weighting
+
+
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    echo_ms: float | None
+    repetition_ms: float | None
+    inversion_ms: float
+    gradient: bool  # a gradient echo
+
+    @property
+    def weighting(self) -> str:
+        """What the timing alone says."""
+        echo, repetition = self.echo_ms, self.repetition_ms
+        if echo is None or repetition is None:
+            return UNKNOWN
+        if self.inversion_ms >= _FLUID_INVERSION_MS and echo >= _LONG_ECHO_MS:
+            return "FLAIR"
+        if self.gradient:
+            if echo >= _GRADIENT_T2_ECHO_MS:
+                return "T2"
+            return "T1" if repetition <= _GRADIENT_T1_REPETITION_MS or self.inversion_ms else UNKNOWN
+        if echo >= _LONG_ECHO_MS:
+            return "T2" if repetition >= _LONG_REPETITION_MS else UNKNOWN
+        if echo > _SHORT_ECHO_MS:
+            return UNKNOWN
+        if _T1_INVERSION_MS <= self.inversion_ms < _FLUID_INVERSION_MS:
+            return "T1"
+        if repetition >= _LONG_REPETITION_MS:
+            return "PD"
+        return "T1" if repetition <= _SHORT_REPETITION_MS else UNKNOWN
+
+
+def _weighed(named: str, timing: _Timing) -> str:
+    """The name's weighting, unless the timing rules it out."""
+    timed = timing.weighting
+    if not named:
+        return timed
+    if named == "FLAIR" and timing.echo_ms is not None and timing.echo_ms <= _SHORT_ECHO_MS:
+        return "T1"  # GE's T1 FLAIR, with or without its T1
+    if timing.gradient and timed != "T2":
+        return named  # balanced gradient echoes are as fast as T1's
+    if (named, timed) in _RULED_OUT:
+        return timed
+    return named
 
 
 def _names(dataset: Dataset) -> str:
@@ -58,8 +117,8 @@ def _names(dataset: Dataset) -> str:
     return plain.upper().replace("_", " ")
 
 
-def _stated(dataset: Dataset) -> str:
-    group = functional_group(dataset, 0, "MRImageFrameTypeSequence")
+def _stated(dataset: Dataset, index: int) -> str:
+    group = functional_group(dataset, index, "MRImageFrameTypeSequence")
     return _STATED.get(text(group if group is not None else dataset, "AcquisitionContrast").upper(), "")
 
 
@@ -67,34 +126,17 @@ def _named(names: str) -> str:
     return next((weighting for pattern, weighting in _BY_NAME if pattern.search(names)), "")
 
 
-def _timed(dataset: Dataset) -> str:
-    echo = _timing(dataset, "MREchoSequence", "EffectiveEchoTime", "EchoTime")
-    repetition = _timing(dataset, "MRTimingAndRelatedParametersSequence", "RepetitionTime", "RepetitionTime")
-    inversion = _timing(dataset, "MRModifierSequence", "InversionTimes", "InversionTime") or 0.0
-    if echo is None or repetition is None:
-        return UNKNOWN
-    if inversion >= _FLUID_INVERSION_MS and echo >= _LONG_ECHO_MS:
-        return "FLAIR"
-    if "GR" in text(dataset, "ScanningSequence").upper().split("\\"):
-        if echo >= _GRADIENT_T2_ECHO_MS:
-            return "T2"
-        return "T1" if repetition <= _GRADIENT_T1_REPETITION_MS or inversion else UNKNOWN
-    if echo >= _LONG_ECHO_MS:
-        return "T2" if repetition >= _LONG_REPETITION_MS else UNKNOWN
-    if echo <= _SHORT_ECHO_MS:
-        if repetition >= _LONG_REPETITION_MS:
-            return "PD"
-        return "T1" if repetition <= _SHORT_REPETITION_MS else UNKNOWN
-    return UNKNOWN
+def _timing(dataset: Dataset, index: int) -> _Timing:
+    group = "MRTimingAndRelatedParametersSequence"
+    return _Timing(
+        _time_ms(dataset, index, "MREchoSequence", "EffectiveEchoTime", "EchoTime"),
+        _time_ms(dataset, index, group, "RepetitionTime", "RepetitionTime"),
+        _time_ms(dataset, index, "MRModifierSequence", "InversionTimes", "InversionTime") or 0.0,
+        "GR" in text(dataset, "ScanningSequence").upper().split("\\"),
+    )
 
 
-def _timing(dataset: Dataset, group_name: str, grouped: str, plain: str) -> float | None:
-    group = functional_group(dataset, 0, group_name)
+def _time_ms(dataset: Dataset, index: int, group_name: str, grouped: str, plain: str) -> float | None:
+    group = functional_group(dataset, index, group_name)
     stated = numbers(group, grouped) if group is not None else ()
     return stated[0] if stated else number(dataset, plain)
-
-
-def _agent_given(dataset: Dataset) -> bool:
-    if value(dataset, "ContrastBolusAgentSequence"):
-        return True
-    return text(dataset, "ContrastBolusAgent").upper() not in _NO_AGENT

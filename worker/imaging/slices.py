@@ -29,6 +29,7 @@ class Slice:
 
     stored: NDArray[np.integer]  # (rows, columns), of 16 bits or fewer where the values allow it
     scaling: Scaling
+    oddity: str = ""  # what was wrong with the pixel data although they can be read
 
     @property
     def true_units(self) -> NDArray[np.float32]:
@@ -125,7 +126,7 @@ def _read(opened: Pixels | Refused, frame: FrameGeometry, ends: int) -> Slice:
     if opened.fragments is not None and ends >= MOST_DECODER_ENDS:
         sentence = f"not tried: {ends} images of this series ended the process that decoded them"
         raise Refused(ReasonCode.UNREADABLE_PIXELS, sentence)
-    return Slice(_narrow(opened.stored(frame.frame)), opened.scaling(frame.frame))
+    return Slice(_narrow(opened.stored(frame.frame)), opened.scaling(frame.frame), opened.oddity)
 
 
 def _narrow(stored: NDArray[np.integer]) -> NDArray[np.integer]:

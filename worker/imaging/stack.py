@@ -1,4 +1,4 @@
-"""Which frames of a series form one regular stack, in which order, and what is missing in it."""
+"""Which frames of a stack follow each other, and what is missing between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,6 @@ import numpy as np
 
 from worker.imaging.geometry import FrameGeometry
 
-# Frames this near along the normal show the same slice; the thinnest real step is 0.4 mm.
-SAME_PLACE_MM: Final = 0.1
-# Normals within 1.8 degrees are one orientation: scanners round, and motion correction turns a little.
-_SAME_DIRECTION_COS: Final = 0.9995
-_SAME_SPACING_MM: Final = 1e-3
-# Echoes of one dual-echo series lie 10 ms or more apart; some scanners vary one echo time by slice.
-_SAME_ECHO_MS: Final = 5.0
 # A step is missing images where it is 2, 3, ... regular steps within this part of a step ...
 _STEP_TOLERANCE: Final = 0.15
 # ... and nearly all other steps are regular: a stack whose steps vary by design misses nothing.
@@ -33,33 +26,9 @@ class Gap:
     step_mm: float
 
 
-def largest_group(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
-    """The largest set of frames with one orientation, matrix, pixel size, component and echo.
-
-    Of equal sets the one with the longest echo time is taken: of a PD and T2 pair, the T2.
-    """
-    groups: list[list[FrameGeometry]] = []
-    for frame in frames:
-        home = next((group for group in groups if _alike(group[0], frame)), None)
-        if home is None:
-            groups.append([frame])
-        else:
-            home.append(frame)
-    return max(groups, key=lambda group: (len(group), group[0].echo_time_ms or 0.0))
-
-
 def sorted_along_normal(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
-    """Ascending along the slice normal. Where two show the same place, the order is that given."""
+    """Ascending along the slice normal."""
     return sorted(frames, key=lambda frame: _offset_along(frames[0], frame))
-
-
-def without_duplicates(ordered: Sequence[FrameGeometry]) -> list[FrameGeometry]:
-    """Of frames at the same place the first one."""
-    kept: list[FrameGeometry] = []
-    for frame in ordered:
-        if not kept or _offset_along(ordered[0], frame) - _offset_along(ordered[0], kept[-1]) > SAME_PLACE_MM:
-            kept.append(frame)
-    return kept
 
 
 def steps_mm(ordered: Sequence[FrameGeometry]) -> list[float]:
@@ -111,16 +80,3 @@ def _numbers_run_on(ordered: Sequence[FrameGeometry], index: int) -> bool:
 
 def _offset_along(reference: FrameGeometry, frame: FrameGeometry) -> float:
     return float(np.dot(reference.normal, frame.position_mm))
-
-
-def _alike(one: FrameGeometry, other: FrameGeometry) -> bool:
-    if (one.rows, one.columns, one.component) != (other.rows, other.columns, other.component):
-        return False
-    if max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
-        return False
-    if abs((one.echo_time_ms or 0.0) - (other.echo_time_ms or 0.0)) > _SAME_ECHO_MS:
-        return False
-    return all(
-        float(np.dot(one.orientation[part], other.orientation[part])) >= _SAME_DIRECTION_COS
-        for part in (slice(0, 3), slice(3, 6))
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from worker.imaging.stack import largest_group
+from worker.imaging import SeriesPlan
 from worker.selection.facts import SeriesFacts
 
 # More series than this cost time and add no kind of contrast.
@@ -12,25 +12,33 @@ MAX_SERIES: Final = 4
 _SEQUENCE_RANK: Final = {"T1c": 0, "FLAIR": 1, "T2": 2, "T1": 3, "PD": 4, "CT": 0}
 _LAST_RANK: Final = 5
 
+Eligible = tuple[SeriesFacts, SeriesPlan]
 
-def chosen(eligible: Sequence[SeriesFacts]) -> tuple[str, ...]:
-    """UIDs of the series to analyse, best first, at most ``MAX_SERIES``.
+
+def ranked(eligible: Sequence[Eligible]) -> list[SeriesPlan]:
+    """All of them, best first; at most ``MAX_SERIES`` are analysed.
 
     The best series of each weighting comes before the second best of any; within one weighting the series
-    with more slices comes first.
+    with more slices comes first. UIDs and the order of arrival decide nothing.
     """
-    ranked = sorted(eligible, key=_rank)
     seen: dict[str, int] = {}
-    rounds: list[tuple[int, int, str]] = []
-    for place, facts in enumerate(ranked):
+    rounds: list[tuple[int, int]] = []
+    ordered = sorted(eligible, key=_rank)
+    for place, (facts, _) in enumerate(ordered):
         turn = seen.get(facts.sequence, 0)
         seen[facts.sequence] = turn + 1
-        rounds.append((turn, place, facts.series_instance_uid))
-    return tuple(uid for _, _, uid in sorted(rounds)[:MAX_SERIES])
+        rounds.append((turn, place))
+    return [ordered[place][1] for _, place in sorted(rounds)]
 
 
-def _rank(facts: SeriesFacts) -> tuple[int, int, int, str]:
-    slices = len(largest_group(facts.frames))
+def _rank(series: Eligible) -> tuple[object, ...]:
+    facts, plan = series
     derived = any(values[:1] == ("DERIVED",) for values in facts.image_types)
     rank = _SEQUENCE_RANK.get(facts.sequence, _LAST_RANK)
-    return rank, int(derived), -slices, facts.series_instance_uid
+    # What is equal in all this is told apart by what the device says of it and where it lies.
+    first = plan.stacks[0][0]
+    return (
+        rank, int(derived), -len(plan.images),
+        first.of.series_order, facts.texts.get("SeriesDescription", ""),
+        first.place.position_mm, first.place.orientation, first.place.spacing_mm, first.place.rows,
+    )  # fmt: skip

@@ -1,5 +1,6 @@
-"""Why a header turns a series away. One rule per subject; the first that speaks decides.
+"""Why a header turns an image or a series away. One rule per subject; the first that speaks decides.
 
+Images are judged first, one by one, by what each says of itself; then the series, by those that are left.
 Words are those of PS3.3 (ImageType, C.7.6.1.1.2, C.8.3.1.1.1, C.8.13.3.1.1) and the names that scanners of
 the large makers give their series.
 """
@@ -19,6 +20,7 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.values import Reason, ReasonCode
+from worker.imaging.kinds import LEAST_B_VALUE
 from worker.selection.body import BodyPart, body_part, words_of
 from worker.selection.facts import SeriesFacts
 
@@ -50,8 +52,6 @@ _DIFFUSION_NAMED: Final = re.compile(
 _DIFFUSION_TYPES: Final = frozenset({
     "DIFFUSION", "ADC", "EADC", "TRACEW", "TRACE", "FA", "TENSOR", "DTI", "DWI", "ISOTROPIC", "EXP",
 })  # fmt: skip
-# Ordinary Philips series carry b = 0; anything above is weighted (s/mm2).
-_LEAST_B_VALUE: Final = 10.0
 _FUNCTIONAL_NAMED: Final = re.compile(r"FMRI|BOLD|RESTING|(?<![A-Z])RS ?FUNC|(?<![A-Z])TASK(?![A-Z])")
 _ANGIOGRAPHY_NAMED: Final = re.compile(
     r"(?<![A-Z])(TOF|MRA|MRV|CTA|CTV|PCA)(?![A-Z])|(?<![A-Z])ANGIO(?!M|B)|VENOGR"
@@ -71,7 +71,10 @@ _MAP_NAMED: Final = re.compile(
 )
 # Fewer places than this is no volume whose repetition would mean time.
 _LEAST_PLACES_IN_TIME: Final = 3
-_REPEATS_IN_TIME: Final = 3
+# Two passes may be a copy (sent again, or with and without normalization). A few more are phases of one
+# examination, of which one is taken, where something tells them apart; else, and beyond, they are time.
+_COPIES: Final = 2
+_MOST_PHASES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,31 @@ class Refusal:
 Rule = Callable[[SeriesFacts], Refusal | None]
 
 
+def refusal_of_image(facts: SeriesFacts) -> Refusal | None:
+    """The first rule that turns one image away by what it says of itself."""
+    return _first(IMAGE_RULES, facts)
+
+
 def refusal_of(facts: SeriesFacts) -> Refusal | None:
-    """The first rule that turns a series away by its header, or None where it may be analysed."""
-    return next((refusal for rule in RULES if (refusal := rule(facts)) is not None), None)
+    """The first rule that turns a series away by its images, or None where it may be analysed."""
+    return _first(SERIES_RULES, facts)
+
+
+def _first(rules: tuple[Rule, ...], facts: SeriesFacts) -> Refusal | None:
+    return next((refusal for rule in rules if (refusal := rule(facts)) is not None), None)
+
+
+def _unread(facts: SeriesFacts) -> Refusal | None:
+    """Nothing is known of a file whose header cannot be read."""
+    if facts.image_types or facts.problem is None:
+        return None
+    return Refusal(facts.problem, "the header")
 
 
 def _own_result(facts: SeriesFacts) -> Refusal | None:
-    if not facts.own_result:
+    """Only what is no slice: a scanner's image is one, whatever it says of its maker."""
+    slices = frozenset().union(*_SLICE_CLASSES.values())
+    if not facts.own_result or facts.sop_class_uids & slices:
         return None
     return _refusal(ReasonCode.OWN_RESULT, "a result that neurotriage made", "(0008,0070) Manufacturer")
 
@@ -118,7 +139,7 @@ def _no_pixels(facts: SeriesFacts) -> Refusal | None:
 
 
 def _colour(facts: SeriesFacts) -> Refusal | None:
-    photometric = facts.texts.get("PhotometricInterpretation", "").upper()
+    photometric = facts.photometric
     if not facts.colour and (not photometric or photometric.startswith("MONOCHROME")):
         return None
     evidence = f"(0028,0004) PhotometricInterpretation = {photometric}"
@@ -143,7 +164,7 @@ def _not_a_human(facts: SeriesFacts) -> Refusal | None:
 
 
 def _localizer(facts: SeriesFacts) -> Refusal | None:
-    sentence = "a localizer, not a diagnostic series"
+    sentence = "a localizer, not a diagnostic image"
     if "LOCALIZER" in facts.type_words:
         return _refusal(ReasonCode.LOCALIZER, sentence, _type_evidence(facts))
     return _by_name(facts, _LOCALIZER, ReasonCode.LOCALIZER, sentence, ("ScanOptions",))
@@ -169,7 +190,7 @@ def _diffusion(facts: SeriesFacts) -> Refusal | None:
     sentence = "a diffusion series or map"
     if facts.modality != "MR":
         return None
-    if max(facts.b_values, default=0.0) >= _LEAST_B_VALUE:
+    if max(facts.b_values, default=0.0) >= LEAST_B_VALUE:
         evidence = f"(0018,9087) DiffusionBValue up to {max(facts.b_values):.0f}"
         return _refusal(ReasonCode.DIFFUSION, sentence, evidence)
     if facts.type_words & _DIFFUSION_TYPES:
@@ -184,15 +205,15 @@ def _functional(facts: SeriesFacts) -> Refusal | None:
     named = _by_name(facts, _FUNCTIONAL_NAMED, ReasonCode.FUNCTIONAL, sentence)
     if named is not None:
         return named
-    if facts.places >= _LEAST_PLACES_IN_TIME and facts.repeats > 1 and _most_repeat(facts):
-        evidence = f"{len(facts.frames)} images at {facts.places} places (0020,0032)"
+    if facts.temporal_positions > _MOST_PHASES or _in_time(facts):
+        evidence = f"{facts.places * facts.passes} images at {facts.places} places (0020,0032)"
         return _refusal(ReasonCode.FUNCTIONAL, sentence, evidence)
     return None
 
 
-def _most_repeat(facts: SeriesFacts) -> bool:
-    """Twice at a place may be a copy (sent again, or with and without normalization); more often is time."""
-    return facts.temporal_positions > 1 or facts.repeats >= _REPEATS_IN_TIME
+def _in_time(facts: SeriesFacts) -> bool:
+    most = _MOST_PHASES if facts.keyed else _COPIES
+    return facts.places >= _LEAST_PLACES_IN_TIME and facts.passes > most
 
 
 def _angiography(facts: SeriesFacts) -> Refusal | None:
@@ -204,8 +225,7 @@ def _angiography(facts: SeriesFacts) -> Refusal | None:
 
 def _field_map(facts: SeriesFacts) -> Refusal | None:
     sentence = "a field, phase or calibration map"
-    components = {frame.component for frame in facts.frames}
-    if components and components <= {"P", "R", "I"} and facts.modality == "MR":
+    if facts.components <= {"phase", "real", "imaginary"} and facts.modality == "MR":
         return _refusal(ReasonCode.FIELD_MAP, sentence, _type_evidence(facts))
     if facts.modality != "MR":
         return None
@@ -228,7 +248,7 @@ def _other_body_part(facts: SeriesFacts) -> Refusal | None:
 
 
 def _no_geometry(facts: SeriesFacts) -> Refusal | None:
-    if facts.frames:
+    if facts.placed:
         return None
     if facts.problem is None:
         return _refusal(ReasonCode.NO_GEOMETRY, "no image has a position", "(0020,0032) ImagePositionPatient")
@@ -236,16 +256,26 @@ def _no_geometry(facts: SeriesFacts) -> Refusal | None:
 
 
 def _no_calibration(facts: SeriesFacts) -> Refusal | None:
-    if facts.modality != "CT" or facts.calibrated:
-        return None
-    sentence = "a CT without RescaleSlope and RescaleIntercept has no Hounsfield units"
-    return _refusal(ReasonCode.NO_CALIBRATION, sentence, "(0028,1052), (0028,1053) are absent or zero")
+    return None if facts.uncalibrated is None else Refusal(facts.uncalibrated, "(0028,1052), (0028,1053)")
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    _own_result, _sop_class, _no_pixels, _colour, _not_a_human, _localizer, _mosaic, _perfusion, _diffusion,
-    _functional, _angiography, _field_map, _derived, _other_body_part, _no_geometry, _no_calibration,
+# Of one image: its texts are not asked, they speak of the series.
+IMAGE_RULES: Final[tuple[Rule, ...]] = (
+    _unread, _own_result, _sop_class, _no_pixels, _colour, _localizer, _mosaic, _perfusion, _diffusion,
+    _functional, _derived, _no_geometry, _no_calibration,
 )  # fmt: skip
+SERIES_RULES: Final[tuple[Rule, ...]] = (
+    _not_a_human, _localizer, _mosaic, _perfusion, _diffusion, _functional, _angiography, _field_map,
+    _derived, _other_body_part,
+)  # fmt: skip
+# What these turn away is no slice of the head: nothing is missed without it.
+ALIEN: Final = frozenset({
+    ReasonCode.OWN_RESULT, ReasonCode.SECONDARY_CAPTURE, ReasonCode.OTHER_MODALITY, ReasonCode.NOT_AN_IMAGE,
+    ReasonCode.COLOUR, ReasonCode.LOCALIZER, ReasonCode.MOSAIC, ReasonCode.PERFUSION, ReasonCode.DIFFUSION,
+    ReasonCode.FUNCTIONAL, ReasonCode.DERIVED,
+})  # fmt: skip
+# One acquisition gives images of these kinds together with others that do not say so, such as b = 0.
+TOGETHER: Final = frozenset({ReasonCode.DIFFUSION, ReasonCode.PERFUSION, ReasonCode.FUNCTIONAL})
 
 
 def _by_name(

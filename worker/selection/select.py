@@ -5,10 +5,10 @@ from typing import Final
 
 from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict, StudyManifest
 from neurotriage.core.wording import counted
+from worker.imaging import read_images
 from worker.selection.body import BodyPart, body_part
-from worker.selection.facts import SeriesFacts, read_facts
-from worker.selection.ranking import MAX_SERIES, chosen
-from worker.selection.rules import refusal_of
+from worker.selection.ranking import MAX_SERIES, ranked
+from worker.selection.series import ReadSeries, judge
 
 # A refusal for one of these says something of a study in which nothing could be analysed, whatever the
 # header speaks of ...
@@ -18,14 +18,15 @@ _OUTCOMES: Final = {
     ReasonCode.MISSING_IMAGES: Outcome.INCOMPLETE,
     ReasonCode.NOISE: Outcome.POOR_QUALITY,
 }
-# ... and these only where it speaks of a head: one slice of an unnamed part is no head of poor quality,
-# and what the model has never seen the like of may be a knee.
+# ... and these only where it speaks of a head, or the pixels show one: one slice of an unnamed part is no
+# head of poor quality, and what the model has never seen the like of may be a knee.
 _OUTCOMES_OF_A_HEAD: Final = {
     ReasonCode.TOO_FEW_SLICES: Outcome.POOR_QUALITY,
     ReasonCode.TOO_COARSE: Outcome.POOR_QUALITY,
     ReasonCode.UNREADABLE_PIXELS: Outcome.POOR_QUALITY,
     ReasonCode.NO_GEOMETRY: Outcome.POOR_QUALITY,
     ReasonCode.INCONSISTENT_GEOMETRY: Outcome.POOR_QUALITY,
+    ReasonCode.SAME_PLACE: Outcome.POOR_QUALITY,
     ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
 _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
@@ -36,25 +37,39 @@ def select(study: StudyManifest) -> tuple[SeriesVerdict, ...]:
 
     Series with ``taken`` are to be built, looked at and analysed. Never raises for bad input.
     """
-    facts = [read_facts(series) for series in study.series]
-    return verdicts_of(facts)
+    return choose(study)[0]
 
 
-def verdicts_of(facts: Sequence[SeriesFacts]) -> tuple[SeriesVerdict, ...]:
-    """``select`` for headers already read."""
-    refusals = {id(one): refusal_of(one) for one in facts}
-    kept = chosen([one for one in facts if refusals[id(one)] is None])
-    verdicts: list[SeriesVerdict] = []
-    for one in facts:
-        refusal = refusals[id(one)]
-        if refusal is not None:
-            verdicts.append(_verdict(one, refusal.reason, refusal.evidence))
-        elif one.series_instance_uid in kept:
-            verdicts.append(_taken(one))
-        else:
-            text = f"eligible, but {MAX_SERIES} series of the study tell more"
-            verdicts.append(_verdict(one, Reason(ReasonCode.LOWER_RANK, text), f"{one.sequence} series"))
-    return tuple(verdicts)
+def choose(study: StudyManifest) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...]]:
+    """The same, with what is to be analysed of the series that are taken, the best first."""
+    series = [judge(one.series_instance_uid, read_images(one)) for one in study.series]
+    order = ranked([(one.facts, one.plan) for one in series if one.refusal is None])
+    places = {id(plan): place for place, plan in enumerate(order)}
+    verdicts = tuple(_verdict_of(one, places.get(id(one.plan), MAX_SERIES)) for one in series)
+    taken = [one for one in series if places.get(id(one.plan), MAX_SERIES) < MAX_SERIES]
+    return verdicts, tuple(sorted(taken, key=lambda one: places[id(one.plan)]))
+
+
+def _verdict_of(series: ReadSeries, place: int) -> SeriesVerdict:
+    if series.refusal is not None:
+        return _verdict(series, series.refusal.reason, series.refusal.evidence)
+    if place < MAX_SERIES:
+        _, evidence = body_part(series.facts)
+        reason = Reason(
+            ReasonCode.ELIGIBLE, said_of(series, len(series.plan.images), len(series.plan.stacks))
+        )
+        return _verdict(series, reason, evidence or "no tag names a part of the body")
+    text = f"eligible, but {MAX_SERIES} series of the study tell more"
+    return _verdict(series, Reason(ReasonCode.LOWER_RANK, text), f"{series.facts.sequence} series")
+
+
+def said_of(series: ReadSeries, images: int, stacks: int) -> str:
+    """What is analysed of a series: ``30 CT images (CT)``, ``28 of 56 MR images (T1) in 2 stacks``."""
+    came = len(series.images)
+    noun = f"{series.facts.modality} image"
+    count = counted(images, noun) if images == came else f"{images} of {counted(came, noun)}"
+    apart = f" in {stacks} stacks" if stacks > 1 else ""
+    return f"{count} ({series.facts.sequence}){apart}"
 
 
 def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tuple[Reason, ...]]:
@@ -91,7 +106,7 @@ def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
 
 def _outcome(verdict: SeriesVerdict) -> Outcome:
     outcome = _OUTCOMES.get(verdict.reason.code)
-    if outcome is None and verdict.head_meant:
+    if outcome is None and (verdict.head_meant or verdict.head_seen):
         outcome = _OUTCOMES_OF_A_HEAD.get(verdict.reason.code)
     return outcome or Outcome.NOT_ELIGIBLE
 
@@ -100,15 +115,10 @@ def _without_repeats(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _taken(facts: SeriesFacts) -> SeriesVerdict:
-    _, evidence = body_part(facts)
-    text = f"{counted(len(facts.frames), f'{facts.modality} image')} ({facts.sequence})"
-    return _verdict(facts, Reason(ReasonCode.ELIGIBLE, text), evidence or "no tag names a part of the body")
-
-
-def _verdict(facts: SeriesFacts, reason: Reason, evidence: str) -> SeriesVerdict:
+def _verdict(series: ReadSeries, reason: Reason, evidence: str) -> SeriesVerdict:
+    facts = series.facts
     return SeriesVerdict(
-        series_instance_uid=facts.series_instance_uid,
+        series_instance_uid=series.series_instance_uid,
         modality=facts.modality,
         description=facts.texts.get("SeriesDescription", ""),
         taken=reason.code is ReasonCode.ELIGIBLE,

@@ -12,6 +12,7 @@ from worker.vision.explain import MOST_KEPT, Shown, build_evidence, key_row, row
 from worker.vision.fusion import Fused, fuse, raised_by
 from worker.vision.judge import Judged, judge, prediction_of
 from worker.vision.models import Models
+from worker.vision.slice_axis import coverage_by_series_mm
 
 
 def analyse_volumes(
@@ -27,11 +28,16 @@ def analyse_volumes(
     """
     begun = perf_counter()
     several = len({volume.modality for volume in volumes}) > 1
-    ends = [judge(volume, models, to_fuse=several) for volume in volumes]
+    together_mm = coverage_by_series_mm(volumes)
+    ends = [
+        judge(volume, models, to_fuse=several, together_mm=together_mm[volume.series_instance_uid])
+        for volume in volumes
+    ]
     fused, apart = fuse([one for _, one in ends if one is not None], models, registrations)
     judged = [one for _, one in ends if one is not None]
     if fused is not None:
         judged = list(raised_by(fused, judged))
+    judged = _numbered_on(judged)
     decisions = _ends([decision for decision, _ in ends], judged)
     outcome, reasons = decide_study([(row.outcome, row.reason) for row in decisions])
     deciding = [one for one in judged if one.outcome is outcome]
@@ -56,14 +62,23 @@ def analyse_volumes(
 
 
 def _ends(decisions: Sequence[SeriesDecision], judged: Sequence[Judged]) -> tuple[SeriesDecision, ...]:
-    """The series' decisions, with what the fusion made of them."""
-    ends = {one.volume.series_instance_uid: (one.outcome, one.reason) for one in judged}
-    return tuple(
-        replace(row, outcome=ends[row.series_instance_uid][0], reason=ends[row.series_instance_uid][1])
-        if row.series_instance_uid in ends
-        else row
-        for row in decisions
-    )
+    """The decisions on the stacks, with what the fusion made of them."""
+    ends = {one.key: (one.outcome, one.reason) for one in judged}
+    rows = [(row, ends.get((row.series_instance_uid, row.stack))) for row in decisions]
+    return tuple(row if end is None else replace(row, outcome=end[0], reason=end[1]) for row, end in rows)
+
+
+def _numbered_on(judged: Sequence[Judged]) -> list[Judged]:
+    """Lesions counted on from stack to stack of a series, so that a number means one lesion."""
+    counted: dict[str, int] = {}
+    result = {}
+    for one in sorted(judged, key=lambda one: one.volume.stack):
+        uid = one.volume.series_instance_uid
+        before = counted.get(uid, 0)
+        findings = tuple(replace(f, lesion=f.lesion + before) for f in one.marked.findings)
+        counted[uid] = max((f.lesion for f in findings), default=before)
+        result[one.key] = replace(one, marked=replace(one.marked, findings=findings))
+    return [result[one.key] for one in judged]
 
 
 def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
@@ -83,8 +98,8 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
     if key is None:
         return build_evidence(shown, None)
     row = key_row(key.predictions, key.deciding, key.marked.findings)
-    place = (key.volume.series_instance_uid, int(key.predictions.indices[row]))
-    return build_evidence(shown, place)
+    source = key.volume.sources[int(key.predictions.indices[row])]
+    return build_evidence(shown, (source.sop_instance_uid, source.frame))
 
 
 def _weight(one: Judged) -> tuple[bool, float]:

@@ -33,10 +33,10 @@ class Shown:
     suspicious: NDArray[np.bool_]  # (n,) where that score reaches the rule's lower threshold
 
 
-def build_evidence(series: Sequence[Shown], key: tuple[str, int] | None) -> Evidence:
-    """Heat maps and masks of the kept slices; ``key``: series UID and slice index of the deciding one."""
+def build_evidence(series: Sequence[Shown], key: tuple[str, int | None] | None) -> Evidence:
+    """Heat maps and masks of the kept slices; ``key``: SOP Instance UID and frame of the deciding one."""
     slices = tuple(evidence for one in series for evidence in _slices_of(one))
-    places = [(item.series_uid, item.slice_index) for item in slices]
+    places = [(item.sop_instance_uid, item.frame) for item in slices]
     return Evidence(slices, places.index(key) if key in places else None)
 
 

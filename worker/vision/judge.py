@@ -58,6 +58,11 @@ class Judged:
     raised: bool = False  # other evidence made a doubt of it a tumour
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What names it: Series Instance UID and stack."""
+        return self.volume.series_instance_uid, self.volume.stack
+
+    @property
     def look_alike(self) -> bool:
         """Whether something looks wrong that may be no tumour."""
         return self.found.look_alike >= self.model.rule.look_alike
@@ -73,31 +78,40 @@ class Judged:
         return self.found.alike if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed
 
 
-def judge(volume: Volume, models: Models, *, to_fuse: bool) -> tuple[SeriesDecision, Judged | None]:
+def judge(
+    volume: Volume, models: Models, *, to_fuse: bool, together_mm: float = 0.0
+) -> tuple[SeriesDecision, Judged | None]:
     """The end of one volume, and what there is to say of it where the network could judge it.
 
-    ``to_fuse``: keep what the fusion needs. Raises BadWeights where a model cannot be loaded.
+    ``to_fuse``: keep what the fusion needs. ``together_mm``: what the stacks of its series cover together.
+    Raises BadWeights where a model cannot be loaded.
     """
-    uid, unseen = volume.series_instance_uid, SliceScores((), ())
+
+    def ended(outcome: Outcome, reason: Reason, scores: SliceScores) -> SeriesDecision:
+        uid = volume.series_instance_uid
+        return SeriesDecision(uid, outcome, reason, scores, volume.stack, volume.sources)
+
+    unseen = SliceScores((), ())
     if volume.modality not in models.cards:
         reason = Reason(ReasonCode.NO_MODEL, f"there is no model for {volume.modality} images")
-        return SeriesDecision(uid, Outcome.NOT_ELIGIBLE, reason, unseen), None
+        return ended(Outcome.NOT_ELIGIBLE, reason, unseen), None
     noise = noisy(volume, models.rules[volume.modality])
     if noise is not None:
-        return SeriesDecision(uid, ENDS[noise.code], noise, unseen), None
+        return ended(ENDS[noise.code], noise, unseen), None
     sections = measure_sections(volume)
     model, predictions = predict_within_memory(models, volume, sections, to_fuse=to_fuse)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
     refusal = no_head(predictions, odd, sections, model.rule, volume.plane) or too_little(volume, model.rule)
     if refusal is not None:
-        return SeriesDecision(uid, ENDS[refusal.code], refusal, scores), None
+        return ended(ENDS[refusal.code], refusal, scores), None
     found = score_series(volume, predictions, sections, model.rule, model.card.classes)
+    found = replace(found, coverage_mm=max(found.coverage_mm, together_mm))
     outcome, reason = decide_series(found, model.rule)
     marked = _marked(volume, model.rule, predictions, found, outcome, sections)
     degradations = _degradations(volume, predictions, found, outcome)
     one = Judged(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
-    return SeriesDecision(uid, outcome, reason, scores), one
+    return ended(outcome, reason, scores), one
 
 
 def _scores(
@@ -172,6 +186,7 @@ def prediction_of(one: Judged, series_uid: str | None) -> Prediction:
         probabilities={TUMOUR: one.found.score, **one.found.classes},
         threshold=applied_threshold(one.found, one.model.rule),
         series_uid=series_uid,
+        stack=one.volume.stack if series_uid else 1,
         engine=one.model.engine.name,
         device=one.model.engine.device,
     )

@@ -1,11 +1,14 @@
 """Along the slice axis: where slices lie, what each stands for, and smoothing by true distance."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from neurotriage.core.volume import Volume
 
+NEAR_PARALLEL_DEG = 30.0  # as far as a gantry is tilted
 EDGE = 1e-4  # probabilities of maps are averaged as logits between this and 1 - this
 
 
@@ -22,6 +25,46 @@ def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArra
         return np.full(len(along_mm), thickness_mm)
     gaps = np.abs(np.diff(along_mm))
     return np.asarray((np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2)
+
+
+def coverage_by_series_mm(volumes: Sequence[Volume]) -> dict[str, float]:
+    """By series: what its stacks cover together along the normal of the first; what two cover counts once.
+
+    Stacks that cross it at more than ``NEAR_PARALLEL_DEG`` add nothing.
+    """
+    result: dict[str, float] = {}
+    for uid in dict.fromkeys(volume.series_instance_uid for volume in volumes):
+        own = sorted((v for v in volumes if v.series_instance_uid == uid), key=lambda volume: volume.stack)
+        normal = np.cross(own[0].row_direction, own[0].column_direction)
+        parts: list[tuple[float, float]] = []
+        for volume in own:
+            cosine = float(normal @ np.cross(volume.row_direction, volume.column_direction))
+            if abs(cosine) >= np.cos(np.deg2rad(NEAR_PARALLEL_DEG)):
+                steps_mm = slice_steps_mm(slice_positions_mm(volume), volume.thickness_mm)
+                middles_mm = _middles_mm(volume) @ normal
+                parts += zip(middles_mm - steps_mm / 2, middles_mm + steps_mm / 2, strict=True)
+        result[uid] = _union_mm(parts)
+    return result
+
+
+def _middles_mm(volume: Volume) -> NDArray[np.float64]:
+    """(slices, 3) the middle of each slice in the patient."""
+    _, rows, columns = volume.voxels.shape
+    row_mm, column_mm = volume.pixel_spacing_mm
+    to_middle = (
+        volume.row_direction * column_mm * (columns - 1) / 2
+        + volume.column_direction * row_mm * (rows - 1) / 2
+    )
+    result: NDArray[np.float64] = volume.positions_mm + to_middle
+    return result
+
+
+def _union_mm(parts: Sequence[tuple[float, float]]) -> float:
+    total, reached = 0.0, -np.inf
+    for begin, end in sorted(parts):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return float(total)
 
 
 def smooth(

@@ -1,0 +1,95 @@
+"""Whether what one image shows lies within slices that were looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.volume import Volume
+from worker.imaging.geometry import FrameGeometry
+
+PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
+# An image is looked for at nine points: its centre, and this share of its sides apart, where a head is.
+_SPREAD: Final = 1 / 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slab:
+    """The space that the slices of one stack fill."""
+
+    row_direction: NDArray[np.float64]
+    column_direction: NDArray[np.float64]
+    corners_mm: NDArray[np.float64]  # (n, 3) centres of the first pixels, ascending along the normal
+    size_mm: tuple[float, float]  # along the row direction, along the column direction
+    half_mm: float  # of the thickness, or of the usual step where that is wider
+
+    def holds(self, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Points (m, 3) to (m,): whether each lies in a slice, in its field of view."""
+        normal = np.cross(self.row_direction, self.column_direction)
+        along, offsets = points_mm @ normal, self.corners_mm @ normal
+        nearest = np.abs(along[:, None] - offsets[None, :]).argmin(1)
+        inside: NDArray[np.bool_] = np.abs(along - offsets[nearest]) <= self.half_mm + PLACE_TOLERANCE_MM
+        from_corner = points_mm - self.corners_mm[nearest]
+        for direction, side_mm in zip((self.row_direction, self.column_direction), self.size_mm, strict=True):
+            across = from_corner @ direction
+            inside &= (across >= 0) & (across <= side_mm)
+        return inside
+
+
+def slab_of_images(places: Sequence[FrameGeometry]) -> Slab:
+    """Of images of one grid."""
+    first = places[0]
+    ordered = sorted(places, key=lambda place: float(np.dot(first.normal, place.position_mm)))
+    thickness_mm = [place.thickness_mm for place in places if place.thickness_mm is not None]
+    return _slab(
+        np.array(first.orientation[:3]),
+        np.array(first.orientation[3:]),
+        np.array([place.position_mm for place in ordered]),
+        (first.columns * first.spacing_mm[1], first.rows * first.spacing_mm[0]),
+        float(np.median(thickness_mm)) if thickness_mm else 0.0,
+    )
+
+
+def slab_of_volume(volume: Volume) -> Slab:
+    """Of what was analysed."""
+    _, rows, columns = volume.voxels.shape
+    return _slab(
+        volume.row_direction,
+        volume.column_direction,
+        volume.positions_mm,
+        (columns * volume.pixel_spacing_mm[1], rows * volume.pixel_spacing_mm[0]),
+        volume.thickness_mm,
+    )
+
+
+def covered(place: FrameGeometry, slabs: Sequence[Slab]) -> bool:
+    """Whether each point of an image's middle lies in one of the slabs."""
+    points = _points_mm(place)
+    inside = np.zeros(len(points), bool)
+    for slab in slabs:
+        inside |= slab.holds(points)
+    return bool(inside.all())
+
+
+def _slab(
+    row: NDArray[np.float64],
+    column: NDArray[np.float64],
+    corners: NDArray[np.float64],
+    size_mm: tuple[float, float],
+    thickness_mm: float,
+) -> Slab:
+    steps = np.abs(np.diff(corners @ np.cross(row, column)))
+    step_mm = float(np.median(steps)) if len(steps) else 0.0
+    return Slab(row, column, corners, size_mm, max(thickness_mm, step_mm) / 2)
+
+
+def _points_mm(place: FrameGeometry) -> NDArray[np.float64]:
+    row, column = np.array(place.orientation[:3]), np.array(place.orientation[3:])
+    shares = np.array([0.5 - _SPREAD, 0.5, 0.5 + _SPREAD])
+    across = shares * (place.columns - 1) * place.spacing_mm[1]
+    down = shares * (place.rows - 1) * place.spacing_mm[0]
+    grid = row * across[:, None, None] + column * down[None, :, None]
+    points: NDArray[np.float64] = np.array(place.position_mm) + grid.reshape(-1, 3)
+    return points

@@ -1,0 +1,162 @@
+"""What the headers of a series say of each of its images, read once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.headers import is_own_result, read_image_header, text
+from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest
+from worker.imaging.attributes import functional_group, items, whole_number
+from worker.imaging.geometry import FrameGeometry, frames_of
+from worker.imaging.kinds import WHAT, WHEN
+from worker.imaging.sequence import guess_sequence
+from worker.imaging.stated import Value, b_value, component, type_words
+from worker.imaging.units import calibration, uncalibrated
+
+_TEXTS: Final = (
+    "BodyPartExamined", "StudyDescription", "SeriesDescription", "ProtocolName", "SequenceName",
+    "ScanOptions", "AngioFlag", "PatientID", "PatientSpeciesDescription",
+    "PatientBreedDescription",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What holds for all frames of an instance."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    path: Path
+    modality: str
+    texts: Mapping[str, str]  # by attribute keyword; "" where absent
+    photometric: str
+    colour: bool
+    has_pixels: bool
+    own_result: bool
+    frame_of_reference_uid: str | None
+    temporal_positions: int  # as stated
+    series_images: int  # as the archive states them, 0 where it does not
+    series_order: tuple[int, str, str]  # number, date and time of the series: ranks it among others
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image: an instance, or a frame of one."""
+
+    of: InstanceFacts
+    geometry: FrameGeometry | None
+    problem: Reason | None  # why it has no geometry, or cannot be read
+    types: tuple[tuple[str, ...], ...] = ()  # values of ImageType and FrameType, in capitals
+    component: str | None = None
+    b_value: float | None = None
+    uncalibrated: Reason | None = None  # NO_CALIBRATION of a CT image without Hounsfield units
+    sequence: str = "unknown"
+    kind: tuple[Value, ...] = ()  # by the rows of ``kinds.WHAT``, then ``kinds.WHEN``
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """What names it: SOP Instance UID and frame."""
+        return self.of.sop_instance_uid, self.geometry.frame if self.geometry is not None else None
+
+    @property
+    def place(self) -> FrameGeometry:
+        """Its geometry, which it must have."""
+        assert self.geometry is not None  # noqa: S101 - images without one are left out first
+        return self.geometry
+
+
+def read_images(series: SeriesManifest) -> tuple[Image, ...]:
+    """Every image of a series. Never raises for a bad instance: ``problem`` says what is wrong.
+
+    In the manifest's order: whoever decides anything must not go by it.
+    """
+    return tuple(image for instance in series.instances for image in _images(instance))
+
+
+def _images(instance: ManifestInstance) -> list[Image]:
+    try:
+        header, has_pixels = read_image_header(instance.path)
+    except Refused as refused:
+        return [Image(_unread(instance), None, refused.reason)]
+    facts = _facts(instance, header, has_pixels)
+    try:
+        frames = frames_of(header, instance.path)
+    except Refused as refused:
+        return [_image(facts, header, None, 0, refused.reason)]
+    return [_image(facts, header, frame, index, None) for index, frame in enumerate(frames)]
+
+
+def _unread(instance: ManifestInstance) -> InstanceFacts:
+    return InstanceFacts(
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        path=instance.path,
+        modality="",
+        texts={},
+        photometric="",
+        colour=False,
+        has_pixels=True,
+        own_result=False,
+        frame_of_reference_uid=None,
+        temporal_positions=1,
+        series_images=0,
+        series_order=(0, "", ""),
+    )
+
+
+def _facts(instance: ManifestInstance, header: Dataset, has_pixels: bool) -> InstanceFacts:
+    return InstanceFacts(
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        path=instance.path,
+        modality=text(header, "Modality").upper(),
+        texts=_texts(header),
+        photometric=text(header, "PhotometricInterpretation").upper(),
+        colour=(whole_number(header, "SamplesPerPixel") or 1) > 1,
+        has_pixels=has_pixels,
+        own_result=is_own_result(header),
+        frame_of_reference_uid=text(header, "FrameOfReferenceUID") or None,
+        temporal_positions=whole_number(header, "NumberOfTemporalPositions") or 1,
+        series_images=whole_number(header, "NumberOfSeriesRelatedInstances") or 0,
+        series_order=(
+            whole_number(header, "SeriesNumber") or 0,
+            text(header, "SeriesDate"),
+            text(header, "SeriesTime"),
+        ),
+    )
+
+
+def _texts(header: Dataset) -> dict[str, str]:
+    texts = {name: text(header, name) for name in _TEXTS}
+    regions = items(header, "AnatomicRegionSequence")
+    grouped = functional_group(header, 0, "FrameAnatomySequence")
+    if grouped is not None:
+        regions = [*regions, *items(grouped, "AnatomicRegionSequence")]
+    texts["AnatomicRegion"] = " ".join(text(region, "CodeMeaning") for region in regions)
+    return texts
+
+
+def _image(
+    facts: InstanceFacts, header: Dataset, geometry: FrameGeometry | None, index: int, problem: Reason | None
+) -> Image:
+    return Image(
+        of=facts,
+        geometry=geometry,
+        problem=problem,
+        types=type_words(header, index),
+        component=component(header, index),
+        b_value=b_value(header, index),
+        uncalibrated=_uncalibrated(facts, header, index),
+        sequence=guess_sequence(header, index),
+        kind=tuple(attribute.read(header, index) for attribute in (*WHAT, *WHEN)),
+    )
+
+
+def _uncalibrated(facts: InstanceFacts, header: Dataset, index: int) -> Reason | None:
+    if facts.modality != "CT" or calibration(header, index) is not None:
+        return None
+    return Reason(ReasonCode.NO_CALIBRATION, f"a CT without HU: {uncalibrated(header, index)}")

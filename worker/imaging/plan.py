@@ -1,0 +1,362 @@
+"""The images of a series to stacks: which are analysed together, which are left out and why.
+
+Nothing here goes by UIDs or by the order of the images: both say nothing of the patient.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurotriage.core.errors import Refused
+from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.core.wording import counted
+from worker.imaging.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
+from worker.imaging.geometry import FrameGeometry
+from worker.imaging.image import Image
+from worker.imaging.kinds import WHAT, WHEN, sharpness
+from worker.imaging.passes import Kind, Places, kinds_of, poor
+from worker.imaging.pixels import decode_frame
+from worker.imaging.quality import MIN_COVERAGE_MM, MIN_SLICES
+
+# More stacks of one series cost time; a tilt, a field of view and a second pass are three.
+MAX_STACKS: Final = 4
+# Directions within half a degree are one: scanners round. Corners of a head then lie within a millimetre.
+_SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))
+_SAME_SPACING_MM: Final = 1e-3
+# Slices of one stack follow a line, also a sheared one; those of a second pass may lie beside it.
+_BESIDE_MM: Final = 2.0
+_MOST_PAIRS: Final = 200  # images of which each with each gives the slope of that line
+# More images of one position and no other are no passes: somebody lost the positions.
+_COPIES: Final = 2
+# Slices that turn so far away from most of the series, and are few, are its scout.
+_SCOUT_COS: Final = float(np.cos(np.deg2rad(45.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutImage:
+    """An image that is not analysed, and why."""
+
+    image: Image
+    reason: Reason
+    alien: bool = False  # no slice of the head, or a copy of one: nothing is missed without it
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """What of a series is analysed."""
+
+    series_instance_uid: str
+    stacks: tuple[tuple[Image, ...], ...]  # the largest first, each ascending along its normal
+    left_out: tuple[LeftOutImage, ...]
+    passes: int = 1  # over the places of the first stack
+    keyed: bool = True  # whether they can be told apart by more than a count
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Those that are to be analysed."""
+        return tuple(image for stack in self.stacks for image in stack)
+
+
+def plan(series_instance_uid: str, images: Sequence[Image]) -> SeriesPlan:
+    """Stacks of images that all have a geometry; at most ``MAX_STACKS``.
+
+    A grid (orientation, matrix, pixel size, line) that is large enough for an answer is a stack of its own.
+    In a grid the best kind is taken (``kinds``), and of others what lies at places that it does not cover.
+    """
+    grids = [line for grid in _grids(sorted(images, key=_content)) for line in _lines(grid)]
+    stacks: list[_Stack] = []
+    left_out: list[LeftOutImage] = []
+    spared = any(not poor(image) for image in images)
+    for grid in grids:
+        own, rest = _stacks_of(grid, spared)
+        stacks += own
+        left_out += rest
+    chosen, rest = _chosen(stacks)
+    first = chosen[0] if chosen else None
+    return SeriesPlan(
+        series_instance_uid,
+        tuple(stack.images for stack in chosen),
+        tuple(left_out + rest),
+        first.kind.passes if first else 1,
+        first.kind.keyed if first else True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    images: tuple[Image, ...]
+    kind: Kind
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is enough of it for an answer."""
+        return _usable(self.images)
+
+    @property
+    def grade(self) -> tuple[int, ...]:
+        """How much is to be said against pictures of this kind, whatever their grid."""
+        first = self.images[0]
+        stated = dict(zip((attribute.name for attribute in WHAT), first.kind, strict=False))
+        kernel = stated["kernel"]
+        return (
+            int(poor(first)),
+            int(stated["derivation"] == "derived"),
+            sharpness(kernel if isinstance(kernel, str) else None),
+        )
+
+
+def _usable(images: Sequence[Image]) -> bool:
+    places = [image.place for image in images]
+    if len(places) < MIN_SLICES:
+        return False
+    ends = np.array([places[0].position_mm, places[-1].position_mm])
+    covered_mm = float(np.linalg.norm(ends[1] - ends[0])) + (places[0].thickness_mm or 0.0)
+    return covered_mm >= MIN_COVERAGE_MM
+
+
+def _content(image: Image) -> tuple[object, ...]:
+    """What an image says of itself but its UIDs: images of equal content are exchangeable."""
+    place = image.place
+    ranks = tuple(
+        attribute.rank(stated) for attribute, stated in zip((*WHAT, *WHEN), image.kind, strict=True)
+    )
+    return (
+        place.orientation, place.rows, place.columns, place.spacing_mm, place.position_mm,
+        place.thickness_mm or 0.0, ranks, place.frame or 0,
+    )  # fmt: skip
+
+
+def _grids(images: Sequence[Image]) -> list[list[Image]]:
+    """Images of one orientation, matrix and pixel size each."""
+    grids: list[list[Image]] = []
+    for image in images:
+        home = next(
+            (
+                grid
+                for grid in grids
+                if _same_grid(grid[0].place, image.place) and grid[0].of.modality == image.of.modality
+            ),
+            None,
+        )
+        if home is None:
+            grids.append([image])
+        else:
+            home.append(image)
+    return grids
+
+
+def _same_grid(one: FrameGeometry, other: FrameGeometry) -> bool:
+    if (one.rows, one.columns) != (other.rows, other.columns):
+        return False
+    if max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
+        return False
+    apart = max(abs(a - b) for a, b in zip(one.orientation, other.orientation, strict=True))
+    return apart <= _SAME_DIRECTION
+
+
+def _lines(grid: list[Image]) -> list[list[Image]]:
+    """Images of one grid that follow one straight line each."""
+    first = grid[0].place
+    positions = np.array([image.place.position_mm for image in grid])
+    along = positions @ first.normal
+    lines = [np.arange(len(grid))]
+    for direction in (np.array(first.orientation[:3]), np.array(first.orientation[3:])):
+        across = positions @ direction
+        beside = across - _slope(along, across) * along
+        lines = [part for line in lines for part in _clusters(line, beside[line])]
+    return [[grid[place] for place in line] for line in lines]
+
+
+def _slope(along: NDArray[np.float64], across: NDArray[np.float64]) -> float:
+    """The usual shift across per mm along (Theil-Sen), which parallel lines share."""
+    some = np.argsort(along, kind="stable")[
+        np.linspace(0, len(along) - 1, min(len(along), _MOST_PAIRS)).astype(int)
+    ]
+    one, other = np.triu_indices(len(some), 1)
+    steps = along[some][other] - along[some][one]
+    far = np.abs(steps) > PLACE_TOLERANCE_MM
+    if not far.any():
+        return 0.0
+    shifts = across[some][other] - across[some][one]
+    return float(np.median(shifts[far] / steps[far]))
+
+
+def _clusters(indices: NDArray[np.intp], values: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    order = np.argsort(values, kind="stable")
+    breaks = np.flatnonzero(np.diff(values[order]) > _BESIDE_MM) + 1
+    return [np.sort(indices[part]) for part in np.split(order, breaks)]
+
+
+def _places(images: Sequence[Image]) -> Places:
+    """Where images of one grid lie along their normal; those within the tolerance at the very same place."""
+    normal = images[0].place.normal
+    offsets = sorted((float(np.dot(normal, image.place.position_mm)), image.key) for image in images)
+    places: dict[tuple[str, int | None], float] = {offsets[0][1]: offsets[0][0]}
+    for (before, key), (after, other) in pairwise(offsets):
+        places[other] = places[key] if after - before <= PLACE_TOLERANCE_MM else after
+    return places
+
+
+def _stacks_of(grid: list[Image], spared: bool) -> tuple[list[_Stack], list[LeftOutImage]]:
+    """Stacks of one grid, and what is left out. ``spared``: the series has better than poor images."""
+    places = _places(grid)
+    left_out: list[LeftOutImage] = []
+    candidates: list[_Stack] = []
+    strays: list[Image] = []
+    kinds = kinds_of(grid, places)
+    if len(set(places.values())) == 1 and len(kinds) > _COPIES:  # a middle one is most likely to show a head
+        kinds = [replace(kind, stray=place != len(kinds) // 2) for place, kind in enumerate(kinds)]
+    for kind in kinds:
+        single, double = _without_doubles(kind, places)
+        left_out += double
+        if kind.stray:
+            strays += single
+        elif single:
+            candidates.append(_Stack(tuple(sorted(single, key=lambda image: places[image.key])), kind))
+    candidates.sort(key=lambda stack: (spared and poor(stack.images[0]), not stack.usable))
+    stacks: list[_Stack] = []
+    for stack in candidates:
+        if spared and poor(stack.images[0]):
+            left_out += _other_kind(stack.images, stacks)
+            continue
+        slabs = [slab_of_images([image.place for image in taken.images]) for taken in stacks]
+        fresh = (
+            tuple(image for image in stack.images if not covered(image.place, slabs))
+            if slabs
+            else stack.images
+        )
+        if stacks and not _usable(fresh):
+            left_out += _other_kind(stack.images, stacks)
+            continue
+        known = {image.key for image in fresh}
+        left_out += _other_kind([image for image in stack.images if image.key not in known], stacks)
+        stacks.append(_Stack(fresh, stack.kind))
+    left_out += [_stray(image, stacks, places, _one_position(grid, places)) for image in strays]
+    return stacks, left_out
+
+
+def _stray(image: Image, stacks: Sequence[_Stack], places: Places, wrong: str) -> LeftOutImage:
+    """An image at the place of an analysed one: where packages meet, or somebody lost its position."""
+    for other in (
+        other for stack in stacks for other in stack.images if places[other.key] == places[image.key]
+    ):
+        for column, attribute in enumerate((*WHAT, *WHEN)):
+            if not attribute.weak and image.kind[column] != other.kind[column]:
+                return LeftOutImage(image, Reason(ReasonCode.OTHER_KIND, attribute.said(image.kind[column])))
+    return LeftOutImage(image, Reason(ReasonCode.SAME_PLACE, wrong))
+
+
+def _one_position(grid: Sequence[Image], places: Places) -> str:
+    crowd = max(Counter(places.values()).values())
+    return (
+        f"its position is that of another image: {crowd} of {counted(len(grid), 'image')} state the same one"
+    )
+
+
+def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[LeftOutImage]]:
+    """Of images at one place that nothing tells apart: one where the pixels are the same, else none."""
+    at: dict[float, list[Image]] = {}
+    for image in kind.images:
+        at.setdefault(places[image.key], []).append(image)
+    single: list[Image] = []
+    double: list[LeftOutImage] = []
+    again = Reason(ReasonCode.SAME_PLACE, "the same picture came again")
+    unknown = Reason(
+        ReasonCode.SAME_PLACE, "several images of one position, and nothing tells which is which"
+    )
+    for images in at.values():
+        if len(images) == 1:
+            single += images
+        elif len({_digest(image) for image in images}) == 1:
+            single.append(images[0])
+            double += [LeftOutImage(image, again, alien=True) for image in images[1:]]
+        else:
+            double += [LeftOutImage(image, unknown) for image in images]
+    return single, double
+
+
+def _digest(image: Image) -> str:
+    """Of the pixels; of those that cannot be decoded a name of their own."""
+    try:
+        return sha256(decode_frame(image.of.path, image.place.frame).tobytes()).hexdigest()
+    except Refused:
+        return repr(image.key)
+
+
+def _other_kind(images: Sequence[Image], taken: Sequence[_Stack]) -> list[LeftOutImage]:
+    return [LeftOutImage(image, _difference(image, taken)) for image in images]
+
+
+def _difference(image: Image, taken: Sequence[_Stack]) -> Reason:
+    """In which row of the tables an image differs from what is taken."""
+    if not taken:
+        return Reason(ReasonCode.OTHER_KIND, f"{_poor_word(image)}, which are not analysed")
+    chosen = taken[0].images
+    for column, attribute in enumerate((*WHAT, *WHEN)):
+        stated = image.kind[column]
+        there = {other.kind[column] for other in chosen}
+        if attribute.apart(stated) or stated not in there:
+            text = attribute.said(stated)
+            if len(there) == 1 and attribute.said(chosen[0].kind[column]) != text:
+                text += f" (taken: {attribute.said(chosen[0].kind[column])})"
+            return Reason(ReasonCode.OTHER_KIND, text)
+    return Reason(ReasonCode.OTHER_KIND, "another pass over places that are analysed")
+
+
+def _poor_word(image: Image) -> str:
+    return next(
+        attribute.said(stated)
+        for attribute, stated in zip(WHAT, image.kind, strict=False)
+        if attribute.apart(stated)
+    )
+
+
+def _chosen(stacks: list[_Stack]) -> tuple[list[_Stack], list[LeftOutImage]]:
+    """The stacks that are analysed, the largest first, and what is left out of the others."""
+    if not stacks:
+        return [], []
+    left_out: list[LeftOutImage] = []
+    chosen: list[_Stack] = []
+    main = max(stacks, key=_weight)
+    for stack in sorted(stacks, key=lambda stack: (stack.grade, [-part for part in _weight(stack)])):
+        better = [taken for taken in chosen if taken.grade < stack.grade]
+        slabs = [slab_of_images([image.place for image in taken.images]) for taken in better]
+        if slabs and all(covered(image.place, slabs) for image in stack.images):
+            left_out += _other_kind(stack.images, better)
+        elif stack is not main and not stack.usable:
+            left_out += _too_small(stack, main)
+        else:
+            chosen.append(stack)
+    chosen.sort(key=_weight, reverse=True)
+    more = Reason(
+        ReasonCode.LOWER_RANK, f"the series has more than {MAX_STACKS} stacks; the largest were analysed"
+    )
+    left_out += [LeftOutImage(image, more) for stack in chosen[MAX_STACKS:] for image in stack.images]
+    return chosen[:MAX_STACKS], left_out
+
+
+def _weight(stack: _Stack) -> tuple[int, ...]:
+    return int(stack.usable), len(stack.images), *(-part for part in stack.grade)
+
+
+def _too_small(stack: _Stack, main: _Stack) -> list[LeftOutImage]:
+    one, other = stack.images[0].place, main.images[0].place
+    cosine = min(1.0, abs(float(np.dot(one.normal, other.normal))))
+    if cosine < _SCOUT_COS:
+        scout = Reason(ReasonCode.LOCALIZER, "a localizer by its orientation")
+        return [LeftOutImage(image, scout, alien=True) for image in stack.images]
+    angle = f"slices turned by {np.rad2deg(np.arccos(cosine)):.0f} degrees"
+    if (one.rows, one.columns) != (other.rows, other.columns):
+        text = f"another matrix ({one.rows} x {one.columns})"
+    elif max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
+        text = f"another pixel size ({one.spacing_mm[0]:.3g} mm)"
+    else:
+        text = angle if cosine < np.cos(np.deg2rad(0.5)) else "another grid beside the other slices"
+    reason = Reason(ReasonCode.INCONSISTENT_GEOMETRY, f"{text}, and too few for an answer of their own")
+    return [LeftOutImage(image, reason) for image in stack.images]

@@ -1,0 +1,106 @@
+"""One series: its images judged one by one, what is left put into stacks, and those judged as a series."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from neurotriage.core.values import Reason, ReasonCode
+from worker.imaging import Image, LeftOutImage, SeriesPlan, plan
+from worker.selection.facts import SeriesFacts, facts_of
+from worker.selection.rules import ALIEN, TOGETHER, Refusal, refusal_of, refusal_of_image
+
+# Images of an acquisition that say what it is, as share of the places of those that do not.
+_ENOUGH_TO_NAME_IT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSeries:
+    """A series as its headers show it."""
+
+    series_instance_uid: str
+    images: tuple[Image, ...]  # all that came
+    facts: SeriesFacts  # of those that are analysed, or of all where none is
+    plan: SeriesPlan
+    refusal: Refusal | None  # why nothing of it is analysed
+
+
+def judge(series_instance_uid: str, images: Sequence[Image]) -> ReadSeries:
+    """What of a series may be analysed; ``refusal`` where nothing may."""
+    refusals = _refusals(images)
+    kept = [image for image, refusal in zip(images, refusals, strict=True) if refusal is None]
+    turned_away = tuple(
+        LeftOutImage(image, refusal.reason, refusal.reason.code in ALIEN)
+        for image, refusal in zip(images, refusals, strict=True)
+        if refusal is not None
+    )
+    named = _named_together(kept, images, refusals)
+    if named is not None or not kept:
+        nothing = SeriesPlan(series_instance_uid, (), turned_away)
+        refusal = named or _commonest(refusals)
+        return ReadSeries(series_instance_uid, tuple(images), facts_of(images), nothing, refusal)
+    planned = plan(series_instance_uid, kept)
+    planned = replace(planned, left_out=(*turned_away, *planned.left_out))
+    if not planned.stacks:
+        last = planned.left_out[-1].reason
+        evidence = "(0020,0032) ImagePositionPatient"
+        return ReadSeries(
+            series_instance_uid, tuple(images), facts_of(kept), planned, Refusal(last, evidence)
+        )
+    facts = replace(
+        facts_of(planned.images),
+        places=len(planned.stacks[0]),
+        passes=planned.passes,
+        keyed=planned.keyed,
+    )
+    return ReadSeries(series_instance_uid, tuple(images), facts, planned, refusal_of(facts))
+
+
+def _refusals(images: Sequence[Image]) -> list[Refusal | None]:
+    """By image. Those that say the same of themselves are judged once."""
+    known: dict[object, Refusal | None] = {}
+    refusals = []
+    for image in images:
+        of = image.of
+        said = (
+            of.sop_class_uid, of.modality, of.photometric, of.colour, of.has_pixels, of.own_result,
+            image.types, image.b_value, image.uncalibrated, image.geometry is None, image.problem,
+        )  # fmt: skip
+        if said not in known:
+            known[said] = refusal_of_image(replace(facts_of([image]), texts={}, temporal_positions=1))
+        refusals.append(known[said])
+    return refusals
+
+
+def _named_together(
+    kept: Sequence[Image], images: Sequence[Image], refusals: Sequence[Refusal | None]
+) -> Refusal | None:
+    """The refusal of a whole acquisition of which some images say what all are."""
+    for refusal in refusals:
+        if refusal is None or refusal.reason.code not in TOGETHER:
+            continue
+        same = [
+            image
+            for image, own in zip(images, refusals, strict=True)
+            if own is not None and own.reason.code is refusal.reason.code
+        ]
+        if len(_places(same)) >= _ENOUGH_TO_NAME_IT * len(_places(kept)):
+            return refusal
+    return None
+
+
+def _places(images: Sequence[Image]) -> set[tuple[float, ...]]:
+    return {
+        tuple(round(part, 1) for part in image.place.position_mm)
+        for image in images
+        if image.geometry is not None
+    }
+
+
+def _commonest(refusals: Sequence[Refusal | None]) -> Refusal:
+    """What most images were turned away for; of equally common reasons the first by name."""
+    known = [refusal for refusal in refusals if refusal is not None]
+    if not known:
+        return Refusal(Reason(ReasonCode.NO_GEOMETRY, "the series has no image"), "")
+    counts = Counter(refusal.reason.code for refusal in known)
+    code = min(counts, key=lambda code: (-counts[code], code))
+    return min((r for r in known if r.reason.code is code), key=lambda r: (r.evidence, r.reason.text))
