@@ -134,6 +134,26 @@ def test_thicker_slices_with_wider_steps_are_no_hole(tmp_path: Path) -> None:
     assert build_volume(series_in(tmp_path, thin + thick)).missing is None
 
 
+def test_positions_win_over_the_spacing_and_the_thickness_that_a_header_states(tmp_path: Path) -> None:
+    datasets = _stack(range(1, 9), SpacingBetweenSlices=9.0, SliceThickness=8.0)
+    built = build_volume(series_in(tmp_path, datasets))
+    np.testing.assert_allclose(np.diff(built.volume.positions_mm[:, 2]), 5.0)
+    np.testing.assert_allclose(built.volume.affine[:3, 2], [0, 0, 5.0])
+    assert built.missing is None
+    assert built.left_out == ()
+
+
+def test_uneven_slices_keep_their_positions_and_none_is_lost(tmp_path: Path) -> None:
+    places = [0.0, 2.5, 5.0, 10.0, 12.5, 22.5, 25.0]
+    datasets = [
+        ct_slice_of(picture(seed=n), 50 - n, ImagePositionPatient=[0.0, 0.0, z]) for n, z in enumerate(places)
+    ]
+    built = build_volume(series_in(tmp_path, datasets))
+    np.testing.assert_allclose(built.volume.positions_mm[:, 2], places)
+    for n in range(len(places)):  # by position, against the instance numbers
+        np.testing.assert_array_equal(built.volume.voxels[n], picture(seed=n).astype(np.float32) - 1024)
+
+
 def test_two_slabs_with_running_numbers_miss_nothing(tmp_path: Path) -> None:
     datasets = [
         slice_of(picture(), n, ImagePositionPatient=[0.0, 0.0, 5.0 * n + (10.0 if n > 4 else 0.0)])

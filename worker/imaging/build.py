@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -30,7 +30,7 @@ class BuiltVolume:
 
     volume: Volume
     images: tuple[Image, ...]  # of its slices, in their order
-    left_out: tuple[LeftOutImage, ...]  # of the stack: what could not be decoded
+    left_out: tuple[LeftOutImage, ...]  # of the stack, what could not be decoded; of a series, all
     missing: Reason | None  # MISSING_IMAGES where images have not come
     oddities: tuple[str, ...] = ()  # what was wrong with images that were read, with counts
 
@@ -47,7 +47,10 @@ def build_volume(series: SeriesManifest, most_voxels: int = MAX_VOXELS) -> Built
     whole = plan(series.series_instance_uid, kept)
     if not whole.stacks:
         raise Refused(*_reason(whole.left_out[0].reason))
-    return build_stack(whole, 0, images, most_voxels)
+    built = build_stack(whole, 0, images, most_voxels)
+    reasons = [(image, image.problem or image.uncalibrated) for image in images]
+    turned_away = [LeftOutImage(image, reason) for image, reason in reasons if reason is not None]
+    return replace(built, left_out=(*turned_away, *whole.left_out, *built.left_out))
 
 
 def build_stack(

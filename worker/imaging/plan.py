@@ -17,7 +17,6 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.core.wording import counted
 from worker.imaging.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
-from worker.imaging.geometry import FrameGeometry
 from worker.imaging.image import Image
 from worker.imaging.kinds import WHAT, WHEN, sharpness
 from worker.imaging.passes import Kind, Places, kinds_of, poor
@@ -133,17 +132,12 @@ def _content(image: Image) -> tuple[object, ...]:
 
 
 def _grids(images: Sequence[Image]) -> list[list[Image]]:
-    """Images of one orientation, matrix and pixel size each."""
+    """Images of one space, orientation, matrix and pixel size each."""
+    # Some writers give each image a frame of reference of its own; that says nothing.
+    spaces = len({image.of.frame_of_reference_uid for image in images}) <= MAX_STACKS
     grids: list[list[Image]] = []
     for image in images:
-        home = next(
-            (
-                grid
-                for grid in grids
-                if _same_grid(grid[0].place, image.place) and grid[0].of.modality == image.of.modality
-            ),
-            None,
-        )
+        home = next((grid for grid in grids if _same_grid(grid[0], image, spaces)), None)
         if home is None:
             grids.append([image])
         else:
@@ -151,7 +145,12 @@ def _grids(images: Sequence[Image]) -> list[list[Image]]:
     return grids
 
 
-def _same_grid(one: FrameGeometry, other: FrameGeometry) -> bool:
+def _same_grid(first: Image, image: Image, spaces: bool) -> bool:
+    if first.of.modality != image.of.modality:
+        return False
+    if spaces and first.of.frame_of_reference_uid != image.of.frame_of_reference_uid:
+        return False
+    one, other = first.place, image.place
     if (one.rows, one.columns) != (other.rows, other.columns):
         return False
     if max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
@@ -254,9 +253,7 @@ def _stray(image: Image, stacks: Sequence[_Stack], places: Places, wrong: str) -
 
 def _one_position(grid: Sequence[Image], places: Places) -> str:
     crowd = max(Counter(places.values()).values())
-    return (
-        f"its position is that of another image: {crowd} of {counted(len(grid), 'image')} state the same one"
-    )
+    return f"at the position of another image: {crowd} of {counted(len(grid), 'image')} state one position"
 
 
 def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[LeftOutImage]]:
