@@ -24,7 +24,7 @@ _OVERLAP: Final = 0.75
 _ENOUGH: Final = 2
 # A pass of fewer slices than this, beside one of more than twice as many, is a matter of wrong positions.
 _FEWEST: Final = 3
-_KEYS: Final = ("temporal position", "acquisition", "acquisition time")
+_KEYS: Final = ("temporal position", "time offset", "acquisition", "acquisition time")
 
 Places = Mapping[
     tuple[str, int | None], float

@@ -32,7 +32,8 @@ _OUTCOMES_OF_A_HEAD: Final = {
 # A series refused for one of these may show a slice of the head that nothing else shows.
 _LACKING: Final = frozenset({
     ReasonCode.TOO_FEW_SLICES, ReasonCode.MISSING_IMAGES, ReasonCode.UNREADABLE_PIXELS,
-    ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY, ReasonCode.SAME_PLACE,
+    ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY,
+    ReasonCode.SAME_PLACE,
 })  # fmt: skip
 _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
 
