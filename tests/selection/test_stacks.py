@@ -290,6 +290,21 @@ def test_different_pictures_that_nothing_tells_apart_are_refused(tmp_path: Path)
     assert read.refusal.reason.code is ReasonCode.SAME_PLACE
 
 
+@pytest.mark.parametrize("name", ["InstanceNumber", "AcquisitionTime"])
+def test_pairs_of_one_position_that_only_a_running_count_tells_apart_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """Somebody rounded the positions: no order of the pairs makes passes of them."""
+    datasets = _stack(count=12)
+    for place, dataset in enumerate(datasets):
+        dataset.InstanceNumber = 1
+        setattr(dataset, name, f"10{place:02d}00" if name == "AcquisitionTime" else place + 1)
+        dataset.ImagePositionPatient[2] = 10.0 * (place // 2)
+    read = _read(tmp_path, datasets)
+    assert not read.plan.stacks
+    assert _left_out(read) == {ReasonCode.SAME_PLACE: 12}
+
+
 def test_positions_that_some_images_share_are_not_believed(tmp_path: Path) -> None:
     datasets = _stack(count=20)
     for dataset in datasets[12:]:
