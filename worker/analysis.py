@@ -29,8 +29,8 @@ from neurotriage.core.values import (
 )
 from neurotriage.core.wording import counted
 from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
-from worker.reading import Read, left_out_by_reason, not_covered, read_all, refused
-from worker.selection import ReadSeries, choose, not_looked_at, outcome_of_refusals, said_of
+from worker.reading import Read, beside, left_out_by_reason, not_covered, read_all, refused
+from worker.selection import ReadSeries, choose, lacking, not_looked_at, outcome_of_refusals, said_of
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -47,6 +47,7 @@ class Selection:
     manifest: StudyManifest
     verdicts: tuple[SeriesVerdict, ...]
     series: tuple[ReadSeries, ...] = ()  # those that are taken, as their headers show them, the best first
+    others: tuple[ReadSeries, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -93,10 +94,10 @@ def select_series(manifest: StudyManifest) -> Selection:
     """Choose the series to analyse by their headers."""
     clock = _Clock({})
     with clock.stage("select"):
-        verdicts, series = choose(manifest)
+        verdicts, series, others = choose(manifest)
     if manifest.conflict is not None:
         series = ()
-    return Selection(manifest, verdicts, series, clock.timings_s)
+    return Selection(manifest, verdicts, series, others, clock.timings_s)
 
 
 def analyse(
@@ -193,9 +194,21 @@ def _analysed(
         if not row.outcome.analysed and row.series_instance_uid in uids:
             images[row.series_instance_uid] += [LeftOutImage(image, row.reason) for image in one.images]
     left_out = _left_out(images, uids)
-    lost = not_covered(chain.from_iterable(images.values()), [one.volume for one in analysed])
-    outcome, triage, reasons = _without_silent_part(decision, analysed, lost)
     verdicts = tuple(_seen(verdict, selection, analysed, decision) for verdict in read.verdicts)
+    volumes = [one.volume for one in analysed]
+    why = lacking(verdicts)
+    lost = (
+        *not_covered(chain.from_iterable(images.values()), volumes),
+        *beside(
+            [
+                (series, why[series.series_instance_uid])
+                for series in (*selection.series, *selection.others)
+                if series.series_instance_uid in why
+            ],
+            volumes,
+        ),
+    )
+    outcome, triage, reasons = _without_silent_part(decision, analysed, lost)
     return Analysis(
         study_instance_uid=selection.manifest.study_instance_uid,
         revision=selection.manifest.revision,

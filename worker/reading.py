@@ -12,7 +12,9 @@ from neurotriage.core.wording import counted
 from worker.imaging import (
     MAX_VOXELS,
     BuiltVolume,
+    Image,
     LeftOutImage,
+    Slab,
     build_stack,
     covered,
     judge_extent,
@@ -148,23 +150,51 @@ def left_out_by_reason(series_instance_uid: str, images: Iterable[LeftOutImage])
 def not_covered(left_out: Iterable[LeftOutImage], analysed: Sequence[Volume]) -> tuple[LeftOutImage, ...]:
     """Images of a head that lie, even in part, where no analysed slice lies: **no study with one is absent**.
 
-    Aliens (a scout, a colour picture) show no slice of a head, and copies nothing new. What has no place, or
-    states that of another image, may show anything.
+    Aliens (a scout, a colour picture) show no slice of a head, and copies nothing new; but what lies in a row
+    with analysed slices is a slice, whatever it says of itself. What has no place, or states that of another
+    image, may show anything.
     """
-    slabs = {
-        frame: [slab_of_volume(volume) for volume in analysed if volume.frame_of_reference_uid == frame]
-        for frame in {volume.frame_of_reference_uid for volume in analysed}
-    }
+    slabs = _slabs(analysed)
+
+    def lost(item: LeftOutImage) -> bool:
+        place = item.image.geometry
+        own = slabs.get(_frame_of(item.image), [])
+        if item.alien:
+            return place is not None and not covered(place, own) and any(slab.in_row(place) for slab in own)
+        return place is None or item.reason.code is ReasonCode.SAME_PLACE or not covered(place, own)
+
+    return tuple(item for item in left_out if lost(item))
+
+
+def beside(
+    lacking: Iterable[tuple[ReadSeries, Reason]], analysed: Sequence[Volume]
+) -> tuple[LeftOutImage, ...]:
+    """Images of series that lack too much for an answer, at places that nothing analysed shows.
+
+    Told only of near-parallel slices in the same frame of reference, by their centre: a series that crosses
+    the others, or shows more around them, is another view of the same head.
+    """
+    slabs = _slabs(analysed)
     return tuple(
-        item
-        for item in left_out
-        if not item.alien
-        and (
-            item.image.geometry is None
-            or item.reason.code is ReasonCode.SAME_PLACE
-            or not covered(item.image.geometry, slabs.get(item.image.of.frame_of_reference_uid, []))
-        )
+        LeftOutImage(image, reason)
+        for series, reason in lacking
+        for image in series.images
+        if image.geometry is not None
+        and any(slab.is_near_parallel_to(image.place) for slab in slabs.get(_frame_of(image), []))
+        and not any(slab.holds_centre_of(image.place) for slab in slabs[_frame_of(image)])
     )
+
+
+def _frame_of(image: Image) -> str | None:
+    return image.of.frame_of_reference_uid
+
+
+def _slabs(analysed: Sequence[Volume]) -> dict[str | None, list[Slab]]:
+    """By frame of reference."""
+    slabs: dict[str | None, list[Slab]] = {}
+    for volume in analysed:
+        slabs.setdefault(volume.frame_of_reference_uid, []).append(slab_of_volume(volume))
+    return slabs
 
 
 def _told(reason: Reason, series: ReadSeries, left_out: Sequence[LeftOutImage]) -> Reason:

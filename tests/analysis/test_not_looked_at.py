@@ -1,12 +1,14 @@
 """An answer names the series and images that should have been looked at and were not: no silent negative."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
 from neurotriage.core.manifest import scan_folder
 from neurotriage.core.result_json import study_entry
@@ -121,3 +123,79 @@ def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_re
     assert analysis.outcome is Outcome.POOR_QUALITY
     (lost,) = analysis.degradations
     assert lost.startswith(f"1 image of series {WHOLE} was left out: ")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"SOPClassUID": SecondaryCaptureImageStorage},
+        {"Modality": "OT"},
+        {"ImageType": ["DERIVED", "SECONDARY", "MIP"]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+    ],
+    ids=["class", "modality", "projection", "localizer"],
+)
+@pytest.mark.parametrize("numbers", [range(10, 20), range(1, 8)], ids=["between", "below"])
+def test_a_block_that_says_it_is_no_slice_is_missed_where_nothing_else_was_analysed(
+    tmp_path: Path, odd: dict[str, object], numbers: range
+) -> None:
+    slices = _series(WHOLE)
+    for number in numbers:
+        for name, said in odd.items():
+            setattr(slices[number - 1], name, said)
+    analysis = _answer(tmp_path, slices, coverage_mm=50.0)
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
+    assert f"{len(numbers)} images lie where nothing was analysed" in analysis.reasons[0].text
+
+
+def test_a_picture_of_another_matrix_between_slices_is_missed_and_one_above_them_is_not(
+    tmp_path: Path,
+) -> None:
+    def answer(folder: Path, numbers: range) -> Outcome:
+        folder.mkdir()
+        slices = _series(WHOLE)
+        for number in numbers:
+            odd = slices[number - 1]
+            odd.SOPClassUID, odd.Rows, odd.PixelData = SecondaryCaptureImageStorage, 80, bytes(2 * 80 * 160)
+            odd.PixelSpacing = [2.8, 1.4]
+        return _answer(folder, slices, coverage_mm=50.0).outcome
+
+    assert answer(tmp_path / "between", range(10, 20)) is Outcome.UNDETERMINED
+    assert answer(tmp_path / "above", range(26, 29)) is Outcome.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changes"),
+    [
+        ((13, 14, 15, 16), {}),
+        ((1, 2, 3, 4), {}),
+        (range(1, 9), {"PixelData": b"\0" * 100}),
+        (range(1, 9), {"Modality": "CT", "SOPClassUID": CTImageStorage}),
+    ],
+    ids=["few between", "few below", "damaged", "no calibration"],
+)
+def test_a_study_is_never_absent_where_a_series_that_is_lacking_shows_a_place_of_its_own(
+    tmp_path: Path, numbers: Sequence[int], changes: dict[str, object]
+) -> None:
+    slices = _series(WHOLE, FrameOfReferenceUID="2.25.9")
+    for number in numbers:
+        slices[number - 1].SeriesInstanceUID = HOLED
+        for name, said in changes.items():
+            setattr(slices[number - 1], name, said)
+    for place, dataset in enumerate(d for d in slices if d.SeriesInstanceUID == WHOLE):
+        dataset.InstanceNumber = place + 1  # so that nothing is missing from the stack
+    analysis = _answer(tmp_path, slices, coverage_mm=50.0)
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
+    assert f"{len(numbers)} images lie where nothing was analysed" in analysis.reasons[0].text
+    assert not analysis.left_out  # of a series that was taken
+
+
+@pytest.mark.parametrize("frame", ["2.25.9", "2.25.10", None])
+def test_a_lacking_series_whose_places_are_covered_or_unknown_changes_no_answer(
+    tmp_path: Path, frame: str | None
+) -> None:
+    few = _series(HOLED, FrameOfReferenceUID=frame)[12:16]
+    analysis = _answer(tmp_path, _series(WHOLE, FrameOfReferenceUID="2.25.9"), few)
+    assert analysis.outcome is Outcome.ABSENT

@@ -122,6 +122,14 @@ KINDS: list[tuple[str, Any, Changes, Changes]] = [
      _typed("DERIVED", "PRIMARY", "DIXON", "WATER"), _typed("DERIVED", "PRIMARY", "DIXON", "FAT")),
     ("in-phase", slice_of, _typed("ORIGINAL", "PRIMARY", "DIXON", "IN_PHASE"),
      _typed("ORIGINAL", "PRIMARY", "DIXON", "OPP_PHASE")),
+    ("water beside a hyphen", slice_of, _typed("ORIGINAL", "PRIMARY", "DIXON", "WATER"),
+     _typed("ORIGINAL", "PRIMARY", "DIXON", "OUT-PHASE")),
+    ("magnitude written out", slice_of,
+     _typed("ORIGINAL", "PRIMARY", "MAGNITUDE"), _typed("ORIGINAL", "PRIMARY", "IMAGINARY")),
+    ("uniform image of MP2RAGE", slice_of, _typed("ORIGINAL", "PRIMARY", "M", "UNI"),
+     _typed("ORIGINAL", "PRIMARY", "M", "INV1")),
+    ("second inversion of MP2RAGE", slice_of, _typed("ORIGINAL", "PRIMARY", "M", "INV2"),
+     _typed("ORIGINAL", "PRIMARY", "M", "INV1")),
     ("soft kernel", ct_slice_of, {"ConvolutionKernel": "H31s"}, {"ConvolutionKernel": "H60s"}),
     ("soft kernel of GE", ct_slice_of, {"ConvolutionKernel": "STANDARD"}, {"ConvolutionKernel": "BONEPLUS"}),
     ("soft kernel of Canon", ct_slice_of, {"ConvolutionKernel": "FC26"}, {"ConvolutionKernel": "FC30"}),
@@ -282,6 +290,21 @@ def test_different_pictures_that_nothing_tells_apart_are_refused(tmp_path: Path)
     assert read.refusal.reason.code is ReasonCode.SAME_PLACE
 
 
+@pytest.mark.parametrize("name", ["InstanceNumber", "AcquisitionTime"])
+def test_pairs_of_one_position_that_only_a_running_count_tells_apart_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """Somebody rounded the positions: no order of the pairs makes passes of them."""
+    datasets = _stack(count=12)
+    for place, dataset in enumerate(datasets):
+        dataset.InstanceNumber = 1
+        setattr(dataset, name, f"10{place:02d}00" if name == "AcquisitionTime" else place + 1)
+        dataset.ImagePositionPatient[2] = 10.0 * (place // 2)
+    read = _read(tmp_path, datasets)
+    assert not read.plan.stacks
+    assert _left_out(read) == {ReasonCode.SAME_PLACE: 12}
+
+
 def test_positions_that_some_images_share_are_not_believed(tmp_path: Path) -> None:
     datasets = _stack(count=20)
     for dataset in datasets[12:]:
@@ -404,6 +427,25 @@ def test_an_enhanced_object_of_two_stacks_over_time_is_placed_by_position(tmp_pa
     found = {tuple(image.place.frame for image in stack) for stack in read.plan.stacks}
     assert found == {tuple(range(7, 13)), tuple(range(24, 18, -1))}
     assert _left_out(read) == {ReasonCode.OTHER_KIND: 12}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        lambda time: {"TemporalPositionSequence": _item(TemporalPositionTimeOffset=60.0 * time)},
+        lambda time: {"FrameContentSequence": _item(FrameReferenceDateTime=f"2026112812{time:02d}00")},
+    ],
+    ids=["offset", "reference time"],
+)
+def test_times_of_an_enhanced_object_are_told_by_whatever_states_them(tmp_path: Path, stated: Any) -> None:
+    places = [[-50.0, -50.0, 6.0 * place] for place in range(6)] * 2
+    dataset = enhanced_of([picture(seed=n) for n in range(12)], places)
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        for name, value in stated(1 + number // 6).items():
+            setattr(group, name, Items([value]))
+    read = _read(tmp_path, [dataset])
+    assert [[image.place.frame for image in stack] for stack in read.plan.stacks] == [[7, 8, 9, 10, 11, 12]]
+    assert _left_out(read) == {ReasonCode.OTHER_KIND: 6}
 
 
 def test_jitter_of_positions_and_a_slightly_turned_slice_split_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Instances to volumes in true units, and cheap facts about their pixels."""
 
 from worker.imaging.build import BuiltVolume, build_stack, build_volume
-from worker.imaging.coverage import covered, slab_of_volume
+from worker.imaging.coverage import Slab, covered, slab_of_volume
 from worker.imaging.geometry import FrameGeometry, frames_of
 from worker.imaging.image import Image, read_images
 from worker.imaging.pixels import Pixels, decode_frame, open_pixels
@@ -20,6 +20,7 @@ __all__ = [
     "PixelFacts",
     "Pixels",
     "SeriesPlan",
+    "Slab",
     "build_stack",
     "build_volume",
     "calibration",

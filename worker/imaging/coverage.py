@@ -13,6 +13,8 @@ from worker.imaging.geometry import FrameGeometry
 PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
 # An image is looked for at nine points: its centre, and this share of its sides apart, where a head is.
 _SPREAD: Final = 1 / 3
+_NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
+_SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))  # scanners round
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +25,7 @@ class Slab:
     column_direction: NDArray[np.float64]
     corners_mm: NDArray[np.float64]  # (n, 3) centres of the first pixels, ascending along the normal
     size_mm: tuple[float, float]  # along the row direction, along the column direction
+    matrix: tuple[int, int]  # rows, columns
     half_mm: float  # of the thickness, or of the usual step where that is wider
 
     def holds(self, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -37,6 +40,33 @@ class Slab:
             inside &= (across >= 0) & (across <= side_mm)
         return inside
 
+    def holds_centre_of(self, place: FrameGeometry) -> bool:
+        """Whether the middle of an image lies in a slice."""
+        return bool(self.holds(_centre_mm(place)[None])[0])
+
+    def is_near_parallel_to(self, place: FrameGeometry) -> bool:
+        """Whether an image is a section of the same kind, by as much as a gantry is tilted."""
+        normal = np.cross(self.row_direction, self.column_direction)
+        return abs(float(normal @ place.normal)) >= _NEAR_PARALLEL
+
+    def in_row(self, place: FrameGeometry) -> bool:
+        """Whether an image stands among the slices: of the same grid, or near-parallel in a gap of them."""
+        if not self.is_near_parallel_to(place):
+            return False
+        turned = np.abs([*self.row_direction, *self.column_direction] - np.array(place.orientation)).max()
+        size_mm = (place.columns * place.spacing_mm[1], place.rows * place.spacing_mm[0])
+        same = (place.rows, place.columns) == self.matrix and np.allclose(size_mm, self.size_mm, rtol=1e-3)
+        if same and turned <= _SAME_DIRECTION:
+            return True
+        normal = np.cross(self.row_direction, self.column_direction)
+        middle = np.array(self.size_mm) / 2
+        first, last = (
+            corner + self.row_direction * middle[0] + self.column_direction * middle[1]
+            for corner in (self.corners_mm[0], self.corners_mm[-1])
+        )
+        at, low, high = (float(point @ normal) for point in (_centre_mm(place), first, last))
+        return min(low, high) < at < max(low, high) and not self.holds_centre_of(place)
+
 
 def slab_of_images(places: Sequence[FrameGeometry]) -> Slab:
     """Of images of one grid."""
@@ -48,6 +78,7 @@ def slab_of_images(places: Sequence[FrameGeometry]) -> Slab:
         np.array(first.orientation[3:]),
         np.array([place.position_mm for place in ordered]),
         (first.columns * first.spacing_mm[1], first.rows * first.spacing_mm[0]),
+        (first.rows, first.columns),
         float(np.median(thickness_mm)) if thickness_mm else 0.0,
     )
 
@@ -60,6 +91,7 @@ def slab_of_volume(volume: Volume) -> Slab:
         volume.column_direction,
         volume.positions_mm,
         (columns * volume.pixel_spacing_mm[1], rows * volume.pixel_spacing_mm[0]),
+        (rows, columns),
         volume.thickness_mm,
     )
 
@@ -78,11 +110,19 @@ def _slab(
     column: NDArray[np.float64],
     corners: NDArray[np.float64],
     size_mm: tuple[float, float],
+    matrix: tuple[int, int],
     thickness_mm: float,
 ) -> Slab:
     steps = np.abs(np.diff(corners @ np.cross(row, column)))
     step_mm = float(np.median(steps)) if len(steps) else 0.0
-    return Slab(row, column, corners, size_mm, max(thickness_mm, step_mm) / 2)
+    return Slab(row, column, corners, size_mm, matrix, max(thickness_mm, step_mm) / 2)
+
+
+def _centre_mm(place: FrameGeometry) -> NDArray[np.float64]:
+    row, column = np.array(place.orientation[:3]), np.array(place.orientation[3:])
+    across, down = (place.columns - 1) * place.spacing_mm[1] / 2, (place.rows - 1) * place.spacing_mm[0] / 2
+    centre: NDArray[np.float64] = np.array(place.position_mm) + row * across + column * down
+    return centre
 
 
 def _points_mm(place: FrameGeometry) -> NDArray[np.float64]:

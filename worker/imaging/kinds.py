@@ -22,6 +22,8 @@ _COMPONENT_RANK: Final = {"magnitude": 0, None: 1, "real": 2, "imaginary": 3, "p
 _FAT_WATER_RANK: Final = {None: 0, "water": 1, "in-phase": 2, "opposed-phase": 3, "fat": 4}
 # What only a word of ImageType says: intensity normalised, distortion corrected.
 _BETTER_WORDS: Final = frozenset({"NORM", "DIS2D", "DIS3D"})
+# Of MP2RAGE the uniform image looks like T1, the first inversion like nothing else.
+_MP2RAGE_RANK: Final = {"UNI-DEN": -2.0, "UNI": -1.0, "INV2": 1.0, "INV1": 2.0}
 # Reconstruction kernels by name: GE, Philips and Canon; Siemens' are numbers (H31s, Hr40, J40).
 _SOFT_NAMED: Final = re.compile(r"STAND|STD|SOFT|BRAIN|SMOOTH|^U?[ABC]$|FC0?[1-9]$|FC1\d|FC2\d|FC4\d|FC6\d")
 _SHARP_NAMED: Final = re.compile(r"BONE|EDGE|LUNG|SHARP|ULTRA|DETAIL|^[DELY]|FC3\d|FC5\d|FC8\d")
@@ -70,7 +72,9 @@ def _kernel_rank(kernel: str | None) -> tuple[float, ...]:
 
 
 def _words_rank(words: str | None) -> tuple[float, ...]:
-    return -float(len(_BETTER_WORDS.intersection((words or "").split()))), *_by_text(words)
+    several = (words or "").split()
+    mp2rage = min((_MP2RAGE_RANK[word] for word in several if word in _MP2RAGE_RANK), default=0.0)
+    return mp2rage, -float(len(_BETTER_WORDS.intersection(several))), *_by_text(words)
 
 
 def _near(usual: float) -> Rank:
@@ -145,6 +149,10 @@ WHEN: Final = (
         "temporal position",
         grouped("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
         _smallest_first, _in("", "temporal position"),
+    ),
+    Attribute(
+        "time offset", grouped("TemporalPositionSequence", "TemporalPositionTimeOffset"), _smallest_first,
+        _in("s", "time offset"),
     ),
     Attribute(
         "acquisition", grouped("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),

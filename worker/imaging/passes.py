@@ -24,7 +24,7 @@ _OVERLAP: Final = 0.75
 _ENOUGH: Final = 2
 # A pass of fewer slices than this, beside one of more than twice as many, is a matter of wrong positions.
 _FEWEST: Final = 3
-_KEYS: Final = ("temporal position", "acquisition", "acquisition time")
+_KEYS: Final = ("temporal position", "time offset", "acquisition", "acquisition time")
 
 Places = Mapping[
     tuple[str, int | None], float
@@ -82,6 +82,9 @@ def _divided(images: list[Image], column: int, attribute: Attribute, places: Pla
             kinds[-1][1].update(own)
         else:
             kinds.append((list(group), own))
+    everywhere = len({places[image.key] for image in images})
+    if attribute.weak and 2 * max(len(own) for _, own in kinds) < everywhere:
+        return [images]  # a count that runs on from place to place parts no passes
     return [kind for kind, _ in kinds]
 
 

@@ -15,17 +15,19 @@ Reader = Callable[[Dataset, int], Value]  # of a header and a 0-based frame; Non
 
 # Parts of the Dixon signal in ImageType and FrameType (PS3.3 C.7.6.1.1.2, C.8.13.3.1.1): of Siemens, GE and
 # Enhanced MR written out, of Philips as letters, which (2005,1011) repeats.
+# Keys are without blanks, hyphens and underscores, which differ from maker to maker.
 _FAT_WATER: Final = {
     "W": "water", "WATER": "water", "F": "fat", "FAT": "fat",
-    "IP": "in-phase", "IN_PHASE": "in-phase", "IN PHASE": "in-phase", "INPHASE": "in-phase",
-    "OP": "opposed-phase", "OPP_PHASE": "opposed-phase", "OUT_PHASE": "opposed-phase",
-    "OUT OF PHASE": "opposed-phase", "OUT_OF_PHASE": "opposed-phase", "OPPOSED_PHASE": "opposed-phase",
-    "OPPOSED": "opposed-phase", "OUT PHASE": "opposed-phase",
+    "IP": "in-phase", "INPHASE": "in-phase",
+    "OP": "opposed-phase", "OPP": "opposed-phase", "OPPPHASE": "opposed-phase", "OUTPHASE": "opposed-phase",
+    "OUTOFPHASE": "opposed-phase", "OPPOSEDPHASE": "opposed-phase", "OPPOSED": "opposed-phase",
 }  # fmt: skip
 # Complex image component: (0008,9208), ImageType's letter (PS3.3 C.8.3.1.1.1), Philips (2005,1011), GE
 # (0043,102F).
-_COMPONENTS: Final = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
 _GE_COMPONENTS: Final = ("magnitude", "phase", "real", "imaginary")
+_COMPONENTS: Final = {
+    **{part.upper()[:1]: part for part in _GE_COMPONENTS}, **{part.upper(): part for part in _GE_COMPONENTS},
+}  # fmt: skip
 _GE, _PHILIPS = "GEMS_PARM", "PHILIPS MR IMAGING DD 001"
 WITH_CONTRAST: Final = "with contrast"
 _NO_AGENT: Final = frozenset({"", "NO", "NONE", "N", "NA", "NULL", "0", "WITHOUT"})
@@ -91,7 +93,7 @@ def fat_water(dataset: Dataset, index: int) -> str | None:
         return None
     words = [word for kind in reversed(type_words(dataset, index)) for word in kind[2:]]
     words.append(_private_text(dataset, (0x2005, 0x1011), _PHILIPS).upper())
-    return next((_FAT_WATER[word] for word in words if word in _FAT_WATER), None)
+    return next((_FAT_WATER[key] for key in map(_joined, words) if key in _FAT_WATER), None)
 
 
 def derivation(dataset: Dataset, index: int) -> str:
@@ -102,7 +104,8 @@ def derivation(dataset: Dataset, index: int) -> str:
 def other_words(dataset: Dataset, index: int) -> str | None:
     """The words of the types, from value 3 on, that no other attribute tells."""
     words = {word for kind in type_words(dataset, index) for word in kind[2:]}
-    return " ".join(sorted(words - _FAT_WATER.keys() - _COMPONENTS.keys() - {""})) or None
+    told = {word for word in words if _joined(word) in _FAT_WATER or word in _COMPONENTS}
+    return " ".join(sorted(words - told - {""})) or None
 
 
 def kernel(dataset: Dataset, index: int) -> str | None:
@@ -133,11 +136,16 @@ def grouped(group: str, name: str, plain: str = "") -> Reader:
 
 
 def moment(name: str) -> Reader:
-    """When a frame was made, in seconds: its own date and time, else the instance's."""
+    """When a frame was made, in seconds: its own date and time, else the instance's.
+
+    Of an acquisition also by the moment that represents it best (PS3.3 C.7.6.16.2.2).
+    """
+    names = (f"Frame{name}DateTime", *(["FrameReferenceDateTime"] if name == "Acquisition" else []))
 
     def read(dataset: Dataset, index: int) -> float | None:
         group = functional_group(dataset, index, "FrameContentSequence")
-        frame = text(group, f"Frame{name}DateTime") if group is not None else ""
+        stated = [text(group, own) for own in names] if group is not None else []
+        frame = next(filter(None, stated), "")
         date, time = text(dataset, f"{name}Date"), text(dataset, f"{name}Time")
         day = re.sub(r"\D", "", date)
         return seconds(frame or text(dataset, f"{name}DateTime") or (day if len(day) == 8 else "") + time)
@@ -165,6 +173,10 @@ def _number(dataset: Dataset, index: int, group_name: str, name: str, plain: str
     group = functional_group(dataset, index, group_name) if group_name else None
     stated = number(group, name) if group is not None else None
     return stated if stated is not None else number(dataset, plain or name)
+
+
+def _joined(word: str) -> str:
+    return re.sub(r"[ _-]", "", word)
 
 
 def _words(dataset: Dataset, name: str) -> tuple[str, ...]:

@@ -56,9 +56,17 @@ _FUNCTIONAL_NAMED: Final = re.compile(r"FMRI|BOLD|RESTING|(?<![A-Z])RS ?FUNC|(?<
 _ANGIOGRAPHY_NAMED: Final = re.compile(
     r"(?<![A-Z])(TOF|MRA|MRV|CTA|CTV|PCA)(?![A-Z])|(?<![A-Z])ANGIO(?!M|B)|VENOGR"
 )
+# Before PHASE: of fat and water, or of the time after an injection.
+_NO_PHASE_MAP: Final = "".join(
+    f"(?<!{word})(?<!{word} )"
+    for word in (
+        "IN", "OUT", "OF", "OPP", "OPPOSED", "ARTERIAL", "VENOUS", "PORTAL", "PARENCHYMAL", "EQUILIBRIUM",
+        "DELAYED", "EARLY", "LATE", "NATIVE", "CONTRAST",
+    )
+)  # fmt: skip
 _FIELD_MAP_NAMED: Final = re.compile(
-    r"FIELD ?MAP|GRE FIELD|(?<![A-Z])B[01] ?MAP|PHASE(?! ?ENC)|ASSET CAL|CALIB|(?<![A-Z])REF SCAN|SHIM"
-    r"|FREQ MAP"
+    rf"FIELD ?MAP|GRE FIELD|(?<![A-Z])B[01] ?MAP|{_NO_PHASE_MAP}PHASE(?! ?ENC)|ASSET CAL|CALIB"
+    r"|(?<![A-Z])REF SCAN|SHIM|FREQ MAP"
 )
 _MAP_TYPES: Final = frozenset({
     "MIP", "MINIP", "MIN IP", "MAX IP", "CSA MIP", "PROJECTION IMAGE", "SUB", "SUBTRACT", "SUBTRACTION",

@@ -29,6 +29,12 @@ _OUTCOMES_OF_A_HEAD: Final = {
     ReasonCode.SAME_PLACE: Outcome.POOR_QUALITY,
     ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
+# A series refused for one of these may show a slice of the head that nothing else shows.
+_LACKING: Final = frozenset({
+    ReasonCode.TOO_FEW_SLICES, ReasonCode.MISSING_IMAGES, ReasonCode.UNREADABLE_PIXELS,
+    ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY,
+    ReasonCode.SAME_PLACE,
+})  # fmt: skip
 _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
 
 
@@ -40,14 +46,17 @@ def select(study: StudyManifest) -> tuple[SeriesVerdict, ...]:
     return choose(study)[0]
 
 
-def choose(study: StudyManifest) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...]]:
-    """The same, with what is to be analysed of the series that are taken, the best first."""
+def choose(
+    study: StudyManifest,
+) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...], tuple[ReadSeries, ...]]:
+    """The same, with the series that are taken, the best first, and the others."""
     series = [judge(one.series_instance_uid, read_images(one)) for one in study.series]
     order = ranked([(one.facts, one.plan) for one in series if one.refusal is None])
     places = {id(plan): place for place, plan in enumerate(order)}
     verdicts = tuple(_verdict_of(one, places.get(id(one.plan), MAX_SERIES)) for one in series)
     taken = [one for one in series if places.get(id(one.plan), MAX_SERIES) < MAX_SERIES]
-    return verdicts, tuple(sorted(taken, key=lambda one: places[id(one.plan)]))
+    others = tuple(one for one in series if places.get(id(one.plan), MAX_SERIES) >= MAX_SERIES)
+    return verdicts, tuple(sorted(taken, key=lambda one: places[id(one.plan)])), others
 
 
 def _verdict_of(series: ReadSeries, place: int) -> SeriesVerdict:
@@ -102,6 +111,17 @@ def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
         for verdict in verdicts
         if not verdict.taken and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
     )
+
+
+def lacking(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
+    """By UID, why series that may show a head were refused: for what they lack, not for what they show."""
+    return {
+        verdict.series_instance_uid: verdict.reason
+        for verdict in verdicts
+        if not verdict.taken
+        and verdict.reason.code in _LACKING
+        and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
+    }
 
 
 def _outcome(verdict: SeriesVerdict) -> Outcome:
