@@ -1,7 +1,8 @@
 """What comes in goes on, whatever else does: ``python -m bench.robustness [--json FILE]``.
 
-One function per claim, each with a real listener, Postgres and senders. Every figure has its limit; the exit
-code is 1 where one is missed. The full disk is a small tmpfs, for which this must run as root.
+One function per claim, each with real parts: listener, Postgres, senders, a worker's analysis. Every figure
+has its limit; the exit code is 1 where one is missed. The full disk is a small tmpfs, for which this must run
+as root.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from sqlalchemy import Engine, text
 
+from bench.memory import BOUND_MB, analyse_long_study
 from db.engine import connect
 from dicom_listener.spool import Association as Parties
 from dicom_listener.spool import Spool
@@ -42,6 +44,7 @@ IMAGES: Final = 60  # of each study
 SIDE_PX: Final = 256
 POISON_ITEMS: Final = 400_000
 DISK_BYTES: Final = 48 * 1024**2
+LONG_STACKS: Final = (1000, 3000)
 
 FREEZE_LIMIT_S: Final = 3.0
 BACK_LIMIT_S: Final = 15.0
@@ -238,6 +241,19 @@ def full_disk(folder: Path) -> list[Figure]:
     ]
 
 
+def worker_memory(folder: Path) -> list[Figure]:
+    """Long stacks of large slices: the most memory that a worker ever has."""
+    return [
+        Figure(
+            f"worker memory: {slices:,} slices of 512 x 512, at most",
+            analyse_long_study(folder / str(slices), slices).peak_mb,
+            "MB",
+            BOUND_MB,
+        )
+        for slices in LONG_STACKS
+    ]
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of its own. Raises ``CannotMount``."""
@@ -358,7 +374,7 @@ def _image(study: str, number: int) -> Dataset:
     return image
 
 
-CLAIMS: Final[Sequence[Callable[[Path], list[Figure]]]] = (streaming, poison, full_disk)
+CLAIMS: Final[Sequence[Callable[[Path], list[Figure]]]] = (streaming, poison, full_disk, worker_memory)
 
 
 if __name__ == "__main__":

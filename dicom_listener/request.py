@@ -122,9 +122,9 @@ class _Repair:
                 syntaxes.append(self._uid(value))
             else:
                 items.append(_encoded(kind, value))
-        usable = [uid for uid in syntaxes if uid is not None]
-        if syntaxes and not usable:
-            usable = [_STAND_IN]
+        if not any(kind == _ABSTRACT_SYNTAX for kind, _ in _parts(data)):
+            items.append(_encoded(_ABSTRACT_SYNTAX, _STAND_IN))  # pynetdicom fails over one without
+        usable = [uid for uid in syntaxes if uid is not None] or [_STAND_IN]
         return b"".join([*items, *(_encoded(_TRANSFER_SYNTAX, uid) for uid in usable)])
 
     def _information(self, kind: int, value: bytes) -> bytes:

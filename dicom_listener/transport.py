@@ -127,6 +127,8 @@ class GuardedRequest(RequestHandler):
         association.dul._decode_pdu = partial(  # type: ignore[method-assign]
             _decoded, association, association.dul._decode_pdu
         )
+        for part, step in ((association.acse, "negotiate_association"), (association, "_run_reactor")):
+            setattr(part, step, partial(_ended_by_a_fault, association, getattr(part, step)))
         association.dimse = GuardedMessages(association, self.server.progress_timeout_s)
         association.bind(evt.EVT_CONN_CLOSE, _end_unrequested)
         return association
@@ -153,6 +155,15 @@ def _decoded(association: Association, decode: Callable[[bytearray], Any], data:
             error=type(error).__name__,
         )
         raise
+
+
+def _ended_by_a_fault(association: Association, step: Callable[[], None]) -> None:
+    """A fault in a step of an association ends it; its thread would die alone, and its connection stay."""
+    try:
+        step()
+    except Exception:
+        log.exception("association_failed", peer_host=association.requestor.address)
+        association.abort()
 
 
 def _end_unrequested(event: evt.Event) -> None:

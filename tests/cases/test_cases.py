@@ -7,6 +7,7 @@ import os
 import random
 import re
 import zipfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,21 +50,15 @@ def models() -> Models:
     return load_models(WEIGHTS, threads=1)
 
 
-def _unpacked(name: str, folder: Path) -> Path:
+def unpacked(name: str, folder: Path) -> Path:
+    """The folder with the files of a case."""
     with zipfile.ZipFile(CASES / f"{name}.zip") as archive:
         archive.extractall(folder)
     return folder / "dicom"
 
 
-@pytest.mark.parametrize("name", ROWS or ["(none)"])
-def test_a_case_ends_as_a_careful_person_accepts(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
-    row, out = ROWS[name], tmp_path / "out"
-    answer = CliRunner().invoke(app, ["run", str(_unpacked(name, tmp_path)), "--out", str(out)])
-    assert answer.exit_code == 0, answer.output
-    (entry,) = json.loads((out / "result.json").read_text())
+def assert_accepted(row: Mapping[str, str], entry: Mapping[str, Any]) -> None:
+    """The study of a row of ``cases.csv`` ended with an outcome and words that the row accepts."""
     words = " ".join([*(reason["text"] for reason in entry["reasons"]), *entry["degradations"]])
     assert entry["outcome"] in row["outcomes"].split("|"), words
     must_be_told = row["told"].removeprefix("?")
@@ -72,6 +67,18 @@ def test_a_case_ends_as_a_careful_person_accepts(
     if entry["outcome"] == "present":  # a page, overlays and a report, with findings in them
         assert {result["kind"] for result in entry["results"]} >= {"page", "overlay", "report"}
         assert entry["findings"]
+
+
+@pytest.mark.parametrize("name", ROWS or ["(none)"])
+def test_a_case_ends_as_a_careful_person_accepts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
+    row, out = ROWS[name], tmp_path / "out"
+    answer = CliRunner().invoke(app, ["run", str(unpacked(name, tmp_path)), "--out", str(out)])
+    assert answer.exit_code == 0, answer.output
+    (entry,) = json.loads((out / "result.json").read_text())
+    assert_accepted(row, entry)
 
 
 def _end(folder: Path, models: Models) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def _renamed(folder: Path, other: Path, seed: int) -> Path:
 
 @pytest.mark.parametrize("name", ["dixon_seed_a_mr", "two_phases_ct"])
 def test_other_uids_and_another_order_change_nothing(name: str, tmp_path: Path, models: Models) -> None:
-    folder = _unpacked(name, tmp_path)
+    folder = unpacked(name, tmp_path)
     end = _end(folder, models)
     for seed in (1, 2):
         assert _end(_renamed(folder, tmp_path / str(seed), seed), models) == end

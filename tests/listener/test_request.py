@@ -68,6 +68,20 @@ def test_a_request_that_is_right_stays_as_it_is() -> None:
     assert request.unreadable == ()
 
 
+@pytest.mark.parametrize(
+    "items",
+    [b"", item(0x30, VERIFICATION), item(0x40, IMPLICIT)],
+    ids=["nothing", "no transfer", "no abstract"],
+)
+def test_a_context_without_a_syntax_costs_itself_only(items: bytes) -> None:
+    request = readable(a_associate_rq(item(0x20, bytes((1, 0, 0, 0)) + items), context(3)))
+    half, whole = decoded(request.pdu).presentation_context
+    assert half.abstract_syntax
+    assert half.transfer_syntax
+    assert (half.abstract_syntax, half.transfer_syntax) != (VERIFICATION.decode(), [IMPLICIT.decode()])
+    assert (whole.abstract_syntax, whole.transfer_syntax) == (VERIFICATION.decode(), [IMPLICIT.decode()])
+
+
 def test_an_overlong_uid_costs_its_context_only() -> None:
     long = b"1." * 40
     request = readable(a_associate_rq(context(1), context(3, long), context(5, VERIFICATION, long, IMPLICIT)))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE, fsm
+from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
@@ -85,6 +86,8 @@ def test_every_private_name_of_pynetdicom_that_we_use_is_still_there() -> None:
     association = Association(AE(), "acceptor")
     assert association._accepted_cx == {}
     assert isinstance(association.dul, DULServiceProvider)
+    assert {"negotiate_association", "_negotiate_as_acceptor"} <= vars(ACSE).keys()
+    assert "self._run_reactor()" in inspect.getsource(Association.run_reactor)
     for name in ("event_queue", "to_user_queue", "state_machine", "kill_dul", "socket", "_decode_pdu"):
         assert hasattr(association.dul, name)
     # A-ABORT for an invalid PDU, the end for a closed connection: in the state of a data transfer.
@@ -229,6 +232,25 @@ def test_a_request_that_nobody_can_answer_ends_the_association(listen: Listen) -
     connection.sendall(p_data(3, 3, store_command()) + p_data(3, 2, bytes(100)))
     assert ends(association)
     assert listener.spool.waiting() == []
+
+
+def test_a_fault_in_an_association_ends_it_and_its_connection(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """pynetdicom's thread would die alone: no answer, and a place held for as long as the peer likes."""
+    _, port = listen()
+
+    def fail(_: ACSE) -> None:
+        raise IndexError("a value of the peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ACSE, "_negotiate_as_acceptor", fail)
+        connection = connect(port)
+        connection.sendall(a_associate_rq())
+        assert connection.recv(1) == b"\x07"  # A-ABORT
+        connection.close()
+    assert echo_works(port)
+    assert "association_failed" in "".join(capfd.readouterr())
 
 
 def test_the_listener_stops_while_a_peer_is_stuck_inside_a_pdu(listen: Listen) -> None:

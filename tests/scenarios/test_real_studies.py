@@ -63,7 +63,7 @@ def _mixed(folder: Path) -> list[RealFile]:
     return [file for turn in zip_longest(*by_folder.values()) for file in turn if file is not None]
 
 
-def _send(files: list[RealFile], port: int) -> list[RealFile]:
+def send_all(files: list[RealFile], port: int) -> list[RealFile]:
     """Send in one association what is accepted; each must be answered 0x0000."""
     kinds = sorted({(file.sop_class_uid, file.transfer_syntax_uid) for file in files})
     contexts = [build_context(*kind) for kind in kinds]
@@ -99,7 +99,7 @@ def _running(files: list[RealFile], data: Path, folder: Path) -> Iterator[subpro
             process.kill()
 
 
-def _told(site: Site) -> list[dict[str, Any]]:
+def results_as_json(site: Site) -> list[dict[str, Any]]:
     """``neurotriage results`` as an admin would ask for them."""
     answer = subprocess.run(
         [sys.executable, "-m", "neurotriage", "results", "--format", "json", "--limit", "1000"],
@@ -111,7 +111,7 @@ def _told(site: Site) -> list[dict[str, Any]]:
     return entries
 
 
-def _by_uid(entries: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def by_study(entries: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {entry["study_instance_uid"]: entry for entry in entries if entry["study_instance_uid"]}
 
 
@@ -129,7 +129,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[S
     with socket.create_server(("127.0.0.1", 0)) as mute, StandInPacs(folder / "pacs") as pacs:
         silent.port = mute.getsockname()[1]
         with opened(folder, pacs, destination("silent", silent.port)) as site:
-            sent = _send(files, site.stack.settings.listener.port)
+            sent = send_all(files, site.stack.settings.listener.port)
             folders: dict[str, set[str]] = {}
             for file in sent:
                 uid = str(dcmread(file.path, stop_before_pixels=True).get("StudyInstanceUID", ""))
@@ -146,9 +146,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[S
                 )
                 site.wait("the living destination has everything", lambda: _owed(site, "pacs") == 0)
                 assert run.wait(PATIENCE_S) == 0
-            told = _by_uid(_told(site))
+            told = by_study(results_as_json(site))
             entries = json.loads((folder / "out" / "result.json").read_text())
-            yield Sent(site, silent, mute, sent, folders, told, _by_uid(entries))
+            yield Sent(site, silent, mute, sent, folders, told, by_study(entries))
 
 
 def test_every_real_study_that_can_be_sent_ends_as_expected_with_a_reason(sent: Sent, data_dir: Path) -> None:
@@ -200,7 +200,7 @@ def test_all_of_it_sent_again_makes_nothing_new(sent: Sent) -> None:
     site = sent.site
     made = "select array[(select count(*) from revisions), (select count(*) from result_objects)]"
     before, stores = site.scalar(made), site.pacs.stores
-    _send(sent.files, site.stack.settings.listener.port)
+    send_all(sent.files, site.stack.settings.listener.port)
     twice = 2 * site.scalar("select count(*) from instances")
     site.wait("all are counted again", lambda: site.spooled == 0)
     assert site.scalar("select sum(times_received) from instances") >= twice
