@@ -157,6 +157,15 @@ def test_a_document_has_the_pictures_with_their_captions(
         assert said in words
 
 
+def test_a_document_with_colours_says_that_they_are_lost_in_grey(
+    mr: Made, written: list[tuple[str, float, float]]
+) -> None:
+    for outcome, told in ((Outcome.PRESENT, True), (Outcome.UNDETERMINED, True), (Outcome.ABSENT, False)):
+        written.clear()
+        pdf_of(mr, outcome)
+        assert any("print in grey" in line for line, _, _ in written) == told
+
+
 def test_the_document_names_nobody_in_any_script(tmp_path: Path) -> None:
     documents = []
     for name, charset in (

@@ -128,3 +128,14 @@ def test_long_text_is_wrapped_and_cut_to_its_width() -> None:
     assert len(lines) == 3
     assert all(face.getlength(line) <= 150 for line in lines)
     assert lines[-1].endswith("…")
+
+
+@pytest.mark.parametrize("bold", [False, True])
+@pytest.mark.parametrize("size_px", [20.0, 22.4, 23.04, 40.96])
+def test_a_fitted_typeface_fits(size_px: float, bold: bool) -> None:
+    words = "Slice 12 of 22 (image 11) · 96 % with neighbours, >99 % alone"
+    length = typeface.font(size_px, bold).getlength(words)
+    for share in np.linspace(0.75, 1.0, 60):
+        face = typeface.fitted(words, size_px, share * length, bold, least_px=0.7 * size_px)
+        assert face.getlength(words) <= share * length
+        assert face.size > 0.94 * share * size_px - 1  # no smaller than it has to be

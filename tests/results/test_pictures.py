@@ -269,6 +269,62 @@ def test_a_page_says_what_else_may_be_wrong_where_that_decides(mr: Made, written
     assert "Bleed, infarct or clip" not in words_of(written)
 
 
+def test_the_page_shows_a_marked_slice_beside_the_deciding_one_that_has_no_mark(
+    mr: Made, written: Any
+) -> None:
+    analysis, evidence = make_analysis(mr, Outcome.UNDETERMINED)
+    assert evidence.key is not None
+    bare = evidence.slices[evidence.key]
+    bare = replace(bare, heat=0 * bare.heat)
+    alike = Reason(ReasonCode.LOOK_ALIKE, "something looks wrong")
+    slices = tuple(bare if item.slice_index == bare.slice_index else item for item in evidence.slices)
+    shown = page_of(replace(analysis, reasons=(alike,)), replace(evidence, slices=slices), mr)
+    words = words_of(written)
+    assert "Highest for bleed, infarct or clip" in words
+    assert "slice 10 of 15" in words
+    assert "Tumour 51 %, no outline" in words
+    assert "model relevance, not tumour extent" in words
+    left, right = (
+        np.ptp(shown[280:680, x + 60 : x + 440].astype(int), axis=2).max()
+        for x in (page.MARGIN_PX, page.WIDTH_PX // 2 + 12)
+    )
+    assert left <= 12
+    assert right > 40
+
+
+@pytest.mark.parametrize("note", ["", "a note of many words " * 12])
+def test_the_page_tells_each_slice_in_full(note: str, mr: Made, written: Any) -> None:
+    analysis, evidence = make_analysis(mr, Outcome.UNDETERMINED, degradations=(note,) if note else ())
+    alone = tuple(replace(item, probability=0.92) for item in evidence.slices)
+    page_of(analysis, replace(evidence, slices=alone), mr)
+    lines = [line for line, _, _ in written]
+    assert "51 % with neighbours, 92 % alone, no outline" in lines
+    assert sum("slice 10 of 15 (image 10)" in line for line in lines) == 2
+    assert sum("MR · Series 3 · AX FLAIR" in line for line in lines) == 2
+
+
+def test_slices_all_along_are_counted_by_their_series_or_stack(mr: Made, written: Any) -> None:
+    analysis, evidence = make_analysis(mr, Outcome.ABSENT)
+    page_of(analysis, evidence, mr)
+    assert "9 of the 15 analysed slices of this series" in words_of(written)
+    written.clear()
+    (own,) = analysis.series
+    page_of(replace(analysis, series=(own, replace(own, stack=2, slices=()))), evidence, mr)
+    assert "9 of the 15 analysed slices of this stack" in words_of(written)
+
+
+def test_the_page_of_few_series_tells_their_reasons_in_full(tmp_path: Path, written: Any) -> None:
+    made = make_study(tmp_path, slices=3)
+    reason = "twenty-nine of thirty images lie at one and the same place " * 3
+    verdicts = (SeriesVerdict("1.2.3", "CT", "HEAD", False, Reason(ReasonCode.TOO_FEW_SLICES, reason)),)
+    analysis, evidence = make_analysis(made, Outcome.POOR_QUALITY, verdicts=verdicts)
+    page_of(analysis, evidence, made)
+    lines = [line for line, _, _ in written]
+    start = next(place for place, line in enumerate(lines) if line.startswith("Refused: twenty"))
+    assert " ".join(lines[start : start + 4]).count("place") == 3
+    assert not any(line.endswith("…") for line in lines)
+
+
 def test_the_page_says_what_was_not_looked_at_and_names_the_series(mr: Made, written: Any) -> None:
     note = f"9 images of series {mr.series_uid} were left out: another tilt"
     analysis, evidence = make_analysis(mr, Outcome.ABSENT, degradations=(note,))
@@ -343,6 +399,11 @@ def test_an_overlay_may_show_the_outline_alone(mr: Made) -> None:
         assert "Grad-CAM" not in dataset.DerivationDescription
     assert any((dataset.pixel_array == 255).all(axis=2).any() for dataset in plain)
     assert not {d.SOPInstanceUID for d in usual} & {d.SOPInstanceUID for d in plain}
+
+
+def test_an_overlay_of_outlines_says_where_there_is_none(mr: Made, written: Any) -> None:
+    overlays_of(mr, OverlayStyle.OUTLINE, Outcome.UNDETERMINED)
+    assert "Slice 10 of 15 (image 10) · 51 %, no outline" in [line for line, _, _ in written]
 
 
 def test_an_overlay_may_show_the_slice_without_marks_beside_it_and_then_claims_no_place(mr: Made) -> None:

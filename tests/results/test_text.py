@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from neurotriage.core.values import Outcome
-from neurotriage.phantom import make_analysis, make_study
+from neurotriage.phantom import make_analysis, make_fused_analysis, make_pair, make_study
 from worker.results import report_text
 from worker.results.text import (
     deciding_prediction,
@@ -91,3 +91,23 @@ def test_a_fused_score_stands_beside_what_it_is_without_either_modality(tmp_path
     assert modalities_sentence(analysis).endswith(sentence)
     assert "tumour without the CT 90 %" in report_text(analysis)
     assert deciding_prediction(analysis) is alone  # what decided stands first
+
+
+def test_the_plain_report_says_of_which_series_models_and_findings_speak(tmp_path: Path) -> None:
+    ct, mr = make_pair(tmp_path, slices=9)
+    analysis, _ = make_fused_analysis(ct, mr, Outcome.PRESENT)
+    lines = report_text(analysis).splitlines()
+    descriptions = {item.series_instance_uid: item.description for item in analysis.verdicts}
+    for made in (ct, mr):
+        name = f"{made.modality} {descriptions[made.series_uid]}"
+        count = len([f for f in analysis.findings if f.series_uid == made.series_uid])
+        assert count
+        assert len([line for line in lines if line.startswith(f"Finding    {name}: ")]) == count
+        assert [line for line in lines if line.startswith("Model ") and line.endswith(f", of {name}")]
+    assert [line for line in lines if line.startswith("Model ") and line.endswith(", of the study")]
+
+
+def test_a_finding_of_the_plain_report_says_whose_probability_it_tells(tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
+    found = [line for line in report_text(analysis).splitlines() if line.startswith("Finding")]
+    assert all(line.endswith("; slice alone 97 %") for line in found)

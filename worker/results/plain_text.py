@@ -1,8 +1,8 @@
 """The whole result as plain text: what stands in summary.txt and on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from neurotriage.core.values import Analysis, SeriesVerdict
+from neurotriage.core.values import Analysis, Prediction, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results import text
 
@@ -25,19 +25,25 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
     yield f"Triage     {analysis.triage.value}"
     if words := text.modalities_words(analysis):
         yield f"Used       {words}"
+    names = {item.series_instance_uid: _series_name(item) for item in analysis.verdicts}
     for prediction in analysis.predictions:
         values = ", ".join(
             f"{name} {text.percent(value)}" for name, value in prediction.probabilities.items()
         )
-        yield f"Model      {prediction.model} {prediction.version} ({prediction.engine}, {prediction.device})"
+        about = _about(prediction, names)
+        yield (
+            f"Model      {prediction.model} {prediction.version} "
+            f"({prediction.engine}, {prediction.device}), of {about}"
+        )
         yield f"           {values}; threshold {text.percent(prediction.threshold)}"
         if prediction.left_out:
             yield f"           tumour {text.without(prediction)}"
     for finding in analysis.findings:
         frame = "" if finding.frame is None else f", frame {finding.frame}"
         yield (
-            f"Finding    lesion {finding.lesion}, slice {finding.slice_index + 1}{frame}: "
-            f"{text.place_words(finding)}, {text.percent(finding.probability)}"
+            f"Finding    {names.get(finding.series_uid, 'a series')}: "
+            f"lesion {finding.lesion}, slice {finding.slice_index + 1}{frame}: "
+            f"{text.place_words(finding)}; slice alone {text.percent(finding.probability)}"
         )
     for item in analysis.verdicts:
         yield _verdict_line(item)
@@ -49,5 +55,16 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
 
 def _verdict_line(item: SeriesVerdict) -> str:
     state = "analysed" if item.taken else "refused"
-    name = f"{item.modality} {item.description}".strip() or "without description"
-    return f"Series     {state}: {name}: {item.reason.text}"
+    return f"Series     {state}: {_series_name(item)}: {item.reason.text}"
+
+
+def _series_name(item: SeriesVerdict) -> str:
+    return f"{item.modality} {item.description}".strip() or "without description"
+
+
+def _about(prediction: Prediction, names: Mapping[str, str]) -> str:
+    """What a prediction speaks of: ``the study``, ``CT HEAD, stack 2``."""
+    if prediction.series_uid is None:
+        return "the study"
+    stack = "" if prediction.stack == 1 else f", stack {prediction.stack}"
+    return f"{names.get(prediction.series_uid, 'a series')}{stack}"

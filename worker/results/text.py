@@ -208,7 +208,7 @@ def without(prediction: Prediction) -> str:
 
 
 def apart(analysis: Analysis) -> str:
-    """What the series of each modality say by themselves: ``Highest of a series: CT 91.2 %, MR 97.8 %``."""
+    """What the series of each modality say by themselves: ``Highest of a series: CT 91 %, MR 98 %``."""
     highest: dict[str, float] = {}
     for p in analysis.predictions:
         if p.series_uid is not None and TUMOUR in p.probabilities:

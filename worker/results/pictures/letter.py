@@ -36,6 +36,8 @@ LARGEST_PANE_PT = (INNER_PT - GAP_PT) / 2
 PANE_PX = 720  # about 210 pixels an inch
 FOOTER_PT = 62.0
 MAX_ROWS = 12  # of the table of series
+# The tint keeps the brightness of the slice, so nothing of it is left in grey.
+IN_GREY = "A print in grey shows the outlines only: the colours have the brightness of the slice beneath."
 
 REGULAR, BOLD = "Inter", "Inter-SemiBold"
 INK, MUTED, RULE = HexColor("#16202b"), HexColor("#5b6875"), HexColor("#d3d9df")
@@ -206,6 +208,8 @@ class _Letter:
             self._canvas.drawImage(bar, MARGIN_PT + 18, self._y, 40, 7)
             self._write("100 %", 8, REGULAR, INK, MARGIN_PT + 62)
             self._write(COLOURS, 8, REGULAR, MUTED, MARGIN_PT + 92)
+            self._y -= 11
+            self._write(IN_GREY, 8, REGULAR, MUTED)
         self._y -= 18
 
     def _facts(self, rows: Sequence[tuple[str, str]], title: str = "") -> None:

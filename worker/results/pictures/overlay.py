@@ -16,7 +16,7 @@ from worker.results import text
 from worker.results.dataset import Frame
 from worker.results.pictures import picture
 from worker.results.pictures.page import AMBER, WHITE
-from worker.results.pictures.panes import legend_bar, marks_words, series_words, slice_words
+from worker.results.pictures.panes import NO_OUTLINE, legend_bar, marks_words, series_words, slice_words
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, write
 from worker.results.scene import findings_on
@@ -87,7 +87,7 @@ def overlay_picture(
         _directions(draw, layout, image, left_px)
         if part is marked:
             _numbers(draw, layout, findings_on(frame.analysis, image), left_px)
-    _words(draw, layout, canvas.width, _lines(frame, image, seen))
+    _words(draw, layout, canvas.width, _lines(frame, image, seen, style))
     _legend(
         canvas,
         draw,
@@ -97,10 +97,14 @@ def overlay_picture(
     return np.asarray(canvas)
 
 
-def _lines(frame: Frame, image: SourceSlice, seen: SliceEvidence | None) -> tuple[str, str, str, str]:
+def _lines(
+    frame: Frame, image: SourceSlice, seen: SliceEvidence | None, style: OverlayStyle
+) -> tuple[str, str, str, str]:
     """Verdict; series; slice with its probability; lesions."""
     lesions = (f"lesion {f.lesion}: {text.place_words(f)}" for f in findings_on(frame.analysis, image))
     said = "nothing marked" if seen is None else marks_words(seen)
+    if seen is not None and style is OverlayStyle.OUTLINE and not seen.mask.any():
+        said = f"{said}, {NO_OUTLINE}"
     return (
         text.verdict(frame.analysis.outcome).title,
         series_words(image, frame.header),

@@ -36,6 +36,7 @@ ROW_PX = 26  # a row of captions, of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
 GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
+FEW_ROWS = 4  # of the table, that have room for long reasons
 
 Colour = tuple[int, int, int]
 GROUND: Colour = (13, 16, 20)
@@ -114,13 +115,12 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> N
     side_px = min(width_px, LEGEND_Y - below_px - top_y)
     shown = panes(frame, scene, side_px)
     if not shown:
-        _table(canvas, frame, top_y + 12, LEGEND_Y, "No picture can be shown. Series of this study")
+        _table(canvas, frame, top_y + 24, LEGEND_Y, "No picture can be shown. Series of this study")
         return
-    step_px = (TEXT_WIDTH_PX - side_px) // max(len(shown) - 1, 1)  # flush with the words on both sides
     for place, pane in enumerate(shown):
-        left_x = MARGIN_PX + place * step_px
+        left_x = MARGIN_PX + place * (width_px + GAP_PX)  # captions may be wider than their pictures
         canvas.image.paste(Image.fromarray(pane.shown), (left_x, top_y))
-        _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, side_px)
+        _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, width_px)
     if together:
         write(canvas.draw, (MARGIN_PX, LEGEND_Y - ROW_PX), together, font(CAPTION_PX), WHITE)
     if any(pane.heat for pane in shown):
@@ -137,16 +137,19 @@ def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> N
 def _caption(
     canvas: _Canvas, place: tuple[float, float], caption: Caption, lines: int, width_px: float
 ) -> None:
-    """What is shown; on which slice, on the same line where there are two; of which series."""
+    """What is shown; on which slice, where there are two lines on the one that has room; of which series."""
     x, y = place
     bold, face = font(CAPTION_PX, True), font(CAPTION_PX)
     title = shorten(caption.title, bold, width_px)
     write(canvas.draw, (x, y), title, bold, WHITE)
     rows: tuple[str, ...] = (caption.place, caption.series)
     if lines == 2:
-        x_place, rows = x + bold.getlength(title) + 12, (caption.series,)
-        rest = shorten(caption.place, face, max(x + width_px - x_place, 0))
-        write(canvas.draw, (x_place, y), rest, face, WHITE)
+        x_place = x + bold.getlength(title) + 12
+        if x_place + face.getlength(caption.place) <= x + width_px:
+            write(canvas.draw, (x_place, y), caption.place, face, WHITE)
+            rows = (caption.series,)
+        else:
+            rows = (" · ".join(filter(None, rows)),)
     for number, words in enumerate(rows, start=1):
         write(canvas.draw, (x, y + ROW_PX * number), shorten(words, face, width_px), face, MUTED)
 
@@ -210,9 +213,9 @@ def _table(canvas: _Canvas, frame: Frame, top_y: float, bottom_y: float, title: 
     if not ordered:
         return
     write(canvas.draw, (MARGIN_PX, top_y), title, font(VALUE_PX, True), MUTED)
-    y = top_y + 18
+    y, most = top_y + 18, 4 if len(ordered) <= FEW_ROWS else 2
     for number, item in enumerate(ordered):
-        reason = wrap(_decision(item), font(TABLE_PX), WIDTH_PX - MARGIN_PX - REASON_X, 2)
+        reason = wrap(_decision(item), font(TABLE_PX), WIDTH_PX - MARGIN_PX - REASON_X, most)
         height = 20 + TABLE_LINE_PX * len(reason)
         if y + height > bottom_y - TABLE_LINE_PX:
             rest = f"and {len(ordered) - number} more series"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 
 from neurotriage.core.evidence import SliceEvidence
-from neurotriage.core.values import Finding
+from neurotriage.core.values import Finding, ReasonCode
 from worker.results import text
 from worker.results.dataset import Frame
 from worker.results.pictures import picture
@@ -34,6 +34,7 @@ COLOURS = (
 )
 
 _NOTHING = "Nothing marked"
+NO_OUTLINE = "no outline"
 
 # Of names and ids in free text.
 _SHORTEST_BLANKED: Final = 3
@@ -76,8 +77,8 @@ def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
     """Two or three panes, or none where no picture can be shown.
 
     One lesion: its largest slice, and beside it the same with heat map and outline. More lesions, or CT and
-    MR: the largest slice of each with its marks. Nothing marked: the slice that says most, and beside it what
-    was looked at.
+    MR: the largest slice of each with its marks. Marks on other slices than the one that decided: that one,
+    and the surest of them. Nothing marked: the slice that says most, and beside it what was looked at.
     """
     subjects = _subjects(frame, scene)
     if len(subjects) > 1:
@@ -91,12 +92,13 @@ def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
     box = _box(frame, scene, image, [pixels, *(p for _, p in others)])
     window = scene.window(image)
     plain = _square(image, picture.grey(pixels, window), box, side_px)
-    left = Pane(plain, _caption(frame, image, "The same slice without marks" if marked else _NOTHING))
+    without = "The same slice without marks" if marked else _unmarked(frame, scene, image)
+    left = Pane(plain, _caption(frame, image, without))
     if marked:
         return left, *marked
     tile_px = (side_px - 2 * MONTAGE_GAP_PX) // 3
     tiles = [_fitted_slice(picture.grey(p, window), i, box, tile_px) for i, p in others]
-    title = f"{len(tiles)} of the {image.count} slices that were analysed"
+    title = f"{len(tiles)} of the {image.count} analysed slices of this {_part_of(frame, image)}"
     return left, Pane(
         _montage(tiles, tile_px, side_px), Caption(title, "", series_words(image, frame.header))
     )
@@ -118,6 +120,11 @@ def _subjects(frame: Frame, scene: Scene) -> tuple[_Subject, ...]:
     for key in scene.keys:
         if key.modality not in shown:
             subjects.append(_Subject(key, findings_on(frame.analysis, key)))
+    surest = max(scene.evidence.values(), key=lambda item: float(item.heat.max()), default=None)
+    if len(subjects) == 1 and surest is not None and not _marks(frame, scene, subjects[0].image):
+        # What made the study suspicious of a bleed may lie elsewhere than what drew the eye of the model.
+        image = scene.find(surest.sop_instance_uid, surest.frame)
+        subjects += [] if image is None else [_Subject(image)]
     return tuple(sorted(subjects, key=lambda item: item.image.modality) if several else subjects)
 
 
@@ -134,14 +141,36 @@ def _marked_pane(frame: Frame, scene: Scene, subject: _Subject, side_px: int) ->
     seen, box = _marks(frame, scene, image), _box(frame, scene, image, [pixels])
     grey = picture.grey(pixels, scene.window(image))
     shown = _square(image, grey, box, side_px, seen, findings_on(frame.analysis, image) if seen else ())
-    caption = _caption(frame, image, _title(subject.findings, seen))
+    if seen is None and not subject.findings:
+        title = _unmarked(frame, scene, image)
+    else:
+        title = _title(subject.findings, seen)
+        if _decided_by_look_alike(frame) and not subject.findings:
+            title = f"Tumour {title}"  # and not that of the bleed beside it
+    caption = _caption(frame, image, title)
     return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
 
 
 def _title(findings: Sequence[Finding], seen: SliceEvidence | None) -> str:
     if findings:
         return "; ".join(f"lesion {f.lesion}: {text.place_words(f)}" for f in findings).capitalize()
-    return _NOTHING if seen is None else f"{marks_words(seen)}, no outline"
+    return _NOTHING if seen is None else f"{marks_words(seen)}, {NO_OUTLINE}"
+
+
+def _unmarked(frame: Frame, scene: Scene, image: SourceSlice) -> str:
+    """Of a slice without marks, why it is shown: by what may be a bleed it decided; else that it has none."""
+    if _decided_by_look_alike(frame) and image is scene.key:
+        return f"Highest for {text.LOOK_ALIKE_NAME.lower()}"
+    return _NOTHING
+
+
+def _decided_by_look_alike(frame: Frame) -> bool:
+    return any(reason.code is ReasonCode.LOOK_ALIKE for reason in frame.analysis.reasons)
+
+
+def _part_of(frame: Frame, image: SourceSlice) -> str:
+    stacks = sum(item.series_instance_uid == image.series_uid for item in frame.analysis.series)
+    return "stack" if stacks > 1 else "series"
 
 
 def marks_words(seen: SliceEvidence) -> str:
@@ -177,7 +206,7 @@ def series_words(image: SourceSlice, header: Dataset) -> str:
     description = without_identity(str(image.header.get("SeriesDescription", "")), header)
     series = f"Series {image.header.get('SeriesNumber', None) or '?'}"
     stack = "" if image.stack == 1 else f"stack {image.stack}"
-    return " · ".join(word for word in (image.modality, series, description, stack) if word)
+    return " · ".join(word for word in (image.modality, series, stack, description) if word)
 
 
 def legend_bar(

@@ -69,8 +69,15 @@ def fitted(
     text: str, size_px: float, width_px: float, bold: bool = False, least_px: float = 0.0
 ) -> ImageFont.FreeTypeFont:
     """The typeface at ``size_px``, or down to ``least_px`` where the text would be too wide."""
+    text = drawable(text)
     length = font(size_px, bold).getlength(text)
-    return font(size_px if length <= width_px else max(int(size_px * width_px / length), least_px), bold)
+    if length <= width_px:
+        return font(size_px, bold)
+    size = int(size_px * width_px / length)
+    # Letters do not shrink quite as their size does: each is hinted.
+    while size > max(least_px, 1) and font(size, bold).getlength(text) > width_px:
+        size -= 1
+    return font(max(size, least_px), bold)
 
 
 def write(
