@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydicom.uid import UID
+
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.demo.studies import head_ct
 
@@ -75,7 +77,7 @@ def _draw(folder: Path, slices: int) -> None:
     folder.mkdir()
     for number in range(slices):
         dataset = drawn[number * len(drawn) // slices]
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.9{number}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.9{number}")
         dataset.InstanceNumber = number + 1
         dataset.ImagePositionPatient[2] = round(0.25 * number, 2)
         dataset.SliceThickness = 0.25
