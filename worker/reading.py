@@ -199,7 +199,8 @@ def _slabs(analysed: Sequence[Volume]) -> dict[str | None, list[Slab]]:
 
 def _told(reason: Reason, series: ReadSeries, left_out: Sequence[LeftOutImage]) -> Reason:
     """A reason against a stack, with what became of the other images that came."""
-    others = left_out_by_reason(series.series_instance_uid, [item for item in left_out if not item.alien])
+    told = [item for item in left_out if not item.alien or item.reason.code is ReasonCode.SAME_PLACE]
+    others = left_out_by_reason(series.series_instance_uid, told)
     if not others or reason in [item.reason for item in others]:
         return reason
     words = "; ".join(f"{counted(item.count, 'image')} left out: {item.reason.text}" for item in others)

@@ -448,6 +448,15 @@ def test_times_of_an_enhanced_object_are_told_by_whatever_states_them(tmp_path: 
     assert _left_out(read) == {ReasonCode.OTHER_KIND: 6}
 
 
+def test_a_frame_without_a_position_costs_itself(tmp_path: Path) -> None:
+    dataset = enhanced_of([picture(seed=n) for n in range(12)], [[-50.0, -50.0, 6.0 * n] for n in range(12)])
+    del dataset.PerFrameFunctionalGroupsSequence[11].PlanePositionSequence
+    read = _read(tmp_path, [dataset])
+    assert [[image.place.frame for image in stack] for stack in read.plan.stacks] == [list(range(1, 12))]
+    assert _left_out(read) == {ReasonCode.NO_GEOMETRY: 1}
+    assert not any(item.alien for item in read.plan.left_out)  # it may show anything: never absent
+
+
 def test_jitter_of_positions_and_a_slightly_turned_slice_split_nothing(tmp_path: Path) -> None:
     datasets = _stack(count=12)
     jitter = np.random.default_rng(3).normal(0, 0.01, (12, 3))

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.headers import text
-from neurotriage.core.values import Plane, ReasonCode
+from neurotriage.core.values import Plane, Reason, ReasonCode
 from worker.imaging.attributes import functional_group, items, number, numbers, whole_number
 
 # No scanner makes more frames in one object; a header that says more lies.
@@ -46,8 +46,11 @@ class FrameGeometry:
         return float(np.dot(self.normal, self.position_mm))
 
 
-def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry, ...]:
-    """The geometry of every frame of one instance. Raises ``Refused`` (NO_GEOMETRY) where it has none."""
+def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry | Reason, ...]:
+    """The geometry of every frame of one instance, or why that frame has none (NO_GEOMETRY).
+
+    Raises ``Refused`` (NO_GEOMETRY) where nothing can be said of any frame.
+    """
     count = whole_number(dataset, "NumberOfFrames") or 1
     if not 1 <= count <= MAX_FRAMES:
         raise _no_geometry(f"NumberOfFrames is {count}")
@@ -57,13 +60,20 @@ def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry, ...]:
         raise _no_geometry(f"{count} frames, but another number of per-frame functional groups")
     if count > 1 and not multi:
         raise _no_geometry("a multi-frame object without a position for each frame")
-    return tuple(_frame(dataset, path, index, multi) for index in range(count))
+    return tuple(_frame_or_reason(dataset, path, index, multi) for index in range(count))
 
 
 def plane_of(normal: NDArray[np.float64]) -> Plane:
     """The anatomical plane nearest to slices with this normal."""
     axis = int(np.argmax(np.abs(normal)))
     return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
+
+
+def _frame_or_reason(dataset: Dataset, path: Path, index: int, multi: bool) -> FrameGeometry | Reason:
+    try:
+        return _frame(dataset, path, index, multi)
+    except Refused as refused:
+        return refused.reason
 
 
 def _frame(dataset: Dataset, path: Path, index: int, multi: bool) -> FrameGeometry:

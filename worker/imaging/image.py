@@ -87,7 +87,12 @@ def _images(instance: ManifestInstance) -> list[Image]:
         frames = frames_of(header, instance.path)
     except Refused as refused:
         return [_image(facts, header, None, 0, refused.reason)]
-    return [_image(facts, header, frame, index, None) for index, frame in enumerate(frames)]
+    return [
+        _image(facts, header, None, index, frame)
+        if isinstance(frame, Reason)
+        else _image(facts, header, frame, index, None)
+        for index, frame in enumerate(frames)
+    ]
 
 
 def _unread(instance: ManifestInstance) -> InstanceFacts:

@@ -13,6 +13,7 @@ from neurotriage.core.headers import read_header
 from neurotriage.core.values import (
     ManifestInstance,
     ObjectReference,
+    Reason,
     SeriesDecision,
     SeriesManifest,
     StudyManifest,
@@ -116,6 +117,8 @@ def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _Image]:
         except Refused:  # what selection and imaging have told
             continue
         for geometry in frames:
+            if isinstance(geometry, Reason):
+                continue
             images[instance.sop_instance_uid, geometry.frame] = _Image(instance, header, geometry)
     return images
 
