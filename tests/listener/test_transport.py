@@ -376,7 +376,6 @@ def test_an_association_that_sends_data_sets_outlives_the_limit(listen: Listen) 
     while time.monotonic() < end:
         number += 1
         assert status_of(association, instance(number=number)) == 0
-        time.sleep(0.2)
     association.release()
 
 
