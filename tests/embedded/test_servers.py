@@ -222,9 +222,11 @@ def test_a_port_that_is_taken_is_reported_with_the_log(
             refused.start(other.getsockname()[1])
 
 
+# What runs in the background of a shell without job control is started with SIGINT ignored.
 ORPHAN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
 for server in EmbeddedPostgres(Path(sys.argv[1], "p"), durable=False), EmbeddedValkey(Path(sys.argv[1], "v")):
     server.start()

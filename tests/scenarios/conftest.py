@@ -87,13 +87,14 @@ def opened(
     pacs: StandInPacs,
     *others: dict[str, object],
     roles: Iterable[str] = ROLES,
+    quiet_s: float = 2,
     **storage: object,
 ) -> Iterator[Site]:
     """Everything up, with leases short enough to be waited for; ``pacs`` is the first destination."""
     settings = Settings.model_validate(
         {
             "listener": {"port": 0},
-            "assembly": {"quiet_s": 2},
+            "assembly": {"quiet_s": quiet_s},
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
             "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
             "delivery": {"retry_s": 1, "retry_max_s": 2},

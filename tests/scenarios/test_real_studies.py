@@ -138,7 +138,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[S
     silent = StandInPacs(folder / "silent", ae_title="SILENT")
     with socket.create_server(("127.0.0.1", 0)) as mute, StandInPacs(folder / "pacs") as pacs:
         silent.port = mute.getsockname()[1]
-        with opened(folder, pacs, destination("silent", silent.port)) as site:
+        # Images of 60 studies come in turn: on a busy host seconds lie between two of one study.
+        with opened(folder, pacs, destination("silent", silent.port), quiet_s=20) as site:
             sent = send_all(files, site.stack.settings.listener.port)
             folders: dict[str, set[str]] = {}
             for file in sent:
@@ -154,7 +155,6 @@ def sent(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[S
                     lambda: site.scalar("select count(distinct study_id) from analyses") == len(folders),
                     timeout_s=PATIENCE_S,
                 )
-                # On a slow host more than the quiet time may lie between two images of a study.
                 site.wait("every revision has ended", lambda: _unfinished(site) == 0, timeout_s=PATIENCE_S)
                 site.wait("the living destination has everything", lambda: _owed(site, "pacs") == 0)
                 assert run.wait(PATIENCE_S) == 0
