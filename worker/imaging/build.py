@@ -154,8 +154,8 @@ def _gaps(kept: list[FrameGeometry], came: Sequence[Image]) -> Reason | None:
     if not lost:
         return None
     count = sum(missing for _, missing in lost)
-    before = kept[lost[0][0]]
-    frame = f"frame {before.frame}" if before.frame is not None else ""
-    where = f"after {frame or f'image {before.instance_number or lost[0][0] + 1}'}"
+    last = kept[lost[0][0]]
+    frame = f"frame {last.frame}" if last.frame is not None else ""
+    where = f"after {frame or f'image {last.instance_number or lost[0][0] + 1}'}"
     sentence = f"{count} of {len(kept) + count} slices {'is' if count == 1 else 'are'} missing from the stack"
     return Reason(ReasonCode.MISSING_IMAGES, f"{sentence}, the first {where}")
