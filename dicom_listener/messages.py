@@ -4,6 +4,7 @@ import time
 from typing import Any, Final
 
 import structlog
+from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
@@ -21,6 +22,8 @@ _MAX_DATA_SET_BYTES: Final = 2 * 1024**3
 _MAX_WAITING_MESSAGES: Final = 2
 # A peer that sends less than this, and completes nothing, makes no progress.
 PROGRESS_BYTES: Final = 65_536
+# pynetdicom takes a C-STORE-RQ without a SOP Instance UID for no request at all.
+_NO_UID: Final = UID("")
 # PS3.8 table 9-6, Evt19: unrecognised or invalid PDU. The state machine answers with A-ABORT.
 _INVALID_PDU: Final = "Evt19"
 
@@ -53,6 +56,8 @@ class GuardedMessages(DIMSEServiceProvider):
         if message is None:
             self._watch()
             return None, None
+        if isinstance(message, C_STORE) and message.AffectedSOPInstanceUID is None:
+            message._affected_sop_instance_uid = _NO_UID  # refused like any other that is none
         if not message.is_valid_request:
             self._end("invalid_message")
             return None, None

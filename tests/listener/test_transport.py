@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydicom.uid import MRImageStorage
@@ -16,6 +17,7 @@ from pynetdicom import AE, fsm
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
@@ -83,6 +85,7 @@ def test_every_private_name_of_pynetdicom_that_we_use_is_still_there() -> None:
     assert "nr_bytes" in inspect.signature(AssociationSocket.recv).parameters
     assert {"receive_primitive", "get_msg", "send_msg"} <= vars(DIMSEServiceProvider).keys()
     assert {"verify_request", "get_request", "shutdown"} <= set(dir(AssociationServer))
+    assert "_affected_sop_instance_uid" in dir(C_STORE)
     association = Association(AE(), "acceptor")
     assert association._accepted_cx == {}
     assert isinstance(association.dul, DULServiceProvider)
@@ -226,12 +229,29 @@ def store_command(sop_instance_uid: bytes = b"", sop_class_uid: bytes = MRImageS
 
 
 def test_a_request_that_nobody_can_answer_ends_the_association(listen: Listen) -> None:
-    """A C-STORE-RQ with an empty SOP Instance UID gets no answer from pynetdicom."""
+    """A C-STORE-RQ with an empty SOP Class UID gets no answer from pynetdicom."""
     listener, port = listen()
     association, connection = established(port)
-    connection.sendall(p_data(3, 3, store_command()) + p_data(3, 2, bytes(100)))
+    connection.sendall(p_data(3, 3, store_command(b"1.2", b"")) + p_data(3, 2, bytes(100)))
     assert ends(association)
     assert listener.spool.waiting() == []
+
+
+def test_an_object_without_a_uid_in_its_command_costs_itself_alone(
+    listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listener, port = listen()
+    association = associate(port)
+    connection = association.dul.socket
+    assert connection is not None
+    association._reactor_checkpoint.clear()  # the answer is ours
+    connection.send(p_data(3, 3, store_command()) + p_data(3, 2, bytes(100)))
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    assert cast(C_STORE, answer).Status == 0xC000
+    assert status_of(association, instance()) == 0
+    assert len(listener.spool.waiting()) == 1
+    assert "instance_refused" in "".join(capfd.readouterr())
 
 
 def test_a_fault_in_an_association_ends_it_and_its_connection(
