@@ -21,8 +21,6 @@ from worker.results import build, report_text
 from worker.results.text import notes
 from worker.vision import load_models, modalities
 
-pytestmark = pytest.mark.unit
-
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
 NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **odd_limits(2.0)}
 WHOLE, HOLED = "2.25.201", "2.25.202"

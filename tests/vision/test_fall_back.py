@@ -18,8 +18,6 @@ from worker.vision.engines import TorchEngine
 from worker.vision.memory import out_of_memory
 from worker.vision.network import ARCHITECTURES, CLASSES, MOBILENET_V2, RESNET50, SliceNet
 
-pytestmark = pytest.mark.unit
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
