@@ -22,7 +22,7 @@ _ANALYSE: Final = """
 import json, resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from neurotriage.core.manifest import scan_folder
+from neurotriage.dicom.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.memory import limit_memory
 from worker.vision import load_models, modalities

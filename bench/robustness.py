@@ -31,9 +31,9 @@ from bench.memory import BOUND_MB, analyse_long_study
 from db.engine import connect
 from dicom_listener.spool import Association as Parties
 from dicom_listener.spool import Spool
-from neurotriage.core.requestor import associate
 from neurotriage.core.settings import Settings, environment_of
 from neurotriage.core.storage import Storage
+from neurotriage.dicom.requestor import associate
 from neurotriage.embedded.process import LOOPBACK
 from neurotriage.embedded.stack import Stack
 

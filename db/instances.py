@@ -15,7 +15,7 @@ from db.claims import seconds
 from db.intake import Reception
 from db.repeat import last_failed
 from db.tables import Instance, ResultObjectRow, Series, Study, StudyState
-from neurotriage.core.headers import RESULT_CLASSES, InstanceHeader
+from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
 
 Received = tuple[InstanceHeader, Reception]
 _Uid = tuple[int, str]  # study, SOP Instance UID

@@ -19,9 +19,9 @@ from db.tables import (
     Study,
     StudyState,
 )
-from neurotriage.core.headers import RESULT_CLASSES
-from neurotriage.core.patients import identity_conflict
 from neurotriage.core.values import Reason, digest_of
+from neurotriage.dicom.headers import RESULT_CLASSES
+from neurotriage.dicom.patients import identity_conflict
 
 Peer = tuple[str, str]  # calling AE title, address
 

@@ -13,8 +13,8 @@ from db import events
 from db.claims import seconds
 from db.ledger import FRESH, DueDelivery, SendingRight, deliveries, held
 from db.tables import AnalysisRow, Delivery, DeliveryState, ResultObjectRow, Revision
-from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.values import NoteKind
+from neurotriage.dicom.commitment import CommitmentReport
 
 
 def due(connection: Connection, destination: str, *, revision_id: int | None = None) -> list[DueDelivery]:

@@ -26,7 +26,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid
 
-from neurotriage.core.commitment import PUSH_MODEL
+from neurotriage.dicom.commitment import PUSH_MODEL
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 

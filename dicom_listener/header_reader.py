@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from neurotriage.core.commitment import read_report
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import read_instance
 from neurotriage.core.log import set_up_logging
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.commitment import read_report
+from neurotriage.dicom.headers import read_instance
 
 READY: Final = b"ready"
 # Far above what a header needs; with as many children as may run at once, this is the bound of them all.

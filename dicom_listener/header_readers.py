@@ -21,9 +21,9 @@ from typing import IO, Final, Literal, NoReturn, Self, cast
 from pydantic import TypeAdapter, ValidationError
 
 from dicom_listener.header_reader import READY
-from neurotriage.core.commitment import CommitmentReport
-from neurotriage.core.headers import InstanceHeader
 from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.dicom.commitment import CommitmentReport
+from neurotriage.dicom.headers import InstanceHeader
 
 READERS: Final = 4
 SLOW_READERS: Final = 2

@@ -26,13 +26,13 @@ from dicom_listener.reports import record_report
 from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
 from dicom_listener.store import keep
 from dicom_listener.turns import Turns
-from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.headers import InstanceHeader
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
-from neurotriage.core.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.dicom.commitment import CommitmentReport
+from neurotriage.dicom.headers import InstanceHeader
+from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 
 log = structlog.get_logger()
 

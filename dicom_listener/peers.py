@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from neurotriage.core.peer_address import (
+from neurotriage.core.settings import Peer, Settings
+from neurotriage.dicom.addresses import (
     Address,
     address_of_socket,
     addresses_of,
     has_address,
     is_name,
 )
-from neurotriage.core.settings import Peer, Settings
 
 _LOOK_S: Final = 5.0
 _FIRST_LOOK_S: Final = 2.0

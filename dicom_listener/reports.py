@@ -5,8 +5,8 @@ from sqlalchemy import Engine
 
 from db.engine import answering
 from db.proof import record_report as record
-from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.settings import DeliverySettings
+from neurotriage.dicom.commitment import CommitmentReport
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from neurotriage.core.uids import derived_uid
+from neurotriage.dicom.uids import derived_uid
 
 ASSOCIATE_RQ: Final = 0x01
 _CALLED: Final = slice(10, 26)

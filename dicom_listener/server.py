@@ -37,7 +37,7 @@ from dicom_listener.spool import Association, Spool
 from dicom_listener.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
 from neurotriage.core.settings import Peer, Settings, config_file
 from neurotriage.core.storage import Storage
-from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 log = structlog.get_logger()
 _Answer = TypeVar("_Answer")

@@ -20,11 +20,11 @@ from uuid import uuid4
 
 from db.intake import Reception
 from dicom_listener.refused_contexts import RefusedContexts
-from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.core.storage import Storage, make_private, sync_folder
-from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 
 # Owner of the private part of our File Meta: who sent the instance, and when it was complete.
 _RECEPTION_UID: Final = derived_uid("neurotriage", "reception")

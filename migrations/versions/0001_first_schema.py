@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from neurotriage.core.uids import random_uid
+from neurotriage.dicom.uids import random_uid
 
 revision = "0001"
 down_revision = None

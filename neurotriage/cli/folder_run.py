@@ -11,12 +11,12 @@ import structlog
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.log import frames_of
-from neurotriage.core.manifest import Scan, scan_folder
 from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
-from neurotriage.core.uids import RUN_INSTALLATION_UID
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
+from neurotriage.dicom.manifest import Scan, scan_folder
+from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
 from worker.vision import modalities

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from neurotriage.conformance.created import Attribute, CodedTerm, Created
 from neurotriage.conformance.markdown import table
-from neurotriage.core.sop_classes import sop_class_name
+from neurotriage.dicom.sop_classes import sop_class_name
 
 _LEGEND = """Presence: ALWAYS; VNAP, the value may be empty; ANAP, the attribute may be absent; EMPTY.
 Source: COPY, from the images; FIXED, the value stands in the last column; AUTO, made for the study."""

@@ -18,8 +18,8 @@ from pydicom.uid import UID
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings
-from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import Analysis, ObjectReference, Outcome, ResultKind, Side
+from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import STUDIES, TILTED, Made, make_analysis, make_study
 from worker.results import build
 

@@ -21,8 +21,8 @@ from neurotriage.conformance.network import (
     store_statuses,
 )
 from neurotriage.core.settings import Destination, Settings
-from neurotriage.core.sop_classes import sop_class_name
-from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from neurotriage.dicom.sop_classes import sop_class_name
+from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.delivery.dimse import requested_contexts
 
 _NAMES = ("listener", "assembly", "delivery", "results")

@@ -19,7 +19,7 @@ from dicom_listener.server import (
     PROCESSING_FAILURE,
     SUCCESS,
 )
-from neurotriage.core.commitment import PUSH_MODEL
+from neurotriage.dicom.commitment import PUSH_MODEL
 from worker.delivery.status import Verdict, verdict_of
 
 _STATUSES: Final = 0x10000

@@ -11,7 +11,7 @@ from neurotriage.conformance.created import Created, created_objects
 from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import is_commitment, offers
 from neurotriage.core.settings import Settings
-from neurotriage.core.sop_classes import sop_class_name
+from neurotriage.dicom.sop_classes import sop_class_name
 from worker.results.charset import UTF_8
 
 _SECTIONS = (

@@ -1,1 +1,1 @@
-"""What every room says and nobody owns: values, settings, storage paths, errors, UIDs."""
+"""What every room says and nobody owns: values, settings, storage paths, errors."""

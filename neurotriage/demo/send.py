@@ -11,7 +11,7 @@ from pydicom.errors import InvalidDicomError
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from neurotriage.core.requestor import associate
+from neurotriage.dicom.requestor import associate
 
 _MOST_CONTEXTS: Final = 128  # of one association (PS3.8 9.3.2.2: odd numbers from 1 to 255)
 _SUCCESS: Final = 0x0000

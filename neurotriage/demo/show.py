@@ -15,13 +15,13 @@ from sqlalchemy import Engine
 
 from db import queries
 from db.engine import connect
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.demo import present
 from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.send import SendingFailed, send
 from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
+from neurotriage.dicom.manifest import scan_folder
 from neurotriage.embedded.process import LOOPBACK
 from neurotriage.embedded.stack import Stack
 

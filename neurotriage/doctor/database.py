@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from db import migrate
 from db.engine import connect
-from neurotriage.core.headers import first_line
 from neurotriage.core.settings import ConfigurationError, Settings
+from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, State, failed, ok, warning
 from worker.vision.registry import BadWeights
 from worker.vision.rule import LIGHT, read_rules

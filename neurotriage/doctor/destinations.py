@@ -15,8 +15,8 @@ from db.tables import DeliveryState
 from dicom_listener.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
-from neurotriage.core.sop_classes import sop_class_name
 from neurotriage.core.values import NoteKind, ResultKind, ResultObject
+from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse

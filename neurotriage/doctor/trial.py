@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage import __version__
-from neurotriage.core.uids import DOCTOR_INSTALLATION_UID, random_uid
 from neurotriage.core.values import Claims, Outcome, ResultKind, ResultObject
+from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, random_uid
 from neurotriage.phantom import make_analysis, make_study
 from worker.results import build
 

@@ -12,8 +12,8 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from neurotriage.core.uids import derived_uid
 from neurotriage.core.values import ManifestInstance, SeriesManifest, StudyManifest
+from neurotriage.dicom.uids import derived_uid
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 SAGITTAL = (0, 1, 0, 0, 0, -1)

@@ -10,9 +10,9 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.values import Analysis, Outcome, ReasonCode
+from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
 from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Analysis, Outcome
+from neurotriage.dicom.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.results import build
 from worker.vision import Models, load_models, modalities

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.values import Analysis, Outcome, ReasonCode, Triage
+from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
 from tests.imaging.made import SAGITTAL
 from tests.vision.synthetic import odd_limits, write_weights

@@ -17,9 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from neurotriage.cli import app
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import CONFIG_VARIABLE, WorkerSettings
+from neurotriage.dicom.manifest import scan_folder
 from tests.conftest import ROOT, absent
 from worker.analysis import analyse, select_series
 from worker.vision import Models, load_models, modalities

@@ -10,9 +10,9 @@ from pydicom import Dataset, dcmread, dcmwrite
 from typer.testing import CliRunner
 
 from neurotriage.cli import app
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.settings import CONFIG_VARIABLE
-from neurotriage.core.uids import derived_uid
+from neurotriage.dicom.manifest import scan_folder
+from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import make_pair
 from tests.imaging.test_registration import registration_object
 from tests.vision.synthetic import odd_limits

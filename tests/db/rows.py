@@ -12,7 +12,6 @@ from db.instances import record_instances
 from db.intake import Reception
 from db.records import WrittenObject
 from db.tables import Study
-from neurotriage.core.headers import InstanceHeader
 from neurotriage.core.values import (
     Analysis,
     Finding,
@@ -26,6 +25,7 @@ from neurotriage.core.values import (
     Side,
     Triage,
 )
+from neurotriage.dicom.headers import InstanceHeader
 
 STUDY = "1.2.3"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

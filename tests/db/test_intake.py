@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event, func, select, text
 from db import claims, intake
 from db.instances import record_instances
 from db.tables import Instance, Revision, RevisionInstance, RevisionState, Study, StudyState
-from neurotriage.core.headers import InstanceHeader
+from neurotriage.dicom.headers import InstanceHeader
 from tests.db.rows import (
     NOW,
     RECEPTION,

@@ -12,8 +12,8 @@ from db import intake, migrate, queries
 from db.instances import record_instances
 from db.tables import Base
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.headers import InstanceHeader
 from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.dicom.headers import InstanceHeader
 from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, receive, written
 
 

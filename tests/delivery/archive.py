@@ -12,7 +12,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"

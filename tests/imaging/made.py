@@ -15,8 +15,8 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.values import SeriesManifest, StudyManifest
+from neurotriage.dicom.manifest import scan_folder
 
 STUDY = "2.25.100"
 SERIES = "2.25.200"

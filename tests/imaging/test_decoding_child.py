@@ -11,11 +11,11 @@ import pytest
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from tests.imaging.compressed import compressed_slice, stream_of
 from tests.imaging.made import picture
 from worker.decoding import DecoderEnded, FrameDecoder, Question, process_decoder
 from worker.imaging import decode_frame, pixels
-from worker.imaging.geometry import FrameGeometry, frames_of
 from worker.imaging.pixels import open_pixels
 from worker.imaging.slices import MOST_DECODER_ENDS, read_slices
 

@@ -13,12 +13,12 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import read_header
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.attributes import described, number, numbers, whole_number
+from neurotriage.dicom.headers import read_header
 from tests.imaging.compressed import compressed_slice
 from tests.imaging.made import ct_slice_of, enhanced_of, picture, series_in, slice_of, write
 from worker.imaging import build_volume, decode_frame, pixels
-from worker.imaging.attributes import described, number, numbers, whole_number
 from worker.imaging.slices import Slice, Slices, thinned
 from worker.imaging.units import uncalibrated
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.values import Plane, ReasonCode
+from neurotriage.dicom.manifest import scan_folder
 from worker.imaging import BuiltVolume, build_volume, decode_frame, judge_pixels
 
 

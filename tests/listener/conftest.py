@@ -27,9 +27,9 @@ from dicom_listener.quarantine import Quarantine
 from dicom_listener.server import Listener
 from dicom_listener.spool import Association as Parties
 from dicom_listener.spool import Spool
-from neurotriage.core import requestor
 from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
+from neurotriage.dicom import requestor
 from neurotriage.embedded import EmbeddedPostgres
 
 PARTIES = Parties("SENDER", "NEUROTRIAGE", "127.0.0.1")

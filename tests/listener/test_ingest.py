@@ -26,10 +26,10 @@ from dicom_listener.ingest import GROUP, Ingest, Ingested
 from dicom_listener.quarantine import Quarantine
 from dicom_listener.spool import Association, Spool
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.headers import MANUFACTURER, InstanceHeader
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
-from neurotriage.core.uids import RUN_INSTALLATION_UID
+from neurotriage.dicom.headers import MANUFACTURER, InstanceHeader
+from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from tests.conftest import until
 from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, real_files, rows, spooled
 

@@ -22,9 +22,9 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_listener.server import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Listener
 from neurotriage.conformance import statement
-from neurotriage.core import requestor
 from neurotriage.core.settings import Settings
-from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from neurotriage.dicom import requestor
+from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from tests.conftest import until
 from tests.listener.conftest import (
     associate,

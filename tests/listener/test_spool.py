@@ -11,8 +11,8 @@ import pytest
 from dicom_listener import spool as spool_module
 from dicom_listener.spool import Association, Spool, received
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.headers import digest_of_file, read_instance
 from neurotriage.core.storage import Storage
+from neurotriage.dicom.headers import digest_of_file, read_instance
 from tests.listener.conftest import data_set_of, encoded, instance, spooled
 
 pytestmark = pytest.mark.unit

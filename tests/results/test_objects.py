@@ -14,10 +14,10 @@ from pydicom import Dataset, dcmread
 
 from neurotriage.core.documents import from_document, to_document
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.headers import is_own_result
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import ResultsSettings
 from neurotriage.core.values import Omission, Outcome, ResultKind, ResultObject, SeriesLabel
+from neurotriage.dicom.headers import is_own_result
 from neurotriage.phantom import (
     INSTALLATION,
     MODEL_SHA256,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from neurotriage.core.headers import is_own_result
 from neurotriage.core.values import NoteKind, ObjectReference, Outcome
+from neurotriage.dicom.headers import is_own_result
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from worker.results import rejection_note
 

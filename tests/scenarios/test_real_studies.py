@@ -17,9 +17,9 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE, build_context
 
-from neurotriage.core import requestor
 from neurotriage.core.settings import CONFIG_VARIABLE, environment_of
 from neurotriage.demo.pacs import StandInPacs
+from neurotriage.dicom import requestor
 from tests.analysis.test_real_studies import ALLOWED, WEIGHTS
 from tests.listener.conftest import RealFile, real_files, status_of_bytes
 from tests.scenarios.conftest import Site, destination, opened

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import (
     USUAL_KINDS,
@@ -23,6 +22,7 @@ from neurotriage.core.values import (
     StudyManifest,
 )
 from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, head_pair, healthy_head_mr
+from neurotriage.dicom.manifest import scan_folder
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from worker.analysis import analyse, select_series
 from worker.results import build

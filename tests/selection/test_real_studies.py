@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.values import Outcome, Reason, SeriesManifest, SeriesVerdict, StudyManifest
+from neurotriage.dicom.manifest import scan_folder
 from worker.imaging import build_volume, judge_extent, judge_pixels
 from worker.selection import outcome_of_refusals, select
 

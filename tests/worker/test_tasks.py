@@ -16,10 +16,10 @@ from db import claims, intake, repeat
 from db.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.headers import read_instance
 from neurotriage.core.settings import ResultsSettings, Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import USUAL_KINDS, Claims, ResultKind
+from neurotriage.dicom.headers import read_instance
 from tests.core.made import part10
 from tests.db.rows import RECEPTION
 from tests.worker.studies import head_ct, head_mr

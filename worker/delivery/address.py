@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from neurotriage.core.peer_address import address_of_socket, has_address
 from neurotriage.core.settings import Destination, Peer, Settings
+from neurotriage.dicom.addresses import address_of_socket, has_address
 from worker.delivery.peer import Misconfigured
 
 

@@ -18,9 +18,9 @@ import httpx
 
 from db.ledger import DueDelivery
 from db.tables import DeliveryState
-from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
+from neurotriage.dicom.commitment import CommitmentReport
 from worker.delivery.peer import (
     Misconfigured,
     NotServed,

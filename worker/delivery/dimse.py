@@ -25,11 +25,11 @@ from pynetdicom.presentation import PresentationContext
 
 from db.ledger import DueDelivery
 from db.tables import DeliveryState
-from neurotriage.core.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
 from neurotriage.core.errors import Refused, Unavailable
-from neurotriage.core.headers import MALFORMED, text
-from neurotriage.core.requestor import Course, associate
 from neurotriage.core.settings import Destination
+from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
+from neurotriage.dicom.headers import MALFORMED, text
+from neurotriage.dicom.requestor import Course, associate
 from worker.delivery.peer import (
     Misconfigured,
     NotServed,

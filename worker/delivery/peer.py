@@ -10,11 +10,11 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
 from db.ledger import DueDelivery
-from neurotriage.core.commitment import CommitmentReport
 from neurotriage.core.errors import Refused, Unavailable
-from neurotriage.core.headers import MALFORMED, first_line
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.commitment import CommitmentReport
+from neurotriage.dicom.headers import MALFORMED, first_line
 from worker.delivery.status import Verdict
 
 

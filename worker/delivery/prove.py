@@ -13,7 +13,7 @@ from db import proof
 from db.ledger import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
-from neurotriage.core.uids import random_uid
+from neurotriage.dicom.uids import random_uid
 from worker.delivery.dimse import NO_QUERY
 from worker.delivery.peer import NotServed, Peer, Unanswered
 from worker.delivery.query import SILENCE_S, Queries

@@ -1,8 +1,8 @@
 """Instances to volumes in true units, and cheap facts about their pixels."""
 
+from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from worker.imaging.build import BuiltVolume, build_stack, build_volume
 from worker.imaging.coverage import Slab, covered, slab_of_volume
-from worker.imaging.geometry import FrameGeometry, frames_of
 from worker.imaging.image import Image, read_images
 from worker.imaging.pixels import Pixels, decode_frame, open_pixels
 from worker.imaging.plan import LeftOutImage, SeriesPlan, plan

@@ -12,7 +12,7 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSource
 from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
-from worker.imaging.geometry import FrameGeometry, plane_of
+from neurotriage.dicom.geometry import FrameGeometry, plane_of
 from worker.imaging.image import Image, read_images
 from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out

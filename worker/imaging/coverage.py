@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.volume import Volume
-from worker.imaging.geometry import FrameGeometry
+from neurotriage.dicom.geometry import FrameGeometry
 
 PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
 # An image is looked for at nine points: its centre, and this share of its sides apart, where a head is.

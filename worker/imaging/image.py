@@ -8,10 +8,10 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import is_own_result, read_image_header, text
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest
-from worker.imaging.attributes import functional_group, items, whole_number
-from worker.imaging.geometry import FrameGeometry, frames_of
+from neurotriage.dicom.attributes import functional_group, items, whole_number
+from neurotriage.dicom.geometry import FrameGeometry, frames_of
+from neurotriage.dicom.headers import is_own_result, read_image_header, text
 from worker.imaging.kinds import WHAT, WHEN
 from worker.imaging.sequence import guess_sequence
 from worker.imaging.stated import Value, b_value, component, type_words

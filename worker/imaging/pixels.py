@@ -25,8 +25,9 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import MALFORMED, first_line, refusal_of, text
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.attributes import described, value, whole_number
+from neurotriage.dicom.headers import MALFORMED, first_line, refusal_of, text
 from worker.decoding import (
     Fragments,
     ImageSize,
@@ -36,7 +37,6 @@ from worker.decoding import (
     read_stream,
     starts_with_item,
 )
-from worker.imaging.attributes import described, value, whole_number
 from worker.imaging.units import Scaling, scaling_of
 
 # Far above any CT or MR matrix; a header that says more lies or is no slice.

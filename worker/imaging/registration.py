@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SpatialRegistrationStorage
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import read_header, text
 from neurotriage.core.values import SeriesManifest
 from neurotriage.core.volume import Registration
-from worker.imaging.attributes import items, numbers
+from neurotriage.dicom.attributes import items, numbers
+from neurotriage.dicom.headers import read_header, text
 
 _RIGID: Final = "RIGID"
 _TURN_TOLERANCE: Final = 1e-3  # of a turn's matrix: what headers round

@@ -7,8 +7,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from neurotriage.core.headers import text
-from worker.imaging.attributes import functional_group, number, numbers
+from neurotriage.dicom.attributes import functional_group, number, numbers
+from neurotriage.dicom.headers import text
 from worker.imaging.stated import agent_given
 
 UNKNOWN: Final = "unknown"

@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.dicom.geometry import FrameGeometry
 from worker.decoding import DecoderEnded
-from worker.imaging.geometry import FrameGeometry
 from worker.imaging.pixels import Pixels, open_pixels
 from worker.imaging.units import Scaling
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from worker.imaging.geometry import FrameGeometry
+from neurotriage.dicom.geometry import FrameGeometry
 
 # A step is missing images where it is 2, 3, ... regular steps within this part of a step ...
 _STEP_TOLERANCE: Final = 0.15

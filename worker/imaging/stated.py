@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from neurotriage.core.headers import MALFORMED, text
-from worker.imaging.attributes import functional_group, number, value
+from neurotriage.dicom.attributes import functional_group, number, value
+from neurotriage.dicom.headers import MALFORMED, text
 
 Value = float | str | None
 Reader = Callable[[Dataset, int], Value]  # of a header and a 0-based frame; None where nothing is said

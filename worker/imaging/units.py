@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from neurotriage.core.headers import text
-from worker.imaging.attributes import described, functional_group, number, whole_number
+from neurotriage.dicom.attributes import described, functional_group, number, whole_number
+from neurotriage.dicom.headers import text
 
 # Below any CT number that a scanner measures: padding outside the reconstruction circle.
 LOWEST_HU: Final = -1024.0

@@ -14,8 +14,6 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from neurotriage.core.headers import MANUFACTURER
-from neurotriage.core.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from neurotriage.core.values import (
     SERIES_LABELS,
     Analysis,
@@ -26,6 +24,8 @@ from neurotriage.core.values import (
     ResultObject,
     SeriesLabel,
 )
+from neurotriage.dicom.headers import MANUFACTURER
+from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from worker.results.charset import settle, source_terms
 from worker.results.identity import copy_identity
 

@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.sequence import Sequence
 from pydicom.valuerep import VR, PersonName
 
-from neurotriage.core.headers import MALFORMED
+from neurotriage.dicom.headers import MALFORMED
 
 # Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 ones are always
 # written, empty where the source has none.

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import read_header
 from neurotriage.core.values import (
     ManifestInstance,
     ObjectReference,
@@ -18,6 +17,7 @@ from neurotriage.core.values import (
     SeriesManifest,
     StudyManifest,
 )
+from neurotriage.dicom.headers import read_header
 from worker.imaging import FrameGeometry, frames_of
 
 

@@ -13,7 +13,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.coding import Code
 
-from neurotriage.core.uids import derived_uid
+from neurotriage.dicom.uids import derived_uid
 from worker.results.dataset import code_item, decimal, lossy_history
 from worker.results.references import image_references, source_image
 from worker.results.source import SourceSlice

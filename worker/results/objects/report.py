@@ -20,7 +20,6 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
-from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.values import (
     ObjectReference,
     Omission,
@@ -30,6 +29,7 @@ from neurotriage.core.values import (
     ResultObject,
     Side,
 )
+from neurotriage.dicom.headers import MANUFACTURER
 from worker.results import text
 from worker.results.dataset import MODEL_NAME, Frame, new_object, result_of
 from worker.results.references import evidence_of, study_references

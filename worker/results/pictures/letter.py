@@ -19,9 +19,9 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-from neurotriage.core.headers import MANUFACTURER
 from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
+from neurotriage.dicom.headers import MANUFACTURER
 from worker.results import text
 from worker.results.dataset import Frame
 from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from neurotriage.core.uids import derived_uid, random_uid
+from neurotriage.dicom.uids import derived_uid, random_uid
 
 pytestmark = pytest.mark.unit
 

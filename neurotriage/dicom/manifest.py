@@ -5,9 +5,9 @@ from itertools import groupby
 from pathlib import Path
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import InstanceHeader, first_line, read_instance
-from neurotriage.core.patients import identity_conflict
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
+from neurotriage.dicom.headers import InstanceHeader, first_line, read_instance
+from neurotriage.dicom.patients import identity_conflict
 
 
 @dataclass(frozen=True, slots=True)

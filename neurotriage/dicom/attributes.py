@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DatasetSequence
 
-from neurotriage.core.headers import MALFORMED
+from neurotriage.dicom.headers import MALFORMED
 
 # Of binary numbers that came under a text's or an unknown value representation (PS3.5 6.2).
 _BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}

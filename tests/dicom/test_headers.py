@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import (
+from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.headers import (
     InstanceHeader,
     digest_of_file,
     is_own_result,
     read_header,
     read_instance,
 )
-from neurotriage.core.values import ReasonCode
 from tests.core.made import SERIES, STUDY, bare, instance, part10, write
 
 pytestmark = pytest.mark.unit

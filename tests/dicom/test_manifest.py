@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from neurotriage.core.manifest import scan_folder
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import STUDY, instance, part10, write
 
 pytestmark = pytest.mark.unit

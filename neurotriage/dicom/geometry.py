@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import text
 from neurotriage.core.values import Plane, Reason, ReasonCode
-from worker.imaging.attributes import functional_group, items, number, numbers, whole_number
+from neurotriage.dicom.attributes import functional_group, items, number, numbers, whole_number
+from neurotriage.dicom.headers import text
 
 # No scanner makes more frames in one object; a header that says more lies.
 MAX_FRAMES: Final = 100_000

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from neurotriage.core.patients import count_patients, identity_conflict, patient_key
+from neurotriage.dicom.patients import count_patients, identity_conflict, patient_key
 
 pytestmark = pytest.mark.unit
 

@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.headers import MALFORMED, first_line, text
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.headers import MALFORMED, first_line, text
 
 PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"

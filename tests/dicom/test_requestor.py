@@ -11,8 +11,8 @@ from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from neurotriage.core.requestor import associate
 from neurotriage.demo.pacs import StandInPacs
+from neurotriage.dicom.requestor import associate
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 VERIFICATION = "1.2.840.10008.1.1"

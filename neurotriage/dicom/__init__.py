@@ -1,0 +1,1 @@
+"""DICOM as every room reads and speaks it: headers, geometry, identity, UIDs, requestor, commitment."""
