@@ -11,8 +11,8 @@ from sqlalchemy import Connection, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.claims import seconds
 from db.intake import Reception
+from db.leases import seconds
 from db.repeat import last_failed
 from db.tables import Instance, ResultObjectRow, Series, Study, StudyState
 from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.claims import seconds
+from db.leases import seconds
 from db.tables import (
     Instance,
     Quarantined,

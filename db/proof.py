@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from db import events
-from db.claims import seconds
-from db.ledger import FRESH, DueDelivery, SendingRight, deliveries, held
+from db.deliveries import FRESH, DueDelivery, SendingRight, deliveries, held
+from db.leases import seconds
 from db.tables import AnalysisRow, Delivery, DeliveryState, ResultObjectRow, Revision
 from neurotriage.core.values import NoteKind
 from neurotriage.dicom.commitment import CommitmentReport

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, select
 
 from db import events
-from db.claims import Claim
+from db.leases import Claim
 from db.repeat import repeat
 from db.tables import (
     AnalysisRow,

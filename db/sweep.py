@@ -6,7 +6,7 @@ Each question marks what it returns as rung, so that over-ringing stays rare; it
 from sqlalchemy import Connection, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from db.claims import lease_is_dead, seconds
+from db.leases import lease_is_dead, seconds
 from db.tables import Delivery, DeliveryState, DestinationLease, Revision, RevisionState
 
 # One number for the whole product, unlike any other advisory lock in this database.

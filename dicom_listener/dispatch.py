@@ -8,8 +8,8 @@ from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 from sqlalchemy import Engine
 
-from db.claims import bury
 from db.engine import answering
+from db.leases import bury
 from db.sweep import destinations_to_ring, revisions_to_ring, try_lock
 from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, ring
 from neurotriage.core.errors import Unavailable

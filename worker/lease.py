@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from db import claims
-from db.claims import Claim
+from db import leases
+from db.leases import Claim
 
 log = structlog.get_logger()
 
@@ -77,10 +77,10 @@ class LeaseKeeper(Heartbeat):
 
     def renew(self) -> bool:
         with self._engine.begin() as connection:
-            if claims.renew(connection, self._held, lease_s=self._lease_s):
+            if leases.renew(connection, self._held, lease_s=self._lease_s):
                 return True
             # A renewal that waited for the transaction that ends the work finds no lease either.
-            if claims.is_lost(connection, self._held):
+            if leases.is_lost(connection, self._held):
                 log.warning("lease_lost", revision=self._held.revision_id)
         return False
 

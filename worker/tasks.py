@@ -18,11 +18,11 @@ from celery.signals import worker_process_init
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import claims, recall, records
-from db.claims import Claim
+from db import analyses, leases, recall
+from db.analyses import LastAnalysis, WrittenObject
 from db.engine import connect
+from db.leases import Claim
 from db.recall import Retracted
-from db.records import LastAnalysis, WrittenObject
 from db.tables import RevisionState
 from neurotriage import __version__
 from neurotriage.core import running
@@ -113,7 +113,7 @@ class Worker:
         """Claim a revision and end it, or leave it to another attempt."""
         limits = self.settings.worker
         with self.engine.begin() as connection:
-            held = claims.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
+            held = leases.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
         if held is None:
             return
         with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
@@ -135,23 +135,23 @@ class Worker:
         told = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
         retry_in_s = self.settings.worker.lease_s * held.attempt if surroundings else 0.0
         with self.engine.begin() as connection:
-            claims.give_back(connection, held, told, retry_in_s=retry_in_s)
+            leases.give_back(connection, held, told, retry_in_s=retry_in_s)
 
     def _work(self, held: Claim) -> tuple[str, ...]:
         """Analyse, write the results, record them; the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
-            manifest = claims.manifest(connection, held.revision_id, self.storage)
-            installation = records.installation_uid(connection)
-            last = records.last_analysis(connection, held.study_id)
-            previous = records.last_report(connection, held.study_id)
-            sender = records.sender(connection, held.study_id)
+            manifest = leases.manifest(connection, held.revision_id, self.storage)
+            installation = analyses.installation_uid(connection)
+            last = analyses.last_analysis(connection, held.study_id)
+            previous = analyses.last_report(connection, held.study_id)
+            sender = analyses.sender(connection, held.study_id)
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         selection = select_series(manifest)
         afresh = manifest.completed_by == REPROCESSED
         if last is not None and not afresh and self._says_nothing_new(selection, last):
             with self.engine.begin() as connection:
-                claims.finish(connection, held, RevisionState.UNCHANGED)
+                leases.finish(connection, held, RevisionState.UNCHANGED)
             return ()
         analysis, evidence = self._analysis(held, selection, started_at)
         results = build(
@@ -172,7 +172,7 @@ class Worker:
         old = [item for item in withdrawn if item.reference.sop_instance_uid not in current]
         written += self._take_back(held, analysis, manifest, installation, old)
         with self.engine.begin() as connection:
-            recorded = records.record_analysis(
+            recorded = analyses.record_analysis(
                 connection, held, analysis, started_at, written, self.settings.results.claims
             )
         log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)

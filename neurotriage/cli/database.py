@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from neurotriage.cli.beside_serve import names_servers, runs, serve_folder, settings_beside_serve
+from neurotriage.cli.serve_discovery import names_servers, runs, serve_folder, settings_beside_serve
 from neurotriage.core.settings import Settings, config_file
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from neurotriage.cli.beside_serve import settings_beside_serve
+from neurotriage.cli.serve_discovery import settings_beside_serve
 from neurotriage.cli.tables import print_whole
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ def listen() -> None:
 
     Example: neurotriage listen
     """
-    from dicom_listener.intake import ThreadEnded, run  # pynetdicom takes half a second to import
+    from dicom_listener.service import ThreadEnded, run  # pynetdicom takes half a second to import
     from neurotriage.core import running
     from neurotriage.core.log import set_up_logging
     from neurotriage.core.storage import Storage

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from neurotriage.cli import database
-from neurotriage.cli.beside_serve import settings_beside_serve
+from neurotriage.cli.serve_discovery import settings_beside_serve
 from neurotriage.cli.tables import print_whole
 
 _UID_WIDTH = 20

@@ -21,7 +21,7 @@ def retry(
 
     Example: neurotriage retry --destination pacs
     """
-    from db import ledger, queries
+    from db import deliveries, queries
 
     if bool(study or destination) == everything:
         raise typer.BadParameter("name a study, a --destination or both; or else --all")
@@ -30,7 +30,7 @@ def retry(
         if found == []:
             typer.echo(f"no study has the StudyInstanceUID or accession number {study}", err=True)
             raise typer.Exit(1)
-        count = ledger.retry(connection, study_ids=found, destination=destination or None)
+        count = deliveries.retry(connection, study_ids=found, destination=destination or None)
     if not count and destination and destination.partition("/")[0] not in _names():
         typer.echo(f"no [[destination]] has the name {destination}", err=True)
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from neurotriage.cli.beside_serve import Serving, names_servers, serve_folder
+from neurotriage.cli.serve_discovery import Serving, names_servers, serve_folder
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import load_settings
 

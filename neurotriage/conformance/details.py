@@ -6,9 +6,9 @@ from pydantic import BaseModel
 from pydicom.uid import UID
 from pynetdicom._globals import DEFAULT_MAX_LENGTH
 
-from dicom_listener.contexts import supported_contexts
-from dicom_listener.messages import PROGRESS_BYTES
-from dicom_listener.transport import MAX_PDU_BYTES, PDU_DEADLINE_S, REQUEST_DEADLINE_S
+from dicom_listener.association.contexts import supported_contexts
+from dicom_listener.association.messages import PROGRESS_BYTES
+from dicom_listener.association.transport import MAX_PDU_BYTES, PDU_DEADLINE_S, REQUEST_DEADLINE_S
 from neurotriage.conformance.created import Created
 from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import (

@@ -10,9 +10,9 @@ from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext
 
 from db.tables import DeliveryState
-from dicom_listener import peers
-from dicom_listener.peers import Rejection
-from dicom_listener.server import (
+from dicom_listener.association import peers
+from dicom_listener.association.peers import Rejection
+from dicom_listener.association.server import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT,
     OUT_OF_RESOURCES,

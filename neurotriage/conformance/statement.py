@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydicom.charset import python_encoding
 
-from dicom_listener.contexts import supported_contexts
+from dicom_listener.association.contexts import supported_contexts
 from neurotriage import __version__
 from neurotriage.conformance import annexes, details
 from neurotriage.conformance.created import Created, created_objects

@@ -10,9 +10,9 @@ from typing import Final
 
 from pydicom.uid import UID
 
-from db.ledger import DueDelivery
+from db.deliveries import DueDelivery
 from db.tables import DeliveryState
-from dicom_listener.peers import rejection
+from dicom_listener.association.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.values import NoteKind, ResultKind, ResultObject

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from dicom_listener.peers import listens_on_loopback
+from dicom_listener.association.peers import listens_on_loopback
 from neurotriage.core.settings import AE_TITLE, Settings, TlsSettings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
-from db import claims, ledger, records
+from db import analyses, deliveries, leases
 from db.tables import DeliveryState, RevisionState, StudyState
 from neurotriage.cli import app
 from neurotriage.core.result_json import unanalysed_entry
@@ -32,18 +32,18 @@ def told(engine: Engine) -> None:
     """One study with a tumour, of whose two objects one is stored; one that just came."""
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
-        claims.give_back(connection, held, "Traceback\nValueError: first try")
+        leases.give_back(connection, held, "Traceback\nValueError: first try")
         again = claimed(connection, held.revision_id)
         analysed(connection, again, written(1, "pacs"), written(2, "pacs"))
-        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
-        first, second = ledger.due(connection, "pacs")
+        first, second = deliveries.due(connection, "pacs")
         for delivery, state, text in (
             (first, DeliveryState.STORED, "stored"),
             (second, DeliveryState.REFUSED, "refused: not authorised (0x0124)"),
         ):
-            ledger.begin(connection, right, delivery.id)
-            ledger.settle(connection, right, delivery, state, text)
+            deliveries.begin(connection, right, delivery.id)
+            deliveries.settle(connection, right, delivery, state, text)
     with engine.begin() as connection:
         receive(connection, 1, study=OTHER)
 
@@ -83,8 +83,8 @@ def test_results_as_json_are_those_of_result_json() -> None:
 def test_a_study_that_was_given_up_without_an_analysis_says_so(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
-        claims.give_back(connection, held, "Traceback")
-        assert claims.bury(connection, attempts=1) == 1
+        leases.give_back(connection, held, "Traceback")
+        assert leases.bury(connection, attempts=1) == 1
     (entry,) = json.loads(_say("results", "--format", "json").stdout)
     assert (entry["outcome"], entry["triage"]) == ("failed", "none")
     assert entry["reasons"] == [{"code": "attempts_exhausted", "text": "the analysis failed 1 times"}]
@@ -114,7 +114,7 @@ def test_what_was_less_than_it_should_be_is_told_with_the_result(engine: Engine)
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         weaker = replace(analysis(), degradations=(note, "one series was not looked at"))
-        assert records.record_analysis(connection, held, weaker, NOW, [])
+        assert analyses.record_analysis(connection, held, weaker, NOW, [])
     assert f"because; note: {note}" in _say("results").stdout
     (row,) = csv.DictReader(io.StringIO(_say("results", "--format", "csv").stdout))
     assert row["notes"] == f"{note}; one series was not looked at"
@@ -203,18 +203,18 @@ def _dead_destination(engine: Engine, *, objects: int, alarms: int) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         analysed(connection, held, *(written(number, "dead") for number in range(1, objects + 1)))
-        right = ledger.take_destination(connection, "dead", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "dead", owner="w1", lease_s=60)
         assert right is not None
         for _ in range(alarms):
-            due = ledger.due(connection, "dead")
+            due = deliveries.due(connection, "dead")
             for delivery in due:
-                ledger.begin(connection, right, delivery.id)
-                ledger.settle(connection, right, delivery, DeliveryState.WAITING, sentence)
-            (alarm,) = ledger.alarm(connection, "dead", due, after_s=0)
+                deliveries.begin(connection, right, delivery.id)
+                deliveries.settle(connection, right, delivery, DeliveryState.WAITING, sentence)
+            (alarm,) = deliveries.alarm(connection, "dead", due, after_s=0)
             assert (alarm.status, alarm.objects, alarm.fresh) == (sentence, objects, True)
-            assert ledger.alarm(connection, "dead", due, after_s=0) == []
+            assert deliveries.alarm(connection, "dead", due, after_s=0) == []
             connection.execute(text("update deliveries set alarmed_at = null"))
-        ledger.alarm(connection, "dead", ledger.due(connection, "dead"), after_s=0)
+        deliveries.alarm(connection, "dead", deliveries.due(connection, "dead"), after_s=0)
         connection.execute(text("update deliveries set next_try_at = '2026-01-02 03:04:05+00'"))
 
 
@@ -235,14 +235,14 @@ def test_one_cause_is_one_alarm_however_many_studies_wait(engine: Engine) -> Non
         for number in (1, 2, 3):
             held = claimed(connection, ready_revision(connection, study=f"1.2.{number}"))
             analysed(connection, held, written(number, "dead"))
-        right = ledger.take_destination(connection, "dead", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "dead", owner="w1", lease_s=60)
         assert right is not None
-        due = ledger.due(connection, "dead")
+        due = deliveries.due(connection, "dead")
         for delivery in due:
-            ledger.settle(connection, right, delivery, DeliveryState.WAITING, "it does not answer")
-        (alarm,) = ledger.alarm(connection, "dead", due[:2], after_s=0)
+            deliveries.settle(connection, right, delivery, DeliveryState.WAITING, "it does not answer")
+        (alarm,) = deliveries.alarm(connection, "dead", due[:2], after_s=0)
         assert (alarm.objects, alarm.fresh) == (2, True)
-        (later,) = ledger.alarm(connection, "dead", due, after_s=0)
+        (later,) = deliveries.alarm(connection, "dead", due, after_s=0)
         assert (later.objects, later.fresh) == (1, False)
 
 
@@ -256,11 +256,11 @@ def test_why_of_what_was_not_tried_yet_says_so(engine: Engine) -> None:
 def test_why_tells_what_a_destination_says_in_its_own_words(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
-        (due,) = ledger.due(connection, "pacs")
+        (due,) = deliveries.due(connection, "pacs")
         state = DeliveryState.REFUSED
-        ledger.settle(connection, right, due, state, "refused: (0xC000)", comment="no such patient")
+        deliveries.settle(connection, right, due, state, "refused: (0xC000)", comment="no such patient")
     assert 'refused: (0xC000); it says "no such patient"' in _say("why", STUDY).stdout
 
 

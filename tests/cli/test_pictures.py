@@ -9,8 +9,8 @@ from pydicom import dcmread
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from db import records
-from db.records import WrittenObject
+from db import analyses
+from db.analyses import WrittenObject
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.storage import Storage, write_durably
@@ -42,7 +42,7 @@ def objects(engine: Engine, tmp_path: Path) -> dict[str, Path]:
             path = storage.result(held.revision_id, result.sop_instance_uid)
             write_durably(path, result.data)
             written.append(WrittenObject(result, path.relative_to(storage.root), ("pacs", "archive")))
-        assert records.record_analysis(connection, held, analysis, NOW, written)
+        assert analyses.record_analysis(connection, held, analysis, NOW, written)
     return {f"{item.result.kind}-{item.result.index}": storage.root / item.path for item in written}
 
 

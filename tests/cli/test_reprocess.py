@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from typer.testing import CliRunner, Result
 
-from db import claims
+from db import leases
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
 from tests.db.rows import STUDY, analysed, claimed, ready_revision, receive
@@ -24,8 +24,8 @@ def _configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def fail(connection: Connection, study: str) -> None:
     """A study whose worker died at every attempt."""
     held = claimed(connection, ready_revision(connection, study=study))
-    claims.give_back(connection, held, "Traceback")
-    assert claims.bury(connection, attempts=1) == 1
+    leases.give_back(connection, held, "Traceback")
+    assert leases.bury(connection, attempts=1) == 1
 
 
 @pytest.fixture

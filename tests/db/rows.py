@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from db import claims, intake, records
-from db.claims import Claim
+from db import analyses, intake, leases
+from db.analyses import WrittenObject
 from db.instances import record_instances
 from db.intake import Reception
-from db.records import WrittenObject
+from db.leases import Claim
 from db.tables import Study
 from neurotriage.core.values import (
     Analysis,
@@ -78,7 +78,7 @@ def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) ->
 
 
 def claimed(connection: Connection, revision_id: int, *, owner: str = "w1", lease_s: float = 60) -> Claim:
-    held = claims.claim(connection, revision_id, owner=owner, lease_s=lease_s)
+    held = leases.claim(connection, revision_id, owner=owner, lease_s=lease_s)
     assert held is not None
     return held
 
@@ -127,4 +127,4 @@ def written(number: int, *destinations: str) -> WrittenObject:
 
 
 def analysed(connection: Connection, held: Claim, *objects: WrittenObject) -> None:
-    assert records.record_analysis(connection, held, analysis(), NOW, objects)
+    assert analyses.record_analysis(connection, held, analysis(), NOW, objects)

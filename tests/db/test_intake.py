@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
-from db import claims, intake
+from db import intake, leases
 from db.instances import record_instances
 from db.tables import Instance, Revision, RevisionInstance, RevisionState, Study, StudyState
 from neurotriage.dicom.headers import InstanceHeader
@@ -41,7 +41,7 @@ def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine
 def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection, 1, 2))
-        assert claims.finish(connection, held, RevisionState.FAILED)
+        assert leases.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1), RECEPTION)])  # one of its images is enough
     assert _state(engine) == StudyState.OPEN
     with engine.begin() as connection:
@@ -62,7 +62,7 @@ def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
         held = claimed(connection, ready_revision(connection, 1))
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
         record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
-        assert claims.finish(connection, held, RevisionState.FAILED)
+        assert leases.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
         record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
     assert _state(engine) == StudyState.QUIET

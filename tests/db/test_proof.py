@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine, text
 
-from db import ledger, proof, queries, sweep
-from db.ledger import SendingRight
+from db import deliveries, proof, queries, sweep
+from db.deliveries import SendingRight
 from db.tables import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
 
@@ -11,18 +11,18 @@ from tests.db.rows import analysed, claimed, ready_revision, written
 def _stored(engine: Engine) -> SendingRight:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = ledger.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
-        (sent,) = ledger.due(connection, "pacs")
-        ledger.begin(connection, right, sent.id)
-        assert ledger.settle(connection, right, sent, DeliveryState.STORED, "stored", prove=True)
+        (sent,) = deliveries.due(connection, "pacs")
+        deliveries.begin(connection, right, sent.id)
+        assert deliveries.settle(connection, right, sent, DeliveryState.STORED, "stored", prove=True)
     return right
 
 
 def test_a_destination_with_something_to_prove_is_rung_for(engine: Engine) -> None:
     right = _stored(engine)
     with engine.begin() as connection:
-        ledger.release(connection, right)
+        deliveries.release(connection, right)
         assert sweep.destinations_to_ring(connection, every_s=0) == ["pacs"]
         connection.execute(text("update deliveries set proof_due_at = now() + interval '1 hour'"))
         assert sweep.destinations_to_ring(connection, every_s=0) == []

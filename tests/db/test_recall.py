@@ -5,8 +5,8 @@ from dataclasses import replace
 from sqlalchemy import Connection, Engine, text
 
 from db import recall
-from db.claims import Claim
-from db.records import WrittenObject
+from db.analyses import WrittenObject
+from db.leases import Claim
 from neurotriage.core.values import NoteKind
 from tests.db.rows import analysed, claimed, ready_revision, receive, written
 

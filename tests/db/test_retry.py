@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from db import ledger
+from db import deliveries
 from db.tables import Delivery, DeliveryState, Event
 from tests.db.rows import analysed, claimed, ready_revision, written
 
@@ -32,9 +32,9 @@ def test_what_ended_badly_waits_again_with_all_its_tries(engine: Engine, state: 
     with engine.begin() as connection:
         _study(connection, 1, "pacs")
         _end(connection, state)
-        assert ledger.retry(connection) == 1
+        assert deliveries.retry(connection) == 1
         assert _states(connection) == [("waiting", 0, 0)]
-        assert len(ledger.due(connection, "pacs")) == 1
+        assert len(deliveries.due(connection, "pacs")) == 1
         assert "delivery_retried" in connection.execute(select(Event.kind)).scalars().all()
 
 
@@ -42,9 +42,9 @@ def test_what_is_stored_stays_unless_it_got_lost_there(engine: Engine) -> None:
     with engine.begin() as connection:
         _study(connection, 1, "pacs")
         _end(connection, DeliveryState.STORED)
-        assert ledger.retry(connection) == 0
+        assert deliveries.retry(connection) == 0
         connection.execute(text("update deliveries set alarmed_at = now(), resends = 2"))
-        assert ledger.retry(connection) == 1
+        assert deliveries.retry(connection) == 1
         assert connection.execute(select(Delivery.resends)).scalars().all() == [0]
 
 
@@ -52,9 +52,9 @@ def test_what_waits_is_tried_at_once(engine: Engine) -> None:
     with engine.begin() as connection:
         _study(connection, 1, "pacs")
         connection.execute(text("update deliveries set next_try_at = now() + interval '1 hour'"))
-        assert ledger.due(connection, "pacs") == []
-        assert ledger.retry(connection) == 1
-        assert len(ledger.due(connection, "pacs")) == 1
+        assert deliveries.due(connection, "pacs") == []
+        assert deliveries.retry(connection) == 1
+        assert len(deliveries.due(connection, "pacs")) == 1
 
 
 def test_only_what_is_named_is_retried(engine: Engine) -> None:
@@ -62,11 +62,11 @@ def test_only_what_is_named_is_retried(engine: Engine) -> None:
         first = _study(connection, 1, "pacs", "back/CT@10.0.0.1", "back%")
         _study(connection, 1, "pacs", study="1.2.4")
         _end(connection, DeliveryState.REFUSED)
-        assert ledger.retry(connection, study_ids=[first], destination="pacs") == 1
-        assert ledger.retry(connection, destination="back") == 1
-        assert ledger.retry(connection, destination="b") == 0
-        assert ledger.retry(connection, study_ids=[]) == 0
-        assert ledger.retry(connection) == 4
+        assert deliveries.retry(connection, study_ids=[first], destination="pacs") == 1
+        assert deliveries.retry(connection, destination="back") == 1
+        assert deliveries.retry(connection, destination="b") == 0
+        assert deliveries.retry(connection, study_ids=[]) == 0
+        assert deliveries.retry(connection) == 4
 
 
 def test_a_replaced_result_is_never_retried(engine: Engine) -> None:
@@ -74,18 +74,18 @@ def test_a_replaced_result_is_never_retried(engine: Engine) -> None:
         _study(connection, 1, "pacs")
         _study(connection, 2, "pacs")
         assert _states(connection)[0][0] == "given_up"
-        assert ledger.retry(connection, destination="pacs") == 1
-        assert [due.sop_instance_uid for due in ledger.due(connection, "pacs")] == ["2.25.2"]
+        assert deliveries.retry(connection, destination="pacs") == 1
+        assert [due.sop_instance_uid for due in deliveries.due(connection, "pacs")] == ["2.25.2"]
 
 
 def test_what_is_under_way_when_a_newer_revision_comes_is_cancelled(engine: Engine) -> None:
     with engine.begin() as connection:
         _study(connection, 1, "pacs")
-        right = ledger.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
-        (sending,) = ledger.due(connection, "pacs")
-        assert ledger.begin(connection, right, sending.id)
+        (sending,) = deliveries.due(connection, "pacs")
+        assert deliveries.begin(connection, right, sending.id)
         _study(connection, 2, "pacs")
-        assert ledger.settle(connection, right, sending, DeliveryState.WAITING, "no answer")
-        assert [due.sop_instance_uid for due in ledger.due(connection, "pacs")] == ["2.25.2"]
-        assert not ledger.begin(connection, right, sending.id)
+        assert deliveries.settle(connection, right, sending, DeliveryState.WAITING, "no answer")
+        assert [due.sop_instance_uid for due in deliveries.due(connection, "pacs")] == ["2.25.2"]
+        assert not deliveries.begin(connection, right, sending.id)

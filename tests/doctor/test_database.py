@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from db import records
+from db import analyses
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database
@@ -30,7 +30,7 @@ def test_a_light_model_that_stands_in_is_a_warning_for_a_day(engine: Engine, dat
         held = claimed(connection, ready_revision(connection))
         answer = replace(analysis().predictions[0], model=light)
         today = replace(analysis(), predictions=(answer,), analysed_at=datetime.now(UTC))
-        assert records.record_analysis(connection, held, today, today.analysed_at, [])
+        assert analyses.record_analysis(connection, held, today, today.analysed_at, [])
     found = by_subject(look_at_database(site))["models"]
     assert found.state is State.WARNING
     assert found.said == f"{light} answered in place of the model that decides: 1 studies in a day"

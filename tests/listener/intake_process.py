@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Final
 
-from dicom_listener.intake import run
+from dicom_listener.service import run
 from neurotriage.core.settings import Settings
 
 # Forked from a server that has the imports already: twenty starts would otherwise cost a minute.

@@ -17,13 +17,13 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from db.instances import Received
-from dicom_listener import ingest as ingest_module
-from dicom_listener import store as store_module
 from dicom_listener.assembly import assemble
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
-from dicom_listener.header_readers import READERS, SLOW_READERS, HeaderReaders, Question, Read
-from dicom_listener.ingest import GROUP, Ingest, Ingested
-from dicom_listener.quarantine import Quarantine
+from dicom_listener.ingest import ingest as ingest_module
+from dicom_listener.ingest import store as store_module
+from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, Question, Read
+from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
+from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import Association, Spool
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from db.engine import connect
 from db.tables import Base
-from dicom_listener import intake as intake_module
+from dicom_listener import service as intake_module
+from dicom_listener.association.transport import GuardedServer
 from dicom_listener.dispatch import Swept, sweep
-from dicom_listener.ingest import Ingest
-from dicom_listener.intake import ThreadEnded, run
+from dicom_listener.ingest.ingest import Ingest
+from dicom_listener.service import ThreadEnded, run
 from dicom_listener.spool import Spool
-from dicom_listener.transport import GuardedServer
 from neurotriage.cli import app
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable

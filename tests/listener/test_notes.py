@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine
 
 from dicom_listener import spool as spool_module
-from dicom_listener.notes import ingest_notes
-from dicom_listener.quarantine import Quarantine
+from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import Association, Spool
 from neurotriage.core.storage import Storage
 from tests.listener.conftest import PARTIES, rows

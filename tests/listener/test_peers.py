@@ -6,8 +6,8 @@ import pytest
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from dicom_listener.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.peers import (
+from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
+from dicom_listener.association.peers import (
     ADDRESS_UNKNOWN,
     CALLED_UNKNOWN,
     NO_PEERS,
@@ -15,7 +15,7 @@ from dicom_listener.peers import (
     ListedHosts,
     rejection,
 )
-from dicom_listener.shares import Shares
+from dicom_listener.association.shares import Shares
 from neurotriage.core.settings import Peer, Settings
 
 pytestmark = pytest.mark.unit

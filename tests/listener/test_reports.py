@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
-from db import ledger, proof
+from db import deliveries, proof
 from db.tables import DeliveryState
-from dicom_listener.ingest import Ingest, Ingested
-from dicom_listener.server import Listener
+from dicom_listener.association.server import Listener
+from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.spool import Spool
 from neurotriage.core.storage import Storage
 from tests.db.rows import analysed, claimed, ready_revision, written
@@ -34,12 +34,12 @@ def asked(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         analysed(connection, held, written(1, "pacs"), written(2, "pacs"))
-        right = ledger.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
-        sent = ledger.due(connection, "pacs")
+        sent = deliveries.due(connection, "pacs")
         for delivery in sent:
-            ledger.begin(connection, right, delivery.id)
-            ledger.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=True)
+            deliveries.begin(connection, right, delivery.id)
+            deliveries.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=True)
         assert proof.ask(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
 
 
@@ -61,7 +61,7 @@ def _item(number: int) -> Dataset:
     return item
 
 
-def deliveries(engine: Engine) -> list[tuple[str, bool]]:
+def states(engine: Engine) -> list[tuple[str, bool]]:
     """(state, whether committed) of each delivery."""
     with engine.connect() as connection:
         query = "select state, committed_at is not null from deliveries order by id"
@@ -106,7 +106,7 @@ def test_a_report_commits_what_was_asked_for(
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2, 3)))
     assert take_in() == Ingested(reports=1)
-    assert deliveries(engine) == [("stored", True), ("stored", True)]
+    assert states(engine) == [("stored", True), ("stored", True)]
     assert events(engine)[-1] == "committed"
     assert spool.reports() == []
 
@@ -115,7 +115,7 @@ def test_a_report_commits_what_was_asked_for(
 def test_what_failed_is_sent_again(take_in: Callable[[], Ingested], engine: Engine, spool: Spool) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
     take_in()
-    assert deliveries(engine) == [("stored", True), ("waiting", False)]
+    assert states(engine) == [("stored", True), ("waiting", False)]
 
 
 @pytest.mark.usefixtures("asked")
@@ -126,7 +126,7 @@ def test_a_report_of_another_peer_than_the_one_that_was_asked_is_not_believed(
     stranger = replace(PARTIES, calling_ae_title="OTHER\0")
     spool.receive_report(stranger, "1.2.840.10008.1.2.1", encoded(told))
     assert take_in() == Ingested(reports=1)
-    assert deliveries(engine) == [("stored", False), ("stored", False)]
+    assert states(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
 
 
@@ -137,7 +137,7 @@ def test_a_later_failure_takes_back_what_was_committed(
     for told in (report(1, 2), report(1, failed=(2,))):
         spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(told))
         take_in()
-    assert deliveries(engine) == [("stored", True), ("waiting", False)]
+    assert states(engine) == [("stored", True), ("waiting", False)]
 
 
 @pytest.mark.usefixtures("asked")
@@ -150,7 +150,7 @@ def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
         connection.execute(text("update deliveries set resends = 2"))
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
     take_in()
-    assert deliveries(engine) == [("stored", True), ("stored", False)]
+    assert states(engine) == [("stored", True), ("stored", False)]
     with engine.connect() as connection:
         alarms = connection.execute(text("select alarmed_at is not null from deliveries order by id"))
         assert list(alarms.scalars()) == [False, True]
@@ -163,7 +163,7 @@ def test_a_report_that_comes_twice_changes_nothing(
     for _ in range(2):
         spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
         take_in()
-    assert deliveries(engine) == [("stored", True), ("waiting", False)]
+    assert states(engine) == [("stored", True), ("waiting", False)]
     assert events(engine).count("committed") == 1
     assert events(engine).count("sent_again") == 1
 
@@ -174,7 +174,7 @@ def test_a_report_about_nothing_that_we_asked_for_is_recorded(
 ) -> None:
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, transaction="2.25.9")))
     take_in()
-    assert deliveries(engine) == [("stored", False), ("stored", False)]
+    assert states(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
 
 
@@ -186,7 +186,7 @@ def test_a_report_that_cannot_be_read_is_set_aside_and_the_next_is_taken(
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", data)
     spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
     assert take_in() == Ingested(reports=1, quarantined=1)
-    assert deliveries(engine) == [("stored", True), ("stored", True)]
+    assert states(engine) == [("stored", True), ("stored", True)]
     (aside,) = storage.quarantine.iterdir()
     with engine.connect() as connection:
         rows = connection.execute(text("select name, code, kind from quarantined")).all()

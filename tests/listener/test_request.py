@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 
-from dicom_listener.request import Title, readable, title_of
+from dicom_listener.association.request import Title, readable, title_of
 
 pytestmark = pytest.mark.unit
 

@@ -21,9 +21,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
-import dicom_listener.transport
-from dicom_listener.server import Listener
-from dicom_listener.transport import PDU_DEADLINE_S, REQUEST_DEADLINE_S, STRANGER_CONNECTIONS
+import dicom_listener.association.transport
+from dicom_listener.association.server import Listener
+from dicom_listener.association.transport import PDU_DEADLINE_S, REQUEST_DEADLINE_S, STRANGER_CONNECTIONS
 from tests.conftest import until
 from tests.listener.conftest import associate, instance, status_of
 from tests.listener.test_request import a_associate_rq
@@ -112,7 +112,7 @@ def test_tcp_probes_take_no_place_of_a_real_peer(listen: Listen) -> None:
 def test_silent_connections_take_no_place_and_are_closed(
     listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_listener.server.REQUEST_DEADLINE_S", 1.0)
+    monkeypatch.setattr("dicom_listener.association.server.REQUEST_DEADLINE_S", 1.0)
     _, port = listen(listener={"max_associations": 3})
     silent = [connect(port) for _ in range(12)]
     assert echo_works(port)
@@ -143,7 +143,7 @@ def test_associations_have_a_limit_and_a_place_becomes_free(listen: Listen) -> N
 
 
 def test_a_peer_that_stops_inside_a_pdu_is_cut_off(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_listener.transport, "PDU_DEADLINE_S", 0.5)
+    monkeypatch.setattr(dicom_listener.association.transport, "PDU_DEADLINE_S", 0.5)
     _, port = listen()
     stuck = connect(port)
     stuck.sendall(b"\x01\x00\x00\x00\x01\x00half of an A-ASSOCIATE-RQ")
@@ -153,7 +153,7 @@ def test_a_peer_that_stops_inside_a_pdu_is_cut_off(listen: Listen, monkeypatch: 
 def test_a_peer_that_dribbles_is_cut_off_by_the_deadline_of_the_whole_pdu(
     listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_listener.transport, "PDU_DEADLINE_S", 0.6)
+    monkeypatch.setattr(dicom_listener.association.transport, "PDU_DEADLINE_S", 0.6)
     _, port = listen()
     slow = connect(port)
     started = time.monotonic()

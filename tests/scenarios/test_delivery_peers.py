@@ -16,11 +16,11 @@ from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
-from db.records import WrittenObject
-from dicom_listener.header_readers import HeaderReaders
-from dicom_listener.ingest import Ingest, Ingested
-from dicom_listener.quarantine import Quarantine
-from dicom_listener.server import Listener
+from db.analyses import WrittenObject
+from dicom_listener.association.server import Listener
+from dicom_listener.ingest.header_readers import HeaderReaders
+from dicom_listener.ingest.ingest import Ingest, Ingested
+from dicom_listener.ingest.quarantine import Quarantine
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Outcome, ResultObject
 from neurotriage.dicom.headers import digest_of_file

@@ -28,7 +28,7 @@ from worker.vision.engines import (
 )
 from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
-from worker.vision.engines.fused import fused
+from worker.vision.engines.onednn import fused
 from worker.vision.engines.opening import engine_file
 from worker.vision.models import EngineWish, load_models
 from worker.vision.network import ARCHITECTURES, RESNET50, Network

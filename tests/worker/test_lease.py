@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from structlog.testing import capture_logs
 
-from db import claims
-from db.claims import Claim
+from db import leases
 from db.engine import connect
+from db.leases import Claim
 from db.tables import RevisionState
 from tests.conftest import until
 from tests.db.rows import claimed, ready_revision
@@ -25,7 +25,7 @@ def held(engine: Engine) -> Claim:
 
 def _taken_over(engine: Engine, held: Claim) -> bool:
     with engine.begin() as connection:
-        return claims.claim(connection, held.revision_id, owner="w2", lease_s=60) is not None
+        return leases.claim(connection, held.revision_id, owner="w2", lease_s=60) is not None
 
 
 def test_a_claim_is_kept_for_longer_than_its_lease(engine: Engine, held: Claim) -> None:
@@ -57,7 +57,7 @@ def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: C
 def test_a_claim_that_its_holder_ended_is_not_told_to_be_lost(engine: Engine, held: Claim) -> None:
     with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
-            assert claims.finish(connection, held, RevisionState.ANALYSED)
+            assert leases.finish(connection, held, RevisionState.ANALYSED)
             _await_a_waiting_renewal(engine)
         time.sleep(LEASE_S / 2)
     assert told == []

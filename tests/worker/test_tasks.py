@@ -12,7 +12,7 @@ import redis
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine, text
 
-from db import claims, intake, repeat
+from db import intake, leases, repeat
 from db.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
@@ -217,7 +217,7 @@ def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: Site, way:
         site.worker.analyse(revision_id)
         site.expire()
     with site.engine.begin() as connection:
-        claims.bury(connection, attempts=3)
+        leases.bury(connection, attempts=3)
     assert site.rows("select state from revisions order by number") == [("analysed",), ("failed",)]
     aside.rename(store)
     site.worker.analyse(_again(site) if way == "reprocessed" else site.receive(slices))

@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import ledger, proof
-from db.ledger import DueDelivery, SendingRight
+from db import deliveries, proof
+from db.deliveries import DueDelivery, SendingRight
 from db.tables import DeliveryState
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
@@ -44,7 +44,7 @@ def deliver(engine: Engine, settings: Settings, address: str, *, owner: str) -> 
         log.warning("destination_unknown", destination=address)
         return 0
     with engine.begin() as connection:
-        right = ledger.take_destination(connection, address, owner=owner, lease_s=LEASE_S)
+        right = deliveries.take_destination(connection, address, owner=owner, lease_s=LEASE_S)
     if right is None:
         return 0
     keeper = RightKeeper(engine, right)
@@ -56,7 +56,7 @@ def deliver(engine: Engine, settings: Settings, address: str, *, owner: str) -> 
         log.warning("destination_lost", destination=address)
     finally:
         with engine.begin() as connection:
-            ledger.release(connection, right)
+            deliveries.release(connection, right)
     return sender.stored
 
 
@@ -79,7 +79,7 @@ class Sender:
 
     def drain(self, destination: Destination | Misconfigured) -> None:
         """Send and prove study by study until nothing is due. What must wait is due later, so this ends."""
-        while due := self._ask(ledger.due):
+        while due := self._ask(deliveries.due):
             self._send_all(destination, due)
         while unproven := self._ask(proof.due):
             for _, objects in groupby(unproven, key=lambda delivery: delivery.revision_id):
@@ -208,7 +208,7 @@ class Sender:
         """Keep the right, and mark the object; False where its delivery was cancelled."""
         self._keep_right()
         with self._engine.begin() as connection:
-            return ledger.begin(connection, self._right, delivery.id)
+            return deliveries.begin(connection, self._right, delivery.id)
 
     def _outcome(self, delivery: DueDelivery, verdict: Verdict) -> tuple[DeliveryState, str]:
         """The state in which a delivery is left, and why: even waiting has an end."""
@@ -228,7 +228,7 @@ class Sender:
         state, text = self._outcome(delivery, verdict)
         delay_s = retry_delay_s(delivery.attempts + 1, first_s=limits.retry_s, longest_s=limits.retry_max_s)
         with self._engine.begin() as connection:
-            if not ledger.settle(
+            if not deliveries.settle(
                 connection,
                 self._right,
                 delivery,
@@ -249,7 +249,9 @@ class Sender:
         self._keep_right()
         with self._engine.begin() as connection:
             stored = DeliveryState.STORED
-            if not ledger.settle(connection, self._right, delivery, stored, text, failures=delivery.failures):
+            if not deliveries.settle(
+                connection, self._right, delivery, stored, text, failures=delivery.failures
+            ):
                 raise RightLost
             proof.found(connection, self._right, [delivery])
         self._tell(delivery, DeliveryState.STORED, text)
@@ -260,11 +262,11 @@ class Sender:
             "delivery", delivery=delivery.id, destination=self._right.destination, state=state, status=text
         )
 
-    def _alarm(self, deliveries: Sequence[DueDelivery], *, after_s: float) -> None:
+    def _alarm(self, due: Sequence[DueDelivery], *, after_s: float) -> None:
         """Raise the alarm for what waits for too long, and tell it once a cause."""
         destination = self._right.destination
         with self._engine.begin() as connection:
-            alarms = ledger.alarm(connection, destination, deliveries, after_s=after_s)
+            alarms = deliveries.alarm(connection, destination, due, after_s=after_s)
         for alarm in alarms:
             told = log.warning if alarm.fresh else log.info
             told("delivery_alarm", destination=destination, objects=alarm.objects, status=alarm.status)

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import httpx
 
-from db.ledger import DueDelivery
+from db.deliveries import DueDelivery
 from db.tables import DeliveryState
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination

@@ -23,7 +23,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from db.ledger import DueDelivery
+from db.deliveries import DueDelivery
 from db.tables import DeliveryState
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db import proof
-from db.ledger import DueDelivery, SendingRight
+from db.deliveries import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid

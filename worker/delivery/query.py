@@ -6,8 +6,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import ledger
-from db.ledger import DueDelivery, SendingRight
+from db import deliveries
+from db.deliveries import DueDelivery, SendingRight
 from worker.delivery.peer import Peer, Unanswered
 
 log = structlog.get_logger()
@@ -32,10 +32,10 @@ class Queries:
         except Unanswered as unanswered:
             log.warning("query_unanswered", destination=self._right.destination, why=str(unanswered))
             with self._engine.begin() as connection:
-                ledger.ask_nothing(connection, self._right, for_s=SILENCE_S)
+                deliveries.ask_nothing(connection, self._right, for_s=SILENCE_S)
             raise
 
     def are_silent(self) -> bool:
         """True while the destination is asked nothing."""
         with self._engine.begin() as connection:
-            return ledger.silence_s(connection, self._right.destination) > 0
+            return deliveries.silence_s(connection, self._right.destination) > 0

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
 from worker.results.pictures import picture
-from worker.results.scene import Scene
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene
 
 # Each costs about 8 kB and 30 ms here and a drawing in the viewer; the overlays show every slice.
 MAX_OUTLINES = 8

@@ -20,8 +20,8 @@ from worker.results.pictures.page import page_picture
 from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.picture import Picture
 from worker.results.references import source_image
-from worker.results.scene import Scene, marks_on, overlay_slices
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene, marks_on, overlay_slices
 
 
 def page(frame: Frame, scene: Scene) -> ResultObject:

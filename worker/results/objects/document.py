@@ -6,10 +6,10 @@ from pydicom.uid import EncapsulatedPDFStorage
 from neurotriage.core.values import ResultKind, ResultObject
 from worker.results import text
 from worker.results.dataset import Frame, code_item, new_object, result_of
-from worker.results.pictures.letter import letter
 from worker.results.pictures.panes import shown_slices
+from worker.results.pictures.pdf_page import letter
 from worker.results.references import image_references
-from worker.results.scene import Scene
+from worker.results.source_images import Scene
 
 KIND = ResultKind.DOCUMENT
 

@@ -10,7 +10,7 @@ from neurotriage.core.values import Claims, ObjectReference, Omission, ResultKin
 from worker.results import text
 from worker.results.dataset import Frame, new_object, result_of
 from worker.results.objects.selection import fill_selection, image_item, object_item
-from worker.results.scene import Scene, marked_slices
+from worker.results.source_images import Scene, marked_slices
 
 KIND: Final = ResultKind.KEY_OBJECTS
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")

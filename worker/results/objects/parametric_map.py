@@ -18,8 +18,8 @@ from worker.results import text
 from worker.results.dataset import Frame, code_item, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import BRAIN
-from worker.results.scene import Scene
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene
 
 KIND = ResultKind.PARAMETRIC_MAP
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]

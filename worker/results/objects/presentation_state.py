@@ -12,8 +12,8 @@ from worker.results import text
 from worker.results.dataset import Frame, decimal, new_object, result_of
 from worker.results.references import image_reference, image_references
 from worker.results.regions import Outlined, outlined_findings
-from worker.results.scene import Scene
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene
 
 KIND = ResultKind.PRESENTATION_STATE
 LAYER = "AI"

@@ -34,8 +34,8 @@ from worker.results import text
 from worker.results.dataset import MODEL_NAME, Frame, new_object, result_of
 from worker.results.references import evidence_of, study_references
 from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
-from worker.results.scene import Scene, middle
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene, middle
 
 PROBABILITY = Code("122157", "DCM", "Probability")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")

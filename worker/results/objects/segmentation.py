@@ -16,8 +16,8 @@ from worker.results import text
 from worker.results.dataset import Frame, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import ARTIFICIAL_INTELLIGENCE, BRAIN, NEOPLASM
-from worker.results.scene import Scene
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # pydicom does not know it yet
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")

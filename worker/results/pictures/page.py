@@ -18,7 +18,7 @@ from worker.results.dataset import Frame
 from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices, without_identity
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
-from worker.results.scene import Scene
+from worker.results.source_images import Scene
 
 WIDTH_PX, HEIGHT_PX = 1200, 960
 MARGIN_PX, GAP_PX = 36, 24

@@ -17,8 +17,8 @@ from worker.results.dataset import Frame
 from worker.results.pictures import picture
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import font, write
-from worker.results.scene import Scene, findings_on, marks_on, montage_slices
 from worker.results.source import SourceSlice
+from worker.results.source_images import Scene, findings_on, marks_on, montage_slices
 
 MARK_SHARE = 24 / 552  # height of the orientation marks, and of the rim that is left for them
 MONTAGE_GAP_PX = 4

@@ -6,8 +6,8 @@ import torch
 
 from worker.vision.engines.choice import MOST_DP
 from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
-from worker.vision.engines.fused import TORCH_BF16, FusedEngine
 from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.onednn import TORCH_BF16, FusedEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine, export_onnx
 from worker.vision.network import Network
 from worker.vision.registry import ModelCard

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.claims import lease_is_dead, seconds
+from db.leases import lease_is_dead, seconds
 from db.tables import (
     AnalysisRow,
     Delivery,

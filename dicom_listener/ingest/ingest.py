@@ -20,12 +20,12 @@ from db.engine import answering
 from db.instances import record_instances
 from db.intake import Peer, Reception
 from dicom_listener.backlog import Backlog
-from dicom_listener.header_readers import HeaderReaders, Question, Read, What
-from dicom_listener.quarantine import Kind, Quarantine
-from dicom_listener.reports import record_report
+from dicom_listener.ingest.header_readers import HeaderReaders, Question, Read, What
+from dicom_listener.ingest.quarantine import Kind, Quarantine
+from dicom_listener.ingest.reports import record_report
+from dicom_listener.ingest.store import keep
+from dicom_listener.ingest.turns import Turns
 from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
-from dicom_listener.store import keep
-from dicom_listener.turns import Turns
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage

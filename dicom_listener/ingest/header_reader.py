@@ -1,7 +1,7 @@
 """The child that parses headers and may die of it: a few kilobytes can cost a minute or gigabytes.
 
-``python -m dicom_listener.header_reader``: a line with what to read and a path comes in, a line of JSON goes
-out. ``dicom_listener.header_readers`` asks.
+``python -m dicom_listener.ingest.header_reader``: a line with what to read and a path comes in, a line of
+JSON goes out. ``dicom_listener.ingest.header_readers`` asks.
 """
 
 import json

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.claims import Claim, finish
+from db.leases import Claim, finish
 from db.tables import (
     AnalysisRow,
     Delivery,

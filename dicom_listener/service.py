@@ -10,12 +10,12 @@ import structlog
 
 from db.engine import connect
 from dicom_listener.assembly import assemble
+from dicom_listener.association.server import Listener
 from dicom_listener.dispatch import sweep
-from dicom_listener.header_readers import HeaderReaders
-from dicom_listener.ingest import Ingest, Ingested
-from dicom_listener.notes import ingest_notes
-from dicom_listener.quarantine import Quarantine
-from dicom_listener.server import Listener
+from dicom_listener.ingest.header_readers import HeaderReaders
+from dicom_listener.ingest.ingest import Ingest, Ingested
+from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.quarantine import Quarantine
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Settings

@@ -10,7 +10,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
-from dicom_listener.request import Request, escaped
+from dicom_listener.association.request import Request, escaped
 
 log = structlog.get_logger()
 

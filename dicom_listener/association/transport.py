@@ -25,9 +25,9 @@ from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_listener.messages import GuardedMessages
-from dicom_listener.request import ASSOCIATE_RQ, Request, readable
-from dicom_listener.shares import Shares
+from dicom_listener.association.messages import GuardedMessages
+from dicom_listener.association.request import ASSOCIATE_RQ, Request, readable
+from dicom_listener.association.shares import Shares
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from typing import IO, Final, Literal, NoReturn, Self, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from dicom_listener.header_reader import READY
+from dicom_listener.ingest.header_reader import READY
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.commitment import CommitmentReport
 from neurotriage.dicom.headers import InstanceHeader
@@ -60,7 +60,7 @@ class _Child:
     def __init__(self) -> None:
         """Raises ``OSError`` where none can be started: that is no file's fault."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_listener.header_reader"],
+            [sys.executable, "-m", "dicom_listener.ingest.header_reader"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Numerical libraries would reserve address space per core.

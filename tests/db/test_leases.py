@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, select, text
 
-from db import claims, records, sweep
+from db import analyses, leases, sweep
 from db.tables import Revision, RevisionState
 from tests.db.rows import NOW, analysis, claimed, ready_revision
 
@@ -24,7 +24,7 @@ def test_a_revision_is_claimed_by_one_worker_only(engine: Engine) -> None:
     with engine.begin() as connection:
         revision_id = ready_revision(connection)
         claimed(connection, revision_id)
-        assert claims.claim(connection, revision_id, owner="w2", lease_s=60) is None
+        assert leases.claim(connection, revision_id, owner="w2", lease_s=60) is None
 
 
 def test_a_dead_lease_can_be_taken_over_and_the_old_holder_changes_nothing(engine: Engine) -> None:
@@ -35,10 +35,10 @@ def test_a_dead_lease_can_be_taken_over_and_the_old_holder_changes_nothing(engin
     with engine.begin() as connection:
         new = claimed(connection, revision_id, owner="w2")
         assert (new.attempt, new.token) == (2, old.token + 1)
-        assert not claims.renew(connection, old, lease_s=60)
-        assert not claims.give_back(connection, old, "late")
-        assert not records.record_analysis(connection, old, analysis(), NOW, ())
-        assert records.record_analysis(connection, new, analysis(), NOW, ())
+        assert not leases.renew(connection, old, lease_s=60)
+        assert not leases.give_back(connection, old, "late")
+        assert not analyses.record_analysis(connection, old, analysis(), NOW, ())
+        assert analyses.record_analysis(connection, new, analysis(), NOW, ())
     assert _state(engine, revision_id) == RevisionState.ANALYSED
 
 
@@ -46,7 +46,7 @@ def test_a_failed_attempt_leaves_its_error_and_another_may_try(engine: Engine) -
     with engine.begin() as connection:
         revision_id = ready_revision(connection)
         held = claimed(connection, revision_id)
-        assert claims.give_back(connection, held, "Traceback\nValueError: broken")
+        assert leases.give_back(connection, held, "Traceback\nValueError: broken")
     with engine.begin() as connection:
         assert claimed(connection, revision_id).attempt == 2
         error = connection.execute(select(Revision.last_error)).scalar_one()
@@ -57,9 +57,9 @@ def test_where_the_surroundings_failed_nobody_tries_again_before_the_time(engine
     with engine.begin() as connection:
         revision_id = ready_revision(connection)
         held = claimed(connection, revision_id)
-        assert claims.give_back(connection, held, "OSError: no space", retry_in_s=600)
+        assert leases.give_back(connection, held, "OSError: no space", retry_in_s=600)
     with engine.begin() as connection:
-        assert claims.claim(connection, revision_id, owner="w2", lease_s=60) is None
+        assert leases.claim(connection, revision_id, owner="w2", lease_s=60) is None
     _expire(engine, revision_id)
     with engine.begin() as connection:
         assert claimed(connection, revision_id).attempt == 2
@@ -70,8 +70,8 @@ def test_used_up_attempts_end_failed_and_others_stay(engine: Engine) -> None:
         poison = ready_revision(connection, 1, study="1.2.3")
         healthy = ready_revision(connection, 1, study="1.2.4")
         for _ in range(4):
-            claims.give_back(connection, claimed(connection, poison), "crash")
-        assert claims.bury(connection, attempts=4) == 1
+            leases.give_back(connection, claimed(connection, poison), "crash")
+        assert leases.bury(connection, attempts=4) == 1
     assert _state(engine, poison) == RevisionState.FAILED
     assert _state(engine, healthy) == RevisionState.READY
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, select, text
 
-from db import ledger
+from db import deliveries
 from db.instances import record_instances
 from db.tables import Delivery, DeliveryState, Event
 from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, written
@@ -10,41 +10,41 @@ from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, 
 
 def test_one_process_sends_to_a_destination(engine: Engine) -> None:
     with engine.begin() as connection:
-        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
-        assert ledger.take_destination(connection, "pacs", owner="w2", lease_s=60) is None
-        assert ledger.take_destination(connection, "other", owner="w2", lease_s=60) is not None
-        ledger.release(connection, right)
-        assert ledger.take_destination(connection, "pacs", owner="w2", lease_s=60) is not None
+        assert deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60) is None
+        assert deliveries.take_destination(connection, "other", owner="w2", lease_s=60) is not None
+        deliveries.release(connection, right)
+        assert deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60) is not None
 
 
 def test_a_sender_that_lost_its_right_begins_and_settles_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        lost = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        lost = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
         assert lost is not None
     with engine.begin() as connection:
         connection.execute(text("update destination_leases set lease_until = now() - interval '1 second'"))
     with engine.begin() as connection:
-        (due,) = ledger.due(connection, "pacs")
-        assert not ledger.begin(connection, lost, due.id)
-        right = ledger.take_destination(connection, "pacs", owner="w2", lease_s=60)
+        (due,) = deliveries.due(connection, "pacs")
+        assert not deliveries.begin(connection, lost, due.id)
+        right = deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60)
         assert right is not None
-        assert ledger.begin(connection, right, due.id)
-        assert not ledger.settle(connection, lost, due, DeliveryState.STORED, "late")
-        assert ledger.settle(connection, right, due, DeliveryState.STORED, "stored")
+        assert deliveries.begin(connection, right, due.id)
+        assert not deliveries.settle(connection, lost, due, DeliveryState.STORED, "late")
+        assert deliveries.settle(connection, right, due, DeliveryState.STORED, "stored")
 
 
 def test_what_must_wait_is_due_later(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = ledger.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
-        (due,) = ledger.due(connection, "pacs")
-        ledger.begin(connection, right, due.id)
-        ledger.settle(connection, right, due, DeliveryState.WAITING, "no answer", retry_in_s=600)
+        (due,) = deliveries.due(connection, "pacs")
+        deliveries.begin(connection, right, due.id)
+        deliveries.settle(connection, right, due, DeliveryState.WAITING, "no answer", retry_in_s=600)
     with engine.begin() as connection:
-        assert ledger.due(connection, "pacs") == []
+        assert deliveries.due(connection, "pacs") == []
         status = connection.execute(select(Delivery.last_status, Delivery.attempts)).one()
         assert tuple(status) == ("no answer", 1)
 
@@ -70,4 +70,4 @@ def test_an_older_revision_that_ends_late_sends_nothing(engine: Engine) -> None:
         new = claimed(connection, ready_revision(connection, 2))
         analysed(connection, new, written(2, "pacs"))
         analysed(connection, old, written(1, "pacs"))
-        assert [due.sop_instance_uid for due in ledger.due(connection, "pacs")] == ["2.25.2"]
+        assert [due.sop_instance_uid for due in deliveries.due(connection, "pacs")] == ["2.25.2"]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from db.engine import answering
 from db.intake import Reception, record_refused_context
-from dicom_listener.quarantine import Quarantine
+from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
 from dicom_listener.spool import Spool, unread
 

@@ -18,9 +18,9 @@ from pynetdicom.association import Association as Acceptor
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from dicom_listener.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.libraries import set_up_libraries
-from dicom_listener.peers import (
+from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
+from dicom_listener.association.libraries import set_up_libraries
+from dicom_listener.association.peers import (
     CALLED_UNREADABLE,
     CALLING_UNREADABLE,
     LIMIT_EXCEEDED,
@@ -31,10 +31,10 @@ from dicom_listener.peers import (
     Rejection,
     sender,
 )
-from dicom_listener.request import escaped
-from dicom_listener.shares import Shares
+from dicom_listener.association.request import escaped
+from dicom_listener.association.shares import Shares
+from dicom_listener.association.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
 from dicom_listener.spool import Association, Spool
-from dicom_listener.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
 from neurotriage.core.settings import Peer, Settings, config_file
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME

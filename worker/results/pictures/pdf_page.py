@@ -27,7 +27,7 @@ from worker.results.dataset import Frame
 from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
 from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
-from worker.results.scene import Scene
+from worker.results.source_images import Scene
 
 WIDTH_PT, HEIGHT_PT = A4
 MARGIN_PT, GAP_PT = 48.0, 14.0
