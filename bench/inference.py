@@ -31,7 +31,7 @@ from neurotriage.core.storage import Storage
 from neurotriage.phantom import make_study
 from worker.imaging import build_volume
 from worker.vision import analyse_volumes, load_models, registry
-from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, NoEngine, open_engine, read_choice
+from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, EngineUnavailable, open_engine, read_choice
 from worker.vision.engines.eager import folded
 from worker.vision.engines.measure import Trial, choose
 from worker.vision.network import RESNET50, Network, SliceNet, grad_cam
@@ -283,5 +283,5 @@ def _peak_rss_mb() -> float:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (registry.BadWeights, NoEngine) as error:
+    except (registry.BadWeights, EngineUnavailable) as error:
         sys.exit(f"bench.inference: {error}")

@@ -29,8 +29,7 @@ from sqlalchemy import Engine, text
 
 from bench.memory import BOUND_MB, analyse_long_study
 from db.engine import connect
-from dicom_listener.spool import Association as Parties
-from dicom_listener.spool import Spool
+from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import Settings, environment_of
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.requestor import associate
@@ -185,13 +184,16 @@ POISON_CONTEXTS: Final[Sequence[list[tuple[str, list[str]]]]] = (
 )
 
 
-def _poison_files() -> Iterator[tuple[Parties, bytes]]:
+def _poison_files() -> Iterator[tuple[AssociationInfo, bytes]]:
     """Headers that take a parser long, and some that are none."""
     sequence = struct.pack("<HH2sxxL", 0x0008, 0x1140, b"SQ", 0xFFFFFFFF)
     for _ in range(5):
-        yield Parties("SLOW", "NEUROTRIAGE", LOOPBACK), sequence + b"\xfe\xff\x00\xe0\0\0\0\0" * POISON_ITEMS
+        yield (
+            AssociationInfo("SLOW", "NEUROTRIAGE", LOOPBACK),
+            sequence + b"\xfe\xff\x00\xe0\0\0\0\0" * POISON_ITEMS,
+        )
     for _ in range(5):
-        yield Parties("BROKEN", "NEUROTRIAGE", LOOPBACK), os.urandom(4000)
+        yield AssociationInfo("BROKEN", "NEUROTRIAGE", LOOPBACK), os.urandom(4000)
 
 
 def _propose_poison(port: int) -> None:

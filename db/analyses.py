@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.leases import Claim, finish
+from db.leases import Lease, finish
 from db.tables import (
     AnalysisRow,
     Delivery,
@@ -119,7 +119,7 @@ def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference,
 
 def record_analysis(
     connection: Connection,
-    held: Claim,
+    held: Lease,
     analysis: Analysis,
     started_at: datetime,
     objects: Iterable[WrittenObject],
@@ -223,7 +223,7 @@ def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any
     }
 
 
-def _superseded(connection: Connection, held: Claim) -> bool:
+def _superseded(connection: Connection, held: Lease) -> bool:
     """Settle which revision counts: the newest that ended. Waiting deliveries of older ones are cancelled."""
     connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update())
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()

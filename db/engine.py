@@ -72,7 +72,7 @@ def is_unfit_value(error: BaseException) -> bool:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def outage_as_unavailable() -> Iterator[None]:
     """Raises ``Unavailable`` where Postgres is at fault; every other error passes as it is."""
     try:
         yield

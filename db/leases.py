@@ -20,7 +20,7 @@ _ERROR_LIMIT = 8000
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Lease:
     """The right to work on a revision, as long as the lease lives."""
 
     revision_id: int
@@ -38,7 +38,7 @@ def lease_is_dead(lease_until: InstrumentedAttribute[object]) -> ColumnElement[b
     return or_(lease_until.is_(None), lease_until < func.clock_timestamp())
 
 
-def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: float) -> Claim | None:
+def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: float) -> Lease | None:
     """Take a revision that waits, or whose holder is gone. None: somebody else did, or it has ended."""
     free = or_(
         Revision.state == RevisionState.READY,
@@ -66,10 +66,10 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
         owner=owner,
         attempt=row.attempt,
     )
-    return Claim(revision_id, row.study_id, row.token, row.attempt)
+    return Lease(revision_id, row.study_id, row.token, row.attempt)
 
 
-def renew(connection: Connection, held: Claim, *, lease_s: float) -> bool:
+def renew(connection: Connection, held: Lease, *, lease_s: float) -> bool:
     """Lengthen the lease. False: there is none any more, it was lost or has ended."""
     renewed = connection.execute(
         update(Revision).where(*_mine(held)).values(lease_until=func.clock_timestamp() + seconds(lease_s))
@@ -77,13 +77,13 @@ def renew(connection: Connection, held: Claim, *, lease_s: float) -> bool:
     return renewed.rowcount == 1
 
 
-def is_lost(connection: Connection, held: Claim) -> bool:
+def is_lost(connection: Connection, held: Lease) -> bool:
     """Whether somebody else has claimed the revision since."""
     token = connection.execute(select(Revision.token).where(Revision.id == held.revision_id)).scalar_one()
     return token != held.token
 
 
-def give_back(connection: Connection, held: Claim, error: str, *, retry_in_s: float = 0.0) -> bool:
+def give_back(connection: Connection, held: Lease, error: str, *, retry_in_s: float = 0.0) -> bool:
     """Leave the revision to another attempt, with the error that stopped this one.
 
     ``retry_in_s`` keeps the lease for that long, so that nobody tries again before.
@@ -106,7 +106,7 @@ def give_back(connection: Connection, held: Claim, error: str, *, retry_in_s: fl
     return moved.rowcount == 1
 
 
-def finish(connection: Connection, held: Claim, state: RevisionState, **detail: object) -> bool:
+def finish(connection: Connection, held: Lease, state: RevisionState, **detail: object) -> bool:
     """End the revision. False: the lease was lost and nothing may be written."""
     moved = connection.execute(
         update(Revision)
@@ -119,7 +119,7 @@ def finish(connection: Connection, held: Claim, state: RevisionState, **detail: 
     return True
 
 
-def _mine(held: Claim) -> tuple[ColumnElement[bool], ...]:
+def _mine(held: Lease) -> tuple[ColumnElement[bool], ...]:
     return (
         Revision.id == held.revision_id,
         Revision.token == held.token,
@@ -127,7 +127,7 @@ def _mine(held: Claim) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def bury(connection: Connection, *, attempts: int) -> int:
+def fail_abandoned(connection: Connection, *, attempts: int) -> int:
     """Fail what used up more than ``attempts`` and whose holder is gone. The number of revisions."""
     rows = connection.execute(
         update(Revision)

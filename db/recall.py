@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, select
 
 from db import events
-from db.leases import Claim
+from db.leases import Lease
 from db.repeat import repeat
 from db.tables import (
     AnalysisRow,
@@ -95,7 +95,7 @@ class Retracted:
     destination: str
 
 
-def retracted(connection: Connection, held: Claim) -> Sequence[Retracted]:
+def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
     """What was sent of a study between the recall before and the revision held, which takes it back."""
     study_id = held.study_id
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import answering
+from db.engine import outage_as_unavailable
 from db.intake import OpenStudy, freeze, open_studies
 from dicom_listener.backlog import Backlog
 
@@ -30,7 +30,7 @@ def assemble(engine: Engine, quiet_s: float, backlog: Backlog | None = None) -> 
     not answer; an error that one study causes is raised once all others had their turn.
     """
     revisions, errors = [], []
-    with answering(), engine.begin() as connection:
+    with outage_as_unavailable(), engine.begin() as connection:
         waiting = open_studies(connection, idle_s=quiet_s)
     for study in waiting:
         behind_s = backlog.behind_s(study.peers, datetime.now(UTC)) if backlog else 0.0
@@ -38,7 +38,7 @@ def assemble(engine: Engine, quiet_s: float, backlog: Backlog | None = None) -> 
         if evidence is None:
             continue
         try:
-            with answering(), engine.begin() as connection:
+            with outage_as_unavailable(), engine.begin() as connection:
                 revision = freeze(connection, study.id, idle_s=quiet_s + behind_s, completed_by=evidence)
         except Exception as error:  # noqa: BLE001 - raised below
             errors.append(error)

@@ -8,8 +8,8 @@ from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 from sqlalchemy import Engine
 
-from db.engine import answering
-from db.leases import bury
+from db.engine import outage_as_unavailable
+from db.leases import fail_abandoned
 from db.sweep import destinations_to_ring, revisions_to_ring, try_lock
 from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, ring
 from neurotriage.core.errors import Unavailable
@@ -28,7 +28,7 @@ class Swept:
 
     revisions: int = 0
     destinations: int = 0
-    buried: int = 0
+    abandoned: int = 0
 
 
 def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
@@ -40,11 +40,11 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     every_s = settings.worker.sweep_s
     revisions: list[int] = []
     destinations: list[str] = []
-    with answering(), engine.begin() as connection:
+    with outage_as_unavailable(), engine.begin() as connection:
         if not try_lock(connection):
             return None
         # One more than max_attempts: the attempt after the last writes the page that says so.
-        buried = bury(connection, attempts=settings.worker.max_attempts + 1)
+        abandoned = fail_abandoned(connection, attempts=settings.worker.max_attempts + 1)
         if ready:
             revisions = revisions_to_ring(connection, every_s=every_s)
         if owed:
@@ -54,9 +54,11 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     for task, argument in calls:
         if not ring(app, task, argument):
             raise Unavailable("the broker does not answer")
-    swept = Swept(len(revisions), len(destinations), buried)
+    swept = Swept(len(revisions), len(destinations), abandoned)
     if swept != Swept():
-        log.info("swept", revisions=swept.revisions, destinations=swept.destinations, buried=swept.buried)
+        log.info(
+            "swept", revisions=swept.revisions, destinations=swept.destinations, abandoned=swept.abandoned
+        )
     return swept
 
 

@@ -41,7 +41,7 @@ _MAX_NOTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Association:
+class AssociationInfo:
     """The peer of an association, and what both sides call themselves."""
 
     calling_ae_title: str
@@ -99,7 +99,7 @@ class Spool:
 
     def receive(
         self,
-        association: Association,
+        association: AssociationInfo,
         *,
         sop_class_uid: str,
         sop_instance_uid: str,
@@ -119,7 +119,7 @@ class Spool:
         return name
 
     def receive_report(
-        self, association: Association, transfer_syntax_uid: str, information: bytes | memoryview
+        self, association: AssociationInfo, transfer_syntax_uid: str, information: bytes | memoryview
     ) -> None:
         """Keep what an archive says of a storage commitment, as ``receive`` keeps an instance."""
         if self._storage.free_bytes() - len(information) < self._min_free_bytes:
@@ -127,7 +127,9 @@ class Spool:
         meta = file_meta(association, PUSH_MODEL, PUSH_MODEL_INSTANCE, transfer_syntax_uid)
         self._write(self._reports / f"{_new_name()}.dcm", (meta, information), durable=True)
 
-    def note_refused(self, association: Association, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
+    def note_refused(
+        self, association: AssociationInfo, contexts: Sequence[tuple[str, Sequence[str]]]
+    ) -> None:
         """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes).
 
         Not more of them than help an admin. Raises ``OSError`` where there is no room.
@@ -186,7 +188,7 @@ def written_at(path: Path) -> datetime:
 
 
 def file_meta(
-    association: Association, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    association: AssociationInfo, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
 ) -> bytes:
     """Preamble and File Meta Information (PS3.10 table 7.1-1), group length first."""
     information = {"peer_host": association.peer_host, "received_at": datetime.now(UTC).isoformat()}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 500
-FEWEST_GROUPS = 8  # below this an interval says nothing and is left out
+MIN_GROUPS = 8  # below this an interval says nothing and is left out
 INTERVAL_PERCENT = (2.5, 97.5)
 
 Figures = Callable[[NDArray[np.intp]], Mapping[str, float]]
@@ -22,7 +22,7 @@ def with_intervals(figures: Figures, groups: Sequence[str], seed: int = 0) -> di
     names, members = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     values = figures(np.arange(len(groups)))
     drawn: list[Mapping[str, float]] = []
-    if len(names) >= FEWEST_GROUPS:
+    if len(names) >= MIN_GROUPS:
         rows = [np.flatnonzero(members == group) for group in range(len(names))]
         random = np.random.default_rng(seed)
         for _ in range(RESAMPLES):

@@ -23,7 +23,7 @@ Region = NDArray[np.bool_]
 BONE_LEVEL = 0.82  # grey level from which a pixel is bone or clip
 TISSUE_LEVELS = (0.1, 0.82)
 SCALP_PX = 4  # skull and scalp at least, where no bone can be seen
-LEAST_BRAIN_SHARE = 0.38  # of the head's section; below it there is face and skull base
+MIN_BRAIN_SHARE = 0.38  # of the head's section; below it there is face and skull base
 STORED_MM = 1.45  # of a stored pixel, as a head of usual size fills its box
 WINDOW_HU, LEVEL_HU = (65.0, 105.0), (30.0, 44.0)  # jitter around the fixed window
 TILT_DEG, ZOOM = 14.0, (0.9, 1.1)
@@ -86,7 +86,7 @@ def brain_of(picture: Grey) -> Region:
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     found = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2)) & inner
     deep = found & (depth > (1 if stripped else SCALP_PX))
-    return deep if deep.sum() > LEAST_BRAIN_SHARE * head.sum() else nothing
+    return deep if deep.sum() > MIN_BRAIN_SHARE * head.sum() else nothing
 
 
 def sections(volume: Volume, count: int, random: np.random.Generator, source: str) -> Iterator[Host]:

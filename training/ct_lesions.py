@@ -17,7 +17,7 @@ from training.manifest import Row, grey_images, mask_of
 from training.samples import STORED_PX, stored_mask, stored_picture
 from worker.vision.preprocess import head_box
 
-LEAST_PX = 50  # of stored pixels; a smaller section has no shape
+MIN_PX = 50  # of stored pixels; a smaller section has no shape
 TEXTURE_PERCENTILES = (3.0, 97.0)
 WATER = "flair"  # sequence on which water content shows
 TURN_DEG, ZOOM = 25.0, (0.75, 1.25)
@@ -49,7 +49,7 @@ def lesions_in(row: Row) -> list[Lesion]:
             continue
         box = head_box(grey)
         region = stored_mask(mask, box) > 127
-        if region.sum() >= LEAST_PX:
+        if region.sum() >= MIN_PX:
             texture = _texture(stored_picture(grey, box), region)
             found.append(Lesion(region, texture, WATER in name.lower()))
     return found

@@ -31,7 +31,7 @@ PATIENTS = {"brainstroke-normal": HEALTHY, "brainstroke-bleed": BLEED}
 PATIENT_SPAN_MM = 90.0  # their slices are of the upper 60 % of a head
 PATIENT_STEP_MM = 12.0  # at most
 PATIENT_WIDTH_MM = 240.0  # field of view
-FEWEST_SLICES = 5
+MIN_SLICES = 5
 
 MATRIX, PIXEL_MM = 160, 1.4
 STEP_MM = (2.5, 5.0)
@@ -162,7 +162,7 @@ def _patients(rows: Sequence[Row]) -> Iterator[tuple[str, str, Volume]]:
             number = int(re.findall(r"\d+", row.path.stem)[-1])
             stacks[row.source, row.group] += [(number, hounsfield(grey)) for _, grey in grey_images(row)]
     for (source, group), found in stacks.items():
-        if len(found) >= FEWEST_SLICES:
+        if len(found) >= MIN_SLICES:
             yield PATIENTS[source], group, _stacked(sorted(found, key=lambda one: one[0]))
 
 

@@ -18,7 +18,7 @@ HELD_MM = 6.0  # within which the brain is held by the skull
 INSIDE_SHARE = 0.85  # of a mass that must lie in the brain
 ATTEMPTS = 40
 GRAIN_HU = 12.0  # finer differences between pixels than this are noise, which a mass keeps
-LEAST_BRAIN_SHARE = 0.35  # of the largest section; a slice below it gets no mass's middle
+MIN_BRAIN_SHARE = 0.35  # of the largest section; a slice below it gets no mass's middle
 
 Field = NDArray[np.float32]
 Region = NDArray[np.bool_]
@@ -73,7 +73,7 @@ def _placed(
 ) -> tuple[NDArray[np.float64], Field] | None:
     """Centre (mm along the axes) and level of a blob: 1 in its middle, 0 on its border."""
     section = room.brain.sum((1, 2))
-    near = (room.inside_mm > 0.4 * diameter_mm) & (section > LEAST_BRAIN_SHARE * section.max())[:, None, None]
+    near = (room.inside_mm > 0.4 * diameter_mm) & (section > MIN_BRAIN_SHARE * section.max())[:, None, None]
     places = np.argwhere(near if near.any() else room.inside_mm > 0.7 * room.inside_mm.max())
     bumps = _noise(random, room.brain.shape, diameter_mm / 5, room.spacing_mm)
     grid = [np.arange(n) * mm for n, mm in zip(room.brain.shape, room.spacing_mm, strict=True)]

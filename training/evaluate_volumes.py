@@ -12,7 +12,7 @@ from typing import Any
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome
 from training.volumes import VolumeRow, read_rows, read_volume
-from worker.vision import EngineWish, Models, analyse_volumes, load_models
+from worker.vision import EngineRequest, Models, analyse_volumes, load_models
 from worker.vision.engines import ENGINES, TORCH
 
 
@@ -67,7 +67,7 @@ def main() -> None:
         for row in read_rows(arguments.volumes)
         if arguments.split in (None, row.split) and arguments.modality in (None, row.modality)
     ]
-    figures = evaluate_volumes(rows, load_models(arguments.weights, engine=EngineWish(arguments.engine)))
+    figures = evaluate_volumes(rows, load_models(arguments.weights, engine=EngineRequest(arguments.engine)))
     for volume in figures["volumes"]:
         print(" ".join(f"{name}={value}" for name, value in volume.items()))
     print({name: value for name, value in figures.items() if name != "volumes"})

@@ -23,7 +23,7 @@ from worker.vision.registry import ModelCard
 BATCH_SLICES = 32
 VOLUME_SCALE = (0.6, 1.0)  # how small a head may look in the box of its whole series
 ABSENT = -1
-LEAST_SHARE, LEAST_DEVIATION = 0.1, 1e-3  # of the channels' median, and at all
+MIN_SHARE, MIN_DEVIATION = 0.1, 1e-3  # of the channels' median, and at all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +97,7 @@ class Scale:
     def of(cls, table: Tensor) -> "Scale":
         """From features (n, C); a channel that hardly varies is not blown up."""
         deviation = table.std(0, correction=0)
-        least = max(LEAST_SHARE * float(deviation.median()), LEAST_DEVIATION)
+        least = max(MIN_SHARE * float(deviation.median()), MIN_DEVIATION)
         return cls(table.mean(0), deviation.clamp_min(least))
 
 

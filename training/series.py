@@ -22,7 +22,7 @@ SOURCES = ("lgg", "btp", "figshare", "nichart")  # whose groups or series are sl
 HEAD_MM = 150.0  # from the first to the last number of a whole stack
 LARGEST_STEP_MM = 6.0
 FIELD_OF_VIEW_MM = 220.0
-FEWEST_SLICES = 3  # fewer are no run
+MIN_SLICES = 3  # fewer are no run
 
 Slice = tuple[int, bool, NDArray[np.uint8]]  # its number, with a tumour or not, the grey image
 
@@ -41,7 +41,7 @@ def series_of(rows: Sequence[Row]) -> Iterator[tuple[str, bool, Volume]]:
         tumour = any(positive for _, positive, _ in slices)
         free = [one for one in slices if not one[1]]
         for positive, chosen in ((True, slices), (False, free)) if tumour else ((False, slices),):
-            if len(chosen) >= FEWEST_SLICES:
+            if len(chosen) >= MIN_SLICES:
                 yield f"{name} {sequence}", positive, _volume(chosen, step_mm, Plane(plane), sequence)
 
 

@@ -32,7 +32,7 @@ from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
 from worker.vision.decide import decide_series
 from worker.vision.engines import ENGINES, TORCH
-from worker.vision.models import EngineWish, Model, network_model
+from worker.vision.models import EngineRequest, Model, network_model
 from worker.vision.network import MOBILENET_V2
 from worker.vision.registry import ModelCard
 from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
@@ -87,7 +87,7 @@ def study_rule(
     """Choose the rule of one model, write it beside the weights and print what it does."""
     card = registry.card(model, weights_dir)
     start = first_rule(card, weights_dir)
-    ready = network_model(card, start, weights_dir, EngineWish(engine))
+    ready = network_model(card, start, weights_dir, EngineRequest(engine))
     if card.modality == "CT":
         known = ct_rule.look(ct_series(read(manifest, "CT").of_split("val"), volumes), ready)
         rule = ct_rule.choose(known, start)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _NOISE: Final = ReasonCode.NOISE
 # One slice of a pelvis may look like a head; where no header speaks of one, the model must say so of more.
-_FEWEST_TO_SEE_A_HEAD: Final = 3
+_MIN_TO_SEE_A_HEAD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _turned_away(verdict: SeriesVerdict, decision: StudyDecision, read: Read) ->
     heads = [row for row in own if row.outcome is not Outcome.NOT_ELIGIBLE and row.reason.code is not _NOISE]
     row = heads[0] if heads else own[0]
     lacks = read.lacking.get((row.series_instance_uid, row.stack))
-    seen = any(len(row.slices) >= _FEWEST_TO_SEE_A_HEAD for row in heads)
+    seen = any(len(row.slices) >= _MIN_TO_SEE_A_HEAD for row in heads)
     return refused(verdict, lacks if heads and lacks else row.reason, head_seen=seen)
 
 

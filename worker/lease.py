@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from db import leases
-from db.leases import Claim
+from db.leases import Lease
 
 log = structlog.get_logger()
 
@@ -70,7 +70,7 @@ class LeaseKeeper(Heartbeat):
     The deadline ends a hung attempt: renewal stops, the lease dies, and another worker takes over.
     """
 
-    def __init__(self, engine: Engine, held: Claim, *, lease_s: float, deadline_s: float) -> None:
+    def __init__(self, engine: Engine, held: Lease, *, lease_s: float, deadline_s: float) -> None:
         super().__init__(lease_s=lease_s, limit_s=deadline_s)
         self._engine = engine
         self._held = held

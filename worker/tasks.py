@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from db import analyses, leases, recall
 from db.analyses import LastAnalysis, WrittenObject
 from db.engine import connect
-from db.leases import Claim
+from db.leases import Lease
 from db.recall import Retracted
 from db.tables import RevisionState
 from neurotriage import __version__
@@ -48,7 +48,7 @@ from worker.memory import limit_memory
 from worker.readiness import Readiness, keep_logs_ours, take_work_when_warm
 from worker.results import build, named_kinds, rejection_note, wanted_kinds
 from worker.vision import modalities
-from worker.vision.rule import with_a_say
+from worker.vision.rule import reported_models
 from worker.warm import warm_up
 
 if TYPE_CHECKING:
@@ -87,15 +87,15 @@ class Worker:
 
     @functools.cached_property
     def installed_sha256s(self) -> frozenset[str]:
-        return frozenset(card.sha256 for card in with_a_say(self.settings.worker.weights))
+        return frozenset(card.sha256 for card in reported_models(self.settings.worker.weights))
 
     @functools.cached_property
     def models(self) -> "Models":
         """Loaded once per process, after the fork."""
-        from worker.vision import EngineWish, load_models  # imports torch, which the parent must not
+        from worker.vision import EngineRequest, load_models  # imports torch, which the parent must not
 
         limits = self.settings.worker
-        wish = EngineWish(limits.engine, self.storage.engines)
+        wish = EngineRequest(limits.engine, self.storage.engines)
         light = limits.models == "light"
         return load_models(limits.weights, threads=limits.threads or None, engine=wish, light=light)
 
@@ -125,7 +125,7 @@ class Worker:
         for name in destinations:
             ring(self.app, DELIVER, name)
 
-    def _leave(self, held: Claim, error: Exception) -> None:
+    def _leave(self, held: Lease, error: Exception) -> None:
         """Leave the revision to another attempt: soon after a bug, later where the surroundings failed."""
         surroundings = isinstance(error, OSError | Unavailable | DBAPIError)
         # The text of an error may hold a header's values, so the log gets its kind only.
@@ -137,7 +137,7 @@ class Worker:
         with self.engine.begin() as connection:
             leases.give_back(connection, held, told, retry_in_s=retry_in_s)
 
-    def _work(self, held: Claim) -> tuple[str, ...]:
+    def _work(self, held: Lease) -> tuple[str, ...]:
         """Analyse, write the results, record them; the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
@@ -170,7 +170,7 @@ class Worker:
         written = self._write(held, analysis, evidence, results.objects, sender)
         current = {item.result.sop_instance_uid for item in written}
         old = [item for item in withdrawn if item.reference.sop_instance_uid not in current]
-        written += self._take_back(held, analysis, manifest, installation, old)
+        written += self._withdraw(held, analysis, manifest, installation, old)
         with self.engine.begin() as connection:
             recorded = analyses.record_analysis(
                 connection, held, analysis, started_at, written, self.settings.results.claims
@@ -189,7 +189,7 @@ class Worker:
             and (last.model_sha256s or not any(s.modality in self.modalities for s in selection.taken))
         )
 
-    def _analysis(self, held: Claim, selection: Selection, at: datetime) -> tuple[Analysis, Evidence]:
+    def _analysis(self, held: Lease, selection: Selection, at: datetime) -> tuple[Analysis, Evidence]:
         if held.attempt > self.settings.worker.max_attempts:
             text = (
                 f"the analysis failed {held.attempt - 1} times; the log and the revision's last error say why"
@@ -199,7 +199,7 @@ class Worker:
 
     def _write(
         self,
-        held: Claim,
+        held: Lease,
         analysis: Analysis,
         evidence: Evidence,
         objects: Iterable[ResultObject],
@@ -213,14 +213,14 @@ class Worker:
             written.append(self._keep(held, result, tuple(address_of(d, sender) for d in wanting)))
         return written
 
-    def _keep(self, held: Claim, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
+    def _keep(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
         path = self.storage.result(held.revision_id, result.sop_instance_uid)
         write_durably(path, result.data)
         return WrittenObject(result, path.relative_to(self.storage.root), addresses)
 
-    def _take_back(
+    def _withdraw(
         self,
-        held: Claim,
+        held: Lease,
         analysis: Analysis,
         manifest: StudyManifest,
         installation: str,

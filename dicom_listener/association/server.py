@@ -14,7 +14,7 @@ import structlog
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
-from pynetdicom.association import Association as Acceptor
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
@@ -34,7 +34,7 @@ from dicom_listener.association.peers import (
 from dicom_listener.association.request import escaped
 from dicom_listener.association.shares import Shares
 from dicom_listener.association.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
-from dicom_listener.spool import Association, Spool
+from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import Peer, Settings, config_file
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -64,7 +64,7 @@ class Listener:
         self,
         settings: Settings,
         name: str = "main",
-        on_echo: Callable[[Association], None] = lambda _: None,
+        on_echo: Callable[[AssociationInfo], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._on_echo = on_echo
@@ -72,7 +72,7 @@ class Listener:
             Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
         )
         self._admission = threading.Lock()
-        self._admitted: dict[Acceptor, Peer] = {}
+        self._admitted: dict[Association, Peer] = {}
         self._shares = Shares(settings.listener.max_associations, settings.peer)
         self._hosts = ListedHosts(settings)
         self._configured_ns = _configured_ns()
@@ -161,7 +161,7 @@ class Listener:
             if verdict is not None:
                 self._reject(event.assoc, verdict)
 
-    def _verdict(self, acceptor: Acceptor) -> Rejection | None:
+    def _verdict(self, acceptor: Association) -> Rejection | None:
         request = request_of(acceptor)
         if request is None:
             return NO_REASON
@@ -177,7 +177,7 @@ class Listener:
         )
         return peer if isinstance(peer, Rejection) else self._admit(acceptor, peer)
 
-    def _admit(self, acceptor: Acceptor, peer: Peer) -> Rejection | None:
+    def _admit(self, acceptor: Association, peer: Peer) -> Rejection | None:
         """Count associations, not connections: one that never asks takes no place."""
         with self._admission:
             self._admitted = {other: whose for other, whose in self._admitted.items() if _holds_place(other)}
@@ -188,7 +188,7 @@ class Listener:
             self._admitted[acceptor] = peer
             return None
 
-    def _reject(self, acceptor: Acceptor, verdict: Rejection) -> None:
+    def _reject(self, acceptor: Association, verdict: Rejection) -> None:
         request = request_of(acceptor)
         log.warning(
             "association_rejected",
@@ -271,7 +271,7 @@ class Listener:
         log.debug("instance_received", sop_instance_uid=sop_instance_uid, name=name)
         return SUCCESS
 
-    def _refuse(self, acceptor: Acceptor, sop_instance_uid: str, why: str) -> Dataset:
+    def _refuse(self, acceptor: Association, sop_instance_uid: str, why: str) -> Dataset:
         """This object is not taken; the association lives on."""
         parties = _parties(acceptor)
         log.warning(
@@ -299,20 +299,20 @@ class Listener:
         return SUCCESS, None
 
 
-def _request(acceptor: Acceptor) -> A_ASSOCIATE:
+def _request(acceptor: Association) -> A_ASSOCIATE:
     """The A-ASSOCIATE-RQ; only where one has come."""
     return cast(A_ASSOCIATE, acceptor.requestor.primitive)
 
 
-def _parties(acceptor: Acceptor) -> Association:
-    return Association(
+def _parties(acceptor: Association) -> AssociationInfo:
+    return AssociationInfo(
         calling_ae_title=_request(acceptor).calling_ae_title.strip(),
         called_ae_title=acceptor.acceptor.ae_title.strip(),
         peer_host=acceptor.requestor.address,
     )
 
 
-def _holds_place(acceptor: Acceptor) -> bool:
+def _holds_place(acceptor: Association) -> bool:
     """A place is free with the release; the thread of the association ends a moment later."""
     return acceptor.is_alive() and not (acceptor.is_released or acceptor.is_aborted)
 

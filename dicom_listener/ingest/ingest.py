@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import answering
+from db.engine import outage_as_unavailable
 from db.instances import record_instances
 from db.intake import Peer, Reception
 from dicom_listener.backlog import Backlog
@@ -216,7 +216,7 @@ class Ingest:
         try:
             files = [(ReceivedInstance(item.path, item.reception), header.digest) for header, item in came]
             keep(files, self._storage)
-            with answering(), self._engine.begin() as connection:
+            with outage_as_unavailable(), self._engine.begin() as connection:
                 new = record_instances(
                     connection,
                     [(header, item.reception) for header, item in came],

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from db.engine import answering
+from db.engine import outage_as_unavailable
 from db.intake import Reception, record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
@@ -29,7 +29,7 @@ def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
     try:
         note = RefusedContexts.from_json(_content(path))
         peer = note.peer
-        with answering(), engine.begin() as connection:
+        with outage_as_unavailable(), engine.begin() as connection:
             for sop_class, syntaxes in note.contexts:
                 record_refused_context(connection, note.peer, sop_class, syntaxes)
         path.unlink()

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db import intake
-from db.engine import answering, is_unfit_value
+from db.engine import is_unfit_value, outage_as_unavailable
 from db.intake import Reception
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.peer_text import peer_text
@@ -44,7 +44,7 @@ class Quarantine:
         """
         place = self._storage.quarantine / path.name
         said = Reason(reason.code, peer_text(reason.text, _REASON_LIMIT))
-        with answering(), self._engine.begin() as connection:
+        with outage_as_unavailable(), self._engine.begin() as connection:
             where = str(place.relative_to(self._storage.root))
             intake.quarantine(connection, path.name, where, said, reception, kind=kind)
         try:

@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import answering
+from db.engine import outage_as_unavailable
 from db.proof import record_report as record
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.commitment import CommitmentReport
@@ -20,7 +20,7 @@ def record_report(
 
     Raises ``Unavailable`` while Postgres does not answer.
     """
-    with answering(), engine.begin() as connection:
+    with outage_as_unavailable(), engine.begin() as connection:
         objects = record(
             connection,
             report,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.vision.engines.measure import Trial
     from worker.vision.registry import ModelCard
 
-MOST_VAL, MOST_TRAIN = 480, 96  # slices on which engines are compared, and by which int8 learns its ranges
+MAX_VAL, MAX_TRAIN = 480, 96  # slices on which engines are compared, and by which int8 learns its ranges
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def engines(
     from worker.vision.engines import write_choice
     from worker.vision.engines.eager import folded
     from worker.vision.engines.measure import choose
-    from worker.vision.rule import answering
+    from worker.vision.rule import deciding_models
 
     settings = load_settings()
     limits, folder = settings.worker, Storage(settings.storage.root).engines
@@ -49,7 +49,7 @@ def engines(
         torch.set_num_threads(limits.threads)
     try:
         registry.verify_all(limits.weights)
-        for card in [registry.card(model, limits.weights)] if model else answering(limits.weights):
+        for card in [registry.card(model, limits.weights)] if model else deciding_models(limits.weights):
             network = folded(registry.load(card, limits.weights))
             choice = choose(network, card, _trial(card, manifest), folder, limits.threads)
             path = write_choice(folder, choice, limits.threads)
@@ -72,8 +72,8 @@ def _trial(card: "ModelCard", manifest: Path | None) -> "Trial":
     from training.predict import labelled_slices
 
     rows = read(manifest, card.modality)
-    slices, truth = labelled_slices(rows.of_split("val"), card.input_px, MOST_VAL)
-    calibration, _ = labelled_slices(rows.of_split("train"), card.input_px, MOST_TRAIN)
+    slices, truth = labelled_slices(rows.of_split("val"), card.input_px, MAX_VAL)
+    calibration, _ = labelled_slices(rows.of_split("train"), card.input_px, MAX_TRAIN)
     return Trial(slices, lambda scores: auc_roc(truth, scores), calibration)
 
 

@@ -15,7 +15,7 @@ from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
-from neurotriage.dicom.manifest import Scan, scan_folder
+from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
@@ -46,7 +46,7 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     return entries
 
 
-def _nothing_readable(scan: Scan) -> Reason:
+def _nothing_readable(scan: FolderScan) -> Reason:
     if not scan.unreadable:
         return Reason(ReasonCode.NO_STUDY, "the folder holds no file")
     _, first = scan.unreadable[0]
@@ -120,9 +120,9 @@ class FolderRun:
         return Path(self._study.study_instance_uid or "no-study-uid")
 
     def _models(self) -> Any:
-        from worker.vision import EngineWish, load_models
+        from worker.vision import EngineRequest, load_models
 
-        wish = EngineWish(self._worker.engine, self._engines)
+        wish = EngineRequest(self._worker.engine, self._engines)
         light = self._worker.models == "light"
         return load_models(
             self._worker.weights, threads=self._worker.threads or None, engine=wish, light=light

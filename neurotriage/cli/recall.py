@@ -47,10 +47,10 @@ def recall(
 def _refuse_if_installed(model: str, version: str) -> None:
     """The same model would say the same again."""
     from worker.vision.registry import BadWeights
-    from worker.vision.rule import with_a_say
+    from worker.vision.rule import reported_models
 
     try:
-        installed = with_a_say(load_settings().worker.weights)
+        installed = reported_models(load_settings().worker.weights)
     except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

@@ -54,7 +54,7 @@ def onnx(
 
     Example: neurotriage weights onnx --out models
     """
-    from worker.vision.engines import NoEngine
+    from worker.vision.engines import EngineUnavailable
     from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
     from worker.vision.fusion_registry import fusion_card, load_fusion
     from worker.vision.registry import BadWeights, load, verify_all
@@ -70,6 +70,6 @@ def onnx(
             path = out / f"{fusion.name}-{fusion.version}.onnx"
             export_fusion_onnx(load_fusion(fusion, folder), path)
             typer.echo(f"{path}")
-    except (BadWeights, NoEngine) as error:
+    except (BadWeights, EngineUnavailable) as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

@@ -20,7 +20,7 @@ from dicom_listener.association.server import (
     SUCCESS,
 )
 from neurotriage.dicom.commitment import PUSH_MODEL
-from worker.delivery.status import Verdict, verdict_of
+from worker.delivery.status import StoreResult, verdict_of
 
 _STATUSES: Final = 0x10000
 _CODE: Final = re.compile(r" ?\(0x[0-9A-F]{4}\)")
@@ -89,9 +89,9 @@ def store_statuses() -> list[tuple[str, str, str]]:
     return [*rows, ("any other", usual.text, FATES[usual.state])]
 
 
-def _verdict(status: int) -> Verdict:
+def _verdict(status: int) -> StoreResult:
     found = verdict_of(status)
-    return Verdict(found.state, _CODE.sub("", found.text))
+    return StoreResult(found.state, _CODE.sub("", found.text))
 
 
 def _ranged(statuses: Sequence[int]) -> str:

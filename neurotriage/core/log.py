@@ -17,8 +17,8 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
-_MOST_FRAMES: Final = 40
-_MOST_WARNINGS: Final = 1000
+_MAX_FRAMES: Final = 40
+_MAX_WARNINGS: Final = 1000
 
 log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ class _Warnings:
         line: str | None = None,
     ) -> None:
         place = category.__name__, _short(filename), lineno
-        if place in self._told or len(self._told) >= _MOST_WARNINGS:
+        if place in self._told or len(self._told) >= _MAX_WARNINGS:
             return
         self._told.add(place)
         log.warning("library_warning", category=place[0], where=f"{place[1]}:{lineno}")
@@ -120,7 +120,7 @@ def _place_of_error(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 
 def frames_of(error: BaseException) -> list[str]:
     """Where an error was raised, the innermost call last: file, line and function, no values."""
-    frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
+    frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
 
 

@@ -22,7 +22,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "delivery": ("delivery", "destination", "peer", *_SERVERS),
 }
 _TABLES: Final = ("destination", "peer")  # with any number of tables
-_MOST_KEPT: Final = 200  # notes of workers that ended long ago
+_MAX_KEPT: Final = 200  # notes of workers that ended long ago
 
 
 def note_start(settings: Settings, role: str, name: str) -> None:
@@ -37,7 +37,7 @@ def note_start(settings: Settings, role: str, name: str) -> None:
     with suppress(OSError):
         write_durably(folder / f"{name}.json", json.dumps(note).encode())
         notes = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        for path in notes[:-_MOST_KEPT]:
+        for path in notes[:-_MAX_KEPT]:
             path.unlink(missing_ok=True)
 
 

@@ -13,7 +13,7 @@ from pynetdicom.association import Association
 
 from neurotriage.dicom.requestor import associate
 
-_MOST_CONTEXTS: Final = 128  # of one association (PS3.8 9.3.2.2: odd numbers from 1 to 255)
+_MAX_CONTEXTS: Final = 128  # of one association (PS3.8 9.3.2.2: odd numbers from 1 to 255)
 _SUCCESS: Final = 0x0000
 _SHOWN_REFUSALS: Final = 5
 
@@ -103,7 +103,7 @@ def _associate(
 ) -> Association:
     if not contexts:
         raise SendingFailed("there is no DICOM instance to send")
-    if len(contexts) > _MOST_CONTEXTS:
+    if len(contexts) > _MAX_CONTEXTS:
         raise SendingFailed(f"{len(contexts)} kinds of object are more than one association can carry")
     ae = AE(ae_title=calling)
     for sop_class, syntax in sorted(contexts):

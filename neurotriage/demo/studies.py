@@ -29,9 +29,9 @@ _CT_SAMPLED_MATRIX: Final = 256  # finer sampling would show no more: the head h
 
 _MR_NOISE: Final = 16.0  # white matter is at 640: a signal to noise ratio of 40
 _CT_NOISE_HU: Final = 4.0
-_LEAST_SHARE: Final = 0.5  # a pixel belongs to the tumour when at least this much of it does
-_LEAST_OEDEMA: Final = 0.35  # where oedema is plain to see on FLAIR
-_LEAST_PIXELS: Final = 12  # fewer in a slice are no lesion that anybody would mark
+_MIN_SHARE: Final = 0.5  # a pixel belongs to the tumour when at least this much of it does
+_MIN_OEDEMA: Final = 0.35  # where oedema is plain to see on FLAIR
+_MIN_PIXELS: Final = 12  # fewer in a slice are no lesion that anybody would mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +159,15 @@ def _boxes(lesion: Lesion | None, grown: Patient, scan: Scan) -> tuple[dict[int,
     """Boxes of the tumour, and of the tumour with its oedema, by slice."""
     if lesion is None:
         return {}, {}
-    tumour = sample(grown, grown.tumour, scan, outside=0) > _LEAST_SHARE
-    oedema = sample(grown, grown.oedema, scan, outside=0) > _LEAST_OEDEMA
+    tumour = sample(grown, grown.tumour, scan, outside=0) > _MIN_SHARE
+    oedema = sample(grown, grown.oedema, scan, outside=0) > _MIN_OEDEMA
     return _boxes_of(tumour), _boxes_of(tumour | oedema)
 
 
 def _boxes_of(masks: NDArray[np.bool_]) -> dict[int, Box]:
     boxes = {}
     for index, mask in enumerate(masks):
-        if mask.sum() >= _LEAST_PIXELS:
+        if mask.sum() >= _MIN_PIXELS:
             rows, columns = np.nonzero(mask)
             boxes[index] = (
                 int(columns.min()),

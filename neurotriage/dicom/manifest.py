@@ -11,7 +11,7 @@ from neurotriage.dicom.patients import identity_conflict
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class FolderScan:
     """What a folder holds."""
 
     studies: tuple[StudyManifest, ...]
@@ -19,7 +19,7 @@ class Scan:
     headers: tuple[InstanceHeader, ...]
 
 
-def scan_folder(folder: Path) -> Scan:
+def scan_folder(folder: Path) -> FolderScan:
     """Group all DICOM files below a folder into studies, sorted by UID. Never raises for a bad file.
 
     Files without a StudyInstanceUID form one study whose UID is None.
@@ -40,7 +40,7 @@ def scan_folder(folder: Path) -> Scan:
         manifest_of(list(group), revision=1, completed_by="folder")
         for _, group in groupby(headers, key=lambda header: header.study_instance_uid)
     )
-    return Scan(studies, tuple(unreadable), tuple(headers))
+    return FolderScan(studies, tuple(unreadable), tuple(headers))
 
 
 def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: str) -> StudyManifest:

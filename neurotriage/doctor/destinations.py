@@ -20,7 +20,7 @@ from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse
-from worker.delivery.peer import NotServed, Peer, Unanswered
+from worker.delivery.peer import ArchiveClient, NotServed, Unanswered
 
 # An archive may index what it stored a moment later.
 _FOUND_WITHIN_S: Final = 10.0
@@ -155,7 +155,7 @@ class _Query:
     said: str
 
 
-def _query(peer: Peer, trials: Sequence[_Trial]) -> _Query:
+def _query(peer: ArchiveClient, trials: Sequence[_Trial]) -> _Query:
     """Make one real query, for a study that nobody has."""
     try:
         found = peer.present([trial.delivery for trial in trials[:1]])
@@ -206,7 +206,7 @@ def _way_back(settings: Settings, receiver: Destination) -> Check:
     return warning("way back", f"our listener would not let {receiver.ae_title} in", advice)
 
 
-def _store(peer: Peer, trials: Sequence[_Trial]) -> Iterator[Check]:
+def _store(peer: ArchiveClient, trials: Sequence[_Trial]) -> Iterator[Check]:
     """Send all, then look for all that was taken, kind by kind."""
     taken = []
     for trial in trials:
@@ -233,7 +233,7 @@ def _store(peer: Peer, trials: Sequence[_Trial]) -> Iterator[Check]:
             yield failed(f"shown back {kind}", said, "See the log of the destination, and its quarantine.")
 
 
-def _found(peer: Peer, taken: Sequence[_Trial]) -> frozenset[str]:
+def _found(peer: ArchiveClient, taken: Sequence[_Trial]) -> frozenset[str]:
     """What a query finds once all is found, or when an archive has had time enough to index it.
 
     Raises as ``Peer.present``.

@@ -15,7 +15,7 @@ from neurotriage.doctor.check import Check, failed, ok, warning
 
 # Each instance received waits for about two of these; a modality sends tens in a second.
 _SLOW_SYNC_S: Final = 0.25
-_MOST_ENTRIES: Final = 10_000  # of a folder that are looked at
+_MAX_ENTRIES: Final = 10_000  # of a folder that are looked at
 _GIB: Final = 1024**3
 
 
@@ -107,7 +107,7 @@ def _newest(folder: Path) -> Iterator[Path]:
     yield folder
     newest, changed_ns = None, -1
     with suppress(OSError), os.scandir(folder) as entries:
-        for entry in islice(entries, _MOST_ENTRIES):
+        for entry in islice(entries, _MAX_ENTRIES):
             if entry.stat().st_mtime_ns > changed_ns:
                 newest, changed_ns = Path(entry.path), entry.stat().st_mtime_ns
     if newest is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from dicom_listener.association.peers import rejection
 from dicom_listener.association.server import Listener
-from dicom_listener.spool import Association
+from dicom_listener.spool import AssociationInfo
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.own_port import cannot_bind, is_any, reached_at
 from neurotriage.core.running import LISTENER, edited_since
@@ -100,7 +100,7 @@ def _expected(settings: Settings) -> set[str]:
 
 def _await_echoes(settings: Settings, limit_s: float) -> Iterator[Check]:
     """Listen until every destination, or without any one peer, has sent a C-ECHO."""
-    came: queue.SimpleQueue[Association] = queue.SimpleQueue()
+    came: queue.SimpleQueue[AssociationInfo] = queue.SimpleQueue()
     listener = Listener(settings, on_echo=came.put)
     listener.start()
     waited_for = _expected(settings) or {""}

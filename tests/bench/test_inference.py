@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from bench import inference
 from tests.vision.synthetic import write_weights
 from training.export import enter, written
-from worker.vision.engines import TORCH, NoEngine, TorchEngine
+from worker.vision.engines import TORCH, EngineUnavailable, TorchEngine
 from worker.vision.engines.eager import folded
 from worker.vision.network import RESNET50, SliceNet
 from worker.vision.registry import card
@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_the_classifier_of_the_registry(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none_of_onnx(*_: object) -> None:
-        raise NoEngine("left out of this test: making its file takes long")
+        raise EngineUnavailable("left out of this test: making its file takes long")
 
     monkeypatch.setattr("worker.vision.engines.opening.export_onnx", none_of_onnx)
     for name, small in {"SLICES": 4, "BATCH_SLICES": 2, "ROUNDS": 1, "MATRIX": 64}.items():

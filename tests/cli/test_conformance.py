@@ -22,7 +22,7 @@ from worker.delivery import dimse
 from worker.results import build
 
 ROOT = Path(__file__).parents[2]
-MOST_CONTEXTS = 128  # of one association, PS3.8 9.3.2.2
+MAX_CONTEXTS = 128  # of one association, PS3.8 9.3.2.2
 WORKLIST = "1.2.840.10008.5.1.4.31"
 
 
@@ -64,9 +64,9 @@ def _claimed(text: str) -> set[tuple[str, str]]:
 def _accepted(port: int, pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the pairs that a listener accepts, a presentation context for each."""
     taken: set[tuple[str, str]] = set()
-    for start in range(0, len(pairs), MOST_CONTEXTS):
+    for start in range(0, len(pairs), MAX_CONTEXTS):
         entity = AE("SENDER")
-        entity.requested_contexts = [build_context(*pair) for pair in pairs[start : start + MOST_CONTEXTS]]
+        entity.requested_contexts = [build_context(*pair) for pair in pairs[start : start + MAX_CONTEXTS]]
         association = entity.associate("127.0.0.1", port, ae_title="NEUROTRIAGE")
         assert association.is_established or association.rejected_contexts
         taken |= {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}

@@ -11,7 +11,7 @@ from tests.vision.synthetic import write_weights
 from tests.vision.test_fusion import both_weights, with_fusion
 from training.export import enter
 from worker.vision import registry
-from worker.vision.engines import ENGINES, NoEngine, read_choice
+from worker.vision.engines import ENGINES, EngineUnavailable, read_choice
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +32,7 @@ def test_the_table_shows_every_engine_and_the_choice_is_kept(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none_of_onnx(*_: object) -> None:
-        raise NoEngine("left out of this test: making its file takes long")
+        raise EngineUnavailable("left out of this test: making its file takes long")
 
     monkeypatch.setattr("worker.vision.engines.opening.export_onnx", none_of_onnx)
     monkeypatch.setenv("COLUMNS", "200")

@@ -84,7 +84,7 @@ def test_a_study_that_was_given_up_without_an_analysis_says_so(engine: Engine) -
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         leases.give_back(connection, held, "Traceback")
-        assert leases.bury(connection, attempts=1) == 1
+        assert leases.fail_abandoned(connection, attempts=1) == 1
     (entry,) = json.loads(_say("results", "--format", "json").stdout)
     assert (entry["outcome"], entry["triage"]) == ("failed", "none")
     assert entry["reasons"] == [{"code": "attempts_exhausted", "text": "the analysis failed 1 times"}]

@@ -25,7 +25,7 @@ def fail(connection: Connection, study: str) -> None:
     """A study whose worker died at every attempt."""
     held = claimed(connection, ready_revision(connection, study=study))
     leases.give_back(connection, held, "Traceback")
-    assert leases.bury(connection, attempts=1) == 1
+    assert leases.fail_abandoned(connection, attempts=1) == 1
 
 
 @pytest.fixture

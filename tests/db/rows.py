@@ -10,7 +10,7 @@ from db import analyses, intake, leases
 from db.analyses import WrittenObject
 from db.instances import record_instances
 from db.intake import Reception
-from db.leases import Claim
+from db.leases import Lease
 from db.tables import Study
 from neurotriage.core.values import (
     Analysis,
@@ -77,7 +77,7 @@ def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) ->
     return revision_id
 
 
-def claimed(connection: Connection, revision_id: int, *, owner: str = "w1", lease_s: float = 60) -> Claim:
+def claimed(connection: Connection, revision_id: int, *, owner: str = "w1", lease_s: float = 60) -> Lease:
     held = leases.claim(connection, revision_id, owner=owner, lease_s=lease_s)
     assert held is not None
     return held
@@ -126,5 +126,5 @@ def written(number: int, *destinations: str) -> WrittenObject:
     return WrittenObject(result, Path(f"results/{number}.dcm"), destinations)
 
 
-def analysed(connection: Connection, held: Claim, *objects: WrittenObject) -> None:
+def analysed(connection: Connection, held: Lease, *objects: WrittenObject) -> None:
     assert analyses.record_analysis(connection, held, analysis(), NOW, objects)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from db.engine import answering, connect, is_outage, is_unfit_value
+from db.engine import connect, is_outage, is_unfit_value, outage_as_unavailable
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import ConfigurationError
 
@@ -54,7 +54,7 @@ def test_a_value_that_fits_nowhere_is_no_outage(engine: Engine, what: str) -> No
     error = _error_of(engine, statement, v=value)
     assert is_unfit_value(error), error
     assert not is_outage(error)
-    with pytest.raises(type(error)), answering():
+    with pytest.raises(type(error)), outage_as_unavailable():
         raise error
 
 
@@ -92,7 +92,7 @@ def test_what_postgres_cannot_do_now_is_no_fault_of_the_data(engine: Engine, wha
     error = OUTAGES[what](engine)
     assert is_outage(error), error
     assert not is_unfit_value(error)
-    with pytest.raises(Unavailable, match="Postgres"), answering():
+    with pytest.raises(Unavailable, match="Postgres"), outage_as_unavailable():
         raise error
 
 

@@ -71,7 +71,7 @@ def test_used_up_attempts_end_failed_and_others_stay(engine: Engine) -> None:
         healthy = ready_revision(connection, 1, study="1.2.4")
         for _ in range(4):
             leases.give_back(connection, claimed(connection, poison), "crash")
-        assert leases.bury(connection, attempts=4) == 1
+        assert leases.fail_abandoned(connection, attempts=4) == 1
     assert _state(engine, poison) == RevisionState.FAILED
     assert _state(engine, healthy) == RevisionState.READY
 

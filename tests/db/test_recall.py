@@ -6,14 +6,14 @@ from sqlalchemy import Connection, Engine, text
 
 from db import recall
 from db.analyses import WrittenObject
-from db.leases import Claim
+from db.leases import Lease
 from neurotriage.core.values import NoteKind
 from tests.db.rows import analysed, claimed, ready_revision, receive, written
 
 MODEL = ("mr", "1")  # of ``rows.analysis``
 
 
-def _analysed(connection: Connection, number: int, *objects: WrittenObject, study: str = "1.2.3") -> Claim:
+def _analysed(connection: Connection, number: int, *objects: WrittenObject, study: str = "1.2.3") -> Lease:
     held = claimed(connection, ready_revision(connection, number, study=study))
     analysed(connection, held, *objects)
     return held
@@ -65,7 +65,7 @@ def test_a_study_to_which_images_still_arrive_is_left_alone(engine: Engine) -> N
         assert recall.analyse_again(connection, held.study_id, *MODEL) is None
 
 
-def _again(connection: Connection, study_id: int) -> Claim:
+def _again(connection: Connection, study_id: int) -> Lease:
     revision_id = recall.analyse_again(connection, study_id, *MODEL)
     assert revision_id is not None
     return claimed(connection, revision_id)

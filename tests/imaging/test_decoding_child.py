@@ -17,7 +17,7 @@ from tests.imaging.made import picture
 from worker.decoding import DecoderEnded, FrameDecoder, Question, process_decoder
 from worker.imaging import decode_frame, pixels
 from worker.imaging.pixels import open_pixels
-from worker.imaging.slices import MOST_DECODER_ENDS, read_slices
+from worker.imaging.slices import MAX_DECODER_ENDS, read_slices
 
 PIXELS = picture(64, 48).astype(np.uint16)
 STREAM = stream_of(PIXELS, "RLE")
@@ -108,7 +108,7 @@ def test_a_series_that_ends_the_decoder_again_and_again_is_given_up(
     read, refused = read_slices(frames)
     assert not read
     assert len(refused) == 8
-    assert len(asked) == MOST_DECODER_ENDS
+    assert len(asked) == MAX_DECODER_ENDS
     assert "not tried" in [reason.text for reason in refused.values()][-1]
 
 

@@ -25,14 +25,13 @@ from dicom_listener.association.server import Listener
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import Association as Parties
-from dicom_listener.spool import Spool
+from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.dicom import requestor
 from neurotriage.embedded import EmbeddedPostgres
 
-PARTIES = Parties("SENDER", "NEUROTRIAGE", "127.0.0.1")
+PARTIES = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1")
 
 
 def instance(study: str = "1.2.3", number: int = 1, *, patient: str = "P1", **more: object) -> Dataset:

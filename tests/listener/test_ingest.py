@@ -24,7 +24,7 @@ from dicom_listener.ingest import store as store_module
 from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, Question, Read
 from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import Association, Spool
+from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
@@ -290,7 +290,7 @@ def test_a_header_that_hangs_its_reader_is_quarantined_and_others_flow(
 def from_peer(spool: Spool, peer: str, dataset: Dataset | bytes) -> None:
     data = dataset if isinstance(dataset, bytes) else encoded(dataset)
     spool.receive(
-        Association(peer, "NEUROTRIAGE", "127.0.0.1"),
+        AssociationInfo(peer, "NEUROTRIAGE", "127.0.0.1"),
         sop_class_uid=MRImageStorage,
         sop_instance_uid="1.2.3.1.1" if isinstance(dataset, bytes) else str(dataset.SOPInstanceUID),
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -275,8 +275,8 @@ def test_a_sweep_rings_again_for_what_waits(
             )
         )
     app = celery_app(here)
-    # The fourth attempt is the one that writes the page; after it, the revision is buried.
-    assert sweep(engine, app, here) == Swept(revisions=2, buried=1)
+    # The fourth attempt is the one that writes the page; after it, the revision is abandoned.
+    assert sweep(engine, app, here) == Swept(revisions=2, abandoned=1)
     assert sweep(engine, app, here) == Swept()
     with engine.begin() as connection:
         connection.execute(text("update revisions set rung_at = rung_at - interval '1 minute'"))

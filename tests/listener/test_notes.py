@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from dicom_listener import spool as spool_module
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import Association, Spool
+from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.storage import Storage
 from tests.listener.conftest import PARTIES, rows
 
@@ -40,7 +40,7 @@ POISON_CONTEXTS = [
 def test_whatever_a_peer_proposes_fits_into_a_row(
     engine: Engine, spool: Spool, storage: Storage, quarantine: Quarantine, written_by: str
 ) -> None:
-    parties = Association("A\0B\x1b[2J\U0001f9e0" + "C" * 60, "NEUROTRIAGE", "127.0.0.1")
+    parties = AssociationInfo("A\0B\x1b[2J\U0001f9e0" + "C" * 60, "NEUROTRIAGE", "127.0.0.1")
     if written_by == "us":
         spool.note_refused(parties, POISON_CONTEXTS)
         (note,) = spool.refused()

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from dicom_listener import spool as spool_module
-from dicom_listener.spool import Association, Spool, received
+from dicom_listener.spool import AssociationInfo, Spool, received
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.headers import digest_of_file, read_instance
@@ -130,7 +130,7 @@ def test_a_damaged_reception_says_nothing_and_stops_nothing(
 @pytest.mark.parametrize("title", ["A\0B", "\x1b[31mRED", "\u00fcber", "A" * 100, "", "a\nb"])
 def test_an_ae_title_is_one_bounded_line_before_it_reaches_a_row(spool: Spool, title: str) -> None:
     spool.receive(
-        Association(title, title, "127.0.0.1"),
+        AssociationInfo(title, title, "127.0.0.1"),
         sop_class_uid="1.2",
         sop_instance_uid="1.2.3",
         transfer_syntax_uid="1.2.840.10008.1.2",

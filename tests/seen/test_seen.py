@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.seen, pytest.mark.xdist_group("seen"), pytest.mark.timeout(900)]
 
-MOST_OUTLINES = 8
+MAX_OUTLINES = 8
 # OHIF has no view for these; it lists them with a warning sign.
 WITHOUT_VIEW = frozenset({"KO", "PR"})
 # As OHIF calls what lies over the slices.
@@ -97,7 +97,7 @@ def expected_regions(case: Case) -> int:
         return 0
     images = {image for image, _ in written(case)}
     (series,) = {finding.series_uid for finding in case.findings if finding.sop_instance_uid in images}
-    return min(MOST_OUTLINES, sum(finding.series_uid == series for finding in case.findings))
+    return min(MAX_OUTLINES, sum(finding.series_uid == series for finding in case.findings))
 
 
 def frames(look: "Look", case: Case, kind: ResultKind) -> int:

@@ -32,8 +32,8 @@ _OVER_SLICES: Final = {"SEG", "PMAP"}
 _MIDDLE: Final = 0.5
 # Where a drawn head has its lesion, and where it would be if the slices were in the other order.
 _LESION, _MIRRORED = 0.35, 0.65
-_COLOURED, _LEAST_COLOURED_PX = 60, 100  # difference of a pixel's colours, and how many such pixels are seen
-_LEAST_LEVELS, _LEAST_RANGE = 16, 48  # of an image's grey values; a blank viewport has one or two
+_COLOURED, _MIN_COLOURED_PX = 60, 100  # difference of a pixel's colours, and how many such pixels are seen
+_MIN_LEVELS, _MIN_RANGE = 16, 48  # of an image's grey values; a blank viewport has one or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class _Reading:
     def _photograph(self, name: str) -> bool:
         """Keep a picture of the page; True where the viewport shows nothing."""
         grey = np.asarray(self._middle(self._page.screenshot(path=self._folder / f"{name}.png")).convert("L"))
-        return len(np.unique(grey)) < _LEAST_LEVELS or int(np.ptp(grey)) < _LEAST_RANGE
+        return len(np.unique(grey)) < _MIN_LEVELS or int(np.ptp(grey)) < _MIN_RANGE
 
     def _coloured(self, share: float) -> bool:
         """Whether something in colour lies over the image at a share of the way through the series.
@@ -182,7 +182,7 @@ class _Reading:
         """
         self._page.evaluate(f"seen.step({share})")
         colours = np.asarray(self._middle(self._page.screenshot()).convert("RGB")).astype(int)
-        return bool((np.ptp(colours, axis=2) > _COLOURED).sum() > _LEAST_COLOURED_PX)
+        return bool((np.ptp(colours, axis=2) > _COLOURED).sum() > _MIN_COLOURED_PX)
 
     def _middle(self, screenshot: bytes) -> Image.Image:
         """The viewport without its edges, where words are."""

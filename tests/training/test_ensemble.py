@@ -22,7 +22,7 @@ from training.study_rule import first_rule, write
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.network import SliceNet
 from worker.vision.registry import card, cards, ensemble_sha256, networks_of
-from worker.vision.rule import RULE_FILE, answering
+from worker.vision.rule import RULE_FILE, deciding_models
 
 MEMBERS = ("mr-teacher", "light")
 
@@ -96,7 +96,7 @@ def test_an_ensemble_decides_through_the_door_of_the_worker(weights: Path, manif
     assert (about.model, about.version, about.sha256) == ("mr", "9", said.sha256)
     assert not study.degradations
     assert evidence.slices
-    assert [model.name for model in answering(weights)] == ["mr"]  # its members answer only with it
+    assert [model.name for model in deciding_models(weights)] == ["mr"]  # its members answer only with it
 
 
 def test_mr_is_what_the_study_rule_says(weights: Path, manifest: Path) -> None:

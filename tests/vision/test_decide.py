@@ -13,13 +13,13 @@ from worker.vision.decide import (
     SeriesScore,
     agrees,
     applied_threshold,
+    cam_peak_share,
     decide_series,
     decide_study,
     score_series,
     series_classes,
     slice_weights,
     triage_of,
-    warmth,
 )
 from worker.vision.eligibility import measure_sections
 from worker.vision.findings import Lesion
@@ -167,9 +167,9 @@ def test_a_lesion_is_as_warm_as_the_hottest_point_in_it() -> None:
     heat[1, 0, 1], heat[2, 1, 0] = 4.0, 1.0
     corner = np.zeros((3, 4, 4), bool)
     corner[2, 3, 0] = True
-    assert warmth(LESION, heat) == 1
-    assert warmth(Lesion(corner, 1000.0), heat) == pytest.approx(0.25)
-    assert warmth(LESION, np.zeros((3, 2, 2), np.float32)) == 0
+    assert cam_peak_share(LESION, heat) == 1
+    assert cam_peak_share(Lesion(corner, 1000.0), heat) == pytest.approx(0.25)
+    assert cam_peak_share(LESION, np.zeros((3, 2, 2), np.float32)) == 0
 
 
 def test_a_lesion_that_the_classifier_did_not_look_at_is_none() -> None:

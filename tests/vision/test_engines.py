@@ -19,9 +19,9 @@ from worker.vision.engines import (
     TORCH,
     TORCH_BF16,
     Choice,
+    EngineUnavailable,
     FusedEngine,
     Measurement,
-    NoEngine,
     TorchEngine,
     open_engine,
     write_choice,
@@ -30,7 +30,7 @@ from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
 from worker.vision.engines.onednn import fused
 from worker.vision.engines.opening import engine_file
-from worker.vision.models import EngineWish, load_models
+from worker.vision.models import EngineRequest, load_models
 from worker.vision.network import ARCHITECTURES, RESNET50, Network
 from worker.vision.registry import ENSEMBLE, card
 from worker.vision.self_check import drawn_slices
@@ -95,7 +95,7 @@ def test_what_was_measured_decides_and_a_setting_overrides_it(tmp_path: Path) ->
     engines = tmp_path / "engines"
 
     def engine(name: str) -> str:
-        model = load_models(folder, threads=1, engine=EngineWish(name, engines)).of("MR")
+        model = load_models(folder, threads=1, engine=EngineRequest(name, engines)).of("MR")
         assert model is not None
         return model.engine.name
 
@@ -113,7 +113,7 @@ def test_where_nobody_measured_bfloat16_is_taken_if_it_answers_as_at_the_export(
     folder = write_weights(tmp_path)
 
     def engine(name: str = "auto") -> str:
-        return load_models(folder, threads=1, engine=EngineWish(name)).required("MR").engine.name
+        return load_models(folder, threads=1, engine=EngineRequest(name)).required("MR").engine.name
 
     assert engine() == TORCH, "nothing to hold it against"
     enter(card("random", folder), folder)
@@ -128,7 +128,7 @@ def test_where_nobody_measured_bfloat16_is_taken_if_it_answers_as_at_the_export(
 
 def test_an_engine_that_cannot_run_here_is_replaced_and_the_result_says_so(tmp_path: Path) -> None:
     folder = write_weights(tmp_path)
-    models = load_models(folder, threads=1, engine=EngineWish(ONNX_INT8, tmp_path / "engines"))
+    models = load_models(folder, threads=1, engine=EngineRequest(ONNX_INT8, tmp_path / "engines"))
     model = models.of("MR")
     assert model is not None
     assert model.engine.name != ONNX_INT8
@@ -140,7 +140,7 @@ def test_a_damaged_engine_file_is_no_engine(tmp_path: Path) -> None:
     folder = write_weights(tmp_path)
     model = card("random", folder)
     engine_file(tmp_path, model, ONNX).write_bytes(b"no model")
-    with pytest.raises(NoEngine, match="cannot use"):
+    with pytest.raises(EngineUnavailable, match="cannot use"):
         open_engine(ONNX, network(), model, tmp_path, 1)
 
 

@@ -13,7 +13,7 @@ from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Finding, Plane, Side
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.eligibility import measure_sections
-from worker.vision.explain import Shown, build_evidence, hot_region, rows_to_show, weighted_heat
+from worker.vision.explain import KeptSlices, build_evidence, hot_region, rows_to_show, weighted_heat
 from worker.vision.models import load_models
 from worker.vision.network import SliceNet, grad_cam
 from worker.vision.predict import SlicePredictions, predict
@@ -84,7 +84,7 @@ def test_of_a_series_in_doubt_the_suspicious_slices_are_kept(predictions: SliceP
 def evidence_of(predictions: SlicePredictions, suspicious: NDArray[np.bool_]) -> Evidence:
     stack = volume(head_with(), *turned(Plane.AXIAL)[5], Plane.AXIAL)
     lesions = np.ones_like(predictions.masks)
-    shown = Shown(stack, predictions, (2, 6), lesions, 0.5, predictions.tumour, suspicious)
+    shown = KeptSlices(stack, predictions, (2, 6), lesions, 0.5, predictions.tumour, suspicious)
     return build_evidence([shown], (stack.sources[6].sop_instance_uid, stack.sources[6].frame))
 
 

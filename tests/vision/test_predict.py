@@ -15,7 +15,7 @@ from worker.vision.display import Display, display_of
 from worker.vision.eligibility import measure_sections
 from worker.vision.models import Model, load_models
 from worker.vision.network import SliceOutputs
-from worker.vision.predict import MOST_SLICES, Grid, as_seen, looked_at, predict
+from worker.vision.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
 from worker.vision.preprocess import head_box, network_inputs
 
 pytestmark = pytest.mark.unit
@@ -102,10 +102,10 @@ def test_a_mask_on_one_slice_that_those_around_deny_is_no_lesion(model: Model) -
 
 def test_smoothing_goes_by_the_places_of_the_slices_that_were_looked_at(model: Model) -> None:
     """Of a long stack, neighbours are further apart than those of the stack."""
-    count = 3 * MOST_SLICES
+    count = 3 * MAX_SLICES
     stack = axial_head(shape=(count, 10, 12), spacing_mm=(20.0, 16.0), step_mm=0.25)
     apart = replace(stack, positions_mm=stack.positions_mm * np.array([1, 1, 16.0]))  # 12 mm between looks
-    assert np.flatnonzero(smoothed(model, apart, MOST_SLICES // 2) > 0.5).tolist() == [MOST_SLICES // 2]
+    assert np.flatnonzero(smoothed(model, apart, MAX_SLICES // 2) > 0.5).tolist() == [MAX_SLICES // 2]
 
 
 def test_what_is_said_of_a_blank_slice_smears_into_no_other(model: Model) -> None:
@@ -153,7 +153,7 @@ def test_bone_and_air_do_not_change_what_the_network_sees_of_ct(model: Model) ->
 
 def test_a_long_stack_is_looked_at_in_evenly_spread_slices() -> None:
     indices = looked_at(997)
-    assert len(indices) == MOST_SLICES
+    assert len(indices) == MAX_SLICES
     assert (indices[0], indices[-1]) == (0, 996)
     assert set(np.diff(indices)) <= {5, 6}
     assert looked_at(3).tolist() == [0, 1, 2]

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from db import leases
 from db.engine import connect
-from db.leases import Claim
+from db.leases import Lease
 from db.tables import RevisionState
 from tests.conftest import until
 from tests.db.rows import claimed, ready_revision
@@ -18,17 +18,17 @@ LEASE_S = 1.0
 
 
 @pytest.fixture
-def held(engine: Engine) -> Claim:
+def held(engine: Engine) -> Lease:
     with engine.begin() as connection:
         return claimed(connection, ready_revision(connection), lease_s=LEASE_S)
 
 
-def _taken_over(engine: Engine, held: Claim) -> bool:
+def _taken_over(engine: Engine, held: Lease) -> bool:
     with engine.begin() as connection:
         return leases.claim(connection, held.revision_id, owner="w2", lease_s=60) is not None
 
 
-def test_a_claim_is_kept_for_longer_than_its_lease(engine: Engine, held: Claim) -> None:
+def test_a_claim_is_kept_for_longer_than_its_lease(engine: Engine, held: Lease) -> None:
     lease_s = 4 * LEASE_S  # renewed every second: a machine that stands still for two more does no harm
     with LeaseKeeper(engine, held, lease_s=lease_s, deadline_s=60):
         time.sleep(1.5 * lease_s)
@@ -36,12 +36,12 @@ def test_a_claim_is_kept_for_longer_than_its_lease(engine: Engine, held: Claim) 
     until(lambda: _taken_over(engine, held))
 
 
-def test_a_hung_attempt_is_not_renewed_past_its_deadline(engine: Engine, held: Claim) -> None:
+def test_a_hung_attempt_is_not_renewed_past_its_deadline(engine: Engine, held: Lease) -> None:
     with LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=LEASE_S / 2):
         until(lambda: _taken_over(engine, held))
 
 
-def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: Claim) -> None:
+def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: Lease) -> None:
     with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
             connection.execute(
@@ -54,7 +54,7 @@ def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: C
     assert [entry["event"] for entry in told] == ["lease_lost"]
 
 
-def test_a_claim_that_its_holder_ended_is_not_told_to_be_lost(engine: Engine, held: Claim) -> None:
+def test_a_claim_that_its_holder_ended_is_not_told_to_be_lost(engine: Engine, held: Lease) -> None:
     with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
             assert leases.finish(connection, held, RevisionState.ANALYSED)
@@ -91,7 +91,7 @@ def _cut_off(database_url: str, for_s: float) -> None:
 
 
 def test_the_keeper_survives_a_database_that_is_away_for_a_moment(
-    engine: Engine, database_url: str, held: Claim
+    engine: Engine, database_url: str, held: Lease
 ) -> None:
     lease_s = 4 * LEASE_S
     with LeaseKeeper(engine, held, lease_s=lease_s, deadline_s=60):
@@ -101,7 +101,7 @@ def test_the_keeper_survives_a_database_that_is_away_for_a_moment(
         assert not _taken_over(engine, held)
 
 
-def test_leaving_does_not_wait_for_the_next_renewal(engine: Engine, held: Claim) -> None:
+def test_leaving_does_not_wait_for_the_next_renewal(engine: Engine, held: Lease) -> None:
     begun = time.monotonic()
     with LeaseKeeper(engine, held, lease_s=60, deadline_s=60):
         pass

@@ -217,7 +217,7 @@ def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: Site, way:
         site.worker.analyse(revision_id)
         site.expire()
     with site.engine.begin() as connection:
-        leases.bury(connection, attempts=3)
+        leases.fail_abandoned(connection, attempts=3)
     assert site.rows("select state from revisions order by number") == [("analysed",), ("failed",)]
     aside.rename(store)
     site.worker.analyse(_again(site) if way == "reprocessed" else site.receive(slices))

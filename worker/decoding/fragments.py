@@ -11,7 +11,7 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _END: Final = b"\xfe\xff\xdd\xe0"
 _ITEM_HEAD_BYTES: Final = 8
 # A frame may be cut into any number of fragments; nobody cuts one into more than this.
-_MOST_FRAGMENTS: Final = 1_000_000
+_MAX_FRAGMENTS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _items(file: IO[bytes], place: int, end: int | None) -> tuple[tuple[int, ...
     while place + _ITEM_HEAD_BYTES <= end:
         file.seek(place)
         head = file.read(_ITEM_HEAD_BYTES)
-        if head[:4] != _ITEM or len(fragments) > _MOST_FRAGMENTS:
+        if head[:4] != _ITEM or len(fragments) > _MAX_FRAGMENTS:
             break
         place, length = place + _ITEM_HEAD_BYTES, int.from_bytes(head[4:], "little")
         held = min(length, end - place)

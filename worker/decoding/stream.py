@@ -24,7 +24,7 @@ _LOSSLESS: Final = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
 _BOXED: Final = b"\x00\x00\x00\x0cjP  "
 _HIGH_THROUGHPUT: Final = 0x4000
-_MOST_TILES: Final = 65_535  # of one image, ISO/IEC 15444-1 A.4.2
+_MAX_TILES: Final = 65_535  # of one image, ISO/IEC 15444-1 A.4.2
 _RLE_HEADER_BYTES: Final = 64
 _RLE_MOST_SEGMENTS: Final = 15
 
@@ -145,7 +145,7 @@ def _jpeg_2000(data: bytes) -> StreamHeader:
     if not (step_x and step_y and tile_width and tile_height and left < width and top < height):
         raise ValueError(f"the {kind} stream states no size")
     across, down = -(-(width - tile_left) // tile_width), -(-(height - tile_top) // tile_height)
-    if across * down > _MOST_TILES:
+    if across * down > _MAX_TILES:
         raise ValueError(f"the {kind} stream is cut into {across} x {down} tiles, more than the format has")
     rows, columns = -(-height // step_y) - -(-top // step_y), -(-width // step_x) - -(-left // step_x)
     syntax = HTJ2K if kind == "HTJ2K" else JPEG2000

@@ -17,11 +17,11 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
 from worker.delivery import dicomweb, dimse
 from worker.delivery.address import destination_of
-from worker.delivery.peer import Connect, Misconfigured, NotServed, Peer
+from worker.delivery.peer import ArchiveClient, Connect, Misconfigured, NotServed
 from worker.delivery.prove import Prover
 from worker.delivery.query import Queries
 from worker.delivery.right import LEASE_S, RightKeeper, RightLost
-from worker.delivery.status import PROCESSING_FAILURES, Verdict, retry_delay_s
+from worker.delivery.status import PROCESSING_FAILURES, StoreResult, retry_delay_s
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Sender:
             self._fruitless = 0
             raise Unavailable(f"the destination ended {_FRUITLESS} associations without storing an object")
 
-    def _not_there(self, peer: Peer, objects: Sequence[DueDelivery]) -> list[DueDelivery]:
+    def _not_there(self, peer: ArchiveClient, objects: Sequence[DueDelivery]) -> list[DueDelivery]:
         """What has to be sent: of what was sent before, only what a query does not find."""
         tried = [delivery for delivery in objects if delivery.tried]
         try:
@@ -137,7 +137,9 @@ class Sender:
             self._settle_found(delivery, "stored; found by query before it was sent again")
         return [delivery for delivery in objects if delivery not in there]
 
-    def _send(self, destination: Destination, peer: Peer, delivery: DueDelivery, *, progress: bool) -> None:
+    def _send(
+        self, destination: Destination, peer: ArchiveClient, delivery: DueDelivery, *, progress: bool
+    ) -> None:
         try:
             verdict = peer.store(self._settings.storage.root / delivery.path, delivery)
         except Unavailable as unavailable:
@@ -145,13 +147,13 @@ class Sender:
             raise
         except (MemoryError, OSError) as error:
             why = f"this host is short of something ({type(error).__name__})"
-            verdict = Verdict(DeliveryState.WAITING, why)
+            verdict = StoreResult(DeliveryState.WAITING, why)
         except Exception as error:  # noqa: BLE001 - one object must not end the sending of all others
             # The text of an error may hold a header's values; where it was raised does not.
             place = "".join(traceback.format_tb(error.__traceback__))
             log.error("store_failed", delivery=delivery.id, kind=type(error).__name__, place=place)
             why = f"our software failed on this object ({type(error).__name__})"
-            verdict = Verdict(DeliveryState.REFUSED, why)
+            verdict = StoreResult(DeliveryState.REFUSED, why)
         else:
             verdict = self._checked(destination, peer, delivery, verdict)
         if verdict.found:
@@ -161,8 +163,8 @@ class Sender:
         self._settle(delivery, verdict, prove=prove, at_once=progress and peer.ended)
 
     def _checked(
-        self, destination: Destination, peer: Peer, delivery: DueDelivery, verdict: Verdict
-    ) -> Verdict:
+        self, destination: Destination, peer: ArchiveClient, delivery: DueDelivery, verdict: StoreResult
+    ) -> StoreResult:
         """The verdict; where in doubt, or before it ends unsent, after a query for the object."""
         if delivery.resends and verdict.state is DeliveryState.WAITING and not peer.ended:
             # It was answered with success once, so what is said of it now is not said for days.
@@ -181,7 +183,7 @@ class Sender:
             return replace(verdict, state=DeliveryState.WAITING) if stored else verdict
         if delivery.sop_instance_uid not in present:
             return verdict
-        return Verdict(DeliveryState.STORED, f"stored; found by query ({verdict.text})", found=True)
+        return StoreResult(DeliveryState.STORED, f"stored; found by query ({verdict.text})", found=True)
 
     def _prove_study(self, destination: Destination | Misconfigured, objects: list[DueDelivery]) -> None:
         self._keep_right()
@@ -197,7 +199,7 @@ class Sender:
         except Unavailable as unavailable:
             self._prover.put_off(objects, str(unavailable))
 
-    def _connect(self, destination: Destination, classes: list[str]) -> AbstractContextManager[Peer]:
+    def _connect(self, destination: Destination, classes: list[str]) -> AbstractContextManager[ArchiveClient]:
         return _CONNECT[destination.type](destination, self._settings.listener.ae_title, classes)
 
     def _ask(self, question: Callable[[Connection, str], list[DueDelivery]]) -> list[DueDelivery]:
@@ -210,7 +212,7 @@ class Sender:
         with self._engine.begin() as connection:
             return deliveries.begin(connection, self._right, delivery.id)
 
-    def _outcome(self, delivery: DueDelivery, verdict: Verdict) -> tuple[DeliveryState, str]:
+    def _outcome(self, delivery: DueDelivery, verdict: StoreResult) -> tuple[DeliveryState, str]:
         """The state in which a delivery is left, and why: even waiting has an end."""
         attempts, failures = delivery.attempts + 1, delivery.failures + (verdict.most_failures is not None)
         if verdict.state is not DeliveryState.WAITING or (
@@ -222,7 +224,7 @@ class Sender:
         return DeliveryState.GIVEN_UP, f"given up after {attempts} tries; {before}last: {verdict.text}"
 
     def _settle(
-        self, delivery: DueDelivery, verdict: Verdict, *, prove: bool = False, at_once: bool = False
+        self, delivery: DueDelivery, verdict: StoreResult, *, prove: bool = False, at_once: bool = False
     ) -> None:
         limits = self._settings.delivery
         state, text = self._outcome(delivery, verdict)
@@ -272,5 +274,5 @@ class Sender:
             told("delivery_alarm", destination=destination, objects=alarm.objects, status=alarm.status)
 
 
-def _waits(unavailable: Unavailable) -> Verdict:
-    return Verdict(DeliveryState.WAITING, str(unavailable), alarm=isinstance(unavailable, Misconfigured))
+def _waits(unavailable: Unavailable) -> StoreResult:
+    return StoreResult(DeliveryState.WAITING, str(unavailable), alarm=isinstance(unavailable, Misconfigured))

@@ -30,7 +30,7 @@ from worker.delivery.peer import (
     matched,
     result_file,
 )
-from worker.delivery.status import ALREADY_EXISTS, PROCESSING_FAILURES, Verdict, is_warning, verdict_of
+from worker.delivery.status import ALREADY_EXISTS, PROCESSING_FAILURES, StoreResult, is_warning, verdict_of
 from worker.delivery.tls import client_context
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -106,15 +106,15 @@ class WebPeer:
         self._destination = destination
         self._url = destination.url.rstrip("/")
 
-    def store(self, path: Path, delivery: DueDelivery) -> Verdict:
+    def store(self, path: Path, delivery: DueDelivery) -> StoreResult:
         """Send one object by STOW-RS."""
         try:
             result_file(path, delivery.size_bytes)
             data = path.read_bytes()
         except Refused as damaged:
-            return Verdict(DeliveryState.REFUSED, str(damaged))
+            return StoreResult(DeliveryState.REFUSED, str(damaged))
         except OSError as error:  # the storage may come back
-            return Verdict(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
+            return StoreResult(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
         boundary = uuid4().hex
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         body = b"".join((head, data, f"\r\n--{boundary}--\r\n".encode()))
@@ -242,7 +242,7 @@ def _named(answer: Answer, sequence: str, uid: str) -> Mapping[str, Any] | None:
     return next((item for item in items if _text(item, _REFERENCED_INSTANCE) == uid), None)
 
 
-def stow_verdict(status: int, answer: Answer, uid: str) -> Verdict:
+def stow_verdict(status: int, answer: Answer, uid: str) -> StoreResult:
     """What the response to a store says of one object (PS3.18 10.5.3 and annex I)."""
     stored = _named(answer, _REFERENCED, uid)
     failed = _named(answer, _FAILED, uid)
@@ -257,14 +257,14 @@ def stow_verdict(status: int, answer: Answer, uid: str) -> Verdict:
         return _doubtful(text)
     if status in _BARRED or 300 <= status < 400:
         text = _BARRED.get(status, "it points elsewhere")
-        return Verdict(DeliveryState.WAITING, f"HTTP status {status}: {text}", alarm=True)
+        return StoreResult(DeliveryState.WAITING, f"HTTP status {status}: {text}", alarm=True)
     if status in _PASSING or status >= 500:
-        return Verdict(DeliveryState.WAITING, f"the destination reports a failure (HTTP status {status})")
+        return StoreResult(DeliveryState.WAITING, f"the destination reports a failure (HTTP status {status})")
     # A conflict may be with this very object.
-    return Verdict(DeliveryState.REFUSED, f"refused: HTTP status {status}", doubtful=status == _CONFLICT)
+    return StoreResult(DeliveryState.REFUSED, f"refused: HTTP status {status}", doubtful=status == _CONFLICT)
 
 
-def _failed(reason: int) -> Verdict:
+def _failed(reason: int) -> StoreResult:
     """A FailureReason. That the object is there is no failure to us; a warning is none of its reasons."""
     if reason in (_DUPLICATE, ALREADY_EXISTS):
         return verdict_of(reason)
@@ -275,13 +275,13 @@ def _failed(reason: int) -> Verdict:
     return verdict_of(reason)
 
 
-def _doubtful(text: str) -> Verdict:
+def _doubtful(text: str) -> StoreResult:
     """Stored, if a query finds it. Where none can be made, another try, a few times."""
-    return Verdict(DeliveryState.STORED, text, most_failures=PROCESSING_FAILURES, doubtful=True)
+    return StoreResult(DeliveryState.STORED, text, most_failures=PROCESSING_FAILURES, doubtful=True)
 
 
-def _warned(reason: int) -> Verdict:
+def _warned(reason: int) -> StoreResult:
     verdict = verdict_of(reason)
     if verdict.state is DeliveryState.STORED:
         return verdict
-    return Verdict(DeliveryState.STORED, f"stored with a warning (0x{reason:04X})")
+    return StoreResult(DeliveryState.STORED, f"stored with a warning (0x{reason:04X})")

@@ -39,7 +39,7 @@ from worker.delivery.peer import (
     matched,
     result_file,
 )
-from worker.delivery.status import Verdict, not_understood, verdict_of
+from worker.delivery.status import StoreResult, not_understood, verdict_of
 from worker.delivery.tls import Handshakes, client_context
 
 log = structlog.get_logger()
@@ -208,7 +208,7 @@ class DimsePeer:
         """True once the association is over; one of which every context was refused never was one."""
         return bool(self._accepted) and not self._association.is_established
 
-    def store(self, path: Path, delivery: DueDelivery) -> Verdict:
+    def store(self, path: Path, delivery: DueDelivery) -> StoreResult:
         """Send one object by C-STORE (PS3.4 annex B), compressed where that was agreed on.
 
         What cannot be compressed, or is not understood compressed, goes as it is. An association that ends
@@ -216,13 +216,13 @@ class DimsePeer:
         """
         if delivery.sop_class_uid not in self._accepted:
             why = self.refusal(delivery.sop_class_uid)
-            return Verdict(DeliveryState.REFUSED, f"refused at negotiation: {why}")
+            return StoreResult(DeliveryState.REFUSED, f"refused at negotiation: {why}")
         try:
             dataset = result_file(path, delivery.size_bytes)
         except Refused as damaged:
-            return Verdict(DeliveryState.REFUSED, str(damaged))
+            return StoreResult(DeliveryState.REFUSED, str(damaged))
         except OSError as error:  # the storage may come back
-            return Verdict(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
+            return StoreResult(DeliveryState.WAITING, f"the result file cannot be read: {error.strerror}")
         syntaxes = self.syntaxes(delivery.sop_class_uid)
         small = _compressed(dataset) if JPEGLSLossless in syntaxes else None
         plain = any(syntax in syntaxes for syntax in _SYNTAXES)
@@ -231,7 +231,9 @@ class DimsePeer:
             if not (plain and "Status" in answer and not_understood(answer.Status)):
                 return self._verdict(answer)
         if not plain:
-            return Verdict(DeliveryState.REFUSED, "it cannot be compressed, and is not taken uncompressed")
+            return StoreResult(
+                DeliveryState.REFUSED, "it cannot be compressed, and is not taken uncompressed"
+            )
         return self._verdict(self._send(dataset))
 
     def _send(self, dataset: Dataset) -> Dataset:
@@ -248,9 +250,9 @@ class DimsePeer:
             )
         return answer
 
-    def _verdict(self, answer: Dataset) -> Verdict:
+    def _verdict(self, answer: Dataset) -> StoreResult:
         if "Status" not in answer:
-            return Verdict(DeliveryState.WAITING, f"no answer: {self._course.why_silent()}")
+            return StoreResult(DeliveryState.WAITING, f"no answer: {self._course.why_silent()}")
         return replace(verdict_of(answer.Status), comment=comment(answer.get("ErrorComment")))
 
     def refusal(self, sop_class_uid: str) -> str:

@@ -15,7 +15,7 @@ from neurotriage.core.settings import Destination
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.commitment import CommitmentReport
 from neurotriage.dicom.headers import MALFORMED, first_line
-from worker.delivery.status import Verdict
+from worker.delivery.status import StoreResult
 
 
 class Misconfigured(Unavailable):
@@ -30,7 +30,7 @@ class NotServed(Exception):
     """No query can be made: none is offered, or the answer is none to what was asked."""
 
 
-class Peer(Protocol):
+class ArchiveClient(Protocol):
     """A destination that answers. Every wait has a limit."""
 
     @property
@@ -41,7 +41,7 @@ class Peer(Protocol):
     def ended(self) -> bool:
         """True where nothing more can be asked on this connection; a new one may do."""
 
-    def store(self, path: Path, delivery: DueDelivery) -> Verdict:
+    def store(self, path: Path, delivery: DueDelivery) -> StoreResult:
         """Send one object. Any answer becomes a verdict. Raises ``Unavailable`` where nobody answers."""
 
     @property
@@ -63,7 +63,7 @@ class Connect(Protocol):
 
     def __call__(
         self, destination: Destination, calling_ae_title: str, sop_classes: Iterable[str]
-    ) -> AbstractContextManager[Peer]: ...
+    ) -> AbstractContextManager[ArchiveClient]: ...
 
 
 def result_file(path: Path, size_bytes: int) -> FileDataset:

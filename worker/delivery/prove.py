@@ -15,7 +15,7 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid
 from worker.delivery.dimse import NO_QUERY
-from worker.delivery.peer import NotServed, Peer, Unanswered
+from worker.delivery.peer import ArchiveClient, NotServed, Unanswered
 from worker.delivery.query import SILENCE_S, Queries
 from worker.delivery.status import retry_delay_s
 
@@ -36,7 +36,7 @@ class Prover:
         self._right = right
         self._queries = queries
 
-    def prove(self, peer: Peer, objects: Sequence[DueDelivery]) -> None:
+    def prove(self, peer: ArchiveClient, objects: Sequence[DueDelivery]) -> None:
         """Ask for storage commitment once; look for what it was asked for in vain, or cannot be asked for."""
         fresh = [item for item in objects if item.commitment_uid is None] if peer.commits else []
         if fresh:
@@ -45,7 +45,7 @@ class Prover:
         if rest:
             self._look(peer, rest)
 
-    def _ask(self, peer: Peer, objects: Sequence[DueDelivery]) -> None:
+    def _ask(self, peer: ArchiveClient, objects: Sequence[DueDelivery]) -> None:
         transaction_uid = random_uid()
         with self._engine.begin() as connection:
             wait_s = self._limits.commitment_wait_s
@@ -74,7 +74,7 @@ class Prover:
                     retry_in_s=self._limits.retry_s,
                 )
 
-    def _look(self, peer: Peer, objects: Sequence[DueDelivery]) -> None:
+    def _look(self, peer: ArchiveClient, objects: Sequence[DueDelivery]) -> None:
         try:
             present = self._queries.look(peer, objects)
         except NotServed as not_served:

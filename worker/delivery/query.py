@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from db import deliveries
 from db.deliveries import DueDelivery, SendingRight
-from worker.delivery.peer import Peer, Unanswered
+from worker.delivery.peer import ArchiveClient, Unanswered
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class Queries:
         self._engine = engine
         self._right = right
 
-    def look(self, peer: Peer, objects: Sequence[DueDelivery]) -> frozenset[str]:
+    def look(self, peer: ArchiveClient, objects: Sequence[DueDelivery]) -> frozenset[str]:
         """As ``Peer.present``; asks nothing for an hour after a query that was not answered."""
         if self.are_silent():
             raise Unanswered('it leaves queries unanswered; with find = "off" it is not asked')

@@ -7,7 +7,7 @@ from db.tables import DeliveryState
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StoreResult:
     """How a delivery goes on. ``WAITING`` means: another try later."""
 
     state: DeliveryState
@@ -50,26 +50,28 @@ _RESOURCE_LIMITATION: Final = 0x0213
 PROCESSING_FAILURES: Final = 4
 
 
-def verdict_of(status: int) -> Verdict:
+def verdict_of(status: int) -> StoreResult:
     """The verdict on a C-STORE status."""
     number = f"(0x{status:04X})"
     if status == _SUCCESS:
-        return Verdict(DeliveryState.STORED, "stored")
+        return StoreResult(DeliveryState.STORED, "stored")
     if status in (_DUPLICATE, ALREADY_EXISTS):
-        return Verdict(DeliveryState.STORED, f"the destination already has it {number}")
+        return StoreResult(DeliveryState.STORED, f"the destination already has it {number}")
     if is_warning(status):
         words = _WARNINGS.get(status, "stored with a warning")
-        return Verdict(DeliveryState.STORED, f"{words} {number}")
+        return StoreResult(DeliveryState.STORED, f"{words} {number}")
     if status in _PERMANENT:
-        return Verdict(DeliveryState.REFUSED, f"refused: {_PERMANENT[status]} {number}")
+        return StoreResult(DeliveryState.REFUSED, f"refused: {_PERMANENT[status]} {number}")
     if status & 0xFF00 == 0xA900:
-        return Verdict(DeliveryState.REFUSED, f"refused: the data set does not match its SOP class {number}")
+        return StoreResult(
+            DeliveryState.REFUSED, f"refused: the data set does not match its SOP class {number}"
+        )
     if not_understood(status):
-        return Verdict(DeliveryState.REFUSED, f"refused: the destination cannot understand it {number}")
+        return StoreResult(DeliveryState.REFUSED, f"refused: the destination cannot understand it {number}")
     if status & 0xFF00 == 0xA700 or status == _RESOURCE_LIMITATION:
-        return Verdict(DeliveryState.WAITING, f"the destination is out of resources {number}")
+        return StoreResult(DeliveryState.WAITING, f"the destination is out of resources {number}")
     text = f"the destination reports a failure {number}"
-    return Verdict(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
+    return StoreResult(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
 
 
 def is_warning(status: int) -> bool:

@@ -17,7 +17,7 @@ Rank = Callable[[Any], tuple[float, ...]]
 Words = Callable[[Any], str]
 
 # Ordinary Philips series carry b = 0; from here on it is diffusion (s/mm2).
-LEAST_B_VALUE: Final = 10.0
+MIN_B_VALUE: Final = 10.0
 _COMPONENT_RANK: Final = {"magnitude": 0, None: 1, "real": 2, "imaginary": 3, "phase": 4}
 _FAT_WATER_RANK: Final = {None: 0, "water": 1, "in-phase": 2, "opposed-phase": 3, "fat": 4}
 # What only a word of ImageType says: intensity normalised, distortion corrected.
@@ -108,7 +108,7 @@ WHAT: Final = (
     ),
     Attribute(
         "b-value", stated.b_value, lambda v: (v or 0.0,), _in("s/mm2", "b-value"), tolerance=5.0,
-        apart=lambda v: (v or 0.0) >= LEAST_B_VALUE,
+        apart=lambda v: (v or 0.0) >= MIN_B_VALUE,
     ),
     Attribute("derivation", stated.derivation, lambda v: (v == "derived",), lambda v: f"{v} images"),
     Attribute("kernel", stated.kernel, _kernel_rank, lambda v: f"kernel {v or 'unnamed'}"),

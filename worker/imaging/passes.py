@@ -23,7 +23,7 @@ _OVERLAP: Final = 0.75
 # Packages of one scan may have a slice in common where they meet; two kinds have more.
 _ENOUGH: Final = 2
 # A pass of fewer slices than this, beside one of more than twice as many, is a matter of wrong positions.
-_FEWEST: Final = 3
+_MIN_IMAGES: Final = 3
 _KEYS: Final = ("temporal position", "time offset", "acquisition", "acquisition time")
 
 Places = Mapping[
@@ -66,7 +66,7 @@ def _passes(images: list[Image], places: Places) -> list[Kind]:
     order = sorted(range(len(groups)), key=lambda n: (-sizes[n], -n))
     full = sum(2 * size >= max(sizes) for size in sizes)
     return [
-        Kind(tuple(groups[n]), full, keyed, 2 * sizes[n] < max(sizes) and (weak or sizes[n] < _FEWEST))
+        Kind(tuple(groups[n]), full, keyed, 2 * sizes[n] < max(sizes) and (weak or sizes[n] < _MIN_IMAGES))
         for n in order
     ]
 

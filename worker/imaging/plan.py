@@ -30,7 +30,7 @@ _SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))
 _SAME_SPACING_MM: Final = 1e-3
 # Slices of one stack follow a line, also a sheared one; those of a second pass may lie beside it.
 _BESIDE_MM: Final = 2.0
-_MOST_PAIRS: Final = 200  # images of which each with each gives the slope of that line
+_MAX_PAIRS: Final = 200  # images of which each with each gives the slope of that line
 # More images of one position and no other are no passes: somebody lost the positions.
 _COPIES: Final = 2
 # Slices that turn so far away from most of the series, and are few, are its scout.
@@ -175,7 +175,7 @@ def _lines(grid: list[Image]) -> list[list[Image]]:
 def _slope(along: NDArray[np.float64], across: NDArray[np.float64]) -> float:
     """The usual shift across per mm along (Theil-Sen), which parallel lines share."""
     some = np.argsort(along, kind="stable")[
-        np.linspace(0, len(along) - 1, min(len(along), _MOST_PAIRS)).astype(int)
+        np.linspace(0, len(along) - 1, min(len(along), _MAX_PAIRS)).astype(int)
     ]
     one, other = np.triu_indices(len(some), 1)
     steps = along[some][other] - along[some][one]

@@ -20,7 +20,7 @@ from worker.imaging.units import Scaling
 # slices of a stack, so what is thinned to fit loses little.
 MAX_VOXELS: Final = 1 << 29
 # Each end of the decoding process may have cost its whole time limit.
-MOST_DECODER_ENDS: Final = 5
+MAX_DECODER_ENDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ def read_slices(
 ) -> tuple[dict[FrameGeometry, Slice], dict[FrameGeometry, Reason]]:
     """The frames that can be read, and why the others cannot. Each file is opened once.
 
-    After ``MOST_DECODER_ENDS`` frames that ended the decoding process, no other compressed frame is tried.
+    After ``MAX_DECODER_ENDS`` frames that ended the decoding process, no other compressed frame is tried.
     Raises ``OSError`` where the storage fails, ``Unavailable`` where decoding cannot be started.
     """
     read: dict[FrameGeometry, Slice] = {}
@@ -123,7 +123,7 @@ def _opened(path: Path) -> Pixels | Refused:
 def _read(opened: Pixels | Refused, frame: FrameGeometry, ends: int) -> Slice:
     if isinstance(opened, Refused):
         raise opened
-    if opened.fragments is not None and ends >= MOST_DECODER_ENDS:
+    if opened.fragments is not None and ends >= MAX_DECODER_ENDS:
         sentence = f"not tried: {ends} images of this series ended the process that decoded them"
         raise Refused(ReasonCode.UNREADABLE_PIXELS, sentence)
     return Slice(_narrow(opened.stored(frame.frame)), opened.scaling(frame.frame), opened.oddity)

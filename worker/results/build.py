@@ -20,7 +20,7 @@ from neurotriage.core.values import (
     StudyManifest,
 )
 from worker.results.claims import claimed
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.objects import (
     capture,
     document,
@@ -73,14 +73,14 @@ def build(
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken)
     again = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
-    frame = Frame(
+    context = ResultContext(
         shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, again
     )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
         if kind in kinds:
             others = [item for item in made if isinstance(item, ResultObject) and item.kind in named]
-            made.extend(_made(kind, frame, scene, previous, others))
+            made.extend(_made(kind, context, scene, previous, others))
     return Results(
         tuple(item for item in made if isinstance(item, ResultObject)),
         tuple(dict.fromkeys(item for item in made if isinstance(item, Omission))),
@@ -89,7 +89,7 @@ def build(
 
 def _made(
     kind: ResultKind,
-    frame: Frame,
+    context: ResultContext,
     scene: Scene,
     previous: Sequence[ObjectReference],
     others: Sequence[ResultObject],
@@ -97,20 +97,20 @@ def _made(
     """One kind of object. ``others`` are those made before that it may point at."""
     match kind:
         case ResultKind.PAGE:
-            yield capture.page(frame, scene)
+            yield capture.page(context, scene)
         case ResultKind.OVERLAY | ResultKind.OVERLAY_SERIES:
-            yield from capture.overlays(frame, scene, kind)
+            yield from capture.overlays(context, scene, kind)
         case ResultKind.OVERLAY_FRAMES | ResultKind.OVERLAY_SERIES_FRAMES:
-            yield from capture.overlay_frames(frame, scene, kind)
+            yield from capture.overlay_frames(context, scene, kind)
         case ResultKind.REPORT:
-            yield report.report(frame, scene, previous)
+            yield report.report(context, scene, previous)
         case ResultKind.KEY_OBJECTS:
-            yield key_objects.key_objects(frame, scene, others)
+            yield key_objects.key_objects(context, scene, others)
         case ResultKind.SEGMENTATION | ResultKind.LABELMAP:
-            yield from segmentation.segmentations(frame, scene, kind)
+            yield from segmentation.segmentations(context, scene, kind)
         case ResultKind.PARAMETRIC_MAP:
-            yield from parametric_map.parametric_maps(frame, scene)
+            yield from parametric_map.parametric_maps(context, scene)
         case ResultKind.PRESENTATION_STATE:
-            yield from presentation_state.presentation_states(frame, scene)
+            yield from presentation_state.presentation_states(context, scene)
         case ResultKind.DOCUMENT:
-            yield document.document(frame, scene)
+            yield document.document(context, scene)

@@ -53,7 +53,7 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class ResultContext:
     """What every object of one analysis is made within."""
 
     analysis: Analysis
@@ -96,27 +96,27 @@ class Frame:
 
 
 def new_object(
-    frame: Frame, kind: ResultKind, index: int, sop_class_uid: str, modality: str, *parts: str
+    context: ResultContext, kind: ResultKind, index: int, sop_class_uid: str, modality: str, *parts: str
 ) -> Dataset:
     """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1).
 
     ``parts``: what else its UID depends on. Kinds in ``_SERIES_EACH`` have a series for each object.
     """
     dataset = Dataset()
-    dataset.SpecificCharacterSet = source_terms(frame.header)
+    dataset.SpecificCharacterSet = source_terms(context.header)
     dataset.SOPClassUID = sop_class_uid
-    dataset.SOPInstanceUID = frame.uid(kind, str(index), *parts)
-    dataset.InstanceCreatorUID = frame.installation_uid
-    dataset.StudyInstanceUID = frame.study_uid
-    copy_identity(frame.header, dataset)
+    dataset.SOPInstanceUID = context.uid(kind, str(index), *parts)
+    dataset.InstanceCreatorUID = context.installation_uid
+    dataset.StudyInstanceUID = context.study_uid
+    copy_identity(context.header, dataset)
     dataset.Modality = modality
     alone = kind in _SERIES_EACH
     dataset.InstanceNumber = 1 if alone else index + 1
-    dataset.SeriesInstanceUID = frame.uid(kind, "series", *([str(index)] if alone else []))
-    dataset.SeriesNumber = frame.labels[kind].number
-    dataset.SeriesDescription = frame.labels[kind].description
-    _date(frame, dataset)
-    _sign(frame, dataset)
+    dataset.SeriesInstanceUID = context.uid(kind, "series", *([str(index)] if alone else []))
+    dataset.SeriesNumber = context.labels[kind].number
+    dataset.SeriesDescription = context.labels[kind].description
+    _date(context, dataset)
+    _sign(context, dataset)
     return dataset
 
 
@@ -188,39 +188,39 @@ def _zone(header: Dataset, analysed_at: datetime) -> timezone:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def _date(frame: Frame, dataset: Dataset) -> None:
-    made = frame.made_at
+def _date(context: ResultContext, dataset: Dataset) -> None:
+    made = context.made_at
     dataset.TimezoneOffsetFromUTC = made.strftime("%z")[:5]
     for name in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{name}Date", made.strftime("%Y%m%d"))
         setattr(dataset, f"{name}Time", made.strftime("%H%M%S"))
 
 
-def _sign(frame: Frame, dataset: Dataset) -> None:
+def _sign(context: ResultContext, dataset: Dataset) -> None:
     """Say whose work this is: General Equipment (PS3.3 C.7.5.1) and Contributing Equipment (C.12.1)."""
-    analysis = frame.analysis
+    analysis = context.analysis
     models = sorted({f"{p.model} {p.version}" for p in analysis.predictions})
     versions = [version[:64] for version in (analysis.software_version, *models)]
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
     dataset.SoftwareVersions = versions
-    dataset.DeviceSerialNumber = frame.installation_uid
+    dataset.DeviceSerialNumber = context.installation_uid
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", "DCM", "Processing Equipment")])
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = MODEL_NAME
     item.SoftwareVersions = versions
-    item.ContributionDateTime = frame.made_at.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDateTime = context.made_at.strftime("%Y%m%d%H%M%S%z")
     item.ContributionDescription = (
-        f"Automatic analysis by a research model, not for diagnosis; claims: {frame.claims.value}"
+        f"Automatic analysis by a research model, not for diagnosis; claims: {context.claims.value}"
     )
     models_apart = {prediction.sha256: prediction for prediction in analysis.predictions}
     dataset.ContributingEquipmentSequence = Sequence(
-        [item, *(_model_item(frame, models_apart[sha256]) for sha256 in sorted(models_apart))]
+        [item, *(_model_item(context, models_apart[sha256]) for sha256 in sorted(models_apart))]
     )
 
 
-def _model_item(frame: Frame, prediction: Prediction) -> Dataset:
+def _model_item(context: ResultContext, prediction: Prediction) -> Dataset:
     """A model as a device of its own: its UID follows from its weights, wherever it is installed."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", "DCM", "Processing Equipment")])
@@ -228,6 +228,6 @@ def _model_item(frame: Frame, prediction: Prediction) -> Dataset:
     item.ManufacturerModelName = prediction.model[:64]
     item.SoftwareVersions = prediction.version[:64]
     item.DeviceUID = derived_uid("neurotriage model", prediction.sha256)
-    item.ContributionDateTime = frame.made_at.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDateTime = context.made_at.strftime("%Y%m%d%H%M%S%z")
     item.ContributionDescription = f"Model weights sha256 {prediction.sha256}"
     return item

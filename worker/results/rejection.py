@@ -17,7 +17,7 @@ from neurotriage.core.values import (
     SeriesLabel,
     StudyManifest,
 )
-from worker.results.dataset import Frame, new_object, result_of
+from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, object_item
 from worker.results.source import identity_header
 
@@ -44,14 +44,14 @@ def rejection_note(
     if analysis.study_instance_uid is None or not withdrawn:
         return None
     header = identity_header(source, [])
-    frame = Frame(analysis, analysis.study_instance_uid, header, installation_uid, claims, _SERIES)
+    context = ResultContext(analysis, analysis.study_instance_uid, header, installation_uid, claims, _SERIES)
     parts = ("rejection", *(item.sop_instance_uid for item in withdrawn))
     dataset = new_object(
-        frame, ResultKind.KEY_OBJECTS, index, KeyObjectSelectionDocumentStorage, "KO", *parts
+        context, ResultKind.KEY_OBJECTS, index, KeyObjectSelectionDocumentStorage, "KO", *parts
     )
     fill_selection(
         dataset,
-        frame,
+        context,
         REJECTED_FOR_QUALITY,
         _WORDS,
         map(object_item, withdrawn),

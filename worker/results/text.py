@@ -32,7 +32,7 @@ _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OutcomeTitle:
     """The outcome in words large enough for a thumbnail, and the rest of the phrase."""
 
     headline: str
@@ -47,17 +47,17 @@ class Verdict:
 
 _NOT_ANALYSED = "NOT ANALYSED"
 _VERDICTS = {
-    Outcome.PRESENT: Verdict("TUMOUR SUSPECTED"),
-    Outcome.ABSENT: Verdict("NO TUMOUR FOUND", "BY THE MODEL", " "),
-    Outcome.UNDETERMINED: Verdict("UNDETERMINED", "NO SAFE ANSWER", ": "),
-    Outcome.POOR_QUALITY: Verdict(_NOT_ANALYSED, "POOR QUALITY", ": "),
-    Outcome.INCOMPLETE: Verdict(_NOT_ANALYSED, "IMAGES MISSING", ": "),
-    Outcome.NOT_ELIGIBLE: Verdict(_NOT_ANALYSED, "NOT ELIGIBLE", ": "),
-    Outcome.FAILED: Verdict(_NOT_ANALYSED, "SOFTWARE FAILURE", ": "),
+    Outcome.PRESENT: OutcomeTitle("TUMOUR SUSPECTED"),
+    Outcome.ABSENT: OutcomeTitle("NO TUMOUR FOUND", "BY THE MODEL", " "),
+    Outcome.UNDETERMINED: OutcomeTitle("UNDETERMINED", "NO SAFE ANSWER", ": "),
+    Outcome.POOR_QUALITY: OutcomeTitle(_NOT_ANALYSED, "POOR QUALITY", ": "),
+    Outcome.INCOMPLETE: OutcomeTitle(_NOT_ANALYSED, "IMAGES MISSING", ": "),
+    Outcome.NOT_ELIGIBLE: OutcomeTitle(_NOT_ANALYSED, "NOT ELIGIBLE", ": "),
+    Outcome.FAILED: OutcomeTitle(_NOT_ANALYSED, "SOFTWARE FAILURE", ": "),
 }
 
 
-def verdict(outcome: Outcome) -> Verdict:
+def verdict(outcome: Outcome) -> OutcomeTitle:
     """What an outcome is called on every result."""
     return _VERDICTS[outcome]
 

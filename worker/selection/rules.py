@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.values import Reason, ReasonCode
-from worker.imaging.kinds import LEAST_B_VALUE
+from worker.imaging.kinds import MIN_B_VALUE
 from worker.selection.body import BodyPart, body_part, words_of
 from worker.selection.facts import SeriesFacts
 
@@ -78,11 +78,11 @@ _MAP_NAMED: Final = re.compile(
     r"|(?<![A-Z])T[12] MAP"
 )
 # Fewer places than this is no volume whose repetition would mean time.
-_LEAST_PLACES_IN_TIME: Final = 3
+_MIN_PLACES_IN_TIME: Final = 3
 # Two passes may be a copy (sent again, or with and without normalization). A few more are phases of one
 # examination, of which one is taken, where something tells them apart; else, and beyond, they are time.
 _COPIES: Final = 2
-_MOST_PHASES: Final = 8
+_MAX_PHASES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _diffusion(facts: SeriesFacts) -> Refusal | None:
     sentence = "a diffusion series or map"
     if facts.modality != "MR":
         return None
-    if max(facts.b_values, default=0.0) >= LEAST_B_VALUE:
+    if max(facts.b_values, default=0.0) >= MIN_B_VALUE:
         evidence = f"(0018,9087) DiffusionBValue up to {max(facts.b_values):.0f}"
         return _refusal(ReasonCode.DIFFUSION, sentence, evidence)
     if facts.type_words & _DIFFUSION_TYPES:
@@ -213,15 +213,15 @@ def _functional(facts: SeriesFacts) -> Refusal | None:
     named = _by_name(facts, _FUNCTIONAL_NAMED, ReasonCode.FUNCTIONAL, sentence)
     if named is not None:
         return named
-    if facts.temporal_positions > _MOST_PHASES or _in_time(facts):
+    if facts.temporal_positions > _MAX_PHASES or _in_time(facts):
         evidence = f"{facts.places * facts.passes} images at {facts.places} places (0020,0032)"
         return _refusal(ReasonCode.FUNCTIONAL, sentence, evidence)
     return None
 
 
 def _in_time(facts: SeriesFacts) -> bool:
-    most = _MOST_PHASES if facts.keyed else _COPIES
-    return facts.places >= _LEAST_PLACES_IN_TIME and facts.passes > most
+    most = _MAX_PHASES if facts.keyed else _COPIES
+    return facts.places >= _MIN_PLACES_IN_TIME and facts.passes > most
 
 
 def _angiography(facts: SeriesFacts) -> Refusal | None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker.vision.analyse import analyse_volumes
-    from worker.vision.models import EngineWish, Models, load_models
+    from worker.vision.models import EngineRequest, Models, load_models
     from worker.vision.registry import BadWeights
     from worker.vision.rule import modalities
 
-__all__ = ["BadWeights", "EngineWish", "Models", "analyse_volumes", "load_models", "modalities"]
+__all__ = ["BadWeights", "EngineRequest", "Models", "analyse_volumes", "load_models", "modalities"]
 
 _HOMES = {
     "BadWeights": "worker.vision.registry",
-    "EngineWish": "worker.vision.models",
+    "EngineRequest": "worker.vision.models",
     "Models": "worker.vision.models",
     "analyse_volumes": "worker.vision.analyse",
     "load_models": "worker.vision.models",

@@ -8,9 +8,9 @@ from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Outcome, Prediction, ReasonCode, SeriesDecision, StudyDecision, Triage
 from neurotriage.core.volume import Registration, Volume
 from worker.vision.decide import BENIGN, MALIGNANT, decide_study, triage_of
-from worker.vision.explain import MOST_KEPT, Shown, build_evidence, key_row, rows_to_show
-from worker.vision.fusion import Fused, fuse, raised_by
-from worker.vision.judge import Judged, judge, prediction_of
+from worker.vision.explain import MAX_KEPT, KeptSlices, build_evidence, key_row, rows_to_show
+from worker.vision.fusion import FusionResult, fuse, raised_by
+from worker.vision.judge import SeriesResult, judge, prediction_of
 from worker.vision.models import Models
 from worker.vision.slice_axis import coverage_by_series_mm
 
@@ -61,14 +61,14 @@ def analyse_volumes(
     return study, evidence
 
 
-def _ends(decisions: Sequence[SeriesDecision], judged: Sequence[Judged]) -> tuple[SeriesDecision, ...]:
+def _ends(decisions: Sequence[SeriesDecision], judged: Sequence[SeriesResult]) -> tuple[SeriesDecision, ...]:
     """The decisions on the stacks, with what the fusion made of them."""
     ends = {one.key: (one.outcome, one.reason) for one in judged}
     rows = [(row, ends.get((row.series_instance_uid, row.stack))) for row in decisions]
     return tuple(row if end is None else replace(row, outcome=end[0], reason=end[1]) for row, end in rows)
 
 
-def _numbered_on(judged: Sequence[Judged]) -> list[Judged]:
+def _numbered_on(judged: Sequence[SeriesResult]) -> list[SeriesResult]:
     """Lesions counted on from stack to stack of a series, so that a number means one lesion."""
     counted: dict[str, int] = {}
     result = {}
@@ -81,10 +81,10 @@ def _numbered_on(judged: Sequence[Judged]) -> list[Judged]:
     return [result[one.key] for one in judged]
 
 
-def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
-    most = max(2, MOST_KEPT // max(1, len(judged)))
+def _evidence(judged: Sequence[SeriesResult], key: SeriesResult | None) -> Evidence:
+    most = max(2, MAX_KEPT // max(1, len(judged)))
     shown = [
-        Shown(
+        KeptSlices(
             one.volume,
             one.predictions,
             rows_to_show(one.predictions, one.deciding, one.marked.findings, one.suspicious, most),
@@ -102,12 +102,12 @@ def _evidence(judged: Sequence[Judged], key: Judged | None) -> Evidence:
     return build_evidence(shown, (source.sop_instance_uid, source.frame))
 
 
-def _weight(one: Judged) -> tuple[bool, float]:
+def _weight(one: SeriesResult) -> tuple[bool, float]:
     """By which the series is chosen that stands for the study: a possible bleed before a doubt."""
     return one.reason.code is ReasonCode.LOOK_ALIKE, float(one.deciding.max())
 
 
-def _triage(outcome: Outcome, judged: Sequence[Judged], fused: Fused | None) -> Triage:
+def _triage(outcome: Outcome, judged: Sequence[SeriesResult], fused: FusionResult | None) -> Triage:
     """By the worst that is said of the kind, by any series with the study's outcome or by the fusion."""
     said = [one.found.classes for one in judged if one.outcome is outcome]
     if not said:
@@ -121,7 +121,7 @@ def _triage(outcome: Outcome, judged: Sequence[Judged], fused: Fused | None) -> 
     )
 
 
-def _of_study(key: Judged | None, fused: Fused | None) -> tuple[Prediction, ...]:
+def _of_study(key: SeriesResult | None, fused: FusionResult | None) -> tuple[Prediction, ...]:
     """About the study: first what decided, then what was said besides."""
     alone = () if key is None else (prediction_of(key, None),)
     if fused is None:
@@ -130,5 +130,5 @@ def _of_study(key: Judged | None, fused: Fused | None) -> tuple[Prediction, ...]
     return (fused.prediction, *alone) if decided else (*alone, fused.prediction)
 
 
-def _of_series(one: Judged) -> Prediction:
+def _of_series(one: SeriesResult) -> Prediction:
     return prediction_of(one, one.volume.series_instance_uid)

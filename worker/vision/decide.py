@@ -70,7 +70,7 @@ def score_series(
         lesions=tuple(
             lesion
             for lesion in found
-            if agrees(lesion, smoothed, rule) and warmth(lesion, predictions.heat) >= rule.lesion_heat
+            if agrees(lesion, smoothed, rule) and cam_peak_share(lesion, predictions.heat) >= rule.lesion_heat
         ),
         coverage_mm=float(steps_mm.sum()),
     )
@@ -107,7 +107,7 @@ def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bo
     )
 
 
-def warmth(lesion: Lesion, heat: NDArray[np.float32]) -> float:
+def cam_peak_share(lesion: Lesion, heat: NDArray[np.float32]) -> float:
     """The hottest point of a lesion in maps (n, fh, fw), as share of the hottest of all; 0 if all is cold."""
     rows, y, x = np.nonzero(lesion.region)
     coarse = heat.shape[1] / lesion.region.shape[1], heat.shape[2] / lesion.region.shape[2]

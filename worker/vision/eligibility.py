@@ -18,7 +18,7 @@ CORE_DEPTH = 0.35  # of a section's greatest depth; what is less deep is scalp a
 SOFT_HU = (-10.0, 110.0)  # fluid to fresh blood; neither fat nor bone
 BONE_HU = 150.0
 BONE_DIRECTIONS = 7  # of eight in which bone lies around brain: a gap in the skull does not open it
-LEAST_ENCLOSED = 0.3  # of the largest section of soft tissue; less inside bone: the skull was taken away
+MIN_ENCLOSED = 0.3  # of the largest section of soft tissue; less inside bone: the skull was taken away
 EMPTY_SHARE = 0.1  # of the largest standard deviation of a slice; a slice below it shows only air
 
 
@@ -165,7 +165,7 @@ def measure_sections(volume: Volume) -> Sections:
         brain[index] = (soft & enclosed(bone[index])).sum() * pixel_mm2
         centre[index] = np.argwhere(outline).mean(0) * step
         filled[index] = mask[_core(outline)].mean()
-    if volume.modality != "CT" or brain.max() < LEAST_ENCLOSED * area.max():
+    if volume.modality != "CT" or brain.max() < MIN_ENCLOSED * area.max():
         brain = area
     return Sections(area, brain, centre, filled)
 

@@ -17,11 +17,11 @@ from neurotriage.core.values import Finding
 from neurotriage.core.volume import Volume
 from worker.vision.predict import SlicePredictions
 
-MOST_KEPT = 25  # slices of one study; nobody leafs through more
+MAX_KEPT = 25  # slices of one study; nobody leafs through more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class KeptSlices:
     """The slices of one series that are kept."""
 
     volume: Volume
@@ -33,14 +33,14 @@ class Shown:
     suspicious: NDArray[np.bool_]  # (n,) where that score reaches the rule's lower threshold
 
 
-def build_evidence(series: Sequence[Shown], key: tuple[str, int | None] | None) -> Evidence:
+def build_evidence(series: Sequence[KeptSlices], key: tuple[str, int | None] | None) -> Evidence:
     """Heat maps and masks of the kept slices; ``key``: SOP Instance UID and frame of the deciding one."""
     slices = tuple(evidence for one in series for evidence in _slices_of(one))
     places = [(item.sop_instance_uid, item.frame) for item in slices]
     return Evidence(slices, places.index(key) if key in places else None)
 
 
-def _slices_of(shown: Shown) -> list[SliceEvidence]:
+def _slices_of(shown: KeptSlices) -> list[SliceEvidence]:
     predictions, rows = shown.predictions, list(shown.rows)
     suspicious = shown.suspicious[rows]
     heat = weighted_heat(

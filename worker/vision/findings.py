@@ -14,9 +14,11 @@ from worker.vision.eligibility import Sections, largest_piece
 from worker.vision.predict import Grid, SlicePredictions
 
 MIDLINE_MM = 7.0  # a lesion whose centre lies closer to the mid-sagittal plane has no side
-MOST_LESIONS = 5  # further ones are too small to matter beside these
+MAX_LESIONS = 5  # further ones are too small to matter beside these
 SMALLEST_PIECE_MM2 = 10.0  # a smaller piece of a lesion in a slice is the decoder's noise
-BLEED_PX = 1  # a lesion's map is kept this far beyond its label, so that its contour stays where it was
+CONTOUR_MARGIN_PX = (
+    1  # a lesion's map is kept this far beyond its label, so that its contour stays where it was
+)
 NEAR_CENTRE_PX = 1e-3
 
 Point = tuple[float, float]
@@ -39,7 +41,7 @@ class Lesion:
 def find_lesions(
     maps: NDArray[np.float32], level: float, pixel_mm2: float, steps_mm: NDArray[np.float64]
 ) -> tuple[Lesion, ...]:
-    """Connected lesions of maps (n, h, w) above ``level``, largest first, ``MOST_LESIONS`` at most.
+    """Connected lesions of maps (n, h, w) above ``level``, largest first, ``MAX_LESIONS`` at most.
 
     ``steps_mm`` (n,) is the part of the slice axis that each slice stands for.
     """
@@ -49,7 +51,7 @@ def find_lesions(
     for number in range(1, count + 1):
         region = labels == number
         lesions.append(Lesion(region, float((region * slice_mm3).sum())))
-    return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_mm3)[:MOST_LESIONS])
+    return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_mm3)[:MAX_LESIONS])
 
 
 def describe(
@@ -107,7 +109,9 @@ def lesion_maps(maps: NDArray[np.float32], lesions: Sequence[Lesion]) -> NDArray
     inside = np.zeros(maps.shape, bool)
     for lesion in lesions:
         inside |= lesion.region
-    near = ndimage.binary_dilation(inside, np.ones((1, 2 * BLEED_PX + 1, 2 * BLEED_PX + 1), bool))
+    near = ndimage.binary_dilation(
+        inside, np.ones((1, 2 * CONTOUR_MARGIN_PX + 1, 2 * CONTOUR_MARGIN_PX + 1), bool)
+    )
     return np.where(near, maps, np.float32(0))
 
 

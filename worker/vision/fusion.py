@@ -17,28 +17,28 @@ from neurotriage.core.volume import Registration, Volume
 from neurotriage.core.wording import counted, percent
 from worker.vision.decide import TUMOUR, series_classes, slice_weights
 from worker.vision.fusion_registry import FusionCard
-from worker.vision.judge import Judged, raised
+from worker.vision.judge import SeriesResult, raised
 from worker.vision.models import Models
 from worker.vision.network import CLASSES, grad_cam
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
-from worker.vision.predict import Seen
+from worker.vision.predict import MemberFeatures
 from worker.vision.registry import BadWeights
 from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 CT, MR = MODALITIES
 CT_AND_MR = f"{CT}+{MR}"
 LARGEST_ANGLE_DEG = 20.0  # between slices that show the same: as much as training turned and tilted them
-FEWEST_PAIRS = 3
+MIN_PAIRS = 3
 APART = "CT and MR were judged apart"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fused:
+class FusionResult:
     """What the fusion says of one CT and one MR series."""
 
     prediction: Prediction  # about the study
-    ct: Judged
-    mr: Judged
+    ct: SeriesResult
+    mr: SeriesResult
     ct_heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the fused score on the slices of each series,
     mr_heat: NDArray[np.float32]  # as hot as the series' own at its hottest; 0 on slices without a partner
 
@@ -48,8 +48,8 @@ class Fused:
 
 
 def fuse(
-    judged: Sequence[Judged], models: Models, registrations: Sequence[Registration]
-) -> tuple[Fused | None, str]:
+    judged: Sequence[SeriesResult], models: Models, registrations: Sequence[Registration]
+) -> tuple[FusionResult | None, str]:
     """The CT and the MR series with the most slices in common, judged together; else None and why not.
 
     The sentence is empty where there is nothing to fuse, or nothing to fuse it with.
@@ -66,7 +66,7 @@ def fuse(
     for modality, some in by_modality.items():
         if not some:
             return None, f"{APART}: the network {card.members[modality].name} did not answer"
-    found: list[tuple[Judged, Judged, NDArray[np.intp]]] = []
+    found: list[tuple[SeriesResult, SeriesResult, NDArray[np.intp]]] = []
     reasons: list[str] = []
     for ct, mr in product(*by_modality.values()):
         pairs = common_slices(ct, mr, registrations)
@@ -83,7 +83,9 @@ def fuse(
         return None, f"{APART}: the weights of the fusion cannot be loaded any more"
 
 
-def common_slices(ct: Judged, mr: Judged, registrations: Sequence[Registration]) -> NDArray[np.intp] | str:
+def common_slices(
+    ct: SeriesResult, mr: SeriesResult, registrations: Sequence[Registration]
+) -> NDArray[np.intp] | str:
     """(n, 2) which looked-at slice of the CT shows the same as which of the MR; else why there is none."""
     matrix = common_space(ct.volume, mr.volume, registrations)
     if matrix is None:
@@ -93,8 +95,8 @@ def common_slices(ct: Judged, mr: Judged, registrations: Sequence[Registration])
     if cosine < np.cos(np.deg2rad(LARGEST_ANGLE_DEG)):
         return f"their slices cross at {np.rad2deg(np.arccos(cosine)):.0f} degrees"
     pairs = _nearest(ct, mr, matrix)
-    if len(pairs) < FEWEST_PAIRS:
-        return f"they have {counted(len(pairs), 'slice')} in common, at least {FEWEST_PAIRS} are needed"
+    if len(pairs) < MIN_PAIRS:
+        return f"they have {counted(len(pairs), 'slice')} in common, at least {MIN_PAIRS} are needed"
     return pairs
 
 
@@ -118,7 +120,7 @@ def common_space(ct: Volume, mr: Volume, registrations: Sequence[Registration]) 
     return None
 
 
-def raised_by(fused: Fused, judged: Sequence[Judged]) -> tuple[Judged, ...]:
+def raised_by(fused: FusionResult, judged: Sequence[SeriesResult]) -> tuple[SeriesResult, ...]:
     """The series, of which those of the pair that ended in doubt are positive where the fusion says so.
 
     A possible bleed stays one: the fusion knows no look-alikes. Nothing that was positive is lowered.
@@ -140,7 +142,7 @@ def _normal(volume: Volume) -> NDArray[np.float64]:
     return normal
 
 
-def _nearest(ct: Judged, mr: Judged, matrix: NDArray[np.float64]) -> NDArray[np.intp]:
+def _nearest(ct: SeriesResult, mr: SeriesResult, matrix: NDArray[np.float64]) -> NDArray[np.intp]:
     """For each MR slice the CT slice nearest to its middle, within half a step of the wider stack.
 
     Slices that show next to nothing have no partner.
@@ -161,7 +163,7 @@ def _nearest(ct: Judged, mr: Judged, matrix: NDArray[np.float64]) -> NDArray[np.
     return pairs[_shows(ct)[pairs[:, 0]] & _shows(mr)[pairs[:, 1]]]
 
 
-def _shows(one: Judged) -> NDArray[np.bool_]:
+def _shows(one: SeriesResult) -> NDArray[np.bool_]:
     """(n,) the looked-at slices on which there is something to see."""
     shares = one.sections.shares[one.predictions.indices]
     result: NDArray[np.bool_] = shares >= one.model.rule.blank_section
@@ -169,7 +171,9 @@ def _shows(one: Judged) -> NDArray[np.bool_]:
 
 
 @torch.inference_mode()
-def _fused(ct: Judged, mr: Judged, pairs: NDArray[np.intp], card: FusionCard, models: Models) -> Fused:
+def _fused(
+    ct: SeriesResult, mr: SeriesResult, pairs: NDArray[np.intp], card: FusionCard, models: Models
+) -> FusionResult:
     network = models.fusion_network(card)
     features = _features(ct, pairs[:, 0]), _features(mr, pairs[:, 1])
     both = torch.ones(len(pairs), len(MODALITIES), dtype=torch.bool)
@@ -191,14 +195,14 @@ def _fused(ct: Judged, mr: Judged, pairs: NDArray[np.intp], card: FusionCard, mo
         left_out=left_out,
     )
     heats = (_heat(one, pairs[:, k], gradients[k]) for k, one in enumerate((ct, mr)))
-    return Fused(prediction, ct, mr, *heats)
+    return FusionResult(prediction, ct, mr, *heats)
 
 
 def _scores(
     network: FusionNet,
     features: tuple[Tensor, Tensor],
     given: Tensor,
-    series: tuple[Judged, Judged],
+    series: tuple[SeriesResult, SeriesResult],
     pairs: NDArray[np.intp],
     card: FusionCard,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -218,11 +222,11 @@ def _scores(
     return smooth(tumour * weights, along_mm, mr.model.rule.smoothing_mm), classes.softmax(1).numpy()
 
 
-def _features(one: Judged, rows: NDArray[np.intp]) -> Tensor:
+def _features(one: SeriesResult, rows: NDArray[np.intp]) -> Tensor:
     return torch.from_numpy(_seen(one).features[rows])
 
 
-def _heat(one: Judged, rows: NDArray[np.intp], gradients: Tensor) -> NDArray[np.float32]:
+def _heat(one: SeriesResult, rows: NDArray[np.intp], gradients: Tensor) -> NDArray[np.float32]:
     heat = np.zeros_like(one.predictions.heat)
     maps = torch.from_numpy(_seen(one).maps[rows]).float()
     np.maximum.at(heat, rows, grad_cam(maps, gradients).numpy())  # a thick slice may have many partners
@@ -231,7 +235,7 @@ def _heat(one: Judged, rows: NDArray[np.intp], gradients: Tensor) -> NDArray[np.
     return result
 
 
-def _seen(one: Judged) -> Seen:
+def _seen(one: SeriesResult) -> MemberFeatures:
     if one.predictions.seen is None:
         raise ValueError("nothing was kept of this series for the fusion")
     return one.predictions.seen

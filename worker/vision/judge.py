@@ -34,7 +34,7 @@ from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marked:
+class OutlinedLesions:
     """What of a series is outlined."""
 
     findings: tuple[Finding, ...]
@@ -43,7 +43,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class SeriesResult:
     """One series that the network could judge."""
 
     volume: Volume
@@ -52,7 +52,7 @@ class Judged:
     found: SeriesScore
     outcome: Outcome
     reason: Reason
-    marked: Marked
+    marked: OutlinedLesions
     degradations: tuple[str, ...]
     sections: Sections
     raised: bool = False  # other evidence made a doubt of it a tumour
@@ -80,7 +80,7 @@ class Judged:
 
 def judge(
     volume: Volume, models: Models, *, to_fuse: bool, together_mm: float = 0.0
-) -> tuple[SeriesDecision, Judged | None]:
+) -> tuple[SeriesDecision, SeriesResult | None]:
     """The end of one volume, and what there is to say of it where the network could judge it.
 
     ``to_fuse``: keep what the fusion needs. ``together_mm``: what the stacks of its series cover together.
@@ -110,7 +110,7 @@ def judge(
     outcome, reason = decide_series(found, model.rule)
     marked = _marked(volume, model.rule, predictions, found, outcome, sections)
     degradations = _degradations(volume, predictions, found, outcome)
-    one = Judged(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
+    one = SeriesResult(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
     return ended(outcome, reason, scores), one
 
 
@@ -132,7 +132,7 @@ def _marked(
     found: SeriesScore,
     outcome: Outcome,
     sections: Sections,
-) -> Marked:
+) -> OutlinedLesions:
     """The decoder's lesions; where it outlines none in a positive series, the hottest regions of the map."""
     maps, level, lesions = predictions.masks, rule.mask_level, found.lesions
     if outcome is Outcome.PRESENT and not lesions:
@@ -142,8 +142,8 @@ def _marked(
         lesions = find_lesions(maps, level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
     kept = lesion_maps(maps, lesions)
     if outcome is not Outcome.PRESENT:
-        return Marked((), kept, level)
-    return Marked(describe(volume, predictions, kept, level, lesions, sections), kept, level)
+        return OutlinedLesions((), kept, level)
+    return OutlinedLesions(describe(volume, predictions, kept, level, lesions, sections), kept, level)
 
 
 def _degradations(
@@ -159,7 +159,7 @@ def _degradations(
     return tuple(texts)
 
 
-def raised(one: Judged, reason: Reason, heat: NDArray[np.float32]) -> Judged:
+def raised(one: SeriesResult, reason: Reason, heat: NDArray[np.float32]) -> SeriesResult:
     """A series in doubt that other evidence makes positive; ``heat`` (n, fh, fw) is that evidence's."""
     predictions = replace(one.predictions, heat=heat)
     marked = _marked(one.volume, one.model.rule, predictions, one.found, Outcome.PRESENT, one.sections)
@@ -175,7 +175,7 @@ def raised(one: Judged, reason: Reason, heat: NDArray[np.float32]) -> Judged:
     )
 
 
-def prediction_of(one: Judged, series_uid: str | None) -> Prediction:
+def prediction_of(one: SeriesResult, series_uid: str | None) -> Prediction:
     """What the model said of a series, as word on it or on the study (None)."""
     card = one.model.card
     return Prediction(

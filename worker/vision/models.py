@@ -15,7 +15,7 @@ from worker.vision.engines import (
     CUDA,
     TORCH,
     Engine,
-    NoEngine,
+    EngineUnavailable,
     TorchEngine,
     open_engine,
     read_choice,
@@ -33,7 +33,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class EngineWish:
+class EngineRequest:
     """Which engine is to run the networks, and where what was measured and made for it lies."""
 
     name: str = AUTO  # what ``neurotriage engines`` measured to be best, or one of engines.ENGINES
@@ -62,7 +62,7 @@ class Models:
     rules: dict[str, StudyRule]
     light_cards: dict[str, ModelCard] = field(default_factory=dict)
     light_rules: dict[str, StudyRule] = field(default_factory=dict)
-    engine: EngineWish = field(default_factory=EngineWish)
+    engine: EngineRequest = field(default_factory=EngineRequest)
     _loaded: dict[str, Model] = field(default_factory=dict)
     _fallen: dict[str, str] = field(default_factory=dict)  # by modality: why the light model answers
     fusion: FusionCard | None = None
@@ -143,26 +143,26 @@ def network_model(
     card: ModelCard,
     rule: StudyRule,
     weights_dir: Path,
-    engine: EngineWish | None = None,
+    engine: EngineRequest | None = None,
     threads: int = 0,
 ) -> Model:
     """Load one network and its reference features. Raises BadWeights."""
     network = folded(registry.load(card, weights_dir))
     reference = _reference(rule, weights_dir)
     usual = CUDA if torch.cuda.is_available() else TORCH
-    wish = engine or EngineWish(usual)
+    wish = engine or EngineRequest(usual)
     name = _engine_name(card, wish, threads)
     if name is None:
         return Model(card, rule, network, reference, unmeasured_engine(network, card))
     try:
         return Model(card, rule, network, reference, open_engine(name, network, card, wish.folder, threads))
-    except NoEngine as error:
+    except EngineUnavailable as error:
         note = f"{card.name} ran on the engine {usual} instead of {name}: {error}"
         return Model(card, rule, network, reference, TorchEngine(usual, network), note)
 
 
 def load_models(
-    weights_dir: Path, *, threads: int | None = None, engine: EngineWish | None = None, light: bool = False
+    weights_dir: Path, *, threads: int | None = None, engine: EngineRequest | None = None, light: bool = False
 ) -> Models:
     """Check all models of a folder: registry, rules, hashes. Runs no torch operation.
 
@@ -181,11 +181,11 @@ def load_models(
     if alone:
         cards, rules, light_cards, light_rules = cards | light_cards, rules | light_rules, {}, {}
     # The fusion sees through a network of the large models.
-    wish, fusion = engine or EngineWish(), None if alone else verify_fusion(weights_dir)
+    wish, fusion = engine or EngineRequest(), None if alone else verify_fusion(weights_dir)
     return Models(weights_dir, threads, cards, rules, light_cards, light_rules, wish, fusion=fusion)
 
 
-def _engine_name(card: ModelCard, wish: EngineWish, threads: int) -> str | None:
+def _engine_name(card: ModelCard, wish: EngineRequest, threads: int) -> str | None:
     """The engine that is wished for, or that was measured to be best; None where neither says."""
     if wish.name != AUTO:
         return wish.name

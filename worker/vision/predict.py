@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.vision.models import Model, Models
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
-MOST_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in evenly spread slices
+MAX_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in evenly spread slices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class MemberFeatures:
     """What one network of a model saw of n slices, for a score that is worked out later."""
 
     features: NDArray[np.float32]  # (n, channels) ``pooled`` and ``deepest``
@@ -56,13 +56,13 @@ class SlicePredictions:
     masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input; smoothed along the slice axis
     heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the tumour logit, not scaled
     grid: Grid
-    seen: Seen | None = None  # by one of the networks, where it was asked for
+    seen: MemberFeatures | None = None  # by one of the networks, where it was asked for
 
 
 def predict(
     volume: Volume, sections: "Sections", model: "Model", seen_by: int | None = None
 ) -> SlicePredictions:
-    """Run the network over a volume; more than ``MOST_SLICES`` slices are thinned evenly.
+    """Run the network over a volume; more than ``MAX_SLICES`` slices are thinned evenly.
 
     ``seen_by``: place among the model's networks of that one whose sight is kept.
     What the network says of a slice that shows next to nothing has no meaning: tumour, mask and heat are 0,
@@ -85,7 +85,7 @@ def predict(
     masks[filled] = smooth_maps(masks[filled], along_mm[filled], model.rule.mask_smoothing_mm)
     shows = filled.astype(np.float32)
     masks, heat = masks * shows[:, None, None], heat * shows[:, None, None]
-    seen = Seen(*kept) if kept else None
+    seen = MemberFeatures(*kept) if kept else None
     return SlicePredictions(indices, tumour * shows, classes, head, features, masks, heat, grid, seen)
 
 
@@ -97,7 +97,7 @@ def as_seen(volume: Volume, indices: NDArray[np.intp]) -> NDArray[np.float32]:
 
 def looked_at(slices: int) -> NDArray[np.intp]:
     """Indices of the slices that go through the network."""
-    return np.unique(np.linspace(0, slices - 1, min(slices, MOST_SLICES)).round().astype(np.intp))
+    return np.unique(np.linspace(0, slices - 1, min(slices, MAX_SLICES)).round().astype(np.intp))
 
 
 def known_by(outputs: SliceOutputs) -> torch.Tensor:

@@ -88,7 +88,7 @@ def modalities(weights_dir: Path) -> frozenset[str]:
     return frozenset(read_rules(weights_dir))
 
 
-def answering(weights_dir: Path) -> tuple[ModelCard, ...]:
+def deciding_models(weights_dir: Path) -> tuple[ModelCard, ...]:
     """The models of the registry that may answer: those that decide, and those to fall back on.
 
     Needs no torch. Raises BadWeights.
@@ -97,13 +97,13 @@ def answering(weights_dir: Path) -> tuple[ModelCard, ...]:
     return tuple(registry.card(rule.model, weights_dir) for rule in rules)
 
 
-def with_a_say(weights_dir: Path) -> tuple[ModelCard | FusionCard, ...]:
+def reported_models(weights_dir: Path) -> tuple[ModelCard | FusionCard, ...]:
     """What may speak in a result: the models that may answer, and the fusion where there is one.
 
     Needs no torch. Raises BadWeights.
     """
     fusion = fusion_card(weights_dir)
-    return (*answering(weights_dir), *([fusion] if fusion else []))
+    return (*deciding_models(weights_dir), *([fusion] if fusion else []))
 
 
 def _rule(row: Mapping[str, Any]) -> StudyRule:

@@ -12,7 +12,7 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, Seconda
 
 from neurotriage.core.values import Claims, Omission, OverlayStyle, ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, decimal, lossy_history, new_object, result_of
+from worker.results.dataset import ResultContext, decimal, lossy_history, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.pictures import picture
 from worker.results.pictures.overlay import layout_of, overlay_picture
@@ -24,48 +24,50 @@ from worker.results.source import SourceSlice
 from worker.results.source_images import Scene, marks_on, overlay_slices
 
 
-def page(frame: Frame, scene: Scene) -> ResultObject:
+def page(context: ResultContext, scene: Scene) -> ResultObject:
     """The summary page; there is one for every outcome."""
-    shown = page_picture(frame, scene)
-    dataset = _capture(frame, ResultKind.PAGE, 0, shown)
+    shown = page_picture(context, scene)
+    dataset = _capture(context, ResultKind.PAGE, 0, shown)
     dataset.PatientOrientation = ""
-    images = shown_slices(frame, scene)
+    images = shown_slices(context, scene)
     if images:
         dataset.SourceImageSequence = Sequence([source_image(image) for image in images])
     return result_of(dataset, ResultKind.PAGE, 0)
 
 
-def overlays(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
+def overlays(context: ResultContext, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
     """Slices with heat map, outline and notice, at the place of their source: those that matter, or all."""
-    images = _overlaid(frame, scene, kind)
+    images = _overlaid(context, scene, kind)
     if not images:
-        yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
+        yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
     index = 0
     for image in images:
-        drawn = _drawn(frame, scene, image, frame.overlay)
+        drawn = _drawn(context, scene, image, context.overlay)
         if drawn is None:
             yield _undecoded(kind, image)
             continue
         placed, shown = drawn
-        dataset = _capture(frame, kind, index, shown)
-        if frame.overlay is OverlayStyle.BOTH:  # of two pictures side by side no place is true
+        dataset = _capture(context, kind, index, shown)
+        if context.overlay is OverlayStyle.BOTH:  # of two pictures side by side no place is true
             dataset.PatientOrientation = _edges(image)
         else:
-            _place(frame, dataset, placed)
+            _place(context, dataset, placed)
         dataset.SourceImageSequence = Sequence([source_image(image)])
         yield result_of(dataset, kind, index)
         index += 1
 
 
-def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
+def overlay_frames(
+    context: ResultContext, scene: Scene, kind: ResultKind
+) -> Iterator[ResultObject | Omission]:
     """The same pictures as frames: one Multi-frame True Color object for each stack.
 
     Frames have a place in the patient, so the style ``BOTH`` is ``HEAT`` here.
     """
-    style = OverlayStyle.HEAT if frame.overlay is OverlayStyle.BOTH else frame.overlay
-    images = _overlaid(frame, scene, kind)
+    style = OverlayStyle.HEAT if context.overlay is OverlayStyle.BOTH else context.overlay
+    images = _overlaid(context, scene, kind)
     if not images:
-        yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
+        yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
     index = 0
     for key in dict.fromkeys(image.stack_key for image in images):
         own = [image for image in images if image.stack_key == key]
@@ -73,32 +75,32 @@ def overlay_frames(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[Res
         if refused:
             yield Omission(kind, refused)
             continue
-        drawn = [(image, _drawn(frame, scene, image, style)) for image in own]
+        drawn = [(image, _drawn(context, scene, image, style)) for image in own]
         yield from (_undecoded(kind, image) for image, found in drawn if found is None)
         frames = [found for _, found in drawn if found is not None]
         if frames:
             series = [_enlarged(image) for image in scene.stack_of(own[0])]
-            yield _frames(frame, kind, index, series, frames)
+            yield _frames(context, kind, index, series, frames)
             index += 1
 
 
-def _overlaid(frame: Frame, scene: Scene, kind: ResultKind) -> tuple[SourceSlice, ...]:
+def _overlaid(context: ResultContext, scene: Scene, kind: ResultKind) -> tuple[SourceSlice, ...]:
     """The slices that matter, or all where a kind shows all and one of them matters."""
-    images = overlay_slices(frame.analysis, scene)
+    images = overlay_slices(context.analysis, scene)
     every = kind in (ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES)
     return scene.slices if images and every else images
 
 
 def _drawn(
-    frame: Frame, scene: Scene, image: SourceSlice, style: OverlayStyle
+    context: ResultContext, scene: Scene, image: SourceSlice, style: OverlayStyle
 ) -> tuple[SourceSlice, Picture] | None:
     """The overlay of a slice, and the slice on the overlay's grid; None where it cannot be decoded."""
     pixels = scene.pixels(image)
     if pixels is None:
         return None
     grey = picture.grey(pixels, scene.window(image))
-    seen = marks_on(frame.analysis, scene, image)
-    return _enlarged(image), overlay_picture(frame, image, grey, seen, style)
+    seen = marks_on(context.analysis, scene, image)
+    return _enlarged(image), overlay_picture(context, image, grey, seen, style)
 
 
 def _enlarged(image: SourceSlice) -> SourceSlice:
@@ -127,7 +129,7 @@ def _size_objection(images: Collection[SourceSlice]) -> str:
 
 
 def _frames(
-    frame: Frame,
+    context: ResultContext,
     kind: ResultKind,
     index: int,
     series: Collection[SourceSlice],
@@ -136,7 +138,7 @@ def _frames(
     """A Multi-frame True Color Secondary Capture (PS3.3 A.8.5) of the pictures of one series."""
     images = [image for image, _ in drawn]
     shown = np.stack([shown for _, shown in drawn])
-    dataset = _capture(frame, kind, index, shown, MultiFrameTrueColorSecondaryCaptureImageStorage)
+    dataset = _capture(context, kind, index, shown, MultiFrameTrueColorSecondaryCaptureImageStorage)
     multiframe.place_frames(dataset, list(series), images, multiframe.EXTRACTED, Dataset())
     dataset.FrameIncrementPointer = Tag("PageNumberVector")
     dataset.PageNumberVector = list(range(1, len(images) + 1))
@@ -153,7 +155,7 @@ def picture_of(result: ResultObject) -> bytes | None:
 
 
 def _capture(
-    frame: Frame,
+    context: ResultContext,
     kind: ResultKind,
     index: int,
     shown: Picture,
@@ -162,15 +164,15 @@ def _capture(
     """A Secondary Capture of an RGB picture (rows, columns, 3), or of several (frames, rows, columns, 3),
     without place or sources.
     """
-    dataset = new_object(frame, kind, index, sop_class_uid, modality="OT")
+    dataset = new_object(context, kind, index, sop_class_uid, modality="OT")
     dataset.ConversionType = "WSD"
     dataset.BodyPartExamined = "HEAD"
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     dataset.DateOfSecondaryCapture = dataset.ContentDate
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
     dataset.BurnedInAnnotation = "NO"  # the outcome and notices are drawn, nobody's identity is
-    dataset.DerivationDescription = _derivation(frame, kind)
-    lossy_history(frame.header, dataset)
+    dataset.DerivationDescription = _derivation(context, kind)
+    lossy_history(context.header, dataset)
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
@@ -192,21 +194,21 @@ _HEAT = (
 _OUTLINE = "Outline: the model's lesion mask."
 
 
-def _derivation(frame: Frame, kind: ResultKind) -> str:
+def _derivation(context: ResultContext, kind: ResultKind) -> str:
     """How the picture came to be (at most 1024 characters)."""
     models = "; ".join(
         f"{p.model} {p.version} sha256 {p.sha256} threshold {p.threshold:g}"
-        for p in frame.analysis.predictions
+        for p in context.analysis.predictions
     )
     drawn = f"{_HEAT} {_OUTLINE}"
-    if frame.claims is Claims.TRIAGE_ONLY:
+    if context.claims is Claims.TRIAGE_ONLY:
         drawn = "Source images as they are."
-    elif kind is not ResultKind.PAGE and frame.overlay is OverlayStyle.OUTLINE:
+    elif kind is not ResultKind.PAGE and context.overlay is OverlayStyle.OUTLINE:
         drawn = _OUTLINE
     return f"{drawn} {models}"[:1024].strip()
 
 
-def _place(frame: Frame, dataset: Dataset, image: SourceSlice) -> None:
+def _place(context: ResultContext, dataset: Dataset, image: SourceSlice) -> None:
     """The geometry, as additional attributes: viewers then sort and cross-reference the picture."""
     dataset.ImagePositionPatient = [decimal(value) for value in image.position_mm]
     dataset.ImageOrientationPatient = [
@@ -215,7 +217,7 @@ def _place(frame: Frame, dataset: Dataset, image: SourceSlice) -> None:
     dataset.PixelSpacing = [decimal(value) for value in image.spacing_mm]
     dataset.SliceThickness = "" if image.thickness_mm is None else decimal(image.thickness_mm)
     # Without a frame of reference the overlays get one of their own, so that they sort among themselves.
-    own_frame_uid = frame.uid(ResultKind.OVERLAY, "frame of reference", image.series_uid)
+    own_frame_uid = context.uid(ResultKind.OVERLAY, "frame of reference", image.series_uid)
     dataset.FrameOfReferenceUID = image.header.get("FrameOfReferenceUID") or own_frame_uid
     dataset.PositionReferenceIndicator = str(image.header.get("PositionReferenceIndicator", "") or "")[:64]
     dataset.PatientOrientation = _edges(image)

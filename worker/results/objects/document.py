@@ -5,7 +5,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from neurotriage.core.values import ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, code_item, new_object, result_of
+from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.pdf_page import letter
 from worker.results.references import image_references
@@ -14,22 +14,22 @@ from worker.results.source_images import Scene
 KIND = ResultKind.DOCUMENT
 
 
-def document(frame: Frame, scene: Scene) -> ResultObject:
+def document(context: ResultContext, scene: Scene) -> ResultObject:
     """The document; there is one for every outcome."""
-    dataset = new_object(frame, KIND, 0, EncapsulatedPDFStorage, "DOC")
+    dataset = new_object(context, KIND, 0, EncapsulatedPDFStorage, "DOC")
     dataset.BodyPartExamined = "HEAD"
     dataset.ConversionType = "WSD"
     dataset.BurnedInAnnotation = "NO"  # nobody's identity is on the page
     dataset.RecognizableVisualFeatures = "NO"
     dataset.AcquisitionDateTime = ""
-    dataset.DocumentTitle = f"AI head triage: {text.verdict(frame.analysis.outcome).title}"
+    dataset.DocumentTitle = f"AI head triage: {text.verdict(context.analysis.outcome).title}"
     dataset.ConceptNameCodeSequence = DicomSequence([code_item("18748-4", "LN", "Diagnostic Imaging Report")])
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    images = shown_slices(frame, scene)
+    images = shown_slices(context, scene)
     if images:
         dataset.SourceInstanceSequence = image_references(images)
-    data = letter(frame, scene)
+    data = letter(context, scene)
     dataset.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
     dataset.EncapsulatedDocumentLength = len(data)
     return result_of(dataset, KIND, 0)

@@ -8,7 +8,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from neurotriage.core.values import Claims, ObjectReference, Omission, ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, new_object, result_of
+from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, image_item, object_item
 from worker.results.source_images import Scene, marked_slices
 
@@ -16,25 +16,27 @@ KIND: Final = ResultKind.KEY_OBJECTS
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
 
 
-def key_objects(frame: Frame, scene: Scene, made: Sequence[ResultObject]) -> ResultObject | Omission:
+def key_objects(
+    context: ResultContext, scene: Scene, made: Sequence[ResultObject]
+) -> ResultObject | Omission:
     """The slices with findings, and what was ``made`` of them. With triage-only claims no slice is named."""
-    images = marked_slices(frame.analysis, scene)
-    if not frame.analysis.outcome.marked:
-        return Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
+    images = marked_slices(context.analysis, scene)
+    if not context.analysis.outcome.marked:
+        return Omission(KIND, text.nothing_marked(context.analysis, context.claims))
     if not images and not made:
         return Omission(KIND, "there is no image and no other result that it could name")
     others = [
         ObjectReference(item.sop_class_uid, item.sop_instance_uid, item.series_instance_uid) for item in made
     ]
     named = (item.sop_instance_uid for item in others)
-    dataset = new_object(frame, KIND, 0, KeyObjectSelectionDocumentStorage, "KO", *named)
+    dataset = new_object(context, KIND, 0, KeyObjectSelectionDocumentStorage, "KO", *named)
     items = (*map(image_item, images), *map(object_item, others))
     evidence = list(dict.fromkeys([*(image.reference for image in images), *others]))
-    fill_selection(dataset, frame, OF_INTEREST, _description(frame), items, evidence)
+    fill_selection(dataset, context, OF_INTEREST, _description(context), items, evidence)
     return result_of(dataset, KIND, 0)
 
 
-def _description(frame: Frame) -> str:
-    title = text.verdict(frame.analysis.outcome).title
-    told = "" if frame.claims is Claims.TRIAGE_ONLY else f" {text.summary(frame.analysis)}"
+def _description(context: ResultContext) -> str:
+    title = text.verdict(context.analysis.outcome).title
+    told = "" if context.claims is Claims.TRIAGE_ONLY else f" {text.summary(context.analysis)}"
     return f"{title}.{told} {text.RESEARCH_NOTICE}."

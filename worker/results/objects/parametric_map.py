@@ -15,7 +15,7 @@ from pydicom.uid import ParametricMapStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, code_item, new_object, result_of
+from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import BRAIN
 from worker.results.source import SourceSlice
@@ -25,11 +25,11 @@ KIND = ResultKind.PARAMETRIC_MAP
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 
-def parametric_maps(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
+def parametric_maps(context: ResultContext, scene: Scene) -> Iterator[ResultObject | Omission]:
     """One object for each stack with heat maps; slices without one are all zero."""
     seen = [series for series in scene.stacks() if any(image.key in scene.evidence for image in series)]
-    if not seen or not frame.analysis.outcome.marked:
-        yield Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
+    if not seen or not context.analysis.outcome.marked:
+        yield Omission(KIND, text.nothing_marked(context.analysis, context.claims))
         return
     index = 0
     for series in seen:
@@ -37,7 +37,7 @@ def parametric_maps(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omiss
         if refused:
             yield Omission(KIND, refused)
             continue
-        yield _map(frame, scene, index, series)
+        yield _map(context, scene, index, series)
         index += 1
 
 
@@ -48,8 +48,8 @@ def _size_objection(series: Sequence[SourceSlice]) -> str:
     return multiframe.size_objection(len(series), rows, columns, bytes_per_pixel=4)
 
 
-def _map(frame: Frame, scene: Scene, index: int, series: Sequence[SourceSlice]) -> ResultObject:
-    dataset = new_object(frame, KIND, index, ParametricMapStorage, series[0].modality)
+def _map(context: ResultContext, scene: Scene, index: int, series: Sequence[SourceSlice]) -> ResultObject:
+    dataset = new_object(context, KIND, index, ParametricMapStorage, series[0].modality)
     dataset.ImageType = _FRAME_TYPE
     dataset.BodyPartExamined = "HEAD"
     dataset.ContentQualification = "RESEARCH"

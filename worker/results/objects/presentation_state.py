@@ -9,7 +9,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.imaging import calibration
 from worker.results import text
-from worker.results.dataset import Frame, decimal, new_object, result_of
+from worker.results.dataset import ResultContext, decimal, new_object, result_of
 from worker.results.references import image_reference, image_references
 from worker.results.regions import Outlined, outlined_findings
 from worker.results.source import SourceSlice
@@ -20,22 +20,26 @@ LAYER = "AI"
 _BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # of the displayed area, where the notice stands
 
 
-def presentation_states(frame: Frame, scene: Scene) -> Iterator[ResultObject | Omission]:
+def presentation_states(context: ResultContext, scene: Scene) -> Iterator[ResultObject | Omission]:
     """One state for the findings of a series, or more where its images differ in calibration."""
     groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[Outlined]] = {}
-    for one in outlined_findings(frame.analysis, scene):
+    for one in outlined_findings(context.analysis, scene):
         rescale = calibration(one.image.header, (one.image.frame or 1) - 1)
         groups.setdefault((one.image.stack_key, rescale), []).append(one)
     for index, ((_, rescale), own) in enumerate(groups.items()):
-        yield _state(frame, scene, index, own, rescale)
+        yield _state(context, scene, index, own, rescale)
     if not groups:
-        yield Omission(KIND, text.nothing_marked(frame.analysis, frame.claims))
+        yield Omission(KIND, text.nothing_marked(context.analysis, context.claims))
 
 
 def _state(
-    frame: Frame, scene: Scene, index: int, own: Sequence[Outlined], rescale: tuple[float, float] | None
+    context: ResultContext,
+    scene: Scene,
+    index: int,
+    own: Sequence[Outlined],
+    rescale: tuple[float, float] | None,
 ) -> ResultObject:
-    dataset = new_object(frame, KIND, index, GrayscaleSoftcopyPresentationStateStorage, "PR")
+    dataset = new_object(context, KIND, index, GrayscaleSoftcopyPresentationStateStorage, "PR")
     images = list({one.image.key: one.image for one in own}.values())
     dataset.BodyPartExamined = "HEAD"
     dataset.ContentLabel = "AI_OUTLINES"

@@ -31,7 +31,7 @@ from neurotriage.core.values import (
 )
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results import text
-from worker.results.dataset import MODEL_NAME, Frame, new_object, result_of
+from worker.results.dataset import MODEL_NAME, ResultContext, new_object, result_of
 from worker.results.references import evidence_of, study_references
 from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
 from worker.results.source import SourceSlice
@@ -60,55 +60,59 @@ WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
 WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
 
 
-def report(frame: Frame, scene: Scene, previous: Sequence[ObjectReference] = ()) -> ResultObject | Omission:
+def report(
+    context: ResultContext, scene: Scene, previous: Sequence[ObjectReference] = ()
+) -> ResultObject | Omission:
     """The report, or why there is no image for it to point at. It replaces the ``previous`` ones."""
     if scene.key is None:
-        return Omission(ResultKind.REPORT, text.nothing_shown(frame.analysis))
-    regions = _regions(frame, scene, scene.key)
+        return Omission(ResultKind.REPORT, text.nothing_shown(context.analysis))
+    regions = _regions(context, scene, scene.key)
     if not regions:
         return Omission(ResultKind.REPORT, "the slice that it would point at cannot be decoded")
     outlined = [image for image, _ in regions]
     others = [key for key in scene.keys if key.series_uid != outlined[0].series_uid]
     images = list({image.key[0]: image for image in (*outlined, *others)}.values())
-    dataset = new_object(frame, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
+    dataset = new_object(context, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
-        observation_context=observer(frame),
+        observation_context=observer(context),
         procedure_reported=_PROCEDURES[outlined[0].modality],  # TID 1500 takes one: that of the regions
         imaging_measurements=[group for _, group in regions],
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[_library_entry(image) for image in images],
     )[0]
     dataset.update(root)
-    dataset.ContentSequence.append(_evaluations(frame, len(regions)))
+    dataset.ContentSequence.append(_evaluations(context, len(regions)))
     _separate(dataset)
     _document(dataset, images)
     _replace(dataset, previous)
     return result_of(dataset, ResultKind.REPORT, 0)
 
 
-def _regions(frame: Frame, scene: Scene, key: SourceSlice) -> list[tuple[SourceSlice, PlanarGroup]]:
+def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tuple[SourceSlice, PlanarGroup]]:
     """Image and measurement group of each finding that is outlined, else of the analysed head.
 
     All findings are on one series, that which decided: OHIF 3.13 opens a report on the series of its first
     region and never shows those of another.
     """
-    main = text.main_finding(frame.analysis)
-    outlined = outlined_findings(frame.analysis, scene)
+    main = text.main_finding(context.analysis)
+    outlined = outlined_findings(context.analysis, scene)
     drawn = chosen([one for one in outlined if main and one.finding.series_uid == main.series_uid])
     if drawn:
-        return [(one.image, _finding_group(frame, one)) for one in drawn]
+        return [(one.image, _finding_group(context, one)) for one in drawn]
     image = middle(scene.stack_of(key))
     pixels = scene.pixels(image)
-    return [] if pixels is None else [(image, _head_group(frame, image, head_frame(pixels, image.modality)))]
+    return (
+        [] if pixels is None else [(image, _head_group(context, image, head_frame(pixels, image.modality)))]
+    )
 
 
-def _finding_group(frame: Frame, outlined: Outlined) -> PlanarGroup:
+def _finding_group(context: ResultContext, outlined: Outlined) -> PlanarGroup:
     """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
     finding, image = outlined.finding, outlined.image
-    prediction = text.prediction_for(frame.analysis, *image.stack_key)
+    prediction = text.prediction_for(context.analysis, *image.stack_key)
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=frame.uid(ResultKind.REPORT, "group", str(outlined.place)),
+            uid=context.uid(ResultKind.REPORT, "group", str(outlined.place)),
             identifier=f"Lesion {finding.lesion}, {_place(image)}",
         ),
         referenced_region=_region(image, outlined.line),
@@ -128,16 +132,16 @@ def _place(image: SourceSlice) -> str:
     return f"{stack}slice {image.number}"
 
 
-def _head_group(frame: Frame, image: SourceSlice, line: NDArray[np.float64]) -> PlanarGroup:
+def _head_group(context: ResultContext, image: SourceSlice, line: NDArray[np.float64]) -> PlanarGroup:
     """TID 1410 that frames what was analysed and carries the study's probability. It claims no finding."""
-    prediction = text.deciding_prediction(frame.analysis)
+    prediction = text.deciding_prediction(context.analysis)
     measurements = []
     if prediction is not None:
         value = round(100 * prediction.probabilities[text.TUMOUR], 2)
         measurements = [_measurement(PROBABILITY, value, PERCENT, prediction)]
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=frame.uid(ResultKind.REPORT, "group", "head"), identifier="Analysed head"
+            uid=context.uid(ResultKind.REPORT, "group", "head"), identifier="Analysed head"
         ),
         referenced_region=_region(image, line),
         algorithm_id=_algorithm(prediction),
@@ -179,13 +183,13 @@ def _measurement(name: Code, value: float, unit: Code, prediction: Prediction | 
     return hd.sr.Measurement(name, value, unit, algorithm_id=named)
 
 
-def observer(frame: Frame) -> hd.sr.ObservationContext:
+def observer(context: ResultContext) -> hd.sr.ObservationContext:
     device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=frame.installation_uid,
+        uid=context.installation_uid,
         name=MANUFACTURER,
         manufacturer_name=MANUFACTURER,
         model_name=MODEL_NAME,
-        serial_number=frame.analysis.software_version,
+        serial_number=context.analysis.software_version,
     )
     return hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(
@@ -194,9 +198,9 @@ def observer(frame: Frame) -> hd.sr.ObservationContext:
     )
 
 
-def _evaluations(frame: Frame, outlines: int) -> Dataset:
+def _evaluations(context: ResultContext, outlines: int) -> Dataset:
     """The statement about the whole study, beside the groups (TID 1500 row 12)."""
-    analysis = frame.analysis
+    analysis = context.analysis
     run = WITH_FINDINGS if analysis.outcome is Outcome.PRESENT else WITHOUT_FINDINGS
     contains = hd.sr.RelationshipTypeValues.CONTAINS
     comment = " ".join(
@@ -204,7 +208,7 @@ def _evaluations(frame: Frame, outlines: int) -> Dataset:
             None,
             (
                 f"{text.verdict(analysis.outcome).title}.",
-                text.summary(analysis, frame.claims),
+                text.summary(analysis, context.claims),
                 text.modalities_sentence(analysis),
                 text.extent(analysis, outlines),
                 text.notes(analysis),

@@ -13,7 +13,7 @@ from pydicom.uid import UID, SegmentationStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.results import text
-from worker.results.dataset import Frame, new_object, result_of
+from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import ARTIFICIAL_INTELLIGENCE, BRAIN, NEOPLASM
 from worker.results.source import SourceSlice
@@ -24,11 +24,13 @@ ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 SEGMENT_COLOUR = (38000, 46000, 50000)  # CIELab as unsigned 16 bit (PS3.3 C.10.7.1.1): a warm red
 
 
-def segmentations(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
+def segmentations(
+    context: ResultContext, scene: Scene, kind: ResultKind
+) -> Iterator[ResultObject | Omission]:
     """One object for each stack with a mask. ``kind`` says whether BINARY or a label map."""
     masked = [series for series in scene.stacks() if any(map(scene.has_mask, series))]
-    if not masked or not frame.analysis.outcome.marked:
-        yield Omission(kind, text.nothing_marked(frame.analysis, frame.claims))
+    if not masked or not context.analysis.outcome.marked:
+        yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
         return
     index = 0
     for series in masked:
@@ -39,7 +41,7 @@ def segmentations(frame: Frame, scene: Scene, kind: ResultKind) -> Iterator[Resu
             yield Omission(kind, refused)
             continue
         images = [image for image in series if scene.has_mask(image)]
-        yield _segmentation(frame, scene, kind, index, series, images)
+        yield _segmentation(context, scene, kind, index, series, images)
         index += 1
 
 
@@ -55,7 +57,7 @@ def _unaligned(image: SourceSlice) -> str:
 
 
 def _segmentation(
-    frame: Frame,
+    context: ResultContext,
     scene: Scene,
     kind: ResultKind,
     index: int,
@@ -63,14 +65,14 @@ def _segmentation(
     images: Sequence[SourceSlice],
 ) -> ResultObject:
     labels = kind is ResultKind.LABELMAP
-    dataset = new_object(frame, kind, index, LABEL_MAP_STORAGE if labels else SegmentationStorage, "SEG")
+    dataset = new_object(context, kind, index, LABEL_MAP_STORAGE if labels else SegmentationStorage, "SEG")
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.BodyPartExamined = "HEAD"
     dataset.ContentLabel = "SUSPECTED_TUMOUR"
     dataset.ContentDescription = "Lesion mask of a research model, not for diagnosis"
     dataset.SegmentationType = "LABELMAP" if labels else "BINARY"
     dataset.SegmentsOverlap = "NO"
-    segment = _segment(frame, images[0])
+    segment = _segment(context, images[0])
     dataset.SegmentSequence = DicomSequence([_background(segment), segment] if labels else [segment])
     each = Dataset()
     if not labels:
@@ -86,9 +88,9 @@ def _segmentation(
 _SEGMENT_DIMENSION = ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
 
 
-def _segment(frame: Frame, image: SourceSlice) -> Dataset:
+def _segment(context: ResultContext, image: SourceSlice) -> Dataset:
     """Segment 1 (PS3.3 C.8.20.4): everything that the model outlined."""
-    prediction = text.prediction_for(frame.analysis, *image.stack_key)
+    prediction = text.prediction_for(context.analysis, *image.stack_key)
     model = ("unknown", "unknown") if prediction is None else (prediction.model, prediction.version)
     segment = hd.seg.SegmentDescription(
         segment_number=1,
@@ -99,7 +101,7 @@ def _segment(frame: Frame, image: SourceSlice) -> Dataset:
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=model[0], version=model[1], family=ARTIFICIAL_INTELLIGENCE
         ),
-        tracking_uid=frame.uid(ResultKind.SEGMENTATION, "tracking", *image.stack_names),
+        tracking_uid=context.uid(ResultKind.SEGMENTATION, "tracking", *image.stack_names),
         tracking_id="Suspected tumour",
         anatomic_regions=[BRAIN],
     )

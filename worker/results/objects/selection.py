@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.values import ObjectReference
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.objects.report import observer
 from worker.results.references import study_references
 from worker.results.source import SourceSlice
@@ -56,7 +56,7 @@ def object_item(reference: ObjectReference) -> Item:
 
 def fill_selection(
     dataset: Dataset,
-    frame: Frame,
+    context: ResultContext,
     title: Code,
     words: str,
     items: Iterable[Item],
@@ -69,7 +69,7 @@ def fill_selection(
     root.ContentSequence = hd.sr.ContentSequence(
         [
             *([] if modifier is None else [hd.sr.CodeContentItem(_MODIFIER, modifier, concept)]),
-            *observer(frame),
+            *observer(context),
             hd.sr.TextContentItem(_DESCRIPTION, words, _CONTAINS),
             *items,
         ]

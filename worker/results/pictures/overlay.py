@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Finding, OverlayStyle
 from worker.results import text
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.pictures import picture
 from worker.results.pictures.page import AMBER, WHITE
 from worker.results.pictures.panes import NO_OUTLINE, legend_bar, marks_words, series_words, slice_words
@@ -65,7 +65,7 @@ def layout_of(image: SourceSlice) -> Layout:
 
 
 def overlay_picture(
-    frame: Frame, image: SourceSlice, grey: Picture, seen: SliceEvidence | None, style: OverlayStyle
+    context: ResultContext, image: SourceSlice, grey: Picture, seen: SliceEvidence | None, style: OverlayStyle
 ) -> Picture:
     """One slice, enlarged, with what the model saw there and what that means.
 
@@ -86,8 +86,8 @@ def overlay_picture(
         canvas.paste(Image.fromarray(part), (left_px + layout.side_px, layout.above_px))
         _directions(draw, layout, image, left_px)
         if part is marked:
-            _numbers(draw, layout, findings_on(frame.analysis, image), left_px)
-    _words(draw, layout, canvas.width, _lines(frame, image, seen, style))
+            _numbers(draw, layout, findings_on(context.analysis, image), left_px)
+    _words(draw, layout, canvas.width, _lines(context, image, seen, style))
     _legend(
         canvas,
         draw,
@@ -98,16 +98,16 @@ def overlay_picture(
 
 
 def _lines(
-    frame: Frame, image: SourceSlice, seen: SliceEvidence | None, style: OverlayStyle
+    context: ResultContext, image: SourceSlice, seen: SliceEvidence | None, style: OverlayStyle
 ) -> tuple[str, str, str, str]:
     """Verdict; series; slice with its probability; lesions."""
-    lesions = (f"lesion {f.lesion}: {text.place_words(f)}" for f in findings_on(frame.analysis, image))
+    lesions = (f"lesion {f.lesion}: {text.place_words(f)}" for f in findings_on(context.analysis, image))
     said = "nothing marked" if seen is None else marks_words(seen)
     if seen is not None and style is OverlayStyle.OUTLINE and not seen.mask.any():
         said = f"{said}, {NO_OUTLINE}"
     return (
-        text.verdict(frame.analysis.outcome).title,
-        series_words(image, frame.header),
+        text.verdict(context.analysis.outcome).title,
+        series_words(image, context.header),
         f"{slice_words(image)} · {said}".capitalize(),
         " · ".join(lesions).capitalize(),
     )

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results import text
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices, without_identity
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
@@ -60,22 +60,22 @@ class _Canvas:
     draw: ImageDraw.ImageDraw
 
 
-def page_picture(frame: Frame, scene: Scene) -> Picture:
+def page_picture(context: ResultContext, scene: Scene) -> Picture:
     """The page, uint8 RGB of shape (960, 1200, 3)."""
-    analysis = frame.analysis
+    analysis = context.analysis
     image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), GROUND)
     canvas = _Canvas(image, ImageDraw.Draw(image))
-    summary = text.summary(analysis, frame.claims)
-    notes = without_identity(text.notes(analysis), frame.header)
+    summary = text.summary(analysis, context.claims)
+    notes = without_identity(text.notes(analysis), context.header)
     bottom_y = _lines(canvas, summary, SUMMARY_PX, WHITE, SUMMARY_Y, 3 if analysis.outcome.analysed else 4)
     bottom_y = _lines(canvas, notes, NOTE_PX, AMBER, bottom_y, 3)
     _headline(canvas, analysis.outcome, bottom_y)
     if analysis.outcome.analysed:
-        _panes(canvas, frame, scene, bottom_y)
+        _panes(canvas, context, scene, bottom_y)
         _facts(canvas, analysis)
     else:
-        _table(canvas, frame, bottom_y + 24, FOOTER_Y - 20, "Series of this study")
-    _footer(canvas, frame)
+        _table(canvas, context, bottom_y + 24, FOOTER_Y - 20, "Series of this study")
+    _footer(canvas, context)
     return np.asarray(image)
 
 
@@ -104,18 +104,18 @@ def _lines(canvas: _Canvas, words: str, size_px: int, colour: Colour, baseline_y
     return baseline_y
 
 
-def _panes(canvas: _Canvas, frame: Frame, scene: Scene, words_end_y: float) -> None:
+def _panes(canvas: _Canvas, context: ResultContext, scene: Scene, words_end_y: float) -> None:
     """The pictures as large as there is room for, with their captions and what the colours mean."""
     top_y = round(words_end_y) - 12
-    together = text.apart(frame.analysis) if len(scene.keys) > 1 else ""
-    count = max(len(shown_slices(frame, scene)), 2)
+    together = text.apart(context.analysis) if len(scene.keys) > 1 else ""
+    count = max(len(shown_slices(context, scene)), 2)
     width_px = (TEXT_WIDTH_PX - (count - 1) * GAP_PX) // count
     captions = 3 if count > 2 else 2
     below_px = ROW_PX * (captions + 1 + bool(together)) - 2
     side_px = min(width_px, LEGEND_Y - below_px - top_y)
-    shown = panes(frame, scene, side_px)
+    shown = panes(context, scene, side_px)
     if not shown:
-        _table(canvas, frame, top_y + 24, LEGEND_Y, "No picture can be shown. Series of this study")
+        _table(canvas, context, top_y + 24, LEGEND_Y, "No picture can be shown. Series of this study")
         return
     for place, pane in enumerate(shown):
         left_x = MARGIN_PX + place * (width_px + GAP_PX)  # captions may be wider than their pictures
@@ -207,9 +207,9 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     return [*columns, ("Triage", triage, 124), (model, text.model_names(analysis) or "none", TEXT_WIDTH_PX)]
 
 
-def _table(canvas: _Canvas, frame: Frame, top_y: float, bottom_y: float, title: str) -> None:
+def _table(canvas: _Canvas, context: ResultContext, top_y: float, bottom_y: float, title: str) -> None:
     """What was decided about each series, refused ones first, as many as there is room for."""
-    ordered = sorted(frame.analysis.verdicts, key=lambda item: item.taken)
+    ordered = sorted(context.analysis.verdicts, key=lambda item: item.taken)
     if not ordered:
         return
     write(canvas.draw, (MARGIN_PX, top_y), title, font(VALUE_PX, True), MUTED)
@@ -221,7 +221,7 @@ def _table(canvas: _Canvas, frame: Frame, top_y: float, bottom_y: float, title: 
             rest = f"and {len(ordered) - number} more series"
             write(canvas.draw, (MARGIN_PX, y + 32), rest, font(TABLE_PX), MUTED)
             return
-        _table_row(canvas, item, without_identity(item.description, frame.header), reason, y)
+        _table_row(canvas, item, without_identity(item.description, context.header), reason, y)
         y += height
 
 
@@ -242,9 +242,9 @@ def _table_row(
         write(canvas.draw, (REASON_X, y + TABLE_LINE_PX * place), line, face, WHITE if item.taken else MUTED)
 
 
-def _footer(canvas: _Canvas, frame: Frame) -> None:
+def _footer(canvas: _Canvas, context: ResultContext) -> None:
     canvas.draw.rectangle((0, FOOTER_Y, WIDTH_PX, HEIGHT_PX), fill=AMBER_GROUND)
     middle_y = (FOOTER_Y + HEIGHT_PX) / 2
     write(canvas.draw, (MARGIN_PX, middle_y), text.RESEARCH_NOTICE, font(24, True), AMBER, "lm")
-    made = f"neurotriage {frame.analysis.software_version} · {date_and_time(frame.made_at)}"
+    made = f"neurotriage {context.analysis.software_version} · {date_and_time(context.made_at)}"
     write(canvas.draw, (WIDTH_PX - MARGIN_PX, middle_y), made, font(SMALL_PX), AMBER, "rm")

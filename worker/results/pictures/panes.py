@@ -13,7 +13,7 @@ from pydicom import Dataset
 from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Finding, ReasonCode
 from worker.results import text
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.pictures import picture
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import font, write
@@ -68,49 +68,49 @@ class _Subject:
     findings: tuple[Finding, ...] = ()
 
 
-def shown_slices(frame: Frame, scene: Scene) -> tuple[SourceSlice, ...]:
+def shown_slices(context: ResultContext, scene: Scene) -> tuple[SourceSlice, ...]:
     """The slices that the large pictures show."""
-    return tuple(subject.image for subject in _subjects(frame, scene))
+    return tuple(subject.image for subject in _subjects(context, scene))
 
 
-def panes(frame: Frame, scene: Scene, side_px: int) -> tuple[Pane, ...]:
+def panes(context: ResultContext, scene: Scene, side_px: int) -> tuple[Pane, ...]:
     """Two or three panes, or none where no picture can be shown.
 
     One lesion: its largest slice, and beside it the same with heat map and outline. More lesions, or CT and
     MR: the largest slice of each with its marks. Marks on other slices than the one that decided: that one,
     and the surest of them. Nothing marked: the slice that says most, and beside it what was looked at.
     """
-    subjects = _subjects(frame, scene)
+    subjects = _subjects(context, scene)
     if len(subjects) > 1:
-        return tuple(pane for item in subjects for pane in _marked_pane(frame, scene, item, side_px))
+        return tuple(pane for item in subjects for pane in _marked_pane(context, scene, item, side_px))
     if not subjects or (pixels := scene.pixels(subjects[0].image)) is None:
         return ()
     (subject,) = subjects
     image = subject.image
-    marked = _marked_pane(frame, scene, subject, side_px) if _marks(frame, scene, image) else ()
+    marked = _marked_pane(context, scene, subject, side_px) if _marks(context, scene, image) else ()
     others = [] if marked else [(i, p) for i in montage_slices(scene) if (p := scene.pixels(i)) is not None]
-    box = _box(frame, scene, image, [pixels, *(p for _, p in others)])
+    box = _box(context, scene, image, [pixels, *(p for _, p in others)])
     window = scene.window(image)
     plain = _square(image, picture.grey(pixels, window), box, side_px)
-    without = "The same slice without marks" if marked else _unmarked(frame, scene, image)
-    left = Pane(plain, _caption(frame, image, without))
+    without = "The same slice without marks" if marked else _unmarked(context, scene, image)
+    left = Pane(plain, _caption(context, image, without))
     if marked:
         return left, *marked
     tile_px = (side_px - 2 * MONTAGE_GAP_PX) // 3
     tiles = [_fitted_slice(picture.grey(p, window), i, box, tile_px) for i, p in others]
-    title = f"{len(tiles)} of the {image.count} analysed slices of this {_part_of(frame, image)}"
+    title = f"{len(tiles)} of the {image.count} analysed slices of this {_part_of(context, image)}"
     return left, Pane(
-        _montage(tiles, tile_px, side_px), Caption(title, "", series_words(image, frame.header))
+        _montage(tiles, tile_px, side_px), Caption(title, "", series_words(image, context.header))
     )
 
 
-def _subjects(frame: Frame, scene: Scene) -> tuple[_Subject, ...]:
+def _subjects(context: ResultContext, scene: Scene) -> tuple[_Subject, ...]:
     """What the panes are of: the largest lesions, and of each other modality the slice that says most.
 
     Lesions that are largest on the same slice share it.
     """
     several = len(scene.keys) > 1
-    told = text.lesions(frame.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
+    told = text.lesions(context.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
     by_image: dict[tuple[str, int | None], list[Finding]] = {}
     for finding in told:
         by_image.setdefault((finding.sop_instance_uid, finding.frame), []).append(finding)
@@ -119,35 +119,35 @@ def _subjects(frame: Frame, scene: Scene) -> tuple[_Subject, ...]:
     shown = {subject.image.modality for subject in subjects}
     for key in scene.keys:
         if key.modality not in shown:
-            subjects.append(_Subject(key, findings_on(frame.analysis, key)))
+            subjects.append(_Subject(key, findings_on(context.analysis, key)))
     surest = max(scene.evidence.values(), key=lambda item: float(item.heat.max()), default=None)
-    if len(subjects) == 1 and surest is not None and not _marks(frame, scene, subjects[0].image):
+    if len(subjects) == 1 and surest is not None and not _marks(context, scene, subjects[0].image):
         # What made the study suspicious of a bleed may lie elsewhere than what drew the eye of the model.
         image = scene.find(surest.sop_instance_uid, surest.frame)
         subjects += [] if image is None else [_Subject(image)]
     return tuple(sorted(subjects, key=lambda item: item.image.modality) if several else subjects)
 
 
-def _marks(frame: Frame, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
+def _marks(context: ResultContext, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
     """What the model saw on a slice, where results may show it."""
-    return marks_on(frame.analysis, scene, image) if frame.analysis.outcome.marked else None
+    return marks_on(context.analysis, scene, image) if context.analysis.outcome.marked else None
 
 
-def _marked_pane(frame: Frame, scene: Scene, subject: _Subject, side_px: int) -> tuple[Pane, ...]:
+def _marked_pane(context: ResultContext, scene: Scene, subject: _Subject, side_px: int) -> tuple[Pane, ...]:
     """A slice with what the model saw there; nothing where it cannot be decoded."""
     image, pixels = subject.image, scene.pixels(subject.image)
     if pixels is None:
         return ()
-    seen, box = _marks(frame, scene, image), _box(frame, scene, image, [pixels])
+    seen, box = _marks(context, scene, image), _box(context, scene, image, [pixels])
     grey = picture.grey(pixels, scene.window(image))
-    shown = _square(image, grey, box, side_px, seen, findings_on(frame.analysis, image) if seen else ())
+    shown = _square(image, grey, box, side_px, seen, findings_on(context.analysis, image) if seen else ())
     if seen is None and not subject.findings:
-        title = _unmarked(frame, scene, image)
+        title = _unmarked(context, scene, image)
     else:
         title = _title(subject.findings, seen)
-        if _decided_by_look_alike(frame) and not subject.findings:
+        if _decided_by_look_alike(context) and not subject.findings:
             title = f"Tumour {title}"  # and not that of the bleed beside it
-    caption = _caption(frame, image, title)
+    caption = _caption(context, image, title)
     return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
 
 
@@ -157,19 +157,19 @@ def _title(findings: Sequence[Finding], seen: SliceEvidence | None) -> str:
     return _NOTHING if seen is None else f"{marks_words(seen)}, {NO_OUTLINE}"
 
 
-def _unmarked(frame: Frame, scene: Scene, image: SourceSlice) -> str:
+def _unmarked(context: ResultContext, scene: Scene, image: SourceSlice) -> str:
     """Of a slice without marks, why it is shown: by what may be a bleed it decided; else that it has none."""
-    if _decided_by_look_alike(frame) and image is scene.key:
+    if _decided_by_look_alike(context) and image is scene.key:
         return f"Highest for {text.LOOK_ALIKE_NAME.lower()}"
     return _NOTHING
 
 
-def _decided_by_look_alike(frame: Frame) -> bool:
-    return any(reason.code is ReasonCode.LOOK_ALIKE for reason in frame.analysis.reasons)
+def _decided_by_look_alike(context: ResultContext) -> bool:
+    return any(reason.code is ReasonCode.LOOK_ALIKE for reason in context.analysis.reasons)
 
 
-def _part_of(frame: Frame, image: SourceSlice) -> str:
-    stacks = sum(item.series_instance_uid == image.series_uid for item in frame.analysis.series)
+def _part_of(context: ResultContext, image: SourceSlice) -> str:
+    stacks = sum(item.series_instance_uid == image.series_uid for item in context.analysis.series)
     return "stack" if stacks > 1 else "series"
 
 
@@ -181,15 +181,15 @@ def marks_words(seen: SliceEvidence) -> str:
     return f"{smoothed} with neighbours, {alone} alone"
 
 
-def _caption(frame: Frame, image: SourceSlice, title: str) -> Caption:
-    return Caption(title, slice_words(image), series_words(image, frame.header))
+def _caption(context: ResultContext, image: SourceSlice, title: str) -> Caption:
+    return Caption(title, slice_words(image), series_words(image, context.header))
 
 
 def _box(
-    frame: Frame, scene: Scene, image: SourceSlice, slices: Sequence[NDArray[np.float32]]
+    context: ResultContext, scene: Scene, image: SourceSlice, slices: Sequence[NDArray[np.float32]]
 ) -> tuple[slice, slice]:
     """The part of a slice that holds the head and all marks."""
-    seen = _marks(frame, scene, image)
+    seen = _marks(context, scene, image)
     marks = np.zeros(slices[0].shape, dtype=np.bool_) if seen is None else picture.marked(seen)
     return picture.head_box(slices, image.modality, marks)
 

@@ -23,7 +23,7 @@ from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results import text
-from worker.results.dataset import Frame
+from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
 from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
@@ -59,18 +59,18 @@ _MEANINGS = {
 _NOT_JUDGED = f"No model judged this study, which speaks neither for nor against a tumour. {_DECIDES}"
 
 
-def letter(frame: Frame, scene: Scene) -> bytes:
+def letter(context: ResultContext, scene: Scene) -> bytes:
     """The document. The same values give the same bytes."""
     _register_fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en-US")
-    canvas.setTitle(f"AI head triage: {text.verdict(frame.analysis.outcome).title}")
+    canvas.setTitle(f"AI head triage: {text.verdict(context.analysis.outcome).title}")
     canvas.setAuthor(MANUFACTURER)
-    canvas.setCreator(f"{MANUFACTURER} {frame.analysis.software_version}")
+    canvas.setCreator(f"{MANUFACTURER} {context.analysis.software_version}")
     canvas.setProducer(MANUFACTURER)
-    canvas.setDateFormatter(lambda *_: _pdf_date(frame.made_at))
+    canvas.setDateFormatter(lambda *_: _pdf_date(context.made_at))
     canvas.setSubject(text.RESEARCH_NOTICE)
-    _Letter(canvas, frame, scene).draw()
+    _Letter(canvas, context, scene).draw()
     canvas.showPage()
     canvas.save()
     return buffer.getvalue()
@@ -91,10 +91,10 @@ def _register_fonts() -> None:
 class _Letter:
     """A page that is filled from the top; ``_y`` is where the next row begins, in points from below."""
 
-    def __init__(self, canvas: Canvas, frame: Frame, scene: Scene) -> None:
+    def __init__(self, canvas: Canvas, context: ResultContext, scene: Scene) -> None:
         self._canvas = canvas
-        self._frame = frame
-        self._analysis: Analysis = frame.analysis
+        self._frame = context
+        self._analysis: Analysis = context.analysis
         self._scene = scene
         self._y = HEIGHT_PT - 40
         self._accent = _ACCENTS.get(self._analysis.outcome, INK)
@@ -250,9 +250,9 @@ def _reader(picture: Image.Image) -> ImageReader:
     return ImageReader(picture)
 
 
-def _facts(frame: Frame) -> list[tuple[str, str]]:
+def _facts(context: ResultContext) -> list[tuple[str, str]]:
     """What is known, label and value."""
-    analysis = frame.analysis
+    analysis = context.analysis
     found, alike = text.lesions(analysis), text.look_alike(analysis)
     lesions = [(f"Lesion {item.lesion}", text.place_words(item)) for item in found[: text.LESIONS_TOLD]]
     if len(found) > len(lesions):
@@ -267,12 +267,13 @@ def _facts(frame: Frame) -> list[tuple[str, str]]:
     return [(label, value) for label, value in rows if value]
 
 
-def _series_rows(frame: Frame) -> list[tuple[str, str]]:
+def _series_rows(context: ResultContext) -> list[tuple[str, str]]:
     """Each series with what was decided about it, refused ones first, as many as there is room for."""
-    ordered = sorted(frame.analysis.verdicts, key=lambda item: item.taken)
+    ordered = sorted(context.analysis.verdicts, key=lambda item: item.taken)
     rows = [
         (
-            f"{item.modality or '?'}  {without_identity(item.description, frame.header) or 'no description'}",
+            f"{item.modality or '?'}  "
+            f"{without_identity(item.description, context.header) or 'no description'}",
             f"{'Taken' if item.taken else 'Refused'}: {item.reason.text}",
         )
         for item in ordered[:MAX_ROWS]

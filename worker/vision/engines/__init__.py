@@ -2,7 +2,7 @@
 
 from worker.vision.engines.choice import Choice, Measurement, allowed, host, read_choice, write_choice
 from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
-from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onednn import TORCH_BF16, FusedEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine
 from worker.vision.engines.opening import ENGINES, open_engine, unmeasured_engine
@@ -16,9 +16,9 @@ __all__ = [
     "TORCH_BF16",
     "Choice",
     "Engine",
+    "EngineUnavailable",
     "FusedEngine",
     "Measurement",
-    "NoEngine",
     "OnnxEngine",
     "TorchEngine",
     "allowed",

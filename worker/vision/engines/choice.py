@@ -8,9 +8,9 @@ from pathlib import Path
 
 from neurotriage.core.storage import make_private
 
-MOST_DP = 0.01  # single or half precision: a probability may differ from the reference by so much
-MOST_DP_INT8 = 0.03
-MOST_AUC_LOSS = 0.005  # int8 only: area under the ROC curve on val slices, against the reference
+MAX_DP = 0.01  # single or half precision: a probability may differ from the reference by so much
+MAX_DP_INT8 = 0.03
+MAX_AUC_LOSS = 0.005  # int8 only: area under the ROC curve on val slices, against the reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,9 @@ def allowed(found: Measurement) -> bool:
         return False
     if found.engine.endswith("int8"):
         return (
-            found.auc_loss is not None
-            and found.auc_loss <= MOST_AUC_LOSS
-            and found.max_abs_dp <= MOST_DP_INT8
+            found.auc_loss is not None and found.auc_loss <= MAX_AUC_LOSS and found.max_abs_dp <= MAX_DP_INT8
         )
-    return found.max_abs_dp <= MOST_DP
+    return found.max_abs_dp <= MAX_DP
 
 
 def fastest(measured: Sequence[Measurement]) -> str:

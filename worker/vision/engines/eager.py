@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from worker.vision.engines.interface import NoEngine
+from worker.vision.engines.interface import EngineUnavailable
 from worker.vision.network import Network, SliceOutputs
 
 TORCH, CUDA = "torch", "cuda"
@@ -29,7 +29,7 @@ class TorchEngine:
 
     def __init__(self, name: str, network: Network) -> None:
         if name == CUDA and not torch.cuda.is_available():
-            raise NoEngine("there is no GPU that torch can use")
+            raise EngineUnavailable("there is no GPU that torch can use")
         self.name = name
         self.device = "cuda" if name == CUDA else "cpu"
         mine = deepcopy(network) if name == CUDA else network  # the heads are needed on the CPU too

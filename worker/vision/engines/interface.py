@@ -7,7 +7,7 @@ from torch import Tensor
 from worker.vision.network import SliceOutputs
 
 
-class NoEngine(Exception):
+class EngineUnavailable(Exception):
     """An engine that cannot run here; the text says why and what to do."""
 
 

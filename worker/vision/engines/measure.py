@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worker.vision.engines.choice import Choice, Measurement, allowed, fastest, host
 from worker.vision.engines.eager import TORCH, TorchEngine
-from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
 from worker.vision.engines.opening import ENGINES, engine_file, open_engine
 from worker.vision.network import Network
@@ -39,7 +39,7 @@ def choose(network: Network, card: ModelCard, trial: Trial, folder: Path, thread
         try:
             engine = _opened(name, network, card, trial, folder, threads)
             found = _measured(engine, card, trial, reference)
-        except NoEngine as error:
+        except EngineUnavailable as error:
             found = Measurement(name, 0.0, 0.0, problem=str(error))
         if name == ONNX_INT8 and not allowed(found):
             engine_file(folder, card, name).unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
 def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Engine:
     if name == ONNX_INT8:
         if trial.calibration is None:
-            raise NoEngine("needs slices with labels: --manifest")
+            raise EngineUnavailable("needs slices with labels: --manifest")
         open_engine(ONNX, network, card, folder, threads)  # makes the file that is quantised
         quantise(engine_file(folder, card, ONNX), trial.calibration, engine_file(folder, card, name))
     return open_engine(name, network, card, folder, threads)

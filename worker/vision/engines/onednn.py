@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from worker.vision.engines.interface import NoEngine
+from worker.vision.engines.interface import EngineUnavailable
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
 
 TORCH_BF16 = "torch-bf16"
@@ -42,7 +42,7 @@ class FusedEngine:
 
     def __init__(self, network: Network) -> None:
         if not torch.cpu._is_avx512_bf16_supported():
-            raise NoEngine("this processor does not compute in bfloat16")
+            raise EngineUnavailable("this processor does not compute in bfloat16")
         self.network = network
         self.maps = fused(network)
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.vision.engines.interface import NoEngine
+from worker.vision.engines.interface import EngineUnavailable
 from worker.vision.network import Network, SliceOutputs
 from worker.vision.network.fusion import MODALITIES, FusionNet, FusionOutputs, channels_of
 
@@ -30,7 +30,7 @@ CALIBRATION_BATCH = 8
 def export_onnx(network: Network, input_px: int, path: Path) -> None:
     """Write a network as one ONNX file: ``slices`` (N, 1, S, S) to the fields of ``SliceOutputs``.
 
-    Raises NoEngine where the packages for it are missing.
+    Raises EngineUnavailable where the packages for it are missing.
     """
     _export(network, {INPUT: torch.zeros(2, 1, input_px, input_px)}, SliceOutputs._fields, path)
 
@@ -38,8 +38,8 @@ def export_onnx(network: Network, input_px: int, path: Path) -> None:
 def export_fusion_onnx(network: FusionNet, path: Path) -> None:
     """Write the fusion: ``ct`` and ``mr`` (N, C), ``given`` (N, 2) to the fields of ``FusionOutputs``.
 
-    C are ``pooled`` and ``deepest`` of the slice network, one after the other. Raises NoEngine where the
-    packages for it are missing.
+    C are ``pooled`` and ``deepest`` of the slice network, one after the other. Raises EngineUnavailable
+    where the packages for it are missing.
     """
     shapes = zip(MODALITIES, network.architectures, strict=True)
     inputs = {modality.lower(): torch.zeros(2, sum(channels_of(name))) for modality, name in shapes}
@@ -64,7 +64,7 @@ def _export(
             verbose=False,
         )
     if program is None:
-        raise NoEngine("the network could not be exported to ONNX")
+        raise EngineUnavailable("the network could not be exported to ONNX")
     fresh = path.with_suffix(f".{os.getpid()}.part")
     program.save(fresh, external_data=False)
     fresh.replace(path)
@@ -109,7 +109,7 @@ class OnnxEngine:
     device = "cpu"
 
     def __init__(self, name: str, path: Path, threads: int) -> None:
-        """``threads``: 0 leaves ONNX Runtime's own choice. Raises NoEngine."""
+        """``threads``: 0 leaves ONNX Runtime's own choice. Raises EngineUnavailable."""
         _needed("onnxruntime")
         import onnxruntime
 
@@ -119,7 +119,7 @@ class OnnxEngine:
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise NoEngine(f"ONNX Runtime cannot use {path}: {error}") from error
+            raise EngineUnavailable(f"ONNX Runtime cannot use {path}: {error}") from error
         self.name = name
 
     def __call__(self, slices: Tensor) -> SliceOutputs:
@@ -134,7 +134,7 @@ def _needed(*packages: str) -> None:
 
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise NoEngine(f"{' and '.join(missing)} not installed: pip install 'neurotriage[engines]'")
+        raise EngineUnavailable(f"{' and '.join(missing)} not installed: pip install 'neurotriage[engines]'")
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from worker.vision.engines.choice import MOST_DP
+from worker.vision.engines.choice import MAX_DP
 from worker.vision.engines.eager import CUDA, TORCH, TorchEngine
-from worker.vision.engines.interface import Engine, NoEngine
+from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onednn import TORCH_BF16, FusedEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine, export_onnx
 from worker.vision.network import Network
@@ -20,19 +20,19 @@ def open_engine(name: str, network: Network, card: ModelCard, folder: Path | Non
     """The engine of that name for a network.
 
     ``folder`` holds the files that ONNX Runtime needs; that in single precision is made there when it is
-    missing, the int8 one only by measurement. Raises NoEngine where it cannot run here.
+    missing, the int8 one only by measurement. Raises EngineUnavailable where it cannot run here.
     """
     if name in (TORCH, CUDA):
         return TorchEngine(name, network)
     if name == TORCH_BF16:
         return FusedEngine(network)
     if folder is None:
-        raise NoEngine(f"{name} needs a folder for its file")
+        raise EngineUnavailable(f"{name} needs a folder for its file")
     path = engine_file(folder, card, name)
     if name == ONNX and not path.is_file():
         export_onnx(network, card.input_px, path)
     if not path.is_file():
-        raise NoEngine(f"{path} is missing; neurotriage engines --manifest makes it")
+        raise EngineUnavailable(f"{path} is missing; neurotriage engines --manifest makes it")
     return OnnxEngine(name, path, threads)
 
 
@@ -46,9 +46,9 @@ def unmeasured_engine(network: Network, card: ModelCard) -> Engine:
         return TorchEngine(CUDA, network)
     try:
         fused = FusedEngine(network)
-        if largest_dp(fused, card) <= MOST_DP:
+        if largest_dp(fused, card) <= MAX_DP:
             return fused
-    except (NoEngine, RuntimeError):  # oneDNN has no such layer here
+    except (EngineUnavailable, RuntimeError):  # oneDNN has no such layer here
         pass
     return TorchEngine(TORCH, network)
 
