@@ -260,7 +260,7 @@ def _light_series_s(weights: Path, threads: int) -> float | None:
 
 def _rss_mb(which: str) -> float:
     """Load the models, judge a series with each, and say how much memory that took."""
-    from worker.vision.models import network_model
+    from worker.vision.model import network_model
 
     _take_threads()
     weights = load_settings().worker.weights

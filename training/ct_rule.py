@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from training.ct_series import BLEED, HEALTHY, MASS, CtSeries
 from training.seen import EDGE, Seen, after_network, figure, logits, on_every_engine, with_odd_limits
-from worker.vision.models import Model
+from worker.vision.model import Model
 from worker.vision.rule import StudyRule
 
 SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)

@@ -22,9 +22,9 @@ from training.ct_hosts import hosts_of
 from training.ct_samples import cases_of, volume_hosts
 from training.manifest import Row, grey_images, read
 from worker.vision import registry
-from worker.vision.eligibility import FeatureReference
 from worker.vision.engines import ENGINES, TORCH, Engine, open_engine
 from worker.vision.engines.eager import folded
+from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
 from worker.vision.predict import known_by
 from worker.vision.preprocess import head_box, network_input

@@ -32,7 +32,7 @@ from training.volumes import VolumeRow, read_rows, read_volume
 from worker.vision import registry
 from worker.vision.decide import decide_series
 from worker.vision.engines import ENGINES, TORCH
-from worker.vision.models import EngineRequest, Model, network_model
+from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network import MOBILENET_V2
 from worker.vision.registry import ModelCard
 from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule

@@ -42,13 +42,14 @@ def engines(
     from worker.vision.engines.eager import folded
     from worker.vision.engines.measure import choose
     from worker.vision.rule import deciding_models
+    from worker.vision.verify import verify_all
 
     settings = load_settings()
     limits, folder = settings.worker, Storage(settings.storage.root).engines
     if limits.threads:
         torch.set_num_threads(limits.threads)
     try:
-        registry.verify_all(limits.weights)
+        verify_all(limits.weights)
         for card in [registry.card(model, limits.weights)] if model else deciding_models(limits.weights):
             network = folded(registry.load(card, limits.weights))
             choice = choose(network, card, _trial(card, manifest), folder, limits.threads)

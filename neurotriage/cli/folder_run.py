@@ -20,7 +20,7 @@ from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
 from worker.vision import modalities
-from worker.vision.registry import verify_all
+from worker.vision.verify import verify_all
 
 log = structlog.get_logger()
 

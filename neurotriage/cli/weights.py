@@ -24,8 +24,9 @@ def verify() -> None:
     """
     from worker.vision import modalities
     from worker.vision.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry import BadWeights, load, verify_all
+    from worker.vision.registry import BadWeights, load
     from worker.vision.self_check import check, check_fusion
+    from worker.vision.verify import verify_all
 
     folder = load_settings().worker.weights
     try:
@@ -57,7 +58,8 @@ def onnx(
     from worker.vision.engines import EngineUnavailable
     from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
     from worker.vision.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry import BadWeights, load, verify_all
+    from worker.vision.registry import BadWeights, load
+    from worker.vision.verify import verify_all
 
     folder = load_settings().worker.weights
     try:

@@ -5,7 +5,9 @@ import pytest
 from pydicom import Dataset
 
 from neurotriage.phantom import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
+from worker.results.display import window_of
 from worker.results.pictures import page, picture, typeface
+from worker.results.source_images import filled
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +59,7 @@ def test_a_faint_lesion_stays_visible_under_the_heat_map(brightness: int, value:
 
 
 def test_an_outline_of_points_is_filled_on_the_pixels_whose_centres_it_holds() -> None:
-    mask = picture.filled([((2.0, 1.0), (6.0, 1.0), (6.0, 4.0), (2.0, 4.0), (2.0, 1.0))], (8, 10))
+    mask = filled([((2.0, 1.0), (6.0, 1.0), (6.0, 4.0), (2.0, 4.0), (2.0, 1.0))], (8, 10))
     expected = np.zeros((8, 10), dtype=np.bool_)
     expected[1:4, 2:6] = True
     np.testing.assert_array_equal(mask, expected)
@@ -71,10 +73,10 @@ def test_a_number_stays_with_its_unit() -> None:
 
 def test_ct_is_shown_in_the_brain_window_and_mr_by_its_own_head() -> None:
     slices = [np.full((16, 16), 40, dtype=np.float32)]
-    assert picture.window_of("CT", slices) == (0, 80)
+    assert window_of("CT", slices) == (0, 80)
     head = np.zeros((64, 64), dtype=np.float32)
     head[8:56, 8:56] = np.linspace(300, 900, 48, dtype=np.float32)
-    low, high = picture.window_of("MR", [head])
+    low, high = window_of("MR", [head])
     assert 300 <= low < 330
     assert 870 < high <= 900
 

@@ -15,9 +15,9 @@ from training.ct_solid_masses import KINDS, room_of, with_solid_mass
 from training.seen import Seen, figure
 from training.study_rule import write
 from worker.vision.decide import decide_series
-from worker.vision.eligibility import measure_sections
 from worker.vision.network import CT_CLASSES
 from worker.vision.rule import StudyRule
+from worker.vision.sections import measure_sections
 from worker.vision.window import brain_window
 
 pytestmark = pytest.mark.unit

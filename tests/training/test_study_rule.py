@@ -12,9 +12,9 @@ from training.seen import Seen
 from training.study_rule import EVEN_ODDS, choose, faults, thresholds
 from training.study_rule import SMOOTHINGS_MM as MM
 from worker.vision.decide import decide_series
-from worker.vision.eligibility import measure_sections
 from worker.vision.network import CT_CLASSES
 from worker.vision.rule import StudyRule
+from worker.vision.sections import measure_sections
 
 pytestmark = pytest.mark.unit
 

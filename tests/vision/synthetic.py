@@ -16,7 +16,7 @@ from safetensors.torch import save as saved_tensors
 from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
 from worker.vision.display import display_of
-from worker.vision.eligibility import FeatureReference
+from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
 from worker.vision.predict import Grid, SlicePredictions
 from worker.vision.preprocess import Box

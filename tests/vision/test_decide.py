@@ -21,12 +21,12 @@ from worker.vision.decide import (
     slice_weights,
     triage_of,
 )
-from worker.vision.eligibility import measure_sections
 from worker.vision.findings import Lesion
 from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.predict import Grid
 from worker.vision.preprocess import Box
 from worker.vision.rule import read_rules
+from worker.vision.sections import measure_sections
 from worker.vision.slice_axis import slice_steps_mm, smooth
 
 pytestmark = pytest.mark.unit

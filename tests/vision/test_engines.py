@@ -30,7 +30,8 @@ from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
 from worker.vision.engines.onednn import fused
 from worker.vision.engines.opening import engine_file
-from worker.vision.models import EngineRequest, load_models
+from worker.vision.model import EngineRequest
+from worker.vision.models import load_models
 from worker.vision.network import ARCHITECTURES, RESNET50, Network
 from worker.vision.registry import ENSEMBLE, card
 from worker.vision.self_check import drawn_slices

@@ -18,8 +18,9 @@ from worker.vision.fusion import common_space
 from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry import BadWeights, verify_all
+from worker.vision.registry import BadWeights
 from worker.vision.self_check import fusion_answers
+from worker.vision.verify import verify_all
 
 FRAME, OTHER_FRAME = "1.9.1", "1.9.2"
 CT_UID, MR_UID = "1.2.4", "1.2.3"

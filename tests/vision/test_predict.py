@@ -12,11 +12,12 @@ from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
 from worker.vision.display import Display, display_of
-from worker.vision.eligibility import measure_sections
-from worker.vision.models import Model, load_models
+from worker.vision.model import Model
+from worker.vision.models import load_models
 from worker.vision.network import SliceOutputs
 from worker.vision.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
 from worker.vision.preprocess import head_box, network_inputs
+from worker.vision.sections import measure_sections
 
 pytestmark = pytest.mark.unit
 

@@ -12,16 +12,8 @@ import torch
 from safetensors.torch import save
 
 from worker.vision.network import CLASSES, Ensemble, SliceNet
-from worker.vision.registry import (
-    BadWeights,
-    ModelCard,
-    card,
-    cards,
-    ensemble_sha256,
-    load,
-    verify,
-    verify_all,
-)
+from worker.vision.registry import BadWeights, ModelCard, card, cards, ensemble_sha256, load, verify
+from worker.vision.verify import verify_all
 
 pytestmark = pytest.mark.unit
 

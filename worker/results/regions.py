@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
-from worker.results.pictures import picture
+from worker.results.display import head_mask
 from worker.results.source import SourceSlice
 from worker.results.source_images import Scene
 
@@ -79,7 +79,7 @@ def _ranked(slices: Sequence[Outlined]) -> list[Outlined]:
 def head_frame(pixels: NDArray[np.float32], modality: str) -> NDArray[np.float64]:
     """A closed ellipse around the head, (33, 2) columns and rows, inside the picture."""
     rows, columns = pixels.shape
-    places = np.argwhere(picture.head_mask(pixels, modality))
+    places = np.argwhere(head_mask(pixels, modality))
     if len(places) == 0:
         places = np.array([(0, 0), (rows - 1, columns - 1)])
     top, left = places.min(axis=0)

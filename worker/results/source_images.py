@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import Analysis, Finding, StudyManifest
 from worker.imaging import Pixels, open_pixels
 from worker.results import text
-from worker.results.pictures import picture
+from worker.results.display import window_of
 from worker.results.source import SourceSlice, analysed_slices
 
 MAX_OVERLAYS = 25
@@ -84,7 +85,7 @@ class Scene:
         if key not in self._windows:
             sample = () if image.modality == "CT" else _spread(self.stack_of(image))
             decoded = [pixels for pixels in map(self.pixels, sample) if pixels is not None]
-            self._windows[key] = picture.window_of(image.modality, decoded)
+            self._windows[key] = window_of(image.modality, decoded)
         return self._windows[key]
 
 
@@ -187,7 +188,7 @@ def marks_on(analysis: Analysis, scene: Scene, image: SourceSlice) -> SliceEvide
         slice_index=image.number - 1,
         probability=max(finding.probability for finding in found),
         heat=np.zeros(shape, dtype=np.float16),
-        mask=picture.filled([finding.outline for finding in found], shape),
+        mask=filled([finding.outline for finding in found], shape),
     )
 
 
@@ -230,3 +231,12 @@ def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice
         if len(series) == len(item.scores.tumour) and len(set(item.scores.tumour)) > 1:
             return series[int(np.argmax(item.scores.tumour))]
     return middle(slices)
+
+
+def filled(outlines: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (rows, columns) whose centre lies within an outline of (x, y), whole numbers pixel edges."""
+    fine = Image.new("1", (3 * shape[1], 3 * shape[0]))  # nine to a pixel; the one in the middle counts
+    for outline in outlines:
+        if len(outline) > 2:
+            ImageDraw.Draw(fine).polygon([(3 * x - 0.5, 3 * y - 0.5) for x, y in outline], fill=1)
+    return np.asarray(fine, dtype=np.bool_)[1::3, 1::3]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker.vision.analyse import analyse_volumes
-    from worker.vision.models import EngineRequest, Models, load_models
+    from worker.vision.model import EngineRequest
+    from worker.vision.models import Models, load_models
     from worker.vision.registry import BadWeights
     from worker.vision.rule import modalities
 

@@ -24,12 +24,14 @@ from worker.vision.decide import (
     score_series,
     suspicious_only,
 )
-from worker.vision.eligibility import ENDS, Sections, measure_sections, no_head, noisy, too_little
+from worker.vision.eligibility import ENDS, no_head, noisy, too_little
 from worker.vision.explain import hot_region
 from worker.vision.findings import describe, find_lesions, lesion_maps
-from worker.vision.models import Model, Models
-from worker.vision.predict import SlicePredictions, predict_within_memory
+from worker.vision.model import Model
+from worker.vision.models import Models
+from worker.vision.predict import SlicePredictions, predict
 from worker.vision.rule import StudyRule
+from worker.vision.sections import Sections, measure_sections
 from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm
 
 
@@ -99,7 +101,7 @@ def judge(
     if noise is not None:
         return ended(ENDS[noise.code], noise, unseen), None
     sections = measure_sections(volume)
-    model, predictions = predict_within_memory(models, volume, sections, to_fuse=to_fuse)
+    model, predictions = _predict_within_memory(models, volume, sections, to_fuse=to_fuse)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
     refusal = no_head(predictions, odd, sections, model.rule, volume.plane) or too_little(volume, model.rule)
@@ -112,6 +114,25 @@ def judge(
     degradations = _degradations(volume, predictions, found, outcome)
     one = SeriesResult(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
     return ended(outcome, reason, scores), one
+
+
+def _predict_within_memory(
+    models: Models, volume: Volume, sections: Sections, *, to_fuse: bool = False
+) -> tuple[Model, SlicePredictions]:
+    """What the model of the volume's modality says; the light one, where memory is too short for it.
+
+    There must be a model for the modality. ``to_fuse``: keep what the fusion sees.
+    """
+    model = models.required(volume.modality)
+    try:
+        return model, predict(volume, sections, model, models.fused_member(model.card) if to_fuse else None)
+    except (MemoryError, RuntimeError) as error:
+        why = models.why_light(volume.modality, error)
+        if why is None:
+            raise
+    del model  # or its memory would not be given back
+    light = models.fall_back(volume.modality, why)
+    return light, predict(volume, sections, light)
 
 
 def _scores(

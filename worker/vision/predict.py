@@ -1,7 +1,6 @@
 """What the network says of the slices of a volume, in batches."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,14 +8,12 @@ from numpy.typing import NDArray
 
 from neurotriage.core.volume import Volume
 from worker.vision.display import Display, display_of
+from worker.vision.model import Model
 from worker.vision.network import SliceOutputs, grad_cam, member_maps
 from worker.vision.preprocess import Box, head_box_of_parts, network_inputs, to_source
+from worker.vision.sections import Sections
 from worker.vision.slice_axis import slice_positions_mm, smooth_maps
 from worker.vision.window import brain_window
-
-if TYPE_CHECKING:
-    from worker.vision.eligibility import Sections
-    from worker.vision.models import Model, Models
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
 MAX_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in evenly spread slices
@@ -59,9 +56,7 @@ class SlicePredictions:
     seen: MemberFeatures | None = None  # by one of the networks, where it was asked for
 
 
-def predict(
-    volume: Volume, sections: "Sections", model: "Model", seen_by: int | None = None
-) -> SlicePredictions:
+def predict(volume: Volume, sections: Sections, model: Model, seen_by: int | None = None) -> SlicePredictions:
     """Run the network over a volume; more than ``MAX_SLICES`` slices are thinned evenly.
 
     ``seen_by``: place among the model's networks of that one whose sight is kept.
@@ -108,29 +103,8 @@ def known_by(outputs: SliceOutputs) -> torch.Tensor:
     return torch.cat([outputs.pooled, outputs.deepest], dim=1)
 
 
-def predict_within_memory(
-    models: "Models", volume: Volume, sections: "Sections", *, to_fuse: bool = False
-) -> tuple["Model", SlicePredictions]:
-    """What the model of the volume's modality says; the light one, where memory is too short for it.
-
-    There must be a model for the modality. ``to_fuse``: keep what the fusion sees.
-    """
-    model = models.required(volume.modality)
-    try:
-        return model, predict(volume, sections, model, models.fused_member(model.card) if to_fuse else None)
-    except (MemoryError, RuntimeError) as error:
-        why = models.why_light(volume.modality, error)
-        if why is None:
-            raise
-    del model  # or its memory would not be given back
-    light = models.fall_back(volume.modality, why)
-    return light, predict(volume, sections, light)
-
-
 @torch.inference_mode()
-def _batch(
-    inputs: NDArray[np.float32], model: "Model", seen_by: int | None
-) -> tuple[NDArray[np.generic], ...]:
+def _batch(inputs: NDArray[np.float32], model: Model, seen_by: int | None) -> tuple[NDArray[np.generic], ...]:
     outputs = model.engine(torch.from_numpy(inputs))
     heat = grad_cam(outputs.features, model.network.tumour_gradient(outputs.pooled))
     tensors: tuple[torch.Tensor, ...] = (

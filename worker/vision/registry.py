@@ -175,18 +175,3 @@ def check_members(model: ModelCard, known: Mapping[str, ModelCard]) -> None:
             f"the ensemble {model.name} was formed of other weights than those of "
             f"{', '.join(model.members)}; form it again with python -m training.ensemble"
         )
-
-
-def verify_all(weights_dir: Path) -> tuple[ModelCard, ...]:
-    """Every model's card, after each weight file, also of the fusion, was compared with its hash.
-
-    Raises BadWeights.
-    """
-    from worker.vision.fusion_registry import verify_fusion  # which reads the cards of this registry
-
-    verify_fusion(weights_dir)
-    found = tuple(cards(weights_dir).values())
-    for model in found:
-        if not model.members:
-            verified_file(model, weights_dir)
-    return found

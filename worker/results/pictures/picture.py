@@ -8,21 +8,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
 from neurotriage.core.evidence import SliceEvidence
+from worker.results.display import head_mask
 
 Picture = NDArray[np.uint8]
 
 HEAT_CLEAR = 0.25  # of the heat map's scale from 0 to 1: below there is no colour
 HEAT_FULL = 0.6  # from here on the tint has its full strength
 HEAT_FLATTENS = 0.35  # share of the contrast that gives room to a tint of full strength
-CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
-MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
-SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
-HEAD_SIGNAL = 0.1  # share of the bright end above which a pixel belongs to the head and not to air
-HEAD_MATRIX_PX = 128  # on about this many rows or columns the head is looked for
 CROP_MARGIN = 0.08  # air left around the head, as a share of its size
 OBLIQUE = 0.35  # direction cosine (about 20 degrees) from which a second letter is shown
 
@@ -36,23 +32,6 @@ _TINTS = np.array(
     dtype=np.float64,
 )  # fmt: skip
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue (ITU-R BT.601)
-
-
-def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    """The darkest and the brightest value to show, the same for all given slices."""
-    if modality == "CT":
-        return CT_WINDOW_HU
-    heads = [_thinned(pixels[head_mask(pixels, modality)]) for pixels in slices]
-    values = np.concatenate([np.zeros(0, dtype=np.float32), *heads])
-    if not values.size:
-        return 0.0, 1.0
-    low, high = np.percentile(values, MR_PERCENTILES)
-    return float(low), float(max(high, low + 1e-6))
-
-
-def _thinned(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Enough of a slice's values for percentiles."""
-    return values[:: max(len(values) // SAMPLE_PX, 1)]
 
 
 def grey(pixels: NDArray[np.float32], window: tuple[float, float]) -> Picture:
@@ -124,15 +103,6 @@ def with_outline(picture: Picture, mask: NDArray[np.bool_], line_px: float) -> P
     return painted
 
 
-def filled(outlines: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels (rows, columns) whose centre lies within an outline of (x, y), whole numbers pixel edges."""
-    fine = Image.new("1", (3 * shape[1], 3 * shape[0]))  # nine to a pixel; the one in the middle counts
-    for outline in outlines:
-        if len(outline) > 2:
-            ImageDraw.Draw(fine).polygon([(3 * x - 0.5, 3 * y - 0.5) for x, y in outline], fill=1)
-    return np.asarray(fine, dtype=np.bool_)[1::3, 1::3]
-
-
 def _around(places: NDArray[np.intp], margin_px: int) -> slice:
     return slice(max(int(places.min()) - margin_px, 0), int(places.max()) + margin_px + 1)
 
@@ -158,24 +128,6 @@ def direction_letters(direction: NDArray[np.float64]) -> str:
     letters.sort(reverse=True)
     second = letters[1][1] if letters[1][0] >= OBLIQUE else ""
     return letters[0][1] + second
-
-
-def head_mask(pixels: NDArray[np.float32], modality: str) -> NDArray[np.bool_]:
-    """The head on a slice: the largest connected bright region, its holes filled; may be empty.
-
-    Found on every n-th pixel where the matrix is large: it is for windows and frames, not for measuring.
-    """
-    step = max(round(min(pixels.shape) / HEAD_MATRIX_PX), 1)
-    finite = np.nan_to_num(pixels[::step, ::step])
-    level = -300.0 if modality == "CT" else HEAD_SIGNAL * float(np.percentile(finite, MR_PERCENTILES[1]))
-    labels, count = ndimage.label(ndimage.binary_fill_holes(finite > level))
-    if not count:
-        return np.zeros(pixels.shape, dtype=np.bool_)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    largest: NDArray[np.bool_] = labels == sizes.argmax()
-    rows, columns = pixels.shape
-    return largest.repeat(step, axis=0).repeat(step, axis=1)[:rows, :columns]
 
 
 def marked(seen: SliceEvidence) -> NDArray[np.bool_]:
