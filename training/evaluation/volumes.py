@@ -1,0 +1,79 @@
+"""Whole volumes through the worker's own door: ``python -m training.evaluate_volumes --volumes CSV``.
+
+Each volume of the file is a study of its own. Prints a table; ``--json`` writes the same for machines.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from neurotriage.core.settings import WorkerSettings
+from neurotriage.core.values import Outcome
+from training.data.volumes import VolumeRow, read_rows, read_volume
+from worker.vision import EngineWish, Models, analyse_volumes, load_models
+from worker.vision.engines import ENGINES, TORCH
+
+
+def evaluate_volumes(rows: Sequence[VolumeRow], models: Models) -> dict[str, Any]:
+    """Counts of what must not happen, and the outcome of each volume.
+
+    A volume is healthy here where no tumour is known in it; other disease counts as such too.
+    """
+    volumes = [judged(row, models) for row in rows]
+
+    def count(tumour: bool, outcome: Outcome) -> int:
+        return sum(row["tumour"] is tumour and row["outcome"] == outcome.value for row in volumes)
+
+    return {
+        "n": {"healthy": sum(r.tumour is False for r in rows), "tumour": sum(r.tumour is True for r in rows)},
+        "present_on_healthy": count(False, Outcome.PRESENT),
+        "absent_on_tumour": count(True, Outcome.ABSENT),
+        "undetermined_on_healthy": count(False, Outcome.UNDETERMINED),
+        "undetermined_on_tumour": count(True, Outcome.UNDETERMINED),
+        "volumes": volumes,
+    }
+
+
+def judged(row: VolumeRow, models: Models) -> dict[str, Any]:
+    """One volume as a study."""
+    study, _ = analyse_volumes([read_volume(row)], models)
+    probability = study.predictions[0].probabilities["tumour"] if study.predictions else None
+    return {
+        "path": row.path.name,
+        "label": row.label,
+        "tumour": row.tumour,
+        "outcome": study.outcome.value,
+        "triage": study.triage.value,
+        "probability": None if probability is None else round(probability, 4),
+        "reason": study.reasons[0].code.value,
+        "findings": len(study.findings),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Judge whole volumes as the worker does")
+    parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
+    parser.add_argument("--split", help="only rows of this split")
+    parser.add_argument("--modality", help="only rows of this modality")
+    parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
+    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the networks")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    rows = [
+        row
+        for row in read_rows(arguments.volumes)
+        if arguments.split in (None, row.split) and arguments.modality in (None, row.modality)
+    ]
+    figures = evaluate_volumes(rows, load_models(arguments.weights, engine=EngineWish(arguments.engine)))
+    for volume in figures["volumes"]:
+        print(" ".join(f"{name}={value}" for name, value in volume.items()))
+    print({name: value for name, value in figures.items() if name != "volumes"})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
