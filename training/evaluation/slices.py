@@ -1,7 +1,8 @@
-"""``python -m training.evaluate``: a model's figures on any manifest of slices, as JSON."""
+"""``python -m training evaluate``: a model's figures on any manifest of slices, as JSON."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ DECIDING = ("mr", "ct")  # stand for the model that decides
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training evaluate", description=__doc__)
     parser.add_argument("--model", default="mr", help="name in the registry; mr, ct: what decides by default")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--split", help="only rows of this split (train, val, test); default: all rows")
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="folder for ROC, PR, calibration and confusion plots")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.model == FUSION:
@@ -124,7 +125,3 @@ def shown(figure: dict[str, float] | None) -> str:
     interval = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
     groups = "1 group" if figure["n_groups"] == 1 else f"{figure['n_groups']} groups"
     return f"{figure['value']:.3f}{interval}, {groups}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """How well a CT model tells slices with a synthetic mass from the very same slices without.
 
-``python -m training.ct_evaluate`` prints, for the split given: the area under the ROC curve by source
+``python -m training evaluate-ct`` prints, for the split given: the area under the ROC curve by source
 (synthetic), the figures on the few real tumours, how far the score follows border, window and black
 share, and the scores of the healthy CT volumes.
 """
@@ -243,15 +243,15 @@ def _mean_probability(logits: NDArray[np.float64], temperature: float) -> float:
     return float(np.mean(1 / (1 + np.exp(-logits / temperature))))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.ct_evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training evaluate-ct", description=__doc__)
     parser.add_argument("--model", default="ct", help="name in the registry; ct: what decides by default")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--json", type=Path, help="where the figures go; default: the terminal")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     card = named(options.model, options.weights)
     network = registry.load(card, options.weights)
@@ -268,7 +268,3 @@ def main() -> None:
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
-
-
-if __name__ == "__main__":
-    main()

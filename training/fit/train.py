@@ -1,4 +1,4 @@
-"""``python -m training.train``: trains a slice model for a given time and stops by itself."""
+"""``python -m training train``: trains a slice model for a given time and stops by itself."""
 
 import argparse
 import copy
@@ -81,9 +81,9 @@ class Settings:
         }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    settings = _settings()
+    settings = _settings(arguments)
     settings.folder.mkdir(parents=True, exist_ok=True)
     lines: list[logging.Handler] = [
         logging.StreamHandler(sys.stdout),
@@ -98,8 +98,8 @@ def main() -> None:
     run.train()
 
 
-def _settings() -> Settings:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+def _settings(arguments: Sequence[str] | None) -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m training train", description=__doc__)
     parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
@@ -136,7 +136,7 @@ def _settings() -> Settings:
     parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.folder = options.folder or _cache() / options.model
     options.teachers = tuple(options.teachers)
     architecture = MODELS[options.model].architecture
@@ -372,7 +372,3 @@ def val_scores(network: SliceNet, rows: Sequence[Row], input_px: int) -> dict[st
         "across": auc_roc([a.row.tumour is True for a in across], [a.tumour for a in across]),
         "dice": float(np.mean(overlaps)) if overlaps else 0.0,
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m training.fusion_card``: the fusion's card, from the registry and from measured figures."""
+"""``python -m training card-fusion``: the fusion's card, from the registry and from measured figures."""
 
 import argparse
 import json
@@ -26,13 +26,13 @@ LIMITS = """\
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.fusion_card", description=__doc__)
-    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of training.evaluate")
+    parser = argparse.ArgumentParser(prog="python -m training card-fusion", description=__doc__)
+    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate")
     parser.add_argument("--training", required=True, help="how long and on what the fusion was trained")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = fusion_card(options.weights)
     if card is None or any(found["sha256"] != card.sha256 for found in figures):
@@ -52,7 +52,7 @@ def written(card: FusionCard, figures: Sequence[Mapping[str, Any]], training: st
         [
             f"# Model card: {card.name} {card.version}",
             "",
-            f"File `{card.file}`, SHA-256 `{card.sha256}`. Written by `python -m training.fusion_card`.",
+            f"File `{card.file}`, SHA-256 `{card.sha256}`. Written by `python -m training card-fusion`.",
             "",
             f"Sees through the frozen encoders of {members}: averages of the decoder's stride-8 map and of "
             "the encoder's last map, 512 numbers of each modality, joined to 1024 of length 1. It says: "
@@ -77,7 +77,7 @@ def written(card: FusionCard, figures: Sequence[Mapping[str, Any]], training: st
 def _split(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"## Figures, {found['split']} split"
     yield ""
-    yield f"By `python -m training.evaluate --model fusion --split {found['split']}`; {found['interval']}."
+    yield f"By `python -m training evaluate --model fusion --split {found['split']}`; {found['interval']}."
     yield ""
     yield "| pairs | given | slices | tumour AUC | sensitivity | specificity | classes macro F1 |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
@@ -107,7 +107,3 @@ def _line(kind: str, given: str, tumour: Mapping[str, Any], classes: Mapping[str
     figures = [shown(tumour[name]) for name in ("auc_roc", "sensitivity", "specificity")]
     f1 = shown(classes["macro_f1"]) if classes else "not known"
     return f"| {' | '.join((kind, given.replace('_', ' '), str(tumour['n']), *figures, f1))} |"
-
-
-if __name__ == "__main__":
-    main()

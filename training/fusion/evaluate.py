@@ -1,4 +1,4 @@
-"""The figures of the fusion network, which ``training.evaluate --model fusion`` prints.
+"""The figures of the fusion network, which the step ``evaluate`` prints with ``--model fusion``.
 
 On real pairs tumour or none, on synthetic ones (named so) the classes; each with both modalities, with the CT
 left out and with the MR left out. Figures on MR slices alone stand beside those of the other models.
@@ -86,7 +86,7 @@ def report(manifest: Path, split: str | None, weights_dir: Path, engine: str = T
     """All blocks. Raises BadWeights where the registry has no fusion."""
     card = fusion_card(weights_dir)
     if card is None:
-        raise BadWeights(f"the registry in {weights_dir} has no fusion; python -m training.fusion makes one")
+        raise BadWeights(f"the registry in {weights_dir} has no fusion; python -m training fusion makes one")
     network = load_fusion(card, weights_dir)
     ct, mr = (encoder(card.members[m].name, m, weights_dir, engine) for m in MODALITIES)
     pairs = pairs_of(manifest, split, mr.stored_px)

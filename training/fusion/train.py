@@ -1,4 +1,4 @@
-"""``python -m training.fusion``: the fusion network on the frozen encoders of two networks of the registry.
+"""``python -m training fusion``: the fusion network on the frozen encoders of two networks of the registry.
 
 Class heads and projections learn together, with modality dropout; then the experimental heads (stage and
 survival) on the frozen embedding, so that they change no class. Writes ``weights/fusion.safetensors`` in half
@@ -60,9 +60,9 @@ class Truth:
     chance: NDArray[np.float64]  # (rows,) of being drawn
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.fusion", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training fusion", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--ct", default="ct-detector", help="network of the registry whose encoder sees CT")
     parser.add_argument("--mr", default="mr-classifier", help="the same for MR")
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the frozen encoders")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -173,7 +173,3 @@ def val_loss(network: FusionNet, val: Known, truth: Truth) -> float:
         for out in (None, 0, 1)
     ]
     return float(torch.stack(losses).mean(0).double() @ torch.from_numpy(truth.chance))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m training.card``: the model card, written from the registry and from measured figures."""
+"""``python -m training card``: the model card, written from the registry and from measured figures."""
 
 import argparse
 import json
@@ -62,7 +62,7 @@ BEGINNINGS = {
 
 LIMITS = """\
 - **Research only, not for diagnosis, not for commercial use**: several of the data licences above forbid it
-  or are not stated. A commercial site trains again on data of its own: `python -m training.train --manifest`.
+  or are not stated. A commercial site trains again on data of its own: `python -m training train --manifest`.
 - No healthy person in the training data has contrast agent, and no source has both healthy people and
   patients. Contrast is randomised, lesions are pasted into tumour-free slices and tumour-free slices of
   patients are used against that; the figures by source and inside patients show how far it works.
@@ -100,13 +100,13 @@ TARGETS = (
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
-    parser.add_argument("--figures", type=Path, required=True, help="JSON of training.evaluate, test split")
+    parser = argparse.ArgumentParser(prog="python -m training card", description=__doc__)
+    parser.add_argument("--figures", type=Path, required=True, help="JSON of the step evaluate, test split")
     parser.add_argument("--training", required=True, help="how long and on what this model was trained")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     figures = json.loads(options.figures.read_text(encoding="utf-8"))
     card = registry.card(figures["model"], options.weights)
     if figures["sha256"] != card.sha256:
@@ -129,12 +129,12 @@ def written(
             f"{files(networks)}, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
             f"SHA-256 `{card.sha256}`.",
             "",
-            "Written by `python -m training.card` from measured figures; do not edit by hand.",
+            "Written by `python -m training card` from measured figures; do not edit by hand.",
             "",
             *_what(card, networks, training),
             "## Figures on the test split",
             "",
-            f"By `python -m training.evaluate --model {card.name} --split test`; temperature and thresholds "
+            f"By `python -m training evaluate --model {card.name} --split test`; temperature and thresholds "
             "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients "
             "or the best proxy).",
             "",
@@ -271,6 +271,3 @@ def _confusion(figures: dict[str, Any]) -> list[str]:
 _BINARY = ("auc_roc", "auc_pr", "sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "ece")
 _INSIDE = ("auc_roc", "false_positive_rate_at_sensitivity_090", "sensitivity", "false_positive_rate")
 _CLASSES = ("macro_f1", "accuracy", "kappa", "f1_healthy", "f1_benign", "f1_malignant")
-
-if __name__ == "__main__":
-    main()

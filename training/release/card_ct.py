@@ -1,4 +1,4 @@
-"""``python -m training.ct_card``: the CT model's card, from the registry and from measured figures."""
+"""``python -m training card-ct``: the CT model's card, from the registry and from measured figures."""
 
 import argparse
 import json
@@ -40,13 +40,13 @@ LIMITS = """\
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.ct_card", description=__doc__)
-    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of training.ct_evaluate")
+    parser = argparse.ArgumentParser(prog="python -m training card-ct", description=__doc__)
+    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate-ct")
     parser.add_argument("--training", required=True, help="how long and from what this model was trained")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = registry.card(figures[0]["model"], options.weights)
     if any(found["sha256"] != card.sha256 for found in figures):
@@ -70,7 +70,7 @@ def written(
         [
             f"# Model card: {card.name} {card.version}",
             "",
-            f"{files(networks)}, CT, SHA-256 `{card.sha256}`. Written by `python -m training.ct_card`.",
+            f"{files(networks)}, CT, SHA-256 `{card.sha256}`. Written by `python -m training card-ct`.",
             "",
             f"{networks_text(card, networks)}; one slice of {card.input_px} x {card.input_px} px in the "
             f"brain window (width {BRAIN_WINDOW_HU:g} HU, level {BRAIN_LEVEL_HU:g} HU), cropped to the head. "
@@ -98,7 +98,7 @@ def written(
 def _split(found: Mapping[str, Any]) -> list[str]:
     """Every figure of one split, one a row."""
     rows = [f"| {name} | {value} |" for name, value in _flat(found) if name not in _NO_FIGURE]
-    title = f"## Figures, {found['split']} split (`python -m training.ct_evaluate --split {found['split']}`)"
+    title = f"## Figures, {found['split']} split (`python -m training evaluate-ct --split {found['split']}`)"
     return [title, "", "| figure | value |", "| --- | --- |", *rows, ""]
 
 
@@ -114,7 +114,3 @@ def _flat(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
         else:
             leaves.append((path + name, f"{value:.3f}" if isinstance(value, float) else str(value)))
     return leaves
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m training.ensemble``: models of the registry that answer together, calibrated on val.
+"""``python -m training ensemble``: models of the registry that answer together, calibrated on val.
 
 Prints the val figures of each member and of the ensemble side by side, so that a person can choose.
 """
@@ -21,9 +21,9 @@ from worker.vision import registry
 from worker.vision.registry import ENSEMBLE, ModelCard
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.ensemble", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training ensemble", description=__doc__)
     parser.add_argument("--name", choices=DECIDING, required=True)
     parser.add_argument("--members", nargs="+", required=True, metavar="NAME", help="names in the registry")
     parser.add_argument(
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     members = [registry.card(name, options.weights) for name in options.members]
@@ -92,7 +92,3 @@ def table(models: Mapping[str, Mapping[str, float | None]]) -> str:
         cells = [f"{'-' if value is None else f'{value:.4f}':>{cell}}" for value in values]
         lines.append(" ".join([f"{question:{wide}}", *cells]))
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

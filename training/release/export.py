@@ -1,7 +1,8 @@
-"""``python -m training.export``: trained weights to half precision, calibrated on val, into the registry."""
+"""``python -m training export``: trained weights to half precision, calibrated on val, into the registry."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,9 +27,9 @@ from worker.vision.registry import REGISTRY_FILE, ModelCard
 from worker.vision.self_check import answers
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training export", description=__doc__)
     parser.add_argument("--model", choices=sorted(MODELS), required=True)
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--input-px", type=int, help="default: that of the training run")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     input_px = options.input_px or trained_px(options.trained)
@@ -125,7 +126,3 @@ def as_row(card: ModelCard) -> dict[str, Any]:
     plain = asdict(replace(card, thresholds=dict(card.thresholds), answers=dict(card.answers)))
     unused = ("file",) if card.members else ("members", "mirrored")
     return {name: value for name, value in plain.items() if name not in unused}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What slices of training look like to a model: ``python -m training.feature_statistics``.
+"""What slices of training look like to a model: ``python -m training feature-statistics``.
 
 Writes ``weights/NAME.features.safetensors``, from which the worker tells how far a slice is from
 anything the model has seen. Distances are scaled on the validation split: 0 is their median, 1 lies as far
@@ -111,16 +111,14 @@ def features(runs: Engine | Network, inputs: Sequence[NDArray[np.float32]]) -> N
     return np.concatenate(batches)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write the reference features of a model")
+    parser = argparse.ArgumentParser(
+        prog="python -m training feature-statistics", description="Write the reference features of a model"
+    )
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of training slices")
     parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
-    arguments = parser.parse_args()
-    feature_statistics(arguments.manifest, arguments.model, arguments.weights, arguments.engine)
-
-
-if __name__ == "__main__":
-    main()
+    options = parser.parse_args(arguments)
+    feature_statistics(options.manifest, options.model, options.weights, options.engine)

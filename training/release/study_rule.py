@@ -1,9 +1,9 @@
-"""Choose the study rule on validation data: ``python -m training.study_rule``.
+"""Choose the study rule on validation data: ``python -m training study-rule``.
 
 Whole volumes of the split ``study-val``, isotropic ones cut in all three planes, give the smoothing: that
 with the fewest wrong answers and the fewest tumours left open. They are few, so the two thresholds come from
 them together with the series that the slices of the split ``val`` make (``training.data.series``). The other
-numbers come from anatomy or from what a tumour is, and are named here. Run ``training.feature_statistics``
+numbers come from anatomy or from what a tumour is, and are named here. Run the step ``feature-statistics``
 before.
 
 Of CT there are no such volumes: series with and without a synthetic mass stand for them
@@ -186,17 +186,15 @@ def write(
     path.write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Choose the study rule on the split study-val")
+    parser = argparse.ArgumentParser(
+        prog="python -m training study-rule", description="Choose the study rule on the split study-val"
+    )
     parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV of slices")
     parser.add_argument("--model", required=True, help="name in the registry")
     parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
-    arguments = parser.parse_args()
-    study_rule(arguments.volumes, arguments.manifest, arguments.model, arguments.weights, arguments.engine)
-
-
-if __name__ == "__main__":
-    main()
+    options = parser.parse_args(arguments)
+    study_rule(options.volumes, options.manifest, options.model, options.weights, options.engine)
