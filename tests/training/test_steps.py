@@ -84,3 +84,13 @@ def test_the_older_names_of_two_steps_still_work(toy: list[dict[str, str]], tmp_
     assert json.loads(new.read_text())["rows"] > 0
     assert old.read_bytes() == new.read_bytes()
     assert "--volumes" in run("-m", "training.evaluate_volumes", "--help")
+
+
+@pytest.mark.parametrize("step", ["evaluate", "evaluate-ct", "fusion", "export", "study-rule"])
+def test_a_step_without_its_manifest_ends_with_status_2(
+    step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([step])
+    assert ended.value.code == 2
+    assert "--manifest" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """``python -m training evaluate``: a model's figures on any manifest of slices, as JSON."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,28 +17,22 @@ from training.evaluation.figures import (
     tumour_block,
 )
 from training.evaluation.predict import predictions
+from training.options import step_parser, use_threads
 from worker.vision import registry
 from worker.vision.fusion_registry import FUSION
 from worker.vision.registry import ModelCard
 from worker.vision.rule import read_rules
 
 DECIDING = ("mr", "ct")  # stand for the model that decides
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training evaluate", description=__doc__)
+    parser = step_parser("evaluate", __doc__, "--manifest", "--split", "--json", "--weights", "--threads")
     parser.add_argument("--model", default="mr", help="name in the registry; mr, ct: what decides by default")
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--split", help="only rows of this split (train, val, test); default: all rows")
-    parser.add_argument("--json", type=Path, help="where the figures go; default: the terminal")
     parser.add_argument("--plots", type=Path, help="folder for ROC, PR, calibration and confusion plots")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     if options.model == FUSION:
         from training.fusion.evaluate import print_report  # which imports this module
 

@@ -5,7 +5,6 @@
 share, and the scores of the healthy CT volumes.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from training.data.manifest import read
 from training.data.samples import STORED_PX, seen_box
 from training.data.volumes import read_rows, read_volume
 from training.evaluation.metrics import auc_roc, dice, standing_out
-from training.evaluation.slices import WEIGHTS, named
+from training.evaluation.slices import named
+from training.options import step_parser
 from training.release.calibrate import MASK_SHARES
 from training.synthetic_ct.hosts import Grey, hosts_of
 from training.synthetic_ct.lesions import lesions_of
@@ -245,12 +245,9 @@ def _mean_probability(logits: NDArray[np.float64], temperature: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training evaluate-ct", description=__doc__)
+    parser = step_parser("evaluate-ct", __doc__, "--manifest", "--weights", "--json")
     parser.add_argument("--model", default="ct", help="name in the registry; ct: what decides by default")
-    parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    parser.add_argument("--json", type=Path, help="where the figures go; default: the terminal")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     card = named(options.model, options.weights)

@@ -3,17 +3,14 @@
 Each volume of the file is a study of its own. Prints a table; ``--json`` writes the same for machines.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome
 from training.data.volumes import VolumeRow, read_rows, read_volume
+from training.options import step_parser
 from worker.vision import EngineWish, Models, analyse_volumes, load_models
-from worker.vision.engines import ENGINES, TORCH
 
 
 def evaluate_volumes(rows: Sequence[VolumeRow], models: Models) -> dict[str, Any]:
@@ -54,15 +51,16 @@ def judged(row: VolumeRow, models: Models) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training evaluate-volumes", description="Judge whole volumes as the worker does"
+    parser = step_parser(
+        "evaluate-volumes",
+        "Judge whole volumes as the worker does",
+        "--volumes",
+        "--split",
+        "--weights",
+        "--engine",
+        "--json",
     )
-    parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
-    parser.add_argument("--split", help="only rows of this split")
     parser.add_argument("--modality", help="only rows of this modality")
-    parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
-    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the networks")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     rows = [
         row

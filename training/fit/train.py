@@ -30,6 +30,7 @@ from training.fit.initial_weights import RANDOM, begin, teachers, usual_start
 from training.fit.losses import loss, soft_loss
 from training.fit.models import INPUT_PX_KEY, MODELS
 from training.fit.thread_tuning import Pace
+from training.options import step_parser
 from training.synthetic_ct.lesions import lesions_of
 from training.synthetic_ct.samples import cell_shares, ct_stock
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
@@ -99,9 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _settings(arguments: Sequence[str] | None) -> Settings:
-    parser = argparse.ArgumentParser(prog="python -m training train", description=__doc__)
+    parser = step_parser("train", __doc__, "--manifest", "--weights")
     parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
-    parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
     parser.add_argument(
         "--folder", type=Path, help="log, best weights and checkpoint (a run there goes on); default: a cache"
@@ -114,7 +114,6 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument(
         "--teachers", nargs="+", default=(), metavar="NAME", help="models of this modality to learn from too"
     )
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="where the teachers lie")
     parser.add_argument(
         "--bf16",
         action=argparse.BooleanOptionalAction,

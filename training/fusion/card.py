@@ -1,14 +1,14 @@
 """``python -m training card-fusion``: the fusion's card, from the registry and from measured figures."""
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.slices import WEIGHTS, shown
+from training.evaluation.slices import shown
 from training.fusion.evaluate import VARIANTS
 from training.fusion.patients import QUESTIONS
+from training.options import step_parser
 from worker.vision.fusion_registry import FusionCard, fusion_card
 
 LIMITS = """\
@@ -28,10 +28,8 @@ LIMITS = """\
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training card-fusion", description=__doc__)
+    parser = step_parser("card-fusion", __doc__, "--training", "--weights")
     parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate")
-    parser.add_argument("--training", required=True, help="how long and on what the fusion was trained")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = fusion_card(options.weights)

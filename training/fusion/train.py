@@ -5,14 +5,12 @@ survival) on the frozen embedding, so that they change no class. Writes ``weight
 precision and the card in the registry, calibrated on val.
 """
 
-import argparse
 import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -22,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.samples import CELL_SHARES, OTHER_CELL_SHARE, UNLABELLED
-from training.evaluation.slices import WEIGHTS
 from training.fusion.export import fusion_entry
 from training.fusion.features import (
     Encoder,
@@ -37,7 +34,7 @@ from training.fusion.features import (
 )
 from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import train_experiments
-from worker.vision.engines import ENGINES, TORCH
+from training.options import step_parser, use_threads
 from worker.vision.network.fusion import FusionNet, tumour_logit
 
 KIND_SHARES = {(SYNTHETIC, True): 0.45, (ALONE, True): 0.35, (ALONE, False): 0.15, (REAL, True): 0.05}
@@ -62,20 +59,14 @@ class Truth:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training fusion", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
+    parser = step_parser("fusion", __doc__, "--manifest", "--version", "--engine", "--weights", "--threads")
     parser.add_argument("--ct", default="ct-detector", help="network of the registry whose encoder sees CT")
     parser.add_argument("--mr", default="mr-classifier", help="the same for MR")
-    parser.add_argument("--version", required=True)
     parser.add_argument("--views", type=int, default=2, help="of each picture; the first is not augmented")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the frozen encoders")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     torch.manual_seed(SEED)
     encoders = (
         encoder(options.ct, "CT", options.weights, options.engine),

@@ -1,12 +1,12 @@
 """``python -m training card``: the model card, written from the registry and from measured figures."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.slices import WEIGHTS, shown
+from training.evaluation.slices import shown
+from training.options import step_parser
 from worker.vision import registry
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
 from worker.vision.registry import ModelCard
@@ -102,10 +102,8 @@ TARGETS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training card", description=__doc__)
+    parser = step_parser("card", __doc__, "--training", "--weights")
     parser.add_argument("--figures", type=Path, required=True, help="JSON of the step evaluate, test split")
-    parser.add_argument("--training", required=True, help="how long and on what this model was trained")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     options = parser.parse_args(arguments)
     figures = json.loads(options.figures.read_text(encoding="utf-8"))
     card = registry.card(figures["model"], options.weights)

@@ -1,12 +1,11 @@
 """``python -m training card-ct``: the CT model's card, from the registry and from measured figures."""
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.slices import WEIGHTS
+from training.options import step_parser
 from training.release.card import BEGINNINGS, calibration_text, files, networks_text
 from worker.vision import registry
 from worker.vision.registry import ModelCard
@@ -42,10 +41,8 @@ LIMITS = """\
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training card-ct", description=__doc__)
+    parser = step_parser("card-ct", __doc__, "--training", "--weights")
     parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate-ct")
-    parser.add_argument("--training", required=True, help="how long and from what this model was trained")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = registry.card(figures[0]["model"], options.weights)

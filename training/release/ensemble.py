@@ -3,17 +3,15 @@
 Prints the val figures of each member and of the ensemble side by side, so that a person can choose.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from training.data.manifest import read
-from training.evaluation.slices import DECIDING, WEIGHTS, evaluate, judge
+from training.evaluation.slices import DECIDING, evaluate, judge
 from training.evaluation.synthetic_masses import ct_val_scores, held_apart, scores
+from training.options import step_parser, use_threads
 from training.release.calibrate import NO_SHIFT
 from training.release.card import TARGETS, figure_at
 from training.release.export import as_row, calibration, enter
@@ -23,19 +21,14 @@ from worker.vision.registry import ENSEMBLE, ModelCard
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training ensemble", description=__doc__)
+    parser = step_parser("ensemble", __doc__, "--manifest", "--version", "--weights", "--threads")
     parser.add_argument("--name", choices=DECIDING, required=True)
     parser.add_argument("--members", nargs="+", required=True, metavar="NAME", help="names in the registry")
     parser.add_argument(
         "--mirrored", action="store_true", help="look at each slice mirrored too: better, in twice the time"
     )
-    parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     members = [registry.card(name, options.weights) for name in options.members]
     card = formed(options.name, options.version, members, mirrored=options.mirrored)
     card = calibrated(card, options.manifest, options.weights)

@@ -1,6 +1,5 @@
 """``python -m training export``: trained weights to half precision, calibrated on val, into the registry."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,9 +13,9 @@ from safetensors.torch import load_file, save
 
 from training.data.manifest import read
 from training.evaluation.predict import predictions
-from training.evaluation.slices import WEIGHTS
 from training.evaluation.synthetic_masses import held_apart, scores
 from training.fit.models import INPUT_PX_KEY, MODELS
+from training.options import step_parser, use_threads
 from training.release.calibrate import SHIFTS, Calibration, calibrate
 from training.release.calibrate_ct import ct_calibrate
 from worker.vision import registry
@@ -29,17 +28,12 @@ from worker.vision.self_check import answers
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training export", description=__doc__)
+    parser = step_parser("export", __doc__, "--manifest", "--version", "--weights", "--threads")
     parser.add_argument("--model", choices=sorted(MODELS), required=True)
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
-    parser.add_argument("--manifest", type=Path, required=True, help="its val split calibrates")
-    parser.add_argument("--version", required=True)
     parser.add_argument("--input-px", type=int, help="default: that of the training run")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the registry")
-    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: torch's choice")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     input_px = options.input_px or trained_px(options.trained)
     what = (options.model, options.version, input_px, options.trained, options.weights)
     card = written(*what)

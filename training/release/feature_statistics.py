@@ -5,7 +5,6 @@ anything the model has seen. Distances are scaled on the validation split: 0 is 
 above their 99th percentile as that lies above the median.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from neurotriage.core.settings import WorkerSettings
 from training.data.manifest import Row, grey_images, read
 from training.evaluation.synthetic_masses import SECTIONS_EACH, SEEN
+from training.options import step_parser
 from training.synthetic_ct.hosts import hosts_of
 from training.synthetic_ct.samples import cases_of, volume_hosts
 from worker.vision import registry
 from worker.vision.eligibility import FeatureReference
-from worker.vision.engines import ENGINES, TORCH, Engine, open_engine
+from worker.vision.engines import TORCH, Engine, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.network import Network
 from worker.vision.predict import known_by
@@ -113,12 +112,13 @@ def features(runs: Engine | Network, inputs: Sequence[NDArray[np.float32]]) -> N
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training feature-statistics", description="Write the reference features of a model"
+    parser = step_parser(
+        "feature-statistics",
+        "Write the reference features of a model",
+        "--manifest",
+        "--model",
+        "--weights",
+        "--engine",
     )
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV of training slices")
-    parser.add_argument("--model", required=True, help="name in the registry")
-    parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
-    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
     options = parser.parse_args(arguments)
     feature_statistics(options.manifest, options.model, options.weights, options.engine)

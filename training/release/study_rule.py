@@ -10,7 +10,6 @@ Of CT there are no such volumes: series with and without a synthetic mass stand 
 (``training.synthetic_ct.series``, ``training.study_rule_ct``).
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome, Plane
 from training.data.manifest import read
 from training.data.series import series_of
 from training.data.volumes import VolumeRow, read_rows, read_volume
+from training.options import step_parser
 from training.release import study_rule_ct
 from training.release.scored_series import (
     Seen,
@@ -38,7 +37,7 @@ from training.release.scored_series import (
 from training.synthetic_ct.series import ct_series
 from worker.vision import registry
 from worker.vision.decide import decide_series
-from worker.vision.engines import ENGINES, TORCH
+from worker.vision.engines import TORCH
 from worker.vision.models import EngineWish, Model, network_model
 from worker.vision.network import MOBILENET_V2
 from worker.vision.registry import ModelCard
@@ -188,13 +187,14 @@ def write(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training study-rule", description="Choose the study rule on the split study-val"
+    parser = step_parser(
+        "study-rule",
+        "Choose the study rule on the split study-val",
+        "--volumes",
+        "--manifest",
+        "--model",
+        "--weights",
+        "--engine",
     )
-    parser.add_argument("--volumes", type=Path, required=True, help="CSV of whole volumes")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV of slices")
-    parser.add_argument("--model", required=True, help="name in the registry")
-    parser.add_argument("--weights", type=Path, default=WorkerSettings().weights, help="weights folder")
-    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="runs the network")
     options = parser.parse_args(arguments)
     study_rule(options.volumes, options.manifest, options.model, options.weights, options.engine)
