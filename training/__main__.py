@@ -25,7 +25,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "study-rule": Step("training.release.study_rule", "choose the thresholds for whole studies on val"),
     "fusion": Step("training.fusion.train", "train the network that judges CT and MR together"),
-    "evaluate": Step("training.evaluation.slices", "figures of a model on the slices of a manifest"),
+    "evaluate": Step("training.evaluators", "figures of a model on the slices of a manifest"),
     "evaluate-ct": Step("training.evaluation.synthetic_masses", "figures of a CT model on synthetic masses"),
     "evaluate-volumes": Step(
         "training.evaluation.volumes", "outcomes of whole volumes, as a worker reports them"

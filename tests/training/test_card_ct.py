@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.evaluation.metrics import MASK_SHARES
 from training.evaluation.synthetic_masses import CtScores, report
 from training.release import export
-from training.release.calibrate import MASK_SHARES, NO_SHIFT
+from training.release.calibrate import NO_SHIFT
 from training.release.calibrate_ct import LOOK_ALIKE_SENSITIVITY, TUMOUR_SENSITIVITY, ct_calibrate
 from training.release.card_ct import written
 from training.synthetic_ct.hosts import host

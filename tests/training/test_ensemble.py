@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from tests.training.conftest import write_manifest
 from tests.vision.synthetic import axial_head, odd_limits
 from training.data.manifest import read
-from training.evaluation.slices import evaluate, judge, named
+from training.evaluation.deciding import named
+from training.evaluation.slices import evaluate, judge
 from training.fit.models import MODELS
 from training.release import ensemble
 from training.release.card import written as card_text

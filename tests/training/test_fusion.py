@@ -12,7 +12,7 @@ from PIL import Image
 from tests.training.conftest import COLUMNS, slice_picture, write_manifest
 from tests.vision.test_fusion import both_weights, with_fusion
 from training.data.samples import STORED_PX, UNLABELLED
-from training.evaluation.slices import main as evaluate
+from training.evaluators import main as evaluate
 from training.fusion import train as training
 from training.fusion.card import main as write_card
 from training.fusion.export import above_chance

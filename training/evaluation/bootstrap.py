@@ -31,6 +31,15 @@ def with_intervals(figures: Figures, groups: Sequence[str], seed: int = 0) -> di
     return {name: _figure(value, [d[name] for d in drawn], len(names)) for name, value in values.items()}
 
 
+def shown(figure: dict[str, float] | None) -> str:
+    """A figure with its interval as text."""
+    if figure is None:
+        return "not defined"
+    interval = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
+    groups = "1 group" if figure["n_groups"] == 1 else f"{figure['n_groups']} groups"
+    return f"{figure['value']:.3f}{interval}, {groups}"
+
+
 def _figure(value: float, drawn: list[float], groups: int) -> dict[str, float | int | None] | None:
     if not np.isfinite(value):
         return None

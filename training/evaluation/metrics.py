@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 ECE_BINS = 10
+# Shares of a map's maximum that are tried as the edge of a lesion.
+MASK_SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 FAINTEST = 1e-9  # a map below it stands out nowhere
 
 

@@ -1,14 +1,14 @@
-"""``python -m training evaluate``: a model's figures on any manifest of slices, as JSON."""
+"""How well a model tells the slices of a manifest apart, and how well its maps lie on the lesions."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.data.manifest import Manifest, Row, read
+from training.evaluation.bootstrap import shown
 from training.evaluation.cases import Cases, cases
+from training.evaluation.deciding import named
 from training.evaluation.figures import (
     class_block,
     grade_block,
@@ -17,48 +17,24 @@ from training.evaluation.figures import (
     tumour_block,
 )
 from training.evaluation.predict import predictions
-from training.options import step_parser, use_threads
 from worker.vision import registry
-from worker.vision.fusion_registry import FUSION
 from worker.vision.registry import ModelCard
-from worker.vision.rule import read_rules
-
-DECIDING = ("mr", "ct")  # stand for the model that decides
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = step_parser("evaluate", __doc__, "--manifest", "--split", "--json", "--weights", "--threads")
-    parser.add_argument("--model", default="mr", help="name in the registry; mr, ct: what decides by default")
-    parser.add_argument("--plots", type=Path, help="folder for ROC, PR, calibration and confusion plots")
-    options = parser.parse_args(arguments)
-    use_threads(options.threads)
-    if options.model == FUSION:
-        from training.fusion.evaluate import print_report  # which imports this module
+def report(
+    model: str, manifest_file: Path, split: str | None, weights_dir: Path, plots: Path | None = None
+) -> dict[str, Any]:
+    """The report on a split, or on all rows; plots go to a folder. Raises BadWeights."""
+    card = named(model, weights_dir)
+    manifest = read(manifest_file, card.modality)
+    rows = manifest.rows if split is None else manifest.of_split(split)
+    judged = judge(rows, card, weights_dir)
+    figures = evaluate(judged, card, manifest, split)
+    if plots:
+        from training.evaluation.plots import plot  # matplotlib is wanted only here
 
-        print_report(options.manifest, options.split, options.weights, options.json)
-        return
-    card = named(options.model, options.weights)
-    manifest = read(options.manifest, card.modality)
-    rows = manifest.rows if options.split is None else manifest.of_split(options.split)
-    judged = judge(rows, card, options.weights)
-    report = evaluate(judged, card, manifest, options.split)
-    text = json.dumps(report, indent=1)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    if options.plots:
-        from training.evaluation.plots import plot
-
-        plot(judged, card, options.plots)
-    print(summary(report) if options.json else text)
-
-
-def named(model: str, weights_dir: Path) -> ModelCard:
-    """The card of a model; "mr" and "ct" are what decides according to the study rule. Raises BadWeights."""
-    if model in DECIDING:
-        rule = read_rules(weights_dir).get(model.upper())
-        model = rule.model if rule else model
-    return registry.card(model, weights_dir)
+        plot(judged, card, plots)
+    return figures
 
 
 def judge(rows: tuple[Row, ...], card: ModelCard, weights_dir: Path) -> Cases:
@@ -109,12 +85,3 @@ def summary(report: dict[str, Any]) -> str:
         block = report["localisation"][method]
         lines += [f"{method} {name}: {shown(value)}" for name, value in block.items()]
     return "\n".join(lines)
-
-
-def shown(figure: dict[str, float] | None) -> str:
-    """A figure with its interval as text."""
-    if figure is None:
-        return "not defined"
-    interval = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
-    groups = "1 group" if figure["n_groups"] == 1 else f"{figure['n_groups']} groups"
-    return f"{figure['value']:.3f}{interval}, {groups}"

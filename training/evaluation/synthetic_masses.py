@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from training.data.manifest import read
 from training.data.samples import STORED_PX, seen_box
+from training.data.sources import LESION_FREE
 from training.data.volumes import read_rows, read_volume
-from training.evaluation.metrics import auc_roc, dice, standing_out
-from training.evaluation.slices import named
+from training.evaluation.deciding import named
+from training.evaluation.metrics import MASK_SHARES, auc_roc, dice, standing_out
 from training.options import step_parser
-from training.release.calibrate import MASK_SHARES
 from training.synthetic_ct.hosts import Grey, hosts_of
 from training.synthetic_ct.lesions import lesions_of
 from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
@@ -36,8 +36,6 @@ MASSES_EACH = 2
 SECTIONS_EACH = {"ct_template_head": 24, "ct_template_brain_only": 12}
 BATCH_SLICES = 32
 SMALL_SECTION = 0.35  # as the study rule of MR: under it a slice hardly counts
-# The other sources' tumour-free slices hold bleeds and disease of all sorts, which may rightly score high.
-LESION_FREE = ("brainstroke-normal", "headct-normal", "ct_template_head", "ct_template_brain_only")
 NOT_JUDGED = ("aanlib-33",)  # a bleed and lesions of unknown nature
 SEEN = seen_box(STORED_PX)
 

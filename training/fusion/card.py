@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.slices import shown
+from training.evaluation.bootstrap import shown
 from training.fusion.evaluate import VARIANTS
 from training.fusion.patients import QUESTIONS
 from training.options import step_parser

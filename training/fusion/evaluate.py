@@ -4,7 +4,6 @@ On real pairs tumour or none, on synthetic ones (named so) the classes; each wit
 left out and with the MR left out. Figures on MR slices alone stand beside those of the other models.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.evaluation.bootstrap import shown
 from training.evaluation.cases import Case, probability
 from training.evaluation.figures import class_block, tumour_block
-from training.evaluation.slices import shown
 from training.fusion.features import Known, encoder, features_of, without
 from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import QUESTIONS, patient_block
@@ -57,15 +56,6 @@ def judged(network: FusionNet, known: Known, left_out: int | None) -> list[Judge
         odds = float(np.logaddexp.reduce(tumour[mine]) - np.log(len(mine)))
         found.append(JudgedPair(pair, odds, classes[mine].mean(0).softmax(0).numpy()))
     return found
-
-
-def print_report(manifest: Path, split: str | None, weights_dir: Path, out: Path | None) -> None:
-    """The figures as JSON in a file and a summary on the terminal, or all on the terminal."""
-    found = report(manifest, split, weights_dir)
-    text = json.dumps(found, indent=1)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-    print(summary(found) if out else text)
 
 
 def summary(found: dict[str, Any]) -> str:

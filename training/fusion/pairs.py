@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.data.manifest import Manifest, Row, grey_images, read
 from training.data.samples import STORED_PX, cell_of, stored_picture
-from training.evaluation.synthetic_masses import LESION_FREE
+from training.data.sources import LESION_FREE
 from training.synthetic_ct.hosts import Host, hosts_of
 from training.synthetic_ct.lesions import Lesion, lesions_in
 from training.synthetic_ct.masses import fits, with_outline

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from training.evaluation.metrics import dice, standing_out, threshold_at_sensitivity
+from training.evaluation.metrics import MASK_SHARES, dice, standing_out, threshold_at_sensitivity
 from training.evaluation.predict import Prediction, combined, decoded, lesion
 
 TUMOUR_SENSITIVITY = 0.97  # on validation slices, all sources together; what triage can afford to miss
-MASK_SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
 NO_SHIFT = (0.0, 0.0)  # of an ensemble, whose members have theirs
 DIGITS = 4  # of what is stored

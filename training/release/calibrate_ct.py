@@ -6,9 +6,9 @@ them, look-alikes, and the few real tumours of val.
 
 import numpy as np
 
-from training.evaluation.metrics import threshold_at_sensitivity
+from training.evaluation.metrics import MASK_SHARES, threshold_at_sensitivity
 from training.evaluation.synthetic_masses import CtScores
-from training.release.calibrate import DIGITS, MASK_SHARES, SHIFTS, Calibration, floor, platt
+from training.release.calibrate import DIGITS, SHIFTS, Calibration, floor, platt
 from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE
 
 TUMOUR_SENSITIVITY = 0.90  # on synthetic masses of val; the faintest of them nobody would see

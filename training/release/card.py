@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.slices import shown
+from training.evaluation.bootstrap import shown
 from training.options import step_parser
 from worker.vision import registry
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.manifest import read
-from training.evaluation.slices import DECIDING, evaluate, judge
+from training.evaluation.deciding import DECIDING
+from training.evaluation.slices import evaluate, judge
 from training.evaluation.synthetic_masses import ct_val_scores, held_apart, scores
 from training.options import step_parser, use_threads
 from training.release.calibrate import NO_SHIFT
