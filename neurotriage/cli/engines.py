@@ -68,9 +68,9 @@ def _trial(card: "ModelCard", manifest: Path | None) -> "Trial":
 
     if manifest is None:
         return Trial(drawn_slices(card.input_px))
-    from training.manifest import read
-    from training.metrics import auc_roc
-    from training.predict import labelled_slices
+    from training.data.manifest import read
+    from training.evaluation.metrics import auc_roc
+    from training.evaluation.predict import labelled_slices
 
     rows = read(manifest, card.modality)
     slices, truth = labelled_slices(rows.of_split("val"), card.input_px, MAX_VAL)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from bench import inference
 from tests.vision.synthetic import write_weights
-from training.export import enter, written
+from training.release.export import enter, written
 from worker.vision.engines import TORCH, EngineUnavailable, TorchEngine
 from worker.vision.engines.eager import folded
 from worker.vision.network import RESNET50, SliceNet

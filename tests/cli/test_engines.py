@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from neurotriage.cli import app
 from tests.vision.synthetic import write_weights
 from tests.vision.test_fusion import both_weights, with_fusion
-from training.export import enter
+from training.release.export import enter
 from worker.vision import registry
 from worker.vision.engines import ENGINES, EngineUnavailable, read_choice
 

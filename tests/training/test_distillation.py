@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import write_manifest
-from training import train
-from training.checkpoint import AnotherRun
-from training.export import enter, trained_px, written
-from training.initial import begin, teachers
-from training.losses import soft_loss
-from training.models import MODELS
-from training.train import SMALL_PX, Run, Settings
+from training.fit import train
+from training.fit.checkpoint import AnotherRun
+from training.fit.initial_weights import begin, teachers
+from training.fit.losses import soft_loss
+from training.fit.models import MODELS
+from training.fit.train import SMALL_PX, Run, Settings
+from training.release.export import enter, trained_px, written
 from worker.vision.network import MOBILENET_V2, RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.torchvision_guard import torchvision
 

@@ -11,14 +11,15 @@ from safetensors.torch import save_file
 
 from tests.training.conftest import write_manifest
 from tests.vision.synthetic import axial_head, odd_limits
-from training import ensemble
-from training.card import written as card_text
-from training.evaluate import evaluate, judge, named
-from training.export import enter, written
-from training.feature_statistics import feature_statistics
-from training.manifest import read
-from training.models import MODELS
-from training.study_rule import first_rule, write
+from training.data.manifest import read
+from training.evaluation.deciding import named
+from training.evaluation.slices import evaluate, judge
+from training.fit.models import MODELS
+from training.release import ensemble
+from training.release.card import written as card_text
+from training.release.export import enter, written
+from training.release.feature_statistics import feature_statistics
+from training.release.study_rule import first_rule, write
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.network import SliceNet
 from worker.vision.registry import card, cards, ensemble_sha256, networks_of
@@ -45,7 +46,7 @@ def manifest(tmp_path: Path, toy: list[dict[str, str]]) -> Path:
 
 @pytest.fixture
 def weights(tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which ``training.ensemble`` formed the ensemble "mr" of two random networks."""
+    """A folder in which ``training.release.ensemble`` formed the ensemble "mr" of two random networks."""
     folder = tmp_path / "weights"
     folder.mkdir()
     for seed, name in enumerate(MEMBERS):

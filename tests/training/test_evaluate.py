@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from tests.training.conftest import write_manifest
-from training.blocks import class_block
-from training.bootstrap import with_intervals
-from training.calibrate import calibrate, platt
-from training.cases import cases
-from training.evaluate import evaluate
-from training.manifest import Row, grey_images, read
-from training.predict import Prediction, combined, predictions
+from training.data.manifest import Row, grey_images, read
+from training.evaluation.bootstrap import with_intervals
+from training.evaluation.cases import cases
+from training.evaluation.figures import class_block
+from training.evaluation.predict import Prediction, combined, predictions
+from training.evaluation.slices import evaluate
+from training.release.calibrate import calibrate, platt
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
 from worker.vision.registry import ModelCard
 

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.conftest import write_manifest
-from training.card import written as card_text
-from training.cases import cases
-from training.evaluate import evaluate
-from training.export import enter, written
-from training.manifest import read
-from training.predict import predictions
+from training.data.manifest import read
+from training.evaluation.cases import cases
+from training.evaluation.predict import predictions
+from training.evaluation.slices import evaluate
+from training.release.card import written as card_text
+from training.release.export import enter, written
 from worker.vision.network import SliceNet
 from worker.vision.registry import card, load
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from tests.training.conftest import COLUMNS, slice_picture, write_manifest
 from tests.vision.test_fusion import both_weights, with_fusion
-from training import fusion as training
-from training.evaluate import main as evaluate
-from training.export import enter
-from training.fusion_card import main as write_card
-from training.fusion_export import above_chance
-from training.fusion_features import (
+from training.data.samples import STORED_PX, UNLABELLED
+from training.evaluators import main as evaluate
+from training.fusion import train as training
+from training.fusion.card import main as write_card
+from training.fusion.export import above_chance
+from training.fusion.features import (
     ABSENT,
     Features,
     Known,
@@ -25,9 +25,9 @@ from training.fusion_features import (
     scaled,
     without,
 )
-from training.fusion_pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
-from training.fusion_patients import patients_of
-from training.samples import STORED_PX, UNLABELLED
+from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
+from training.fusion.patients import patients_of
+from training.release.export import enter
 from worker.vision import registry
 from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import EFFICIENTNET_LITE0

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training import keras_weights
-from training.keras_weights import KERAS_EPS, RGB_MEAN, RGB_STD, TORCH_EPS, read_layers
+from training.fit import keras_weights
+from training.fit.keras_weights import KERAS_EPS, RGB_MEAN, RGB_STD, TORCH_EPS, read_layers
 
 pytestmark = pytest.mark.unit
 
@@ -70,7 +70,7 @@ def test_the_first_convolution_takes_normalised_red_green_blue() -> None:
 
 
 def test_every_parameter_of_torchvisions_mobilenet_gets_a_value() -> None:
-    from training.initial import _of_torchvision
+    from training.fit.initial_weights import _of_torchvision
     from worker.vision.network import MOBILENET_V2, SliceNet
 
     names = set(SliceNet(MOBILENET_V2).encoder.state_dict())

@@ -8,9 +8,9 @@ import pytest
 
 from neurotriage.core.values import Plane
 from tests.vision.synthetic import ct_head, predictions, rule
-from training.seen import Seen
-from training.study_rule import EVEN_ODDS, choose, faults, thresholds
-from training.study_rule import SMOOTHINGS_MM as MM
+from training.release.scored_series import Seen
+from training.release.study_rule import EVEN_ODDS, choose, faults, thresholds
+from training.release.study_rule import SMOOTHINGS_MM as MM
 from worker.vision.decide import decide_series
 from worker.vision.network import CT_CLASSES
 from worker.vision.rule import StudyRule

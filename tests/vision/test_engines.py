@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.vision.synthetic import write_weights
 from tests.vision.test_network import ensemble, network
-from training.export import enter
+from training.release.export import enter
 from worker.vision.engines import (
     ONNX,
     ONNX_INT8,

@@ -17,7 +17,7 @@ from worker.vision import Models, analyse_volumes, load_models
 
 pytest.importorskip("nibabel", reason="nibabel reads the volumes (extra: training)")
 
-from training.volumes import VolumeRow, read_rows, read_volume
+from training.data.volumes import VolumeRow, read_rows, read_volume
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def fusion_card(weights_dir: Path) -> FusionCard | None:
         if there is None or there.modality != modality or there.sha256 != member.sha256:
             raise BadWeights(
                 f"the fusion in {path} was trained on other weights of {member.name} than those that are "
-                "there; train it again with python -m training.fusion"
+                "there; train it again with python -m training fusion"
             )
     return card
 

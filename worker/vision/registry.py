@@ -173,5 +173,5 @@ def check_members(model: ModelCard, known: Mapping[str, ModelCard]) -> None:
     if model.sha256 != ensemble_sha256(members, mirrored=model.mirrored):
         raise BadWeights(
             f"the ensemble {model.name} was formed of other weights than those of "
-            f"{', '.join(model.members)}; form it again with python -m training.ensemble"
+            f"{', '.join(model.members)}; form it again with python -m training ensemble"
         )

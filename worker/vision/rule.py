@@ -1,6 +1,6 @@
 """The study rule: every number that turns slice scores into an outcome, kept beside the weights.
 
-``weights/study_rule.json`` holds one rule per modality. ``training.study_rule`` writes it from whole
+``weights/study_rule.json`` holds one rule per modality. ``training.release.study_rule`` writes it from whole
 volumes of the split ``study-val``; nothing here has a default, so that no number is decided in code.
 """
 
@@ -77,7 +77,7 @@ def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
         return {modality: _rule(row) for modality, row in rows.items()}
     except FileNotFoundError:
         raise BadWeights(
-            f"no study rule at {path}; restore it or run python -m training.study_rule"
+            f"no study rule at {path}; restore it or run python -m training study-rule"
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(f"the study rule {path} is damaged: {error!r}") from error

@@ -1,0 +1,1 @@
+"""Slices, volumes and series as they are read from manifests."""

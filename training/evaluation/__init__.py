@@ -1,0 +1,1 @@
+"""How well a model does: predictions, metrics, intervals, figures and plots."""

@@ -1,0 +1,1 @@
+"""One training run: recipe, augmentation, losses, checkpoints, initial weights."""

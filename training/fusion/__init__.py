@@ -1,0 +1,1 @@
+"""The network that judges CT and MR together, from its pairs to its card."""

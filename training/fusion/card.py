@@ -1,0 +1,107 @@
+"""``python -m training card-fusion``: the fusion's card, from the registry and from measured figures."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.bootstrap import shown
+from training.fusion.evaluate import VARIANTS
+from training.fusion.patients import QUESTIONS
+from training.options import step_parser
+from worker.vision.fusion_registry import FusionCard, fusion_card
+
+LIMITS = """\
+- **Research only, not for diagnosis, not clinically validated.** Real pairs of CT and MR are few (table),
+  and say no more than tumour or none; nearly all with a tumour come from a source that has no other pairs.
+- **Synthetic pairs** are the MR slice of a patient beside the CT slice of another person, into which the same
+  outline was drawn at the same place. They say that both modalities are used and that either may be missing;
+  not what a real pair of one patient gives. The kind of a tumour is known from MR alone.
+- Whole Brain Atlas, test split: one of its two cases has a bleed and bright lesions in which a tumour cannot
+  be excluded; it is left in as tumour-free, and most false alarms on real pairs are its slices.
+- The threshold from which a fused score makes a doubt a tumour was chosen on slice pairs of val: there are
+  no paired volumes to choose it on.
+- Limits and licences of the members' data hold here too (their cards).
+- Stage and survival are experiments: no result names them.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = step_parser("card-fusion", __doc__, "--training", "--weights")
+    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate")
+    options = parser.parse_args(arguments)
+    figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
+    card = fusion_card(options.weights)
+    if card is None or any(found["sha256"] != card.sha256 for found in figures):
+        raise SystemExit("the figures were measured on another fusion than that of the registry")
+    (options.weights / f"{card.name}.md").write_text(written(card, figures, options.training), "utf-8")
+
+
+def written(card: FusionCard, figures: Sequence[Mapping[str, Any]], training: str) -> str:
+    """The card as Markdown, one block of figures for each split."""
+    members = ", ".join(f"{m} `{one.name}` ({one.sha256[:12]})" for m, one in card.members.items())
+    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
+    experiments = [
+        f"- {name}: AUC on val {shown(one.auc_roc)}; allowed in results: {'yes' if one.allowed else 'no'}"
+        for name, one in card.experiments.items()
+    ]
+    return "\n".join(
+        [
+            f"# Model card: {card.name} {card.version}",
+            "",
+            f"File `{card.file}`, SHA-256 `{card.sha256}`. Written by `python -m training card-fusion`.",
+            "",
+            f"Sees through the frozen encoders of {members}: averages of the decoder's stride-8 map and of "
+            "the encoder's last map, 512 numbers of each modality, joined to 1024 of length 1. It says: "
+            f"{', '.join(card.classes)}; tumour is what is not healthy. A modality may be missing.",
+            "",
+            f"Temperature {card.temperature:g}; thresholds fixed on pairs of val: {thresholds}.",
+            "",
+            "Experiments (WHO grade 2 against 3, vital status; over patients):",
+            "",
+            *experiments,
+            "",
+            f"Training: {training}",
+            "",
+            *(line for found in figures for line in _split(found)),
+            "## Limits",
+            "",
+            LIMITS,
+        ]
+    )
+
+
+def _split(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## Figures, {found['split']} split"
+    yield ""
+    yield f"By `python -m training evaluate --model fusion --split {found['split']}`; {found['interval']}."
+    yield ""
+    yield "| pairs | given | slices | tumour AUC | sensitivity | specificity | classes macro F1 |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    synthetic = found["synthetic"]
+    for name in VARIANTS:
+        yield _line("real", name, found["tumour"][name], None)
+    for name in VARIANTS:
+        yield _line("synthetic", name, synthetic["tumour"][name], synthetic["classes"][name])
+    alone = found["mr_alone"]
+    yield _line("none", "MR slices alone", alone["tumour"], alone["classes"])
+    yield ""
+    same = {name: found["tumour"][name]["within_patients"] for name in VARIANTS}
+    aucs = ", ".join(
+        f"{name.replace('_', ' ')} {shown(block['auc_roc'])}" for name, block in same.items() if block["n"]
+    )
+    if aucs:
+        slices = same["both"]["n"]
+        yield f"Real pairs, with against without tumour in the same patients ({slices} slices): AUC {aucs}."
+        yield ""
+    for name in QUESTIONS:
+        block = found[name]
+        yield f"{name}: {block['n']} patients, {block['positive']} positive, AUC {shown(block['auc_roc'])}."
+        yield ""
+
+
+def _line(kind: str, given: str, tumour: Mapping[str, Any], classes: Mapping[str, Any] | None) -> str:
+    figures = [shown(tumour[name]) for name in ("auc_roc", "sensitivity", "specificity")]
+    f1 = shown(classes["macro_f1"]) if classes else "not known"
+    return f"| {' | '.join((kind, given.replace('_', ' '), str(tumour['n']), *figures, f1))} |"

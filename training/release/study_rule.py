@@ -1,0 +1,200 @@
+"""Choose the study rule on validation data: ``python -m training study-rule``.
+
+Whole volumes of the split ``study-val``, isotropic ones cut in all three planes, give the smoothing: that
+with the fewest wrong answers and the fewest tumours left open. They are few, so the two thresholds come from
+them together with the series that the slices of the split ``val`` make (``training.data.series``). The other
+numbers come from anatomy or from what a tumour is, and are named here. Run the step ``feature-statistics``
+before.
+
+Of CT there are no such volumes: series with and without a synthetic mass stand for them
+(``training.synthetic_ct.series``, ``training.study_rule_ct``).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from neurotriage.core.values import Outcome, Plane
+from training.data.manifest import read
+from training.data.series import series_of
+from training.data.volumes import VolumeRow, read_rows, read_volume
+from training.options import step_parser
+from training.release import study_rule_ct
+from training.release.scored_series import (
+    Seen,
+    after_network,
+    figure,
+    logits,
+    on_every_engine,
+    with_odd_limits,
+)
+from training.synthetic_ct.series import ct_series
+from worker.vision import registry
+from worker.vision.decide import decide_series
+from worker.vision.engines import TORCH
+from worker.vision.model import EngineRequest, Model, network_model
+from worker.vision.network import MOBILENET_V2
+from worker.vision.registry import ModelCard
+from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
+
+THICKEST_MM = 3.0  # slices further apart are not cut in other planes
+SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
+MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
+FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
+DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tumour called absent is worse
+# Whatever the validation data say: a score above it is never "absent", one below it never "present".
+EVEN_ODDS = 0.5
+STEP = 0.001  # to which thresholds are rounded
+
+STARTING_POINT = {
+    "noise_correlation": 0.5,  # white noise: 0; real heads here: 0.85 and more
+    "head_probability": 0.5,
+    "filled_share": 0.7,  # series of training and validation heads: 0.82 and more
+    "odd_axial": 1.0,
+    "odd_coronal": 1.0,
+    "odd_sagittal": 1.0,
+    "smoothing_mm": 6.0,
+    "blank_section": 0.05,  # 30 mm across where the largest section is 130 mm
+    "small_section": 0.35,
+    "brain_height_mm": 140.0,  # vertex to foramen magnum of a large head
+    "outer_weight": 0.75,
+    "low": 0.3,
+    "high": 0.7,
+    "certain": 0.95,
+    "look_alike": 1.0,  # a model of tumours only knows none
+    # A lesion goes on in the next slice. More smoothing would lose one that shows on two thick slices only;
+    # the level is that of even odds: smoothed maps of volumes need none of their own as slices do.
+    "mask_smoothing_mm": 5.0,
+    "mask_level": 0.5,
+    "lesion_mm3": 400.0,  # a ball of 9 mm: smaller ones are below what thick slices show
+    "lesion_slices": 2,
+    "lesion_heat": 0.0,  # lesions of MR are outlined from real masks: the decoder needs no second opinion
+    "heat_level": 0.5,
+    "fewest_slices": 5,
+    "least_mm": 25.0,  # a lesion must be seen on neighbouring slices
+    "coverage_mm": 80.0,  # two thirds of a brain's height
+}
+CT_STARTING_POINT = {
+    "small_section": 0.45,  # of the brain: less at the skull base, where two thirds of a section are face
+    "outer_weight": 0.5,  # such slices alone are doubtful at most
+    "lesion_heat": 0.35,
+}
+
+
+def study_rule(
+    volumes: Path, manifest: Path, model: str, weights_dir: Path, engine: str = TORCH
+) -> StudyRule:
+    """Choose the rule of one model, write it beside the weights and print what it does."""
+    card = registry.card(model, weights_dir)
+    start = first_rule(card, weights_dir)
+    ready = network_model(card, start, weights_dir, EngineRequest(engine))
+    if card.modality == "CT":
+        known = study_rule_ct.look(ct_series(read(manifest, "CT").of_split("val"), volumes), ready)
+        rule = study_rule_ct.choose(known, start)
+        return _finished(rule, card, study_rule_ct.figures(known, rule), weights_dir)
+    rows = [row for row in read_rows(volumes) if row.split == "study-val" and row.modality == card.modality]
+    seen = [one for row in rows for one in look(row, ready)]
+    val = read(manifest, card.modality).of_split("val")
+    series = [after_network(name, tumour, volume, ready) for name, tumour, volume in series_of(val)]
+    rule = choose(seen, series, start)
+    return _finished(rule, card, [figure(one, rule) for one in seen], weights_dir)
+
+
+def _finished(
+    rule: StudyRule, card: ModelCard, figures: Sequence[dict[str, object]], weights_dir: Path
+) -> StudyRule:
+    kind = LIGHT if card.architecture == MOBILENET_V2 else DECIDING
+    write(weights_dir / RULE_FILE, card.modality, rule, figures, kind)
+    for line in figures:
+        print(line)
+    if card.modality == "CT":
+        print("\n".join(study_rule_ct.summary(figures)))
+    return rule
+
+
+def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
+    """The rule before anything was chosen."""
+    features = f"{card.name}.features.safetensors"
+    digest = sha256((weights_dir / features).read_bytes()).hexdigest()
+    numbers = dict(STARTING_POINT)
+    if card.modality == "CT":
+        numbers |= CT_STARTING_POINT | {"look_alike": card.thresholds["look_alike"]}
+    return StudyRule(card.name, card.sha256, features, digest, **numbers)  # type: ignore[arg-type]
+
+
+def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
+    """The network's word on a volume, in one or three planes."""
+    axial = read_volume(row)
+    for plane in Plane if axial.thickness_mm <= THICKEST_MM else (Plane.AXIAL,):
+        yield after_network(row.path.name, row.tumour is True, read_volume(row, plane), model)
+
+
+def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:
+    """Of all smoothings, with the thresholds that belong to each, the one that answers best on volumes.
+
+    Wrong answers count first, then tumours left undetermined, then how narrow the gap is between the lowest
+    score of a tumour and the highest without.
+    """
+    rules = [thresholds(seen, series, replace(start, smoothing_mm=mm)) for mm in SMOOTHINGS_MM]
+    return min(rules, key=lambda rule: faults(seen, rule))
+
+
+def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
+    """Wrong answers, tumours left undetermined, and minus the gap between volumes with and without tumour."""
+    tumour = np.array([one.tumour for one in seen])
+    said = [decide_series(one.score(rule), rule)[0] for one in seen]
+    pairs = Counter((one.tumour, outcome) for one, outcome in zip(seen, said, strict=True))
+    wrong = pairs[True, Outcome.ABSENT] + pairs[False, Outcome.PRESENT]
+    scores = logits(seen, rule)
+    return wrong, pairs[True, Outcome.UNDETERMINED], float(scores[~tumour].max() - scores[tumour].min())
+
+
+def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) -> StudyRule:
+    """What scores below ``low`` scores as nearly all tumour-free volumes do, whatever engine is used.
+
+    What scores ``high`` or more scores as next to no tumour-free series does, be it a patient's slices beside
+    the tumour.
+    """
+    tumour = np.array([one.tumour for one in seen])
+    everything = [*seen, *series]
+    scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
+    free_of_doubt = np.quantile(logits(seen, rule)[~tumour], 1 - DOUBT_SHARE)
+    low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
+    outer = rule.outer_weight + STEP  # so that slices without brain are never enough
+    high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
+    return replace(
+        with_odd_limits(rule, everything),
+        low=on_every_engine(low),
+        high=round(float(high), 3),
+        certain=round(float(1 + high) / 2, 3),
+    )
+
+
+def write(
+    path: Path, modality: str, rule: StudyRule, figures: Sequence[dict[str, object]], kind: str = DECIDING
+) -> None:
+    """Put the rule of one modality into the file, beside those of others."""
+    kinds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kinds.setdefault(kind, {})[modality] = asdict(rule) | {"chosen_on": list(figures)}
+    path.write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = step_parser(
+        "study-rule",
+        "Choose the study rule on the split study-val",
+        "--volumes",
+        "--manifest",
+        "--model",
+        "--weights",
+        "--engine",
+    )
+    options = parser.parse_args(arguments)
+    study_rule(options.volumes, options.manifest, options.model, options.weights, options.engine)

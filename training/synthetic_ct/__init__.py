@@ -1,0 +1,1 @@
+"""Synthetic masses and their mimics in CT slices and series of other people."""
