@@ -13,7 +13,7 @@ from training.fit.checkpoint import AnotherRun
 from training.fit.initial_weights import begin, teachers
 from training.fit.losses import soft_loss
 from training.fit.models import MODELS
-from training.fit.train import SMALL_PX, Run, Settings
+from training.fit.train import SMALL_PX, Run, TrainingSettings
 from training.release.export import enter, trained_px, written
 from worker.vision.network import MOBILENET_V2, RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.torchvision_guard import torchvision
@@ -34,7 +34,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> TrainingSettings:
     """A run of two steps at 64 px on twelve drawn slices."""
     monkeypatch.setattr(train, "JUNK_PICTURES", 11)
     monkeypatch.setattr(train, "BATCH", 8)
@@ -44,7 +44,7 @@ def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.Monk
     manifest = write_manifest(tmp_path, toy)
     folder = tmp_path / "run"
     folder.mkdir()
-    return Settings(
+    return TrainingSettings(
         "light", manifest, 0.001, folder, "random", (), tmp_path, False, 1e-3, 64, 0.0, 60.0, 1, 1
     )
 
@@ -52,7 +52,7 @@ def settings(tmp_path: Path, toy: list[dict[str, str]], monkeypatch: pytest.Monk
 @pytest.mark.parametrize("model", OF_MR)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_model_learns_beside_its_teachers(
-    model: str, bf16: bool, settings: Settings, registered: Path
+    model: str, bf16: bool, settings: TrainingSettings, registered: Path
 ) -> None:
     names = ("mr-teacher", "light")
     run = Run(replace(settings, model=model, teachers=names, weights=registered, bf16=bf16))
@@ -68,21 +68,21 @@ def test_a_model_learns_beside_its_teachers(
             assert torch.equal(tensor, was[name])
 
 
-def test_a_run_with_other_settings_does_not_go_on_from_a_checkpoint(settings: Settings) -> None:
+def test_a_run_with_other_settings_does_not_go_on_from_a_checkpoint(settings: TrainingSettings) -> None:
     Run(settings).train()
     assert Run(replace(settings, minutes=1.0)).progress.step > 0
     with pytest.raises(AnotherRun, match=r"rate: 0.001 there, 0.0005 here.*--folder"):
         Run(replace(settings, rate=5e-4))
 
 
-def test_weights_of_a_run_say_with_which_input_size_they_were_trained(settings: Settings) -> None:
+def test_weights_of_a_run_say_with_which_input_size_they_were_trained(settings: TrainingSettings) -> None:
     Run(settings).train()
     assert trained_px(settings.folder / "best.safetensors") == 64
 
 
 @pytest.mark.parametrize(("small_share", "seen_px"), [(0.0, {128}), (0.5, {SMALL_PX, 128})])
 def test_a_run_may_begin_with_smaller_pictures(
-    small_share: float, seen_px: set[int], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    small_share: float, seen_px: set[int], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(replace(settings, input_px=128, small_share=small_share))
     seen: list[int] = []
@@ -100,7 +100,7 @@ def test_a_run_may_begin_with_smaller_pictures(
 
 
 def test_what_each_of_two_teachers_says_counts_half(
-    settings: Settings, registered: Path, monkeypatch: pytest.MonkeyPatch
+    settings: TrainingSettings, registered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(replace(settings, teachers=("mr-teacher", "light"), weights=registered))
     worth = iter((2.0, 6.0))
@@ -114,7 +114,7 @@ def test_a_teacher_of_another_modality_is_refused(registered: Path) -> None:
         teachers(("mr-teacher", "ct-teacher"), registered, "MR")
 
 
-def test_a_run_leaves_weights_that_the_next_one_starts_from(settings: Settings) -> None:
+def test_a_run_leaves_weights_that_the_next_one_starts_from(settings: TrainingSettings) -> None:
     Run(settings).train()
     best = settings.folder / "best.safetensors"
     network = SliceNet(MODELS["light"].architecture)

@@ -15,7 +15,7 @@ from training.data.manifest import Row, grey_images, read
 from training.evaluation.bootstrap import with_intervals
 from training.evaluation.cases import cases
 from training.evaluation.figures import class_block
-from training.evaluation.predict import Prediction, combined, predictions
+from training.evaluation.predict import CasePrediction, combined, predictions
 from training.evaluation.slices import evaluate
 from training.release.calibrate import calibrate, platt
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.unit
 CARD = ModelCard("toy", "1", "toy.safetensors", "", "MR", 64, 1.0, {"tumour": 0.5, "mask": 0.5}, CLASSES)
 
 
-def oracle(rows: Sequence[Row]) -> list[Prediction]:
+def oracle(rows: Sequence[Row]) -> list[CasePrediction]:
     """A network that knows the answer: logits and maps from the truth."""
     torch.set_num_threads(1)
     torch.manual_seed(0)

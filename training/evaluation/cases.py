@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.manifest import Row
 from training.evaluation.metrics import box_iou, box_of, dice, iou, points_at, standing_out
-from training.evaluation.predict import Prediction, combined, decoded, explained, lesion
+from training.evaluation.predict import CasePrediction, combined, decoded, explained, lesion
 from worker.vision.registry import ModelCard
 
 POINTING_TOLERANCE = 15 / 224  # of the image's longest side
@@ -36,7 +36,7 @@ class Cases:
     single: tuple[Case, ...]
 
 
-def cases(answers: Iterable[Prediction], card: ModelCard) -> Cases:
+def cases(answers: Iterable[CasePrediction], card: ModelCard) -> Cases:
     """Predictions, in the order of their rows, to cases."""
     slices: list[Case] = []
     single: list[Case] = []
@@ -53,7 +53,7 @@ def probability(logit: float, temperature: float) -> float:
     return float(1 / (1 + np.exp(-logit / temperature)))
 
 
-def _case(answer: Prediction, card: ModelCard) -> Case:
+def _case(answer: CasePrediction, card: ModelCard) -> Case:
     weights = np.exp(answer.classes.astype(np.float64) - answer.classes.max())
     truth = lesion(answer)
     return Case(
@@ -66,7 +66,7 @@ def _case(answer: Prediction, card: ModelCard) -> Case:
     )
 
 
-def _localisation(answer: Prediction, truth: NDArray[np.bool_], mask_share: float) -> dict[str, float]:
+def _localisation(answer: CasePrediction, truth: NDArray[np.bool_], mask_share: float) -> dict[str, float]:
     heat, soft = explained(answer), decoded(answer)
     tolerance_px = POINTING_TOLERANCE * max(truth.shape)
     figures: dict[str, float] = {}

@@ -16,7 +16,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class CasePrediction:
     """One grey image's logits and maps; the maps lie over the network's input."""
 
     row: Row
@@ -30,7 +30,7 @@ class Prediction:
     cam: NDArray[np.float32]  # (fh, fw)
 
 
-def predictions(network: Network, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[Prediction]:
+def predictions(network: Network, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[CasePrediction]:
     """Predictions in the rows' order, every grey image of each row."""
     waiting: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]] = []
     for row in rows:
@@ -61,7 +61,7 @@ def labelled_slices(
     return np.stack([grey for grey, _ in pairs]), np.array([truth for _, truth in pairs], bool)
 
 
-def combined(answers: Sequence[Prediction]) -> Prediction:
+def combined(answers: Sequence[CasePrediction]) -> CasePrediction:
     """One answer for the grey images of one slice: the mean of their class logits and of their maps.
 
     A tumour may show in one of them only. So the tumour logit is the logarithm of the mean of the odds, and
@@ -70,7 +70,7 @@ def combined(answers: Sequence[Prediction]) -> Prediction:
     """
     first = answers[0]
     shares = softmax(log_expit([answer.tumour for answer in answers]))  # of the probabilities
-    return Prediction(
+    return CasePrediction(
         row=first.row,
         sequence="combined",
         shape=first.shape,
@@ -87,19 +87,19 @@ def _weighted(maps: Sequence[NDArray[np.float32]], shares: NDArray[np.float64]) 
     return np.tensordot(shares.astype(np.float32), np.stack(maps), 1)
 
 
-def lesion(answer: Prediction) -> NDArray[np.bool_] | None:
+def lesion(answer: CasePrediction) -> NDArray[np.bool_] | None:
     """The true lesion on the grid of the answer's image."""
     return mask_of(answer.row)
 
 
-def decoded(answer: Prediction) -> NDArray[np.float32]:
+def decoded(answer: CasePrediction) -> NDArray[np.float32]:
     """The decoder's probability of lesion (rows, columns) on the grid of the answer's image."""
     probability = 1 / (1 + np.exp(-answer.mask[None]))
     result: NDArray[np.float32] = to_source(probability, answer.box, answer.shape)[0]
     return result
 
 
-def explained(answer: Prediction) -> NDArray[np.float32]:
+def explained(answer: CasePrediction) -> NDArray[np.float32]:
     """Grad-CAM (rows, columns) on the grid of the answer's image."""
     result: NDArray[np.float32] = to_source(answer.cam[None], answer.box, answer.shape)[0]
     return result
@@ -108,12 +108,12 @@ def explained(answer: Prediction) -> NDArray[np.float32]:
 @torch.inference_mode()
 def _answers(
     network: Network, items: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]]
-) -> Iterator[Prediction]:
+) -> Iterator[CasePrediction]:
     batch = torch.from_numpy(np.stack([item[4] for item in items]))
     outputs = network(batch.contiguous(memory_format=torch.channels_last))
     cams = grad_cam(outputs.features, network.tumour_gradient(outputs.pooled)).numpy()
     for index, (row, sequence, shape, box, _) in enumerate(items):
-        yield Prediction(
+        yield CasePrediction(
             row=row,
             sequence=sequence,
             shape=shape,

@@ -51,7 +51,7 @@ log = logging.getLogger("training")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrainingSettings:
     """One training run."""
 
     model: str
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.train()
 
 
-def _settings(arguments: Sequence[str] | None) -> Settings:
+def _settings(arguments: Sequence[str] | None) -> TrainingSettings:
     parser = step_parser("train", __doc__, "--manifest", "--weights")
     parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
     parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
@@ -142,7 +142,7 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     options.init = options.init or usual_start(architecture)
     if options.bf16 is None:
         options.bf16 = faster_in_bf16(architecture)
-    return Settings(**vars(options))
+    return TrainingSettings(**vars(options))
 
 
 def faster_in_bf16(architecture: str) -> bool:
@@ -170,13 +170,13 @@ class Recipe:
     val_scores: Callable[[SliceNet, Sequence[Row], int], dict[str, float]]
 
 
-def mr_recipe(settings: Settings) -> Recipe:
+def mr_recipe(settings: TrainingSettings) -> Recipe:
     """Manifest rows as they are."""
     side_px = stored_px(settings.input_px)
     return Recipe(lambda rows: stock(rows, side_px), CELL_SHARES, augmented, val_scores)
 
 
-def ct_recipe(settings: Settings) -> Recipe:
+def ct_recipe(settings: TrainingSettings) -> Recipe:
     """Manifest rows and template volumes, each slice with and without a synthetic mass."""
     folder = settings.manifest.parent
     if stored_px(settings.input_px) > STORED_PX:
@@ -197,7 +197,7 @@ RECIPES = {"MR": mr_recipe, "CT": ct_recipe}
 class Run:
     """A training run: the data in memory, the network, its average, the optimiser, the progress."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
         if self.checkpoint.is_file():
             check_same(self.checkpoint, settings.to_go_on)

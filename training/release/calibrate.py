@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from training.evaluation.metrics import MASK_SHARES, dice, standing_out, threshold_at_sensitivity
-from training.evaluation.predict import Prediction, combined, decoded, lesion
+from training.evaluation.predict import CasePrediction, combined, decoded, lesion
 
 TUMOUR_SENSITIVITY = 0.97  # on validation slices, all sources together; what triage can afford to miss
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
@@ -30,7 +30,7 @@ class Calibration:
     thresholds: dict[str, float]
 
 
-def calibrate(answers: Iterable[Prediction], shifts: tuple[float, float] = SHIFTS) -> Calibration:
+def calibrate(answers: Iterable[CasePrediction], shifts: tuple[float, float] = SHIFTS) -> Calibration:
     """Fit on validation answers, in the order of their rows; the slices of patients count as given.
 
     ``shifts`` are the bounds of what may be added to the logit.
@@ -50,7 +50,7 @@ def floor(value: float) -> float:
     return float(np.floor(value * 10**DIGITS) / 10**DIGITS)
 
 
-def one_per_row(answers: Iterable[Prediction]) -> list[Prediction]:
+def one_per_row(answers: Iterable[CasePrediction]) -> list[CasePrediction]:
     """The grey images of a row combined."""
     rows = [list(same) for _, same in groupby(answers, key=lambda answer: answer.row.path)]
     return [combined(row) if len(row) > 1 else row[0] for row in rows]
@@ -73,7 +73,7 @@ def platt(
     return float(shift), float(np.exp(log_temperature))
 
 
-def mask_share(slices: Sequence[Prediction]) -> float:
+def mask_share(slices: Sequence[CasePrediction]) -> float:
     """Of the map's maximum, the share with the best mean Dice over the slices whose lesion is known."""
     totals = dict.fromkeys(MASK_SHARES, 0.0)
     for answer in slices:
