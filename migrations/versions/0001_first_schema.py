@@ -1,10 +1,10 @@
 """first schema"""
 
+from uuid import uuid4
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-
-from neurotriage.dicom.uids import random_uid
 
 revision = "0001"
 down_revision = None
@@ -433,7 +433,8 @@ def upgrade() -> None:
     op.execute(STUDY_RESULTS)
     op.execute(STUDY_RESULTS_COMMENT)
     op.execute(REVISION_COMMENT)
-    op.execute(sa.text("insert into installation (uid) values (:uid)").bindparams(uid=random_uid()))
+    uid = f"2.25.{uuid4().int}"  # PS3.5 B.2; a migration keeps its own way of making it
+    op.execute(sa.text("insert into installation (uid) values (:uid)").bindparams(uid=uid))
 
 
 def downgrade() -> None:
