@@ -14,7 +14,6 @@ from db.leases import Lease, finish
 from db.tables import (
     AnalysisRow,
     Delivery,
-    DeliveryState,
     FindingRow,
     Installation,
     Instance,
@@ -22,11 +21,11 @@ from db.tables import (
     PredictionRow,
     ResultObjectRow,
     Revision,
-    RevisionState,
     SeriesVerdictRow,
     Study,
 )
 from neurotriage.core.documents import to_document
+from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import (
     Analysis,
     Claims,

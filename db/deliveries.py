@@ -9,16 +9,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.leases import lease_is_dead, seconds
-from db.tables import (
-    AnalysisRow,
-    Delivery,
-    DeliveryState,
-    DestinationLease,
-    ResultObjectRow,
-    Revision,
-    Study,
-)
+from db.clock import lease_is_dead, seconds
+from db.tables import AnalysisRow, Delivery, DestinationLease, ResultObjectRow, Revision, Study
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
 
 _STATUS_LIMIT = 500

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.intake import Reception
-from db.leases import seconds
+from db.clock import seconds
 from db.repeat import last_failed
-from db.tables import Instance, ResultObjectRow, Series, Study, StudyState
+from db.tables import Instance, ResultObjectRow, Series, Study
+from neurotriage.core.reception import Reception
+from neurotriage.core.states import StudyState
 from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
 
 Received = tuple[InstanceHeader, Reception]

@@ -2,43 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.leases import seconds
-from db.tables import (
-    Instance,
-    Quarantined,
-    RefusedContext,
-    Revision,
-    RevisionInstance,
-    RevisionState,
-    Study,
-    StudyState,
-)
+from db.clock import seconds
+from db.tables import Instance, Quarantined, RefusedContext, Revision, RevisionInstance, Study
+from neurotriage.core.reception import Reception, Sender
+from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.core.values import Reason, digest_of
 from neurotriage.dicom.headers import RESULT_CLASSES
 from neurotriage.dicom.patients import identity_conflict
-
-Peer = tuple[str, str]  # calling AE title, address
-
-
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """How an instance came: who sent it, when, how large it was, and what its sender called it."""
-
-    peer_ae_title: str
-    peer_host: str
-    received_at: datetime
-    size_bytes: int
-    affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty where not known
-
-    @property
-    def peer(self) -> "Peer":
-        return self.peer_ae_title, self.peer_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +22,7 @@ class OpenStudy:
 
     id: int
     idle_s: float
-    peers: frozenset[Peer]  # who sent instances of it
+    peers: frozenset[Sender]  # who sent instances of it
 
 
 def quarantine(
@@ -73,7 +48,7 @@ def quarantine(
 
 def record_refused_context(
     connection: Connection,
-    peer: Peer,
+    peer: Sender,
     sop_class_uid: str,
     transfer_syntaxes: Sequence[str],
     *,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute
 
 from db import events
-from db.tables import Instance, Revision, RevisionInstance, RevisionState, Series, Study
+from db.clock import lease_is_dead, seconds
+from db.tables import Instance, Revision, RevisionInstance, Series, Study
+from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
 
@@ -27,15 +28,6 @@ class Lease:
     study_id: int
     token: int
     attempt: int
-
-
-def seconds(value: float) -> ColumnElement[object]:
-    """An interval for arithmetic with the database's clock."""
-    return func.make_interval(0, 0, 0, 0, 0, 0, value)
-
-
-def lease_is_dead(lease_until: InstrumentedAttribute[object]) -> ColumnElement[bool]:
-    return or_(lease_until.is_(None), lease_until < func.clock_timestamp())
 
 
 def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: float) -> Lease | None:

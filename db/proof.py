@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from db import events
+from db.clock import seconds
 from db.deliveries import FRESH, DueDelivery, SendingRight, deliveries, held
-from db.leases import seconds
-from db.tables import AnalysisRow, Delivery, DeliveryState, ResultObjectRow, Revision
+from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
 from neurotriage.dicom.commitment import CommitmentReport
 

@@ -9,16 +9,8 @@ from sqlalchemy import Connection, exists, func, select
 from db import events
 from db.leases import Lease
 from db.repeat import repeat
-from db.tables import (
-    AnalysisRow,
-    Delivery,
-    DeliveryState,
-    ModelVersion,
-    PredictionRow,
-    ResultObjectRow,
-    Revision,
-    Study,
-)
+from db.tables import AnalysisRow, Delivery, ModelVersion, PredictionRow, ResultObjectRow, Revision, Study
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind, ObjectReference
 
 # Revision.completed_by of a revision that repeats an analysis.

@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal, or_, select
 
 from db import events
-from db.tables import Revision, RevisionInstance, RevisionState, Study, StudyState
+from db.tables import Revision, RevisionInstance, Study
+from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.core.values import REPROCESSED
 
 OPEN: Final = "images still arrive: it is analysed when they are complete"

@@ -6,8 +6,9 @@ Each question marks what it returns as rung, so that over-ringing stays rare; it
 from sqlalchemy import Connection, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from db.leases import lease_is_dead, seconds
-from db.tables import Delivery, DeliveryState, DestinationLease, Revision, RevisionState
+from db.clock import lease_is_dead, seconds
+from db.tables import Delivery, DestinationLease, Revision
+from neurotriage.core.states import DeliveryState, RevisionState
 
 # One number for the whole product, unlike any other advisory lock in this database.
 _SWEEP_LOCK = 0x6E657572

@@ -1,7 +1,6 @@
 """The tables. Comments are written for the admin who reads them in psql (``\\d+ studies``)."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -20,27 +19,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-
-class StudyState(StrEnum):
-    OPEN = "open"  # instances still arrive
-    QUIET = "quiet"  # judged complete; a later instance opens it again
-
-
-class RevisionState(StrEnum):
-    READY = "ready"  # waits for a worker
-    ANALYSING = "analysing"  # a worker holds the lease
-    ANALYSED = "analysed"
-    UNCHANGED = "unchanged"  # the selected instances equal those last analysed
-    FAILED = "failed"  # attempts used up
-
-
-class DeliveryState(StrEnum):
-    WAITING = "waiting"
-    SENDING = "sending"
-    STORED = "stored"
-    REFUSED = "refused"  # the destination will never take it
-    GIVEN_UP = "given_up"  # cancelled, or too many tries
 
 
 class Base(DeclarativeBase):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from db.intake import Peer
+from neurotriage.core.reception import Sender
 
 # A study waits for a file of a peer that has sent nothing of it no longer than this.
 OTHER_PEER_S: Final = 1.0
@@ -16,9 +16,9 @@ class Backlog:
     """All times are by the clock of this host, by which the spool is dated."""
 
     seen_until: datetime  # what came before was seen when the spool was looked at
-    oldest: Mapping[Peer, datetime]  # by peer, when the oldest file came that was seen and is not recorded
+    oldest: Mapping[Sender, datetime]  # by peer, when the oldest file came that was seen and is not recorded
 
-    def behind_s(self, peers: Set[Peer], now: datetime) -> float:
+    def behind_s(self, peers: Set[Sender], now: datetime) -> float:
         """For how long before ``now`` the rows do not tell whether an instance came from one of ``peers``.
 
         Nobody knows what an unread file belongs to. It is taken to belong to the studies of its peer; to

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
 
-from db.intake import Peer
 from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
+from neurotriage.core.reception import Sender
 
 # PS3.8 9.3.2.2: an association proposes at most 128 contexts.
 _MAX_CONTEXTS: Final = 128
@@ -22,11 +22,11 @@ NOTE_LIMIT_BYTES: Final = 1 << 20
 class RefusedContexts:
     """Who proposed what. Every text is of one line and bounded, however the peer filled it."""
 
-    peer: Peer
+    peer: Sender
     contexts: tuple[tuple[str, tuple[str, ...]], ...]  # SOP class, transfer syntaxes
 
     @classmethod
-    def of(cls, peer: Peer, contexts: Iterable[tuple[str, Sequence[str]]]) -> Self:
+    def of(cls, peer: Sender, contexts: Iterable[tuple[str, Sequence[str]]]) -> Self:
         """What a peer proposed, cut to what an admin can use."""
         bounded = [
             (_uid(sop_class), _syntaxes(syntaxes)) for sop_class, syntaxes in islice(contexts, _MAX_CONTEXTS)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from db.intake import Reception
 from dicom_listener.refused_contexts import RefusedContexts
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
+from neurotriage.core.reception import Reception
 from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid

@@ -23,13 +23,13 @@ from db.analyses import LastAnalysis, WrittenObject
 from db.engine import connect
 from db.leases import Lease
 from db.recall import Retracted
-from db.tables import RevisionState
 from neurotriage import __version__
 from neurotriage.core import running
 from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, celery_app, ring
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
     REPROCESSED,

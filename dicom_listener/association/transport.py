@@ -39,7 +39,6 @@ REQUEST_DEADLINE_S: Final = 10.0
 # The longest PDU that we announce, and a little for senders that count the header in.
 MAX_PDU_BYTES: Final = 131_072
 _PDU_SLACK_BYTES: Final = 1024
-_HEADER_BYTES: Final = 6  # PS3.8 9.3.1
 # Connections beyond the associations that are served, so that a peer above that limit can be told so;
 # half of them are out of reach of any one address.
 SPARE_CONNECTIONS: Final = 32

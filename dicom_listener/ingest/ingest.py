@@ -18,7 +18,6 @@ from sqlalchemy import Engine
 
 from db.engine import outage_as_unavailable
 from db.instances import record_instances
-from db.intake import Peer, Reception
 from dicom_listener.backlog import Backlog
 from dicom_listener.ingest.header_readers import HeaderReaders, Question, Read, What
 from dicom_listener.ingest.quarantine import Kind, Quarantine
@@ -27,6 +26,7 @@ from dicom_listener.ingest.store import keep
 from dicom_listener.ingest.turns import Turns
 from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.reception import Reception, Sender
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
 from neurotriage.core.values import Reason, ReasonCode
@@ -137,7 +137,7 @@ class Ingest:
 
     def backlog(self) -> Backlog:
         """How far the rows are behind the spool."""
-        oldest: dict[Peer, datetime] = {}
+        oldest: dict[Sender, datetime] = {}
         for waiting in self._waiting.values():
             peer, came_at = waiting.reception.peer, waiting.reception.received_at
             oldest[peer] = min(oldest.get(peer, came_at), came_at)

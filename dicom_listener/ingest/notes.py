@@ -7,10 +7,11 @@ from typing import Final
 from sqlalchemy import Engine
 
 from db.engine import outage_as_unavailable
-from db.intake import Reception, record_refused_context
+from db.intake import record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
 from dicom_listener.spool import Spool, unread
+from neurotriage.core.reception import Reception
 
 # Of one pass: instances are not to wait for them.
 _NOTES_AT_ONCE: Final = 50

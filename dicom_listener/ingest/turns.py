@@ -3,19 +3,19 @@
 from collections import Counter, deque
 from pathlib import Path
 
-from db.intake import Peer
+from neurotriage.core.reception import Sender
 
 
 class Turns:
     """The files that wait to be read, by peer; those of one peer in the order in which they came."""
 
     def __init__(self) -> None:
-        self._queues: dict[Peer, deque[Path]] = {}
+        self._queues: dict[Sender, deque[Path]] = {}
 
-    def add(self, peer: Peer, path: Path) -> None:
+    def add(self, peer: Sender, path: Path) -> None:
         self._queues.setdefault(peer, deque()).append(path)
 
-    def take(self, reading: Counter[Peer], slow: Counter[Peer], readers: int) -> Path | None:
+    def take(self, reading: Counter[Sender], slow: Counter[Sender], readers: int) -> Path | None:
         """The next file; None where there is none, or its peer has its share of the readers.
 
         One reader is always left to others, and a peer whose files are slow has one reader for each of them

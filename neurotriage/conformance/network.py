@@ -9,7 +9,6 @@ from typing import Final
 from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext
 
-from db.tables import DeliveryState
 from dicom_listener.association import peers
 from dicom_listener.association.peers import Rejection
 from dicom_listener.association.server import (
@@ -19,6 +18,7 @@ from dicom_listener.association.server import (
     PROCESSING_FAILURE,
     SUCCESS,
 )
+from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import PUSH_MODEL
 from worker.delivery.status import StoreResult, verdict_of
 

@@ -11,10 +11,10 @@ from typing import Final
 from pydicom.uid import UID
 
 from db.deliveries import DueDelivery
-from db.tables import DeliveryState
 from dicom_listener.association.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind, ResultKind, ResultObject
 from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.doctor.check import Check, failed, ok, warning

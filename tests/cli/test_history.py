@@ -11,10 +11,10 @@ from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
 from db import analyses, deliveries, leases
-from db.tables import DeliveryState, RevisionState, StudyState
 from neurotriage.cli import app
 from neurotriage.core.result_json import unanalysed_entry
 from neurotriage.core.settings import CONFIG_VARIABLE
+from neurotriage.core.states import DeliveryState, RevisionState, StudyState
 from tests.db.rows import NOW, STUDY, analysed, analysis, claimed, ready_revision, receive, written
 
 OTHER = "1.2.4"

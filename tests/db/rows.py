@@ -9,9 +9,9 @@ from sqlalchemy import Connection, select
 from db import analyses, intake, leases
 from db.analyses import WrittenObject
 from db.instances import record_instances
-from db.intake import Reception
 from db.leases import Lease
 from db.tables import Study
+from neurotriage.core.reception import Reception
 from neurotriage.core.values import (
     Analysis,
     Finding,

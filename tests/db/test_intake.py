@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import intake, leases
 from db.instances import record_instances
-from db.tables import Instance, Revision, RevisionInstance, RevisionState, Study, StudyState
+from db.tables import Instance, Revision, RevisionInstance, Study
+from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.dicom.headers import InstanceHeader
 from tests.db.rows import (
     NOW,

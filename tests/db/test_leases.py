@@ -3,7 +3,8 @@
 from sqlalchemy import Engine, select, text
 
 from db import analyses, leases, sweep
-from db.tables import Revision, RevisionState
+from db.tables import Revision
+from neurotriage.core.states import RevisionState
 from tests.db.rows import NOW, analysis, claimed, ready_revision
 
 

@@ -4,7 +4,7 @@ from sqlalchemy import Engine, text
 
 from db import deliveries, proof, queries, sweep
 from db.deliveries import SendingRight
-from db.tables import DeliveryState
+from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
 
 

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import Connection, Engine, select, text
 
 from db import deliveries
-from db.tables import Delivery, DeliveryState, Event
+from db.tables import Delivery, Event
+from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
 
 ENDED = (DeliveryState.REFUSED, DeliveryState.GIVEN_UP)

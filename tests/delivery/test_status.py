@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import DeliveryState
+from neurotriage.core.states import DeliveryState
 from worker.delivery.status import retry_delay_s, verdict_of
 
 pytestmark = pytest.mark.unit

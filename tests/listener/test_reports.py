@@ -10,10 +10,10 @@ from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
 from db import deliveries, proof
-from db.tables import DeliveryState
 from dicom_listener.association.server import Listener
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.spool import Spool
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.storage import Storage
 from tests.db.rows import analysed, claimed, ready_revision, written
 from tests.delivery.archive import report_to

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from db import leases
 from db.engine import connect
 from db.leases import Lease
-from db.tables import RevisionState
+from neurotriage.core.states import RevisionState
 from tests.conftest import until
 from tests.db.rows import claimed, ready_revision
 from worker.lease import LeaseKeeper

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine
 
 from db import deliveries, proof
 from db.deliveries import DueDelivery, SendingRight
-from db.tables import DeliveryState
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
+from neurotriage.core.states import DeliveryState
 from worker.delivery import dicomweb, dimse
 from worker.delivery.address import destination_of
 from worker.delivery.peer import ArchiveClient, Connect, Misconfigured, NotServed

@@ -17,9 +17,9 @@ from uuid import uuid4
 import httpx
 
 from db.deliveries import DueDelivery
-from db.tables import DeliveryState
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
+from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import CommitmentReport
 from worker.delivery.peer import (
     Misconfigured,

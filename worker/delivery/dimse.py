@@ -24,9 +24,9 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from db.deliveries import DueDelivery
-from db.tables import DeliveryState
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
+from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
 from neurotriage.dicom.headers import MALFORMED, text
 from neurotriage.dicom.requestor import Course, associate

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from db.tables import DeliveryState
+from neurotriage.core.states import DeliveryState
 
 
 @dataclass(frozen=True, slots=True)
