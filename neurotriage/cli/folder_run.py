@@ -18,7 +18,8 @@ from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, 
 from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
-from worker.results import Results, build, claimed, picture_of, report_text, wanted_kinds
+from worker.results import Results, build, claimed, picture_of, report_text
+from worker.routing import wanted_kinds
 from worker.vision import modalities
 from worker.vision.verify import verify_all
 

@@ -1,16 +1,10 @@
 """``neurotriage work``: the side after the queue."""
 
-from enum import StrEnum
-
 import typer
 
 from neurotriage.cli import database
+from neurotriage.core.role import Role
 from neurotriage.core.settings import load_settings
-
-
-class Role(StrEnum):
-    ANALYSIS = "analysis"
-    DELIVERY = "delivery"
 
 
 def register(app: typer.Typer) -> None:

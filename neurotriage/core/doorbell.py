@@ -8,13 +8,15 @@ from typing import Final
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from neurotriage.core.role import Role
 from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
 DELIVER: Final = "neurotriage.deliver"  # argument: destination name
 # A question through the broker to every analysis worker: {"warm_in_s": seconds, or null}.
 WARM: Final = "neurotriage_warm"
-QUEUES: Final = {ANALYSE: "analysis", DELIVER: "delivery"}
+TASKS: Final = {Role.ANALYSIS: ANALYSE, Role.DELIVERY: DELIVER}
+QUEUES: Final = {task: role.value for role, task in TASKS.items()}
 
 # Above the longest analysis, so that the broker never hands a running study to a second worker by itself;
 # the sweep over the tables is what brings lost work back.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
+from neurotriage.core.role import Role
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 
@@ -18,8 +19,8 @@ _SERVERS: Final = ("database", "broker", "storage")
 # The sections that a service acts by.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
-    "analysis": ("worker", "results", "destination", *_SERVERS),
-    "delivery": ("delivery", "destination", "peer", *_SERVERS),
+    Role.ANALYSIS: ("worker", "results", "destination", *_SERVERS),
+    Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
 }
 _TABLES: Final = ("destination", "peer")  # with any number of tables
 _MAX_KEPT: Final = 200  # notes of workers that ended long ago

@@ -1,4 +1,4 @@
-"""From instance headers to frozen studies. The same grouping serves a folder and the tables."""
+"""From instance headers to frozen studies: those of a folder. Of received studies, db.leases reads rows."""
 
 from dataclasses import dataclass
 from itertools import groupby

@@ -15,6 +15,7 @@ from db import migrate
 from db.engine import connect
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.own_port import cannot_bind, reached_at
+from neurotriage.core.role import Role
 from neurotriage.core.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -31,8 +32,8 @@ from neurotriage.embedded.valkey import EmbeddedValkey
 # Each role with its command line; the same that the services of a real installation run.
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "listen": ("listen",),
-    "analysis": ("work", "--role", "analysis"),
-    "delivery": ("work", "--role", "delivery"),
+    Role.ANALYSIS: ("work", "--role", Role.ANALYSIS),
+    Role.DELIVERY: ("work", "--role", Role.DELIVERY),
 }
 _LISTENING_WITHIN_S: Final = 60.0
 _POLITE_STOP_S: Final = 15.0

@@ -12,8 +12,8 @@ from neurotriage.core.settings import Destination
 from neurotriage.core.values import USUAL_KINDS, ObjectReference, Outcome, ResultKind, ResultObject
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from tests.db.rows import analysed, analysis, claimed, ready_revision, written
-from worker.results import build, wanted_kinds
-from worker.tasks import wanted
+from worker.results import build
+from worker.routing import wanted, wanted_kinds
 
 PAGE, OVERLAY, REPORT = ResultKind.PAGE, ResultKind.OVERLAY, ResultKind.REPORT
 

@@ -55,7 +55,7 @@ class Stub:
 @pytest.fixture
 def model(site: Site, monkeypatch: pytest.MonkeyPatch) -> Stub:
     stub = Stub()
-    monkeypatch.setattr("worker.tasks.analyse", stub)
+    monkeypatch.setattr("worker.attempt.analyse", stub)
     site.worker.__dict__["installed_sha256s"] = frozenset({"1" * 64})
     return stub
 

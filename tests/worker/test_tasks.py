@@ -24,8 +24,8 @@ from tests.core.made import part10
 from tests.db.rows import RECEPTION
 from tests.worker.studies import head_ct, head_mr
 from tests.worker.weights import hollow_weights
+from worker.attempt import Worker
 from worker.results import Results, build
-from worker.tasks import Worker
 
 STUDY = "2.25.100"
 
@@ -271,7 +271,7 @@ def _with_theft(site: Site) -> Callable[..., Any]:
 
 
 def test_a_worker_that_lost_its_lease_records_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.tasks.build", _with_theft(site))
+    monkeypatch.setattr("worker.attempt.build", _with_theft(site))
     site.worker.analyse(site.receive(head_ct()))
     assert site.rows("select state, owner, last_error from revisions") == [("analysing", "thief", None)]
     assert site.rows("select count(*) from analyses") == [(0,)]
@@ -290,7 +290,7 @@ def test_results_are_built_by_the_site_s_choices_and_name_the_report_that_they_r
         report = replace(page, kind=ResultKind.REPORT, sop_instance_uid=f"{page.sop_instance_uid}.1")
         return Results((page, report))
 
-    monkeypatch.setattr("worker.tasks.build", noted)
+    monkeypatch.setattr("worker.attempt.build", noted)
     update = {"results": ResultsSettings(claims=Claims.TRIAGE_ONLY)}
     site.worker.settings = site.worker.settings.model_copy(update=update)
     slices = head_ct()

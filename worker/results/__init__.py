@@ -5,15 +5,12 @@ from worker.results.claims import claimed
 from worker.results.objects.capture import picture_of
 from worker.results.plain_text import report_text
 from worker.results.rejection import rejection_note
-from worker.results.wanted import named_kinds, wanted_kinds
 
 __all__ = [
     "Results",
     "build",
     "claimed",
-    "named_kinds",
     "picture_of",
     "rejection_note",
     "report_text",
-    "wanted_kinds",
 ]

@@ -1,4 +1,4 @@
-"""The one door of the room: volumes in, the study's decision and its evidence out."""
+"""What analyses ask of the room: volumes in, the study's decision and its evidence out."""
 
 from collections.abc import Sequence
 from dataclasses import replace

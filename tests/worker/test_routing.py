@@ -15,8 +15,7 @@ from neurotriage.core.values import (
     ResultObject,
 )
 from tests.db.rows import analysis
-from worker.results import named_kinds
-from worker.tasks import wanted
+from worker.routing import named_kinds, wanted
 
 pytestmark = pytest.mark.unit
 
