@@ -30,14 +30,15 @@ from neurotriage.core.settings import load_settings
 from neurotriage.core.storage import Storage
 from neurotriage.phantom import make_study
 from worker.imaging import build_volume
-from worker.vision import analyse_volumes, load_models, registry
+from worker.vision import analyse_volumes, load_models
 from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, EngineUnavailable, open_engine, read_choice
 from worker.vision.engines.eager import folded
 from worker.vision.engines.measure import Trial, choose
 from worker.vision.network import RESNET50, Network, SliceNet, grad_cam
-from worker.vision.registry import ModelCard
-from worker.vision.rule import LIGHT, read_rules
-from worker.vision.self_check import drawn_slices
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.registry.rule import LIGHT, read_rules
+from worker.vision.registry.self_check import drawn_slices
 
 SLICES, BATCH_SLICES, ROUNDS = 64, 16, 5
 SERIES_SLICES, SERIES_PX = 25, 256

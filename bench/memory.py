@@ -26,7 +26,7 @@ from neurotriage.dicom.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.memory import limit_memory
 from worker.vision import load_models, modalities
-from worker.vision import predict
+from worker.vision.series import predict
 
 predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on how many batches there are; time does
 weights = Path(sys.argv[2])

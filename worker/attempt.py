@@ -41,7 +41,7 @@ from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
 from worker.vision import modalities
-from worker.vision.rule import reported_models
+from worker.vision.registry.rule import reported_models
 from worker.warm import warm_up
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from neurotriage.core.settings import load_settings
 if TYPE_CHECKING:
     from worker.vision.engines import Choice
     from worker.vision.engines.measure import Trial
-    from worker.vision.registry import ModelCard
+    from worker.vision.registry.registry import ModelCard
 
 MAX_VAL, MAX_TRAIN = 480, 96  # slices on which engines are compared, and by which int8 learns its ranges
 
@@ -37,12 +37,12 @@ def engines(
     import torch
 
     from neurotriage.core.storage import Storage
-    from worker.vision import registry
     from worker.vision.engines import write_choice
     from worker.vision.engines.eager import folded
     from worker.vision.engines.measure import choose
-    from worker.vision.rule import deciding_models
-    from worker.vision.verify import verify_all
+    from worker.vision.registry import registry
+    from worker.vision.registry.rule import deciding_models
+    from worker.vision.registry.verify import verify_all
 
     settings = load_settings()
     limits, folder = settings.worker, Storage(settings.storage.root).engines
@@ -64,7 +64,7 @@ def engines(
 
 def _trial(card: "ModelCard", manifest: Path | None) -> "Trial":
     from worker.vision.engines.measure import Trial
-    from worker.vision.self_check import drawn_slices
+    from worker.vision.registry.self_check import drawn_slices
 
     if manifest is None:
         return Trial(drawn_slices(card.input_px))

@@ -21,7 +21,7 @@ from worker.analysis import analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
 from worker.vision import modalities
-from worker.vision.verify import verify_all
+from worker.vision.registry.verify import verify_all
 
 log = structlog.get_logger()
 

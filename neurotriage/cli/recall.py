@@ -46,8 +46,8 @@ def recall(
 
 def _refuse_if_installed(model: str, version: str) -> None:
     """The same model would say the same again."""
-    from worker.vision.registry import BadWeights
-    from worker.vision.rule import reported_models
+    from worker.vision.registry.registry import BadWeights
+    from worker.vision.registry.rule import reported_models
 
     try:
         installed = reported_models(load_settings().worker.weights)

@@ -23,10 +23,10 @@ def verify() -> None:
     Example: neurotriage weights verify
     """
     from worker.vision import modalities
-    from worker.vision.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry import BadWeights, load
-    from worker.vision.self_check import check, check_fusion
-    from worker.vision.verify import verify_all
+    from worker.vision.registry.fusion_registry import fusion_card, load_fusion
+    from worker.vision.registry.registry import BadWeights, load
+    from worker.vision.registry.self_check import check, check_fusion
+    from worker.vision.registry.verify import verify_all
 
     folder = load_settings().worker.weights
     try:
@@ -57,9 +57,9 @@ def onnx(
     """
     from worker.vision.engines import EngineUnavailable
     from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
-    from worker.vision.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry import BadWeights, load
-    from worker.vision.verify import verify_all
+    from worker.vision.registry.fusion_registry import fusion_card, load_fusion
+    from worker.vision.registry.registry import BadWeights, load
+    from worker.vision.registry.verify import verify_all
 
     folder = load_settings().worker.weights
     try:

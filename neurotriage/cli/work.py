@@ -27,8 +27,8 @@ def work(
     from neurotriage.core.storage import Storage
     from worker.tasks import run_worker  # Celery takes half a second to import
     from worker.vision import modalities
-    from worker.vision.registry import BadWeights
-    from worker.vision.verify import verify_all
+    from worker.vision.registry.registry import BadWeights
+    from worker.vision.registry.verify import verify_all
 
     set_up_logging()
     settings = load_settings()

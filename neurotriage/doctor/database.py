@@ -13,8 +13,8 @@ from db.engine import connect
 from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, State, failed, ok, warning
-from worker.vision.registry import BadWeights
-from worker.vision.rule import LIGHT, read_rules
+from worker.vision.registry.registry import BadWeights
+from worker.vision.registry.rule import LIGHT, read_rules
 
 # Leases run by the database's clock and results are dated by ours; people compare the two.
 MAX_SKEW_S: Final = 2.0

@@ -143,8 +143,8 @@ def _durable_write(root: Path) -> Check:
 def look_at_weights(settings: Settings) -> Iterator[Check]:
     """Hashes, then every network as an analysis process loads it."""
     from worker.vision import load_models  # torch takes seconds to import
-    from worker.vision.registry import BadWeights
-    from worker.vision.verify import verify_all
+    from worker.vision.registry.registry import BadWeights
+    from worker.vision.registry.verify import verify_all
 
     advice = "Restore the weights of the release, or correct [worker] weights."
     try:

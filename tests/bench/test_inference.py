@@ -14,8 +14,8 @@ from training.release.export import enter, written
 from worker.vision.engines import TORCH, EngineUnavailable, TorchEngine
 from worker.vision.engines.eager import folded
 from worker.vision.network import RESNET50, SliceNet
-from worker.vision.registry import card
-from worker.vision.self_check import drawn_slices
+from worker.vision.registry.registry import card
+from worker.vision.registry.self_check import drawn_slices
 
 
 @pytest.fixture

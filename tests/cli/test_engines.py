@@ -10,8 +10,8 @@ from neurotriage.cli import app
 from tests.vision.synthetic import write_weights
 from tests.vision.test_fusion import both_weights, with_fusion
 from training.release.export import enter
-from worker.vision import registry
 from worker.vision.engines import ENGINES, EngineUnavailable, read_choice
+from worker.vision.registry import registry
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database
 from tests.db.rows import analysis, claimed, ready_revision
 from tests.doctor.looks import by_subject, settings
-from worker.vision.rule import LIGHT, read_rules
+from worker.vision.registry.rule import LIGHT, read_rules
 
 
 def test_a_database_of_this_version_is_well(database_url: str) -> None:

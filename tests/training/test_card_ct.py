@@ -16,7 +16,7 @@ from training.release.card_ct import written
 from training.synthetic_ct.hosts import host
 from training.synthetic_ct.samples import LOOK_ALIKE, CtCase
 from worker.vision.network import CT_CLASSES, RESNET50, SliceNet
-from worker.vision.registry import ModelCard
+from worker.vision.registry.registry import ModelCard
 
 pytestmark = pytest.mark.unit
 

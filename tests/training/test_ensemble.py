@@ -22,8 +22,8 @@ from training.release.feature_statistics import feature_statistics
 from training.release.study_rule import first_rule, write
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.network import SliceNet
-from worker.vision.registry import card, cards, ensemble_sha256, networks_of
-from worker.vision.rule import RULE_FILE, deciding_models
+from worker.vision.registry.registry import card, cards, ensemble_sha256, networks_of
+from worker.vision.registry.rule import RULE_FILE, deciding_models
 
 MEMBERS = ("mr-teacher", "light")
 

@@ -19,7 +19,7 @@ from training.evaluation.predict import CasePrediction, combined, predictions
 from training.evaluation.slices import evaluate
 from training.release.calibrate import calibrate, platt
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
-from worker.vision.registry import ModelCard
+from worker.vision.registry.registry import ModelCard
 
 pytestmark = pytest.mark.unit
 

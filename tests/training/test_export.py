@@ -15,7 +15,7 @@ from training.evaluation.slices import evaluate
 from training.release.card import written as card_text
 from training.release.export import enter, written
 from worker.vision.network import SliceNet
-from worker.vision.registry import card, load
+from worker.vision.registry.registry import card, load
 
 pytestmark = pytest.mark.unit
 

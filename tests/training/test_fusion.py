@@ -28,10 +28,10 @@ from training.fusion.features import (
 from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import patients_of
 from training.release.export import enter
-from worker.vision import registry
-from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet, channels_of
+from worker.vision.registry import registry
+from worker.vision.registry.fusion_registry import fusion_card
 
 FIELDS = (*COLUMNS, "plane", "pair", "grade", "death")
 

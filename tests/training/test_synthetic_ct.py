@@ -17,7 +17,7 @@ from training.synthetic_ct.masses import FAINTEST_HU, grey, with_lesion, with_ma
 from training.synthetic_ct.mimics import harmless, look_alike
 from training.synthetic_ct.samples import HEALTHY, LOOK_ALIKE, TUMOUR, CtCase, cases_of, cell_shares
 from worker.vision.network import CLASSES_OF
-from worker.vision.window import brain_window
+from worker.vision.slices.window import brain_window
 
 pytestmark = pytest.mark.unit
 

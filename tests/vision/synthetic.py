@@ -15,12 +15,12 @@ from safetensors.torch import save as saved_tensors
 
 from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
-from worker.vision.display import display_of
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
-from worker.vision.predict import Grid, SlicePredictions
-from worker.vision.preprocess import Box
-from worker.vision.rule import StudyRule
+from worker.vision.registry.rule import StudyRule
+from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.slices.display import display_of
+from worker.vision.slices.preprocess import Box
 
 INPUT_PX = 64
 # Directions (row, column) in which each plane may be stored: the view of ``display`` turned and mirrored.

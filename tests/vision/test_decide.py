@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome, Reason, ReasonCode, Triage
 from tests.vision.synthetic import axial_head, ct_head, predictions, rule
-from worker.vision.decide import (
+from worker.vision.network import CLASSES, CT_CLASSES
+from worker.vision.registry.rule import read_rules
+from worker.vision.series.decide import (
     SeriesScore,
     agrees,
     applied_threshold,
@@ -21,13 +23,11 @@ from worker.vision.decide import (
     slice_weights,
     triage_of,
 )
-from worker.vision.findings import Lesion
-from worker.vision.network import CLASSES, CT_CLASSES
-from worker.vision.predict import Grid
-from worker.vision.preprocess import Box
-from worker.vision.rule import read_rules
-from worker.vision.sections import measure_sections
-from worker.vision.slice_axis import slice_steps_mm, smooth
+from worker.vision.series.findings import Lesion
+from worker.vision.series.predict import Grid
+from worker.vision.slices.preprocess import Box
+from worker.vision.slices.sections import measure_sections
+from worker.vision.slices.slice_axis import slice_steps_mm, smooth
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,8 @@ import pytest
 
 from neurotriage.core.values import Plane, ReasonCode
 from tests.vision.synthetic import axial_head, ct_head, predictions, reference_features, rule
-from worker.vision.eligibility import neighbour_correlation, no_head, noisy
-from worker.vision.sections import measure_sections
+from worker.vision.series.eligibility import neighbour_correlation, no_head, noisy
+from worker.vision.slices.sections import measure_sections
 
 pytestmark = pytest.mark.unit
 

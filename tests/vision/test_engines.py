@@ -33,8 +33,8 @@ from worker.vision.engines.opening import engine_file
 from worker.vision.model import EngineRequest
 from worker.vision.models import load_models
 from worker.vision.network import ARCHITECTURES, RESNET50, Network
-from worker.vision.registry import ENSEMBLE, card
-from worker.vision.self_check import drawn_slices
+from worker.vision.registry.registry import ENSEMBLE, card
+from worker.vision.registry.self_check import drawn_slices
 
 pytestmark = pytest.mark.unit
 

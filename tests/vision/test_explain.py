@@ -12,11 +12,11 @@ from torch import Tensor
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Finding, Plane, Side
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
-from worker.vision.explain import KeptSlices, build_evidence, hot_region, rows_to_show, weighted_heat
 from worker.vision.models import load_models
 from worker.vision.network import SliceNet, grad_cam
-from worker.vision.predict import SlicePredictions, predict
-from worker.vision.sections import measure_sections
+from worker.vision.series.explain import KeptSlices, build_evidence, hot_region, rows_to_show, weighted_heat
+from worker.vision.series.predict import SlicePredictions, predict
+from worker.vision.slices.sections import measure_sections
 
 pytestmark = pytest.mark.unit
 

@@ -6,13 +6,13 @@ import pytest
 from neurotriage.core.values import Finding, Plane, Side
 from neurotriage.core.volume import Volume
 from tests.vision.synthetic import ball, head_with, turned, volume
-from worker.vision.decide import map_pixel_mm2
-from worker.vision.display import display_of
-from worker.vision.findings import box_of, contour, describe, find_lesions, largest_extent_mm
-from worker.vision.predict import Grid, SlicePredictions
-from worker.vision.preprocess import head_box, mask_input
-from worker.vision.sections import largest_piece, measure_sections
-from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm
+from worker.vision.series.decide import map_pixel_mm2
+from worker.vision.series.findings import box_of, contour, describe, find_lesions, largest_extent_mm
+from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.slices.display import display_of
+from worker.vision.slices.preprocess import head_box, mask_input
+from worker.vision.slices.sections import largest_piece, measure_sections
+from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm
 
 pytestmark = pytest.mark.unit
 

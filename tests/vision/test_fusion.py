@@ -15,12 +15,12 @@ from neurotriage.core.volume import Registration, Volume
 from tests.vision.synthetic import axial_head, ct_head, head_with, turned, volume, write_weights
 from worker.vision import analyse_volumes, load_models
 from worker.vision.fusion import common_space
-from worker.vision.fusion_registry import fusion_card
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry import BadWeights
-from worker.vision.self_check import fusion_answers
-from worker.vision.verify import verify_all
+from worker.vision.registry.fusion_registry import fusion_card
+from worker.vision.registry.registry import BadWeights
+from worker.vision.registry.self_check import fusion_answers
+from worker.vision.registry.verify import verify_all
 
 FRAME, OTHER_FRAME = "1.9.1", "1.9.2"
 CT_UID, MR_UID = "1.2.4", "1.2.3"

@@ -24,8 +24,8 @@ from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
 from worker.vision.engines.opening import engine_file
 from worker.vision.network import ARCHITECTURES, MOBILENET_V2, RESNET50
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry import ENSEMBLE, card
-from worker.vision.self_check import drawn_features
+from worker.vision.registry.registry import ENSEMBLE, card
+from worker.vision.registry.self_check import drawn_features
 
 
 @pytest.mark.parametrize("kind", [*ARCHITECTURES, ENSEMBLE])

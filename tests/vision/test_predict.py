@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
 from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, write_weights
-from worker.vision.display import Display, display_of
 from worker.vision.model import Model
 from worker.vision.models import load_models
 from worker.vision.network import SliceOutputs
-from worker.vision.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
-from worker.vision.preprocess import head_box, network_inputs
-from worker.vision.sections import measure_sections
+from worker.vision.series.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
+from worker.vision.slices.display import Display, display_of
+from worker.vision.slices.preprocess import head_box, network_inputs
+from worker.vision.slices.sections import measure_sections
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.vision.preprocess import Box, head_box, mask_input, network_input, network_inputs, to_source
+from worker.vision.slices.preprocess import (
+    Box,
+    head_box,
+    mask_input,
+    network_input,
+    network_inputs,
+    to_source,
+)
 
 pytestmark = pytest.mark.unit
 

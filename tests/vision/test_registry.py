@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 
 from worker.vision.network import CLASSES, Ensemble, SliceNet
-from worker.vision.registry import BadWeights, ModelCard, card, cards, ensemble_sha256, load, verify
-from worker.vision.verify import verify_all
+from worker.vision.registry.registry import BadWeights, ModelCard, card, cards, ensemble_sha256, load, verify
+from worker.vision.registry.verify import verify_all
 
 pytestmark = pytest.mark.unit
 
@@ -165,6 +165,6 @@ def test_an_ensemble_that_does_not_fit_its_members_is_refused_when_it_is_read(
 
 
 def test_reading_cards_needs_no_torch() -> None:
-    code = "import sys; import worker.vision.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys; import worker.vision.registry.registry; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.vision.slice_axis import smooth_maps
+from worker.vision.slices.slice_axis import smooth_maps
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.data.manifest import Row, grey_images, mask_of
 from worker.vision.network import CLASSES
-from worker.vision.preprocess import Box, head_box, mask_input, network_input
+from worker.vision.slices.preprocess import Box, head_box, mask_input, network_input
 
 STORED_PX = 176  # for networks of 128 px, and for all CT
 CONTEXT = 1.25  # side of what is stored, in sides of the head's box: room for shifts and turns

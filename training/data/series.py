@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
 from training.data.manifest import Row, grey_images
-from worker.vision.display import VIEWS
+from worker.vision.slices.display import VIEWS
 
 SOURCES = ("lgg", "btp", "figshare", "nichart")  # whose groups or series are slices of one person
 HEAD_MM = 150.0  # from the first to the last number of a whole stack

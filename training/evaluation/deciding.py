@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from worker.vision import registry
-from worker.vision.registry import ModelCard
-from worker.vision.rule import read_rules
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.registry.rule import read_rules
 
 DECIDING = ("mr", "ct")
 

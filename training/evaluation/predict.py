@@ -10,7 +10,7 @@ from scipy.special import log_expit, softmax
 
 from training.data.manifest import Row, grey_images, mask_of
 from worker.vision.network import Network, grad_cam
-from worker.vision.preprocess import INPUT_PX, Box, head_box, network_input, to_source
+from worker.vision.slices.preprocess import INPUT_PX, Box, head_box, network_input, to_source
 
 BATCH = 32
 

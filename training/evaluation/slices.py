@@ -17,8 +17,8 @@ from training.evaluation.figures import (
     tumour_block,
 )
 from training.evaluation.predict import predictions
-from worker.vision import registry
-from worker.vision.registry import ModelCard
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
 
 
 def report(

@@ -25,11 +25,11 @@ from training.options import step_parser
 from training.synthetic_ct.hosts import Grey, hosts_of
 from training.synthetic_ct.lesions import lesions_of
 from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
-from worker.vision import registry
 from worker.vision.network import Network
-from worker.vision.preprocess import head_box, network_input, network_inputs
-from worker.vision.registry import ModelCard
-from worker.vision.window import brain_window
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.slices.preprocess import head_box, network_input, network_inputs
+from worker.vision.slices.window import brain_window
 
 SEED = 20_000  # of held-apart cases; training draws from other seeds
 MASSES_EACH = 2

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.samples import CONTEXT, UNLABELLED
-from worker.vision.preprocess import RANGE_PERCENTILES
+from worker.vision.slices.preprocess import RANGE_PERCENTILES
 
 TURN_DEG = 20.0
 QUARTER_TURN_SHARE = 0.06

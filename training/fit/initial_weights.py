@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from worker.vision import registry
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, Network, SliceNet
+from worker.vision.registry import registry
 
 IMAGENET, RANDOM = "imagenet", "random"
 # In torchvision's ImageNet weights: the first convolution, which sees colours, and the layers that classify.

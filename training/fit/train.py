@@ -34,7 +34,7 @@ from training.options import step_parser
 from training.synthetic_ct.lesions import lesions_of
 from training.synthetic_ct.samples import cell_shares, ct_stock
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
-from worker.vision.preprocess import INPUT_PX
+from worker.vision.slices.preprocess import INPUT_PX
 
 BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
 LEARNING_RATE, ENCODER_RATE_SHARE, WEIGHT_DECAY = 1e-3, 0.5, 0.02

@@ -9,7 +9,7 @@ from training.evaluation.bootstrap import shown
 from training.fusion.evaluate import VARIANTS
 from training.fusion.patients import QUESTIONS
 from training.options import step_parser
-from worker.vision.fusion_registry import FusionCard, fusion_card
+from worker.vision.registry.fusion_registry import FusionCard, fusion_card
 
 LIMITS = """\
 - **Research only, not for diagnosis, not clinically validated.** Real pairs of CT and MR are few (table),

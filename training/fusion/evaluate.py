@@ -20,9 +20,9 @@ from training.fusion.features import PairFeatures, encoder, features_of, without
 from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import QUESTIONS, patient_block
 from worker.vision.engines import TORCH
-from worker.vision.fusion_registry import FusionCard, fusion_card, load_fusion
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
-from worker.vision.registry import BadWeights
+from worker.vision.registry.fusion_registry import FusionCard, fusion_card, load_fusion
+from worker.vision.registry.registry import BadWeights
 
 VARIANTS = {"both": None, "ct_left_out": 0, "mr_left_out": 1}
 

@@ -15,11 +15,11 @@ from training.fusion.features import Encoder, PairFeatures
 from training.fusion.pairs import ALONE
 from training.fusion.patients import QUESTIONS, patient_block
 from training.release.calibrate import DIGITS, TUMOUR_SENSITIVITY, platt
-from worker.vision.fusion_registry import FUSION
 from worker.vision.network import CLASSES
 from worker.vision.network.fusion import MODALITIES, FusionNet
-from worker.vision.registry import REGISTRY_FILE
-from worker.vision.self_check import fusion_answers
+from worker.vision.registry.fusion_registry import FUSION
+from worker.vision.registry.registry import REGISTRY_FILE
+from worker.vision.registry.self_check import fusion_answers
 
 RAISED_SHARE = 0.01  # of the tumour-free pairs of val that the threshold for raising a doubt may let through
 

@@ -12,13 +12,13 @@ from training.data.samples import UNLABELLED, depth_of, seen_box, stored_px
 from training.fit.augment import Slices, augmented, uniform
 from training.fit.augment_ct import ct_augmented
 from training.fusion.pairs import Pair, Picture
-from worker.vision import registry
 from worker.vision.engines import Engine, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.network.fusion import MODALITIES, FusionNet, channels_of
-from worker.vision.predict import known_by
-from worker.vision.preprocess import network_inputs
-from worker.vision.registry import ModelCard
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.series.predict import known_by
+from worker.vision.slices.preprocess import network_inputs
 
 BATCH_SLICES = 32
 VOLUME_SCALE = (0.6, 1.0)  # how small a head may look in the box of its whole series

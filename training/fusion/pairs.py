@@ -21,7 +21,7 @@ from training.synthetic_ct.lesions import Lesion, lesions_in
 from training.synthetic_ct.masses import fits, with_outline
 from training.synthetic_ct.samples import cases_of, volume_hosts
 from worker.vision.network import CLASSES
-from worker.vision.preprocess import head_box
+from worker.vision.slices.preprocess import head_box
 
 REAL, SYNTHETIC, ALONE = "real", "synthetic", "alone"
 SECTIONS = {"ct_template_head": 90, "ct_template_brain_only": 20}  # of volumes for training only

@@ -7,9 +7,9 @@ from typing import Any
 
 from training.evaluation.bootstrap import shown
 from training.options import step_parser
-from worker.vision import registry
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
-from worker.vision.registry import ModelCard
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
 
 # source, what, licence as its publisher states it
 DATA = (

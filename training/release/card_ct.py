@@ -7,9 +7,9 @@ from typing import Any
 
 from training.options import step_parser
 from training.release.card import BEGINNINGS, calibration_text, files, networks_text
-from worker.vision import registry
-from worker.vision.registry import ModelCard
-from worker.vision.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.slices.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
 
 DATA = (
     (

@@ -16,8 +16,8 @@ from training.options import step_parser, use_threads
 from training.release.calibrate import NO_SHIFT
 from training.release.card import TARGETS, figure_at
 from training.release.export import as_row, calibration, enter
-from worker.vision import registry
-from worker.vision.registry import ENSEMBLE, ModelCard
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ENSEMBLE, ModelCard
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

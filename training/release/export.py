@@ -18,12 +18,12 @@ from training.fit.models import INPUT_PX_KEY, MODELS
 from training.options import step_parser, use_threads
 from training.release.calibrate import SHIFTS, Calibration, calibrate
 from training.release.calibrate_ct import ct_calibrate
-from worker.vision import registry
-from worker.vision.fusion_registry import FUSION
 from worker.vision.network import CLASSES_OF, Network
-from worker.vision.preprocess import INPUT_PX
-from worker.vision.registry import REGISTRY_FILE, ModelCard
-from worker.vision.self_check import answers
+from worker.vision.registry import registry
+from worker.vision.registry.fusion_registry import FUSION
+from worker.vision.registry.registry import REGISTRY_FILE, ModelCard
+from worker.vision.registry.self_check import answers
+from worker.vision.slices.preprocess import INPUT_PX
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,13 +20,13 @@ from training.evaluation.synthetic_masses import SECTIONS_EACH, SEEN
 from training.options import step_parser
 from training.synthetic_ct.hosts import hosts_of
 from training.synthetic_ct.samples import cases_of, volume_hosts
-from worker.vision import registry
 from worker.vision.engines import TORCH, Engine, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
-from worker.vision.predict import known_by
-from worker.vision.preprocess import head_box, network_input
+from worker.vision.registry import registry
+from worker.vision.series.predict import known_by
+from worker.vision.slices.preprocess import head_box, network_input
 
 ROWS_PER_SOURCE = 150  # as many of a small source as of a large one
 AXES = 128  # about a tenth of the slices; more axes would fit their noise

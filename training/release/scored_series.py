@@ -9,11 +9,11 @@ from scipy.special import expit, logit
 
 from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
-from worker.vision.decide import SeriesScore, decide_series, score_series
 from worker.vision.model import Model
-from worker.vision.predict import SlicePredictions, predict
-from worker.vision.rule import StudyRule
-from worker.vision.sections import Sections, measure_sections
+from worker.vision.registry.rule import StudyRule
+from worker.vision.series.decide import SeriesScore, decide_series, score_series
+from worker.vision.series.predict import SlicePredictions, predict
+from worker.vision.slices.sections import Sections, measure_sections
 
 ODD_MARGIN = 1.25  # a series is too odd this many times beyond the oddest known one of its plane
 # The engines of the hosts may differ by this much, as logits (0.03 at even odds, which is what int8 may;

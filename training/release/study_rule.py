@@ -35,13 +35,13 @@ from training.release.scored_series import (
     with_odd_limits,
 )
 from training.synthetic_ct.series import ct_series
-from worker.vision import registry
-from worker.vision.decide import decide_series
 from worker.vision.engines import TORCH
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network import MOBILENET_V2
-from worker.vision.registry import ModelCard
-from worker.vision.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
+from worker.vision.registry import registry
+from worker.vision.registry.registry import ModelCard
+from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
+from worker.vision.series.decide import decide_series
 
 THICKEST_MM = 3.0  # slices further apart are not cut in other planes
 SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)

@@ -14,8 +14,8 @@ from scipy import ndimage
 from neurotriage.core.volume import Volume
 from training.data.manifest import Row, grey_images
 from training.data.samples import depth_of, stored_picture
-from worker.vision.preprocess import Box, head_box
-from worker.vision.window import brain_window
+from worker.vision.slices.preprocess import Box, head_box
+from worker.vision.slices.window import brain_window
 
 Grey = NDArray[np.float32]  # (STORED_PX, STORED_PX), 0..1
 Region = NDArray[np.bool_]

@@ -15,7 +15,7 @@ from scipy import ndimage
 from training.data.manifest import Row, grey_images, mask_of
 from training.data.samples import STORED_PX, stored_mask, stored_picture
 from training.synthetic_ct.hosts import Grey, Region
-from worker.vision.preprocess import head_box
+from worker.vision.slices.preprocess import head_box
 
 MIN_PX = 50  # of stored pixels; a smaller section has no shape
 TEXTURE_PERCENTILES = (3.0, 97.0)

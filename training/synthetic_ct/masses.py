@@ -15,7 +15,7 @@ from scipy import ndimage
 from training.data.samples import STORED_PX
 from training.synthetic_ct.hosts import STORED_MM, Grey, Host, Region
 from training.synthetic_ct.lesions import Lesion, placed_lesion
-from worker.vision.window import BRAIN_WINDOW_HU
+from worker.vision.slices.window import BRAIN_WINDOW_HU
 
 DIAMETER_MM = (8.0, 60.0)
 DIAMETER_BETA = (1.5, 2.4)  # where between them: mostly 15 to 45 mm

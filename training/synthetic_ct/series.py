@@ -20,7 +20,7 @@ from neurotriage.core.volume import Volume
 from training.data.manifest import Row, grey_images
 from training.data.volumes import read_rows, read_volume
 from training.synthetic_ct.solid_masses import KINDS, room_of, with_solid_mass
-from worker.vision.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
+from worker.vision.slices.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
 
 HEALTHY, MASS, BLEED = "healthy", "mass", "bleed"
 SEED = 31_000  # training and held-apart slices are drawn from other seeds

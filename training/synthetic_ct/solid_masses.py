@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from neurotriage.core.volume import Volume
-from worker.vision.sections import BONE_HU, SOFT_HU, enclosed
+from worker.vision.slices.sections import BONE_HU, SOFT_HU, enclosed
 
 KINDS = ("hyperdense", "hypodense", "ring", "mixed", "isodense")
 HELD_MM = 6.0  # within which the brain is held by the skull

@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from worker.vision.analyse import analyse_volumes
     from worker.vision.model import EngineRequest
     from worker.vision.models import Models, load_models
-    from worker.vision.registry import BadWeights
-    from worker.vision.rule import modalities
+    from worker.vision.registry.registry import BadWeights
+    from worker.vision.registry.rule import modalities
 
 __all__ = ["BadWeights", "EngineRequest", "Models", "analyse_volumes", "load_models", "modalities"]
 
 _HOMES = {
-    "BadWeights": "worker.vision.registry",
-    "EngineRequest": "worker.vision.models",
+    "BadWeights": "worker.vision.registry.registry",
+    "EngineRequest": "worker.vision.model",
     "Models": "worker.vision.models",
     "analyse_volumes": "worker.vision.analyse",
     "load_models": "worker.vision.models",
-    "modalities": "worker.vision.rule",
+    "modalities": "worker.vision.registry.rule",
 }
 
 

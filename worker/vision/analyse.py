@@ -7,12 +7,12 @@ from time import perf_counter
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Outcome, Prediction, ReasonCode, SeriesDecision, StudyDecision, Triage
 from neurotriage.core.volume import Registration, Volume
-from worker.vision.decide import BENIGN, MALIGNANT, decide_study, triage_of
-from worker.vision.explain import MAX_KEPT, KeptSlices, build_evidence, key_row, rows_to_show
 from worker.vision.fusion import FusionResult, fuse, raised_by
-from worker.vision.judge import SeriesResult, judge, prediction_of
 from worker.vision.models import Models
-from worker.vision.slice_axis import coverage_by_series_mm
+from worker.vision.series.decide import BENIGN, MALIGNANT, decide_study, triage_of
+from worker.vision.series.explain import MAX_KEPT, KeptSlices, build_evidence, key_row, rows_to_show
+from worker.vision.series.judge import SeriesResult, judge, prediction_of
+from worker.vision.slices.slice_axis import coverage_by_series_mm
 
 
 def analyse_volumes(

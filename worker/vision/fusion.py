@@ -15,15 +15,15 @@ from torch import Tensor
 from neurotriage.core.values import Prediction, Reason, ReasonCode
 from neurotriage.core.volume import Registration, Volume
 from neurotriage.core.wording import counted, percent
-from worker.vision.decide import TUMOUR, series_classes, slice_weights
-from worker.vision.fusion_registry import FusionCard
-from worker.vision.judge import SeriesResult, raised
 from worker.vision.models import Models
 from worker.vision.network import CLASSES, grad_cam
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
-from worker.vision.predict import MemberFeatures
-from worker.vision.registry import BadWeights
-from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm, smooth
+from worker.vision.registry.fusion_registry import FusionCard
+from worker.vision.registry.registry import BadWeights
+from worker.vision.series.decide import TUMOUR, series_classes, slice_weights
+from worker.vision.series.judge import SeriesResult, raised
+from worker.vision.series.predict import MemberFeatures
+from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 CT, MR = MODALITIES
 CT_AND_MR = f"{CT}+{MR}"

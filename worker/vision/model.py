@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as parsed_arrays
 
-from worker.vision import registry
 from worker.vision.engines import (
     CUDA,
     TORCH,
@@ -22,8 +21,9 @@ from worker.vision.engines import (
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
-from worker.vision.registry import BadWeights, ModelCard
-from worker.vision.rule import StudyRule
+from worker.vision.registry import registry
+from worker.vision.registry.registry import BadWeights, ModelCard
+from worker.vision.registry.rule import StudyRule
 
 AUTO = "auto"
 

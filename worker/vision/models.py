@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from worker.vision import registry
-from worker.vision.fusion_registry import FusionCard, load_fusion, verify_fusion
 from worker.vision.memory import out_of_memory
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry import BadWeights, ModelCard
-from worker.vision.rule import LIGHT, StudyRule, read_rules
+from worker.vision.registry import registry
+from worker.vision.registry.fusion_registry import FusionCard, load_fusion, verify_fusion
+from worker.vision.registry.registry import BadWeights, ModelCard
+from worker.vision.registry.rule import LIGHT, StudyRule, read_rules
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from neurotriage.core.values import Plane
-from worker.vision import registry
-from worker.vision.fusion_registry import FusionCard, fusion_card
-from worker.vision.registry import BadWeights, ModelCard
+from worker.vision.registry import registry
+from worker.vision.registry.fusion_registry import FusionCard, fusion_card
+from worker.vision.registry.registry import BadWeights, ModelCard
 
 RULE_FILE = "study_rule.json"
 DECIDING, LIGHT = "rules", "light"  # its parts: the models that decide, and those to fall back on

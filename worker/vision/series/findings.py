@@ -10,8 +10,8 @@ from scipy.spatial.distance import pdist
 
 from neurotriage.core.values import Finding, Side
 from neurotriage.core.volume import Volume
-from worker.vision.predict import Grid, SlicePredictions
-from worker.vision.sections import Sections, largest_piece
+from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.slices.sections import Sections, largest_piece
 
 MIDLINE_MM = 7.0  # a lesion whose centre lies closer to the mid-sagittal plane has no side
 MAX_LESIONS = 5  # further ones are too small to matter beside these

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from neurotriage.core.volume import Volume
-from worker.vision.display import Display, display_of
 from worker.vision.model import Model
 from worker.vision.network import SliceOutputs, grad_cam, member_maps
-from worker.vision.preprocess import Box, head_box_of_parts, network_inputs, to_source
-from worker.vision.sections import Sections
-from worker.vision.slice_axis import slice_positions_mm, smooth_maps
-from worker.vision.window import brain_window
+from worker.vision.slices.display import Display, display_of
+from worker.vision.slices.preprocess import Box, head_box_of_parts, network_inputs, to_source
+from worker.vision.slices.sections import Sections
+from worker.vision.slices.slice_axis import slice_positions_mm, smooth_maps
+from worker.vision.slices.window import brain_window
 
 BATCH_SLICES = 16  # more is no faster on two cores and costs memory
 MAX_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in evenly spread slices

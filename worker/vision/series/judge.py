@@ -15,7 +15,10 @@ from neurotriage.core.values import (
     SliceScores,
 )
 from neurotriage.core.volume import Volume
-from worker.vision.decide import (
+from worker.vision.model import Model
+from worker.vision.models import Models
+from worker.vision.registry.rule import StudyRule
+from worker.vision.series.decide import (
     TUMOUR,
     SeriesScore,
     applied_threshold,
@@ -24,15 +27,12 @@ from worker.vision.decide import (
     score_series,
     suspicious_only,
 )
-from worker.vision.eligibility import ENDS, no_head, noisy, too_little
-from worker.vision.explain import hot_region
-from worker.vision.findings import describe, find_lesions, lesion_maps
-from worker.vision.model import Model
-from worker.vision.models import Models
-from worker.vision.predict import SlicePredictions, predict
-from worker.vision.rule import StudyRule
-from worker.vision.sections import Sections, measure_sections
-from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm
+from worker.vision.series.eligibility import ENDS, no_head, noisy, too_little
+from worker.vision.series.explain import hot_region
+from worker.vision.series.findings import describe, find_lesions, lesion_maps
+from worker.vision.series.predict import SlicePredictions, predict
+from worker.vision.slices.sections import Sections, measure_sections
+from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm
 
 
 @dataclass(frozen=True, slots=True, eq=False)

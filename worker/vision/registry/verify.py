@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from worker.vision.fusion_registry import verify_fusion
-from worker.vision.registry import ModelCard, cards, verified_file
+from worker.vision.registry.fusion_registry import verify_fusion
+from worker.vision.registry.registry import ModelCard, cards, verified_file
 
 
 def verify_all(weights_dir: Path) -> tuple[ModelCard, ...]:

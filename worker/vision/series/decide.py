@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode, Triage
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import percent, percent_beside
-from worker.vision.findings import Lesion, find_lesions
 from worker.vision.network import CLASSES, CT_CLASSES
-from worker.vision.predict import Grid, SlicePredictions
-from worker.vision.rule import StudyRule
-from worker.vision.sections import Sections
-from worker.vision.slice_axis import slice_positions_mm, slice_steps_mm, smooth
+from worker.vision.registry.rule import StudyRule
+from worker.vision.series.findings import Lesion, find_lesions
+from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.slices.sections import Sections
+from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 HEALTHY, BENIGN, MALIGNANT = CLASSES
 _, LOOK_ALIKE, TUMOUR = CT_CLASSES

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import Finding
 from neurotriage.core.volume import Volume
-from worker.vision.predict import SlicePredictions
+from worker.vision.series.predict import SlicePredictions
 
 MAX_KEPT = 25  # slices of one study; nobody leafs through more
 

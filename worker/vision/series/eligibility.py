@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from neurotriage.core.values import Outcome, Plane, Reason, ReasonCode
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.vision.predict import SlicePredictions
-from worker.vision.rule import StudyRule
-from worker.vision.sections import Sections
+from worker.vision.registry.rule import StudyRule
+from worker.vision.series.predict import SlicePredictions
+from worker.vision.slices.sections import Sections
 
 EMPTY_SHARE = 0.1  # of the largest standard deviation of a slice; a slice below it shows only air
 

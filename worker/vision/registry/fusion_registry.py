@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from worker.vision.registry import REGISTRY_FILE, BadWeights, ModelCard, cards
+from worker.vision.registry.registry import REGISTRY_FILE, BadWeights, ModelCard, cards
 
 if TYPE_CHECKING:
     from worker.vision.network.fusion import FusionNet

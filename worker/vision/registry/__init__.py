@@ -1,0 +1,1 @@
+"""What the committed weights are: cards, rules and hashes, each checked before anything is loaded."""
