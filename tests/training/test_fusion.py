@@ -19,7 +19,7 @@ from training.fusion.export import above_chance
 from training.fusion.features import (
     ABSENT,
     Features,
-    Known,
+    PairFeatures,
     Scale,
     fold,
     scaled,
@@ -121,7 +121,7 @@ def test_a_manifest_without_ct_gives_mr_slices_alone(toy: list[dict[str, str]], 
     assert len(pairs) == 12
 
 
-def drawn(pairs: int = 4, seed: int = 0) -> tuple[FusionNet, Known]:
+def drawn(pairs: int = 4, seed: int = 0) -> tuple[FusionNet, PairFeatures]:
     """Pairs without pictures, with random features; the last has no CT."""
     torch.manual_seed(seed)
     channels = sum(channels_of(EFFICIENTNET_LITE0))
@@ -130,7 +130,7 @@ def drawn(pairs: int = 4, seed: int = 0) -> tuple[FusionNet, Known]:
     one = Pair(
         SYNTHETIC, None, (np.zeros((2, 2), np.uint8),), True, "malignant", "lgg", "p", ("lgg", "1"), None
     )
-    return FusionNet((EFFICIENTNET_LITE0, EFFICIENTNET_LITE0)).eval(), Known([one] * pairs, seen)
+    return FusionNet((EFFICIENTNET_LITE0, EFFICIENTNET_LITE0)).eval(), PairFeatures([one] * pairs, seen)
 
 
 def test_scaling_is_folded_into_the_weights() -> None:
@@ -178,7 +178,7 @@ def test_grade_4_is_no_question_and_a_patient_counts_once(manifest: Path) -> Non
     pairs = pairs_of(manifest, "val")
     rows = [(k, ABSENT, k) for k in range(len(pairs))] * 2
     seen = Features(torch.zeros(1, 1), torch.zeros(1, 1), *torch.tensor(rows).T)
-    found = patients_of(Known(pairs, seen), "grade")
+    found = patients_of(PairFeatures(pairs, seen), "grade")
     assert found.names == ("val0", "val2", "val4", "val6")
     assert found.truth.tolist() == [False, False, True, True]
     assert len(found.rows) == 8

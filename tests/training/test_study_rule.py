@@ -8,7 +8,7 @@ import pytest
 
 from neurotriage.core.values import Plane
 from tests.vision.synthetic import ct_head, predictions, rule
-from training.release.scored_series import Seen
+from training.release.scored_series import ScoredSeries
 from training.release.study_rule import EVEN_ODDS, choose, faults, thresholds
 from training.release.study_rule import SMOOTHINGS_MM as MM
 from worker.vision.decide import decide_series
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.unit
 START = rule(head_probability=0.5, outer_weight=0.7)
 
 
-def series(probability: float, *, tumour: bool) -> Seen:
+def series(probability: float, *, tumour: bool) -> ScoredSeries:
     """A series whose slices all have one score."""
     stack = ct_head(shape=(8, 40, 48), spacing_mm=(5.0, 4.0), step_mm=20.0)
     said = predictions(np.full(8, probability))
-    return Seen("one", tumour, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
+    return ScoredSeries("one", tumour, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
 
 
 def chosen(healthy: Sequence[float], tumours: Sequence[float]) -> StudyRule:
@@ -50,7 +50,7 @@ def test_a_score_above_even_odds_is_never_absent_and_one_below_them_never_presen
     assert outcome(0.51, found) == "undetermined"
 
 
-def on_one_slice(others: float, one_slice: float) -> Seen:
+def on_one_slice(others: float, one_slice: float) -> ScoredSeries:
     """A series of a tumour patient of which one slice shows the tumour."""
     one = series(others, tumour=True)
     said = predictions(np.array([others] * 3 + [one_slice] + [others] * 4))

@@ -9,9 +9,9 @@ import pytest
 
 from neurotriage.core.volume import Volume
 from tests.vision.synthetic import ct_head, predictions, rule
-from training.release.scored_series import Seen, figure
+from training.release.scored_series import ScoredSeries, figure
 from training.release.study_rule import write
-from training.release.study_rule_ct import Known, choose, summary
+from training.release.study_rule_ct import LabelledSeries, choose, summary
 from training.synthetic_ct.series import BLEED, HEALTHY, MASS, hounsfield, in_air, scan, with_noise
 from training.synthetic_ct.solid_masses import KINDS, room_of, with_solid_mass
 from worker.vision.decide import decide_series
@@ -25,20 +25,22 @@ pytestmark = pytest.mark.unit
 START = rule(head_probability=0.5, outer_weight=0.7, look_alike=0.2)
 
 
-def known(tumour: float, look_alike: float = 0.0, *, kind: str = HEALTHY, diameter_mm: float = 0.0) -> Known:
+def known(
+    tumour: float, look_alike: float = 0.0, *, kind: str = HEALTHY, diameter_mm: float = 0.0
+) -> LabelledSeries:
     """A series whose slices all have one score."""
     stack = ct_head(shape=(8, 40, 48), spacing_mm=(5.0, 4.0), step_mm=20.0)
     said = predictions(np.full(8, tumour))
     said = replace(said, classes=np.tile([1 - look_alike, look_alike, 0.0], (8, 1)))
-    seen = Seen(kind, kind == MASS, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
-    return Known(seen, kind, diameter_mm)
+    seen = ScoredSeries(kind, kind == MASS, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
+    return LabelledSeries(seen, kind, diameter_mm)
 
 
-def mass(tumour: float, diameter_mm: float = 30.0) -> Known:
+def mass(tumour: float, diameter_mm: float = 30.0) -> LabelledSeries:
     return known(tumour, kind=MASS, diameter_mm=diameter_mm)
 
 
-def outcomes(series: list[Known], chosen: StudyRule) -> list[str]:
+def outcomes(series: list[LabelledSeries], chosen: StudyRule) -> list[str]:
     return [decide_series(one.seen.score(chosen), chosen)[0].value for one in series]
 
 

@@ -24,7 +24,7 @@ from training.fit.losses import loss, soft_loss
 from training.fit.models import INPUT_PX_KEY, MODELS
 from training.fit.recipes import RECIPES
 from training.fit.settings import SMALL_PX, Settings, settings_from
-from training.fit.thread_tuning import Pace
+from training.fit.thread_tuning import ThreadTuning
 from worker.vision.network import Network, SliceNet, SliceOutputs
 
 BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
@@ -86,7 +86,7 @@ class Run:
             weight_decay=WEIGHT_DECAY,
         )
         self.progress = Progress()
-        self.pace = Pace(settings.threads)
+        self.pace = ThreadTuning(settings.threads)
         if self.checkpoint.is_file():
             self.progress = resume(self.checkpoint, self.network, self.average, self.optimiser)
             log.info("resumed at step %d", self.progress.step)

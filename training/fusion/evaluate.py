@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.evaluation.bootstrap import shown
 from training.evaluation.cases import Case, probability
 from training.evaluation.figures import class_block, tumour_block
-from training.fusion.features import Known, encoder, features_of, without
+from training.fusion.features import PairFeatures, encoder, features_of, without
 from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import QUESTIONS, patient_block
 from worker.vision.engines import TORCH
@@ -44,7 +44,7 @@ class JudgedPair:
 
 
 @torch.inference_mode()
-def judged(network: FusionNet, known: Known, left_out: int | None) -> list[JudgedPair]:
+def judged(network: FusionNet, known: PairFeatures, left_out: int | None) -> list[JudgedPair]:
     """Every pair, whole or with CT (0) or MR (1) left out where the other is there."""
     seen = known.seen
     rows = torch.arange(len(seen.pair))
@@ -80,7 +80,7 @@ def report(manifest: Path, split: str | None, weights_dir: Path, engine: str = T
     network = load_fusion(card, weights_dir)
     ct, mr = (encoder(card.members[m].name, m, weights_dir, engine) for m in MODALITIES)
     pairs = pairs_of(manifest, split, mr.stored_px)
-    known = Known(pairs, features_of(pairs, (ct, mr), views=1))
+    known = PairFeatures(pairs, features_of(pairs, (ct, mr), views=1))
     return {
         "model": card.name,
         "version": card.version,
@@ -93,7 +93,7 @@ def report(manifest: Path, split: str | None, weights_dir: Path, engine: str = T
     }
 
 
-def blocks(network: FusionNet, known: Known, card: FusionCard) -> dict[str, Any]:
+def blocks(network: FusionNet, known: PairFeatures, card: FusionCard) -> dict[str, Any]:
     """``tumour`` on real pairs, ``classes`` on synthetic ones, and MR slices alone."""
     variants = {name: judged(network, known, left_out) for name, left_out in VARIANTS.items()}
 

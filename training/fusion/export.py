@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from training.evaluation.metrics import threshold_at_sensitivity
 from training.fusion.evaluate import judged
-from training.fusion.features import Encoder, Known
+from training.fusion.features import Encoder, PairFeatures
 from training.fusion.pairs import ALONE
 from training.fusion.patients import QUESTIONS, patient_block
 from training.release.calibrate import DIGITS, TUMOUR_SENSITIVITY, platt
@@ -25,7 +25,7 @@ RAISED_SHARE = 0.01  # of the tumour-free pairs of val that the threshold for ra
 
 
 def fusion_entry(
-    network: FusionNet, encoders: tuple[Encoder, Encoder], val: Known, version: str, weights_dir: Path
+    network: FusionNet, encoders: tuple[Encoder, Encoder], val: PairFeatures, version: str, weights_dir: Path
 ) -> dict[str, Any]:
     """Calibrate on val, write weights and card; returns the card as the registry holds it."""
     shift, temperature, thresholds = calibrated(network, val)
@@ -69,7 +69,7 @@ def above_chance(figure: Any) -> bool:
     return bool(figure and figure["low"] is not None and figure["low"] > 0.5)
 
 
-def calibrated(network: FusionNet, val: Known) -> tuple[float, float, dict[str, float]]:
+def calibrated(network: FusionNet, val: PairFeatures) -> tuple[float, float, dict[str, float]]:
     """Shift and temperature of the tumour logit, and thresholds of the probability, on pairs of val."""
     cases = [case for case in judged(network, val, None) if case.pair.kind != ALONE]
     known = [case for case in cases if case.pair.tumour is not None]

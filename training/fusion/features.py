@@ -79,7 +79,7 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class PairFeatures:
     """Pairs and what the encoders saw of them."""
 
     pairs: Sequence[Pair]

@@ -18,7 +18,7 @@ from torch.nn import functional
 from training.data.manifest import Row
 from training.evaluation.bootstrap import with_intervals
 from training.evaluation.metrics import auc_roc
-from training.fusion.features import Known
+from training.fusion.features import PairFeatures
 from training.fusion.pairs import ALONE
 from worker.vision.network.fusion import FusionNet
 
@@ -43,7 +43,7 @@ class Patients:
     patient: Tensor  # (rows,) into the names
 
 
-def patients_of(known: Known, question: str) -> Patients:
+def patients_of(known: PairFeatures, question: str) -> Patients:
     """Of MR slices as they are stored in a manifest, without a CT."""
     answer = QUESTIONS[question]
     found: dict[str, list[int]] = defaultdict(list)
@@ -63,7 +63,7 @@ def patients_of(known: Known, question: str) -> Patients:
     )
 
 
-def train_experiments(network: FusionNet, train: Known, val: Known) -> None:
+def train_experiments(network: FusionNet, train: PairFeatures, val: PairFeatures) -> None:
     """Train both heads on the frozen embedding; of all looks at val the best is kept."""
     for question in QUESTIONS:
         head: nn.Module = getattr(network, question)
@@ -86,7 +86,7 @@ def train_experiments(network: FusionNet, train: Known, val: Known) -> None:
         head.load_state_dict(kept)
 
 
-def patient_block(network: FusionNet, known: Known, question: str) -> dict[str, object]:
+def patient_block(network: FusionNet, known: PairFeatures, question: str) -> dict[str, object]:
     """AUC over patients with its bootstrap interval, and how many there are; null without any."""
     patients = patients_of(known, question)
     score = np.zeros(0)
@@ -101,7 +101,7 @@ def patient_block(network: FusionNet, known: Known, question: str) -> dict[str, 
 
 
 @torch.no_grad()
-def _embedding(network: FusionNet, known: Known, patients: Patients) -> Tensor:
+def _embedding(network: FusionNet, known: PairFeatures, patients: Patients) -> Tensor:
     seen = known.seen
     return network.embedding(*seen.inputs(patients.rows), seen.given[patients.rows])
 

@@ -24,7 +24,7 @@ from training.fusion.export import fusion_entry
 from training.fusion.features import (
     Encoder,
     Features,
-    Known,
+    PairFeatures,
     Scale,
     encoder,
     features_of,
@@ -76,11 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     log.info("%d pairs and slices to train on, %d of val", *map(len, pairs))
     seen = [_seen(encoders, some, views) for some, views in zip(pairs, (options.views, 1), strict=True)]
     scales = tuple(Scale.of(table) for table in (seen[0].ct, seen[0].mr))
-    train, val = (Known(some, scaled(found, scales)) for some, found in zip(pairs, seen, strict=True))
+    train, val = (PairFeatures(some, scaled(found, scales)) for some, found in zip(pairs, seen, strict=True))
     network = trained(encoders, train, val, options.steps)
     train_experiments(network, train, val)
     fold(network, scales)
-    card = fusion_entry(network, encoders, Known(pairs[1], seen[1]), options.version, options.weights)
+    card = fusion_entry(network, encoders, PairFeatures(pairs[1], seen[1]), options.version, options.weights)
     print(json.dumps(card, indent=1))
 
 
@@ -91,7 +91,9 @@ def _seen(encoders: tuple[Encoder, Encoder], pairs: Sequence[Pair], views: int) 
     return found
 
 
-def trained(encoders: tuple[Encoder, Encoder], train: Known, val: Known, steps: int) -> FusionNet:
+def trained(
+    encoders: tuple[Encoder, Encoder], train: PairFeatures, val: PairFeatures, steps: int
+) -> FusionNet:
     """Projections and class head on scaled features; of all looks at val the best is kept."""
     network = FusionNet((encoders[0].card.architecture, encoders[1].card.architecture))
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
@@ -118,7 +120,7 @@ def trained(encoders: tuple[Encoder, Encoder], train: Known, val: Known, steps: 
     return network.eval()
 
 
-def truth_of(known: Known) -> Truth:
+def truth_of(known: PairFeatures) -> Truth:
     """Targets, and chances by which kinds, sources and tumours have their shares."""
     pairs = [known.pairs[place] for place in known.seen.pair.tolist()]
     cells = [(pair.kind, bool(pair.mr), *pair.cell) for pair in pairs]
@@ -156,7 +158,7 @@ def class_losses(classes: Tensor, truth: Truth, rows: Tensor, smoothing: float =
 
 
 @torch.inference_mode()
-def val_loss(network: FusionNet, val: Known, truth: Truth) -> float:
+def val_loss(network: FusionNet, val: PairFeatures, truth: Truth) -> float:
     """Mean over val by the chances of training, of pairs whole and with either part left out."""
     rows = torch.arange(len(truth.target))
     losses = [

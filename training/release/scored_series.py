@@ -23,7 +23,7 @@ EDGE = 1e-4  # scores are compared as logits between this and 1 - this
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ScoredSeries:
     """One series after the network."""
 
     name: str
@@ -39,15 +39,15 @@ class Seen:
         return score_series(self.volume, self.predictions, self.sections, rule, self.classes)
 
 
-def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> Seen:
+def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> ScoredSeries:
     """The network's word on one series."""
     sections = measure_sections(volume)
     predictions = predict(volume, sections, model)
     odd = float(np.median(model.reference.score(predictions.features)))
-    return Seen(name, tumour, volume, predictions, sections, odd, model.card.classes)
+    return ScoredSeries(name, tumour, volume, predictions, sections, odd, model.card.classes)
 
 
-def logits(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
+def logits(seen: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores as logits."""
     scores = [one.score(rule).score for one in seen]
     return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
@@ -58,7 +58,7 @@ def on_every_engine(low: float) -> float:
     return round(float(expit(logit(low) - ENGINES_APART)), 3)
 
 
-def with_odd_limits(rule: StudyRule, seen: Sequence[Seen]) -> StudyRule:
+def with_odd_limits(rule: StudyRule, seen: Sequence[ScoredSeries]) -> StudyRule:
     """The rule with out-of-distribution limits; that of a plane of which nothing was seen is the largest."""
 
     def limit(plane: Plane) -> float:
@@ -73,7 +73,7 @@ def with_odd_limits(rule: StudyRule, seen: Sequence[Seen]) -> StudyRule:
     )
 
 
-def figure(one: Seen, rule: StudyRule) -> dict[str, object]:
+def figure(one: ScoredSeries, rule: StudyRule) -> dict[str, object]:
     """What a rule says of one series, for people."""
     found = one.score(rule)
     return {

@@ -27,7 +27,7 @@ from training.data.volumes import VolumeRow, read_rows, read_volume
 from training.options import step_parser
 from training.release import study_rule_ct
 from training.release.scored_series import (
-    Seen,
+    ScoredSeries,
     after_network,
     figure,
     logits,
@@ -128,14 +128,14 @@ def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
     return StudyRule(card.name, card.sha256, features, digest, **numbers)  # type: ignore[arg-type]
 
 
-def look(row: VolumeRow, model: Model) -> Iterator[Seen]:
+def look(row: VolumeRow, model: Model) -> Iterator[ScoredSeries]:
     """The network's word on a volume, in one or three planes."""
     axial = read_volume(row)
     for plane in Plane if axial.thickness_mm <= THICKEST_MM else (Plane.AXIAL,):
         yield after_network(row.path.name, row.tumour is True, read_volume(row, plane), model)
 
 
-def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> StudyRule:
+def choose(seen: Sequence[ScoredSeries], series: Sequence[ScoredSeries], start: StudyRule) -> StudyRule:
     """Of all smoothings, with the thresholds that belong to each, the one that answers best on volumes.
 
     Wrong answers count first, then tumours left undetermined, then how narrow the gap is between the lowest
@@ -145,7 +145,7 @@ def choose(seen: Sequence[Seen], series: Sequence[Seen], start: StudyRule) -> St
     return min(rules, key=lambda rule: faults(seen, rule))
 
 
-def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
+def faults(seen: Sequence[ScoredSeries], rule: StudyRule) -> tuple[int, int, float]:
     """Wrong answers, tumours left undetermined, and minus the gap between volumes with and without tumour."""
     tumour = np.array([one.tumour for one in seen])
     said = [decide_series(one.score(rule), rule)[0] for one in seen]
@@ -155,7 +155,7 @@ def faults(seen: Sequence[Seen], rule: StudyRule) -> tuple[int, int, float]:
     return wrong, pairs[True, Outcome.UNDETERMINED], float(scores[~tumour].max() - scores[tumour].min())
 
 
-def thresholds(seen: Sequence[Seen], series: Sequence[Seen], rule: StudyRule) -> StudyRule:
+def thresholds(seen: Sequence[ScoredSeries], series: Sequence[ScoredSeries], rule: StudyRule) -> StudyRule:
     """What scores below ``low`` scores as nearly all tumour-free volumes do, whatever engine is used.
 
     What scores ``high`` or more scores as next to no tumour-free series does, be it a patient's slices beside

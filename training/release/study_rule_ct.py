@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from training.release.scored_series import (
     EDGE,
-    Seen,
+    ScoredSeries,
     after_network,
     figure,
     logits,
@@ -33,10 +33,10 @@ STEP = 0.001  # of what is stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class LabelledSeries:
     """One series after the network, and what is in it."""
 
-    seen: Seen
+    seen: ScoredSeries
     kind: str
     diameter_mm: float
 
@@ -46,15 +46,17 @@ class Known:
         return self.kind == MASS and self.diameter_mm >= PLAIN_MM
 
 
-def look(series: Iterable[CtSeries], model: Model) -> list[Known]:
+def look(series: Iterable[CtSeries], model: Model) -> list[LabelledSeries]:
     """The network's word on each series."""
     return [
-        Known(after_network(one.name, one.kind == MASS, one.volume, model), one.kind, one.diameter_mm)
+        LabelledSeries(
+            after_network(one.name, one.kind == MASS, one.volume, model), one.kind, one.diameter_mm
+        )
         for one in series
     ]
 
 
-def choose(known: Sequence[Known], start: StudyRule) -> StudyRule:
+def choose(known: Sequence[LabelledSeries], start: StudyRule) -> StudyRule:
     """The smoothing with the widest gap between healthy series and plain masses, then the thresholds.
 
     ``high`` lies above all healthy series, above most bleeds, which are not to be called tumours, and as high
@@ -91,12 +93,12 @@ def choose(known: Sequence[Known], start: StudyRule) -> StudyRule:
     )
 
 
-def tumour_scores(seen: Sequence[Seen], rule: StudyRule) -> NDArray[np.float64]:
+def tumour_scores(seen: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores."""
     return np.array([one.score(rule).score for one in seen])
 
 
-def figures(known: Sequence[Known], rule: StudyRule) -> list[dict[str, object]]:
+def figures(known: Sequence[LabelledSeries], rule: StudyRule) -> list[dict[str, object]]:
     """One row a series, for people."""
     return [
         figure(one.seen, rule) | {"kind": one.kind, "diameter_mm": round(one.diameter_mm)} for one in known
