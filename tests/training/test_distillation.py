@@ -13,7 +13,8 @@ from training.fit.checkpoint import AnotherRun
 from training.fit.initial_weights import begin, teachers
 from training.fit.losses import soft_loss
 from training.fit.models import MODELS
-from training.fit.train import SMALL_PX, Run, TrainingSettings
+from training.fit.settings import SMALL_PX, TrainingSettings
+from training.fit.train import Run
 from training.release.export import enter, trained_px, written
 from worker.vision.network import MOBILENET_V2, RESNET50, Network, SliceNet, SliceOutputs
 from worker.vision.torchvision_guard import torchvision

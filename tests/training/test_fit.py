@@ -16,7 +16,8 @@ from training.fit.augment import Slices, augmented
 from training.fit.checkpoint import Progress, resume, save
 from training.fit.initial_weights import load_imagenet
 from training.fit.losses import loss
-from training.fit.train import batch, faster_in_bf16
+from training.fit.settings import faster_in_bf16
+from training.fit.train import batch
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0, GREY_MEAN, GREY_STD, RESNET50, SliceNet
 
 pytestmark = pytest.mark.unit

@@ -7,7 +7,7 @@ import torch
 PROBE_STEPS, PROBE_LENGTH = 40, 3  # how often, and over how many steps, fewer threads are tried
 
 
-class Pace:
+class ThreadTuning:
     """Chooses one or all threads by what is faster now: beside other work, one thread waits for none."""
 
     def __init__(self, threads: int) -> None:

@@ -1,14 +1,11 @@
 """``python -m training train``: trains a slice model for a given time and stops by itself."""
 
-import argparse
 import copy
 import logging
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,74 +14,33 @@ from rich.progress import Progress as Bar
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.data.manifest import Row, read
+from training.data.manifest import read
 from training.data.non_heads import junk
-from training.data.samples import CELL_SHARES, STORED_PX, UNLABELLED, Draw, Stock, stock, stored_px
-from training.evaluation.metrics import auc_roc, dice, standing_out
-from training.evaluation.predict import decoded, lesion, predictions
-from training.evaluation.synthetic_masses import ct_val_scores, held_apart, scores
+from training.data.samples import UNLABELLED, Draw, Stock
 from training.fit.augment import Slices, augmented
-from training.fit.augment_ct import ct_augmented
 from training.fit.checkpoint import AnotherRun, Progress, check_same, resume, save
-from training.fit.initial_weights import RANDOM, begin, teachers, usual_start
+from training.fit.initial_weights import RANDOM, begin, teachers
 from training.fit.losses import loss, soft_loss
 from training.fit.models import INPUT_PX_KEY, MODELS
-from training.fit.thread_tuning import Pace
-from training.options import step_parser
-from training.synthetic_ct.lesions import lesions_of
-from training.synthetic_ct.samples import cell_shares, ct_stock
-from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
-from worker.vision.slices.preprocess import INPUT_PX
+from training.fit.recipes import RECIPES
+from training.fit.settings import SMALL_PX, TrainingSettings, settings_from
+from training.fit.thread_tuning import ThreadTuning
+from worker.vision.network import Network, SliceNet, SliceOutputs
 
 BATCH, JUNK_PER_BATCH, JUNK_PICTURES = 32, 3, 2200
-LEARNING_RATE, ENCODER_RATE_SHARE, WEIGHT_DECAY = 1e-3, 0.5, 0.02
+ENCODER_RATE_SHARE, WEIGHT_DECAY = 0.5, 0.02
 WARM_UP_STEPS, LARGEST_GRADIENT = 150, 5.0
 AVERAGE_DECAY = 0.998
 LAST_RATE_SHARE = 0.01
 LOG_STEPS = 50
-SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
 HARD_SHARE = 0.5  # of the loss on labels, beside teachers
-MASK_SHARE = 0.45  # of a map's maximum, where the lesion begins while val is looked at
-PATIENT_SOURCES = ("lgg", "btp")  # with tumour-free slices of the same patients
 
 log = logging.getLogger("training")
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """One training run."""
-
-    model: str
-    manifest: Path
-    minutes: float
-    folder: Path
-    init: str
-    teachers: tuple[str, ...]
-    weights: Path
-    bf16: bool
-    rate: float
-    input_px: int
-    small_share: float
-    check_minutes: float
-    threads: int
-    seed: int
-
-    @property
-    def to_go_on(self) -> dict[str, object]:
-        """What a run that goes on must have in common with the one that began."""
-        return {
-            "model": self.model,
-            "init": self.init,
-            "teachers": list(self.teachers),
-            "rate": self.rate,
-            "input_px": self.input_px,
-            "small_share": self.small_share,
-        }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    settings = _settings(arguments)
+    settings = settings_from(arguments)
     settings.folder.mkdir(parents=True, exist_ok=True)
     lines: list[logging.Handler] = [
         logging.StreamHandler(sys.stdout),
@@ -97,101 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except AnotherRun as error:
         raise SystemExit(str(error)) from None
     run.train()
-
-
-def _settings(arguments: Sequence[str] | None) -> TrainingSettings:
-    parser = step_parser("train", __doc__, "--manifest", "--weights")
-    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
-    parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
-    parser.add_argument(
-        "--folder", type=Path, help="log, best weights and checkpoint (a run there goes on); default: a cache"
-    )
-    parser.add_argument(
-        "--init",
-        help="imagenet, random, weights of ours or torchvision's ImageNet weights; "
-        "default: imagenet for efficientnet-lite0, else random",
-    )
-    parser.add_argument(
-        "--teachers", nargs="+", default=(), metavar="NAME", help="models of this modality to learn from too"
-    )
-    parser.add_argument(
-        "--bf16",
-        action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16; default: where the processor is faster that way",
-    )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=LEARNING_RATE,
-        help="largest learning rate; a smaller one goes on from weights of an earlier run",
-    )
-    parser.add_argument("--input-px", type=int, default=INPUT_PX)
-    parser.add_argument(
-        "--small-share",
-        type=float,
-        default=SMALL_SHARE,
-        help=f"first part of the run, which sees pictures of {SMALL_PX} px",
-    )
-    parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    options.folder = options.folder or _cache() / options.model
-    options.teachers = tuple(options.teachers)
-    architecture = MODELS[options.model].architecture
-    options.init = options.init or usual_start(architecture)
-    if options.bf16 is None:
-        options.bf16 = faster_in_bf16(architecture)
-    return TrainingSettings(**vars(options))
-
-
-def faster_in_bf16(architecture: str) -> bool:
-    """Whether this processor trains a network faster in bfloat16.
-
-    With AMX any; with AVX512-BF16 alone only dense convolutions gain (ResNet-50
-    1.8 times), depthwise ones lose.
-    """
-    dense = architecture == RESNET50 and torch.cpu._is_avx512_bf16_supported()
-    return torch.cpu._is_amx_tile_supported() or dense
-
-
-def _cache() -> Path:
-    """Where runs lie by default: outside the repository."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "neurotriage" / "training"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What differs between modalities: the stored slices, how they are drawn, varied and judged."""
-
-    stock: Callable[[Sequence[Row]], Stock]
-    cell_shares: Mapping[tuple[str, str], float]
-    augmented: Callable[[Slices, Tensor, int], Slices]
-    val_scores: Callable[[SliceNet, Sequence[Row], int], dict[str, float]]
-
-
-def mr_recipe(settings: TrainingSettings) -> Recipe:
-    """Manifest rows as they are."""
-    side_px = stored_px(settings.input_px)
-    return Recipe(lambda rows: stock(rows, side_px), CELL_SHARES, augmented, val_scores)
-
-
-def ct_recipe(settings: TrainingSettings) -> Recipe:
-    """Manifest rows and template volumes, each slice with and without a synthetic mass."""
-    folder = settings.manifest.parent
-    if stored_px(settings.input_px) > STORED_PX:
-        log.warning("CT slices are stored for inputs of %d px: a larger input shows no more detail", INPUT_PX)
-    lesions = lesions_of(read(settings.manifest, "MR").of_split("train"))
-    judged = held_apart(settings.manifest, "val")
-    return Recipe(
-        stock=lambda rows: ct_stock(rows, folder, settings.seed, lesions),
-        cell_shares=cell_shares(),
-        augmented=ct_augmented,
-        val_scores=lambda network, _, px: ct_val_scores(scores(network, judged, px)),
-    )
-
-
-RECIPES = {"MR": mr_recipe, "CT": ct_recipe}
 
 
 class Run:
@@ -225,7 +86,7 @@ class Run:
             weight_decay=WEIGHT_DECAY,
         )
         self.progress = Progress()
-        self.pace = Pace(settings.threads)
+        self.pace = ThreadTuning(settings.threads)
         if self.checkpoint.is_file():
             self.progress = resume(self.checkpoint, self.network, self.average, self.optimiser)
             log.info("resumed at step %d", self.progress.step)
@@ -356,18 +217,3 @@ def batch(
     scale = torch.cat([stored.volume_scale[indices], torch.ones(len(picked))])
     is_head = torch.cat([torch.ones(len(indices)), torch.zeros(len(picked))])
     return augment(raw, scale, input_px), is_head
-
-
-def val_scores(network: SliceNet, rows: Sequence[Row], input_px: int) -> dict[str, float]:
-    """AUC within patients and across sources, and mean Dice of the decoder."""
-    answers = list(predictions(network, rows, input_px))
-    within = [a for a in answers if a.row.source in PATIENT_SOURCES]
-    across = [a for a in answers if a.row.source not in PATIENT_SOURCES]
-    overlaps = [
-        dice(standing_out(decoded(a), MASK_SHARE), truth) for a in answers if (truth := lesion(a)) is not None
-    ]
-    return {
-        "within": auc_roc([a.row.tumour is True for a in within], [a.tumour for a in within]),
-        "across": auc_roc([a.row.tumour is True for a in across], [a.tumour for a in across]),
-        "dice": float(np.mean(overlaps)) if overlaps else 0.0,
-    }

@@ -15,6 +15,7 @@ from scipy import ndimage
 from training.data.samples import STORED_PX
 from training.synthetic_ct.hosts import STORED_MM, Grey, Host, Region
 from training.synthetic_ct.lesions import Lesion, placed_lesion
+from training.synthetic_ct.tissue import GRAIN_PX, grain, oedema_reach, ring, shift, without_fluid
 from worker.vision.slices.window import BRAIN_WINDOW_HU
 
 DIAMETER_MM = (8.0, 60.0)
@@ -26,6 +27,7 @@ ATTEMPTS = 12
 KINDS = ("hyperdense", "hypodense", "isodense", "ring", "calcified", "mixed", "meningioma")
 KIND_SHARES = (0.16, 0.2, 0.1, 0.2, 0.08, 0.12, 0.14)
 REAL_SHAPE_SHARE = 0.5  # of the masses, where lesions are at hand
+GRAIN_HU = 12.0  # finer differences between pixels than this are noise, which a mass keeps
 FAINTEST_HU = 5.0  # mean change that a reader may be asked to see
 DARK_SHARE = 0.7  # of the masses with a real shape: darker than brain, as without contrast agent
 
@@ -87,11 +89,11 @@ def with_outline(
     if not water:
         pushed = pushed + _oedema(host, blob, "mixed", random)
     fringe = soft_edge(inside, random.uniform(0.6, 3.0)) * host.brain
-    grain = host.picture - ndimage.gaussian_filter(host.picture, 1.2)
+    noise = grain(host.picture, GRAIN_PX, grey(GRAIN_HU))
     level = (
         ndimage.gaussian_filter(pushed, 3.0) if random.random() < 0.4 else np.median(host.picture[host.brain])
     )
-    inner = level + _tissue_density(texture, water, random) + np.where(np.abs(grain) < grey(12), grain, 0)
+    inner = level + _tissue_density(texture, water, random) + noise
     mixed = np.clip(np.where(host.brain, pushed * (1 - fringe) + inner * fringe, pushed), 0, 1)
     if np.abs(mixed - host.picture)[inside].mean() < grey(FAINTEST_HU):
         return None
@@ -115,10 +117,9 @@ def displaced(host: Host, blob: Blob, strength: float) -> Grey:
     y, x = np.indices(host.picture.shape, np.float32)
     dy, dx = y - blob.centre[0], x - blob.centre[1]
     distance = np.hypot(dy, dx) + 1e-3
-    reach = np.exp(-np.maximum(distance - blob.radius_px, 0) / (1.2 * blob.radius_px + 4))
     held = ndimage.gaussian_filter(np.clip(host.inside_px / SKULL_PX, 0, 1), 1.0)
-    shift = strength * np.minimum(distance, blob.radius_px) * reach * held
-    places = [y - dy / distance * shift, x - dx / distance * shift]
+    moves = shift(distance, blob.radius_px, 4, strength) * held
+    places = [y - dy / distance * moves, x - dx / distance * moves]
     moved: Grey = ndimage.map_coordinates(host.picture, places, order=1, mode="nearest", output=np.float32)
     return moved
 
@@ -188,9 +189,8 @@ def _oedema(host: Host, blob: Blob, kind: str, random: np.random.Generator) -> G
     width = random.uniform(0.3, 1.3) * blob.radius_px + 3
     outside = ndimage.distance_transform_edt(~blob.region)
     fingers = smooth_noise(random, host.picture.shape, random.uniform(2.5, 5))
-    smooth = ndimage.gaussian_filter(host.picture, 1.2)
-    tissue = smooth > np.median(smooth[host.brain]) - grey(12)
-    reach = 1 / (1 + np.exp(-(1 - outside / width + 0.4 * fingers) * 5))
+    tissue = without_fluid(host.picture, host.brain, GRAIN_PX, grey(GRAIN_HU))
+    reach = oedema_reach(outside, width, fingers)
     deep = np.clip((host.inside_px - 3) / 4, 0, 1)
     halo = ndimage.gaussian_filter(reach * deep * tissue, 1.0)
     return (-grey(random.uniform(6, 15)) * halo).astype(np.float32)
@@ -198,11 +198,10 @@ def _oedema(host: Host, blob: Blob, kind: str, random: np.random.Generator) -> G
 
 def _filled(pushed: Grey, host: Host, blob: Blob, kind: str, random: np.random.Generator) -> Grey:
     """The blob's own tissue: its density and texture, with the grain of the picture left in."""
-    grain = host.picture - ndimage.gaussian_filter(host.picture, 1.2)
-    grain = np.where(np.abs(grain) < grey(12), grain, 0)
+    noise = grain(host.picture, GRAIN_PX, grey(GRAIN_HU))
     texture = smooth_noise(random, pushed.shape, random.uniform(1.5, 5)) * grey(random.uniform(0, 3.5))
     level = float(np.median(host.picture[host.brain]))
-    inside = level + _density(blob, kind, random) + texture + grain
+    inside = level + _density(blob, kind, random) + texture + noise
     edge = soft_edge(blob.region, random.uniform(0.5, 2.0) if kind != "meningioma" else 0.6)
     opacity = 1.0 if kind != "isodense" else random.uniform(0.7, 1.0)
     edge = edge * opacity
@@ -227,6 +226,5 @@ def _density(blob: Blob, kind: str, random: np.random.Generator) -> Grey:
         return np.where(parts, grey(random.uniform(4, 16)), -grey(random.uniform(4, 16))).astype(np.float32)
     depth = ndimage.distance_transform_edt(blob.region)
     rim = random.uniform(1.5, max(2.0, 0.35 * blob.radius_px))
-    shell = 1 / (1 + np.exp((depth - rim) * 2))
     core = -grey(random.uniform(8, 24))
-    return (shell * (grey(random.uniform(5, 18)) - core) + core).astype(np.float32)
+    return ring(depth, rim, 2, core, grey(random.uniform(5, 18))).astype(np.float32)

@@ -1,7 +1,8 @@
 """Masses put into whole CT series, at known places: the same blob over neighbouring slices.
 
-In three dimensions what ``training.synthetic_ct.masses`` draws on single slices, with random numbers of its
-own, so that a rule chosen on these is not chosen on what was trained on.
+In three dimensions what ``training.synthetic_ct.masses`` draws on single slices: the same formulas
+(``training.synthetic_ct.tissue``) with random numbers of its own, so that a rule chosen on these is not
+chosen on what was trained on.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from neurotriage.core.volume import Volume
+from training.synthetic_ct.masses import GRAIN_HU
+from training.synthetic_ct.tissue import GRAIN_PX, grain, oedema_reach, ring, shift, without_fluid
 from worker.vision.slices.sections import BONE_HU, SOFT_HU, enclosed
 
 KINDS = ("hyperdense", "hypodense", "ring", "mixed", "isodense")
 HELD_MM = 6.0  # within which the brain is held by the skull
 INSIDE_SHARE = 0.85  # of a mass that must lie in the brain
 ATTEMPTS = 40
-GRAIN_HU = 12.0  # finer differences between pixels than this are noise, which a mass keeps
+IN_PLANE = (0, GRAIN_PX, GRAIN_PX)  # slices are thick: nothing is smoothed across them
 MIN_BRAIN_SHARE = 0.35  # of the largest section; a slice below it gets no mass's middle
 
 Field = NDArray[np.float32]
@@ -58,11 +61,10 @@ def with_solid_mass(
     pushed = _pushed(stored, room, centre, diameter_mm / 2, random.uniform(0.15, 0.5))
     if kind == "isodense" or random.random() < 0.8:
         pushed = pushed - _oedema(stored, room, region, diameter_mm, random)
-    grain = stored - ndimage.gaussian_filter(stored, (0, 1.2, 1.2))
-    grain = np.where(np.abs(grain) < GRAIN_HU, grain, 0)
+    noise = grain(stored, IN_PLANE, GRAIN_HU)
     base = float(np.median(stored[room.brain]))
     texture = _noise(random, level.shape, 3.0, room.spacing_mm) * random.uniform(0.5, 3.0)
-    inner = base + _density_hu(kind, region, room.spacing_mm, random) + texture + grain
+    inner = base + _density_hu(kind, region, room.spacing_mm, random) + texture + noise
     edge = ndimage.gaussian_filter(region.astype(np.float32), (0, 0.8, 0.8)) * room.brain
     voxels = np.asarray(pushed * (1 - edge) + inner * edge, np.float32)
     return replace(volume, voxels=voxels), region
@@ -98,8 +100,7 @@ def _pushed(
     spacing = np.array(room.spacing_mm, np.float32)[:, None, None, None]
     offset = places * spacing - centre.astype(np.float32)[:, None, None, None]
     distance = np.linalg.norm(offset, axis=0) + 1e-3
-    reach = np.exp(-np.maximum(distance - radius_mm, 0) / (1.2 * radius_mm + 5))
-    shift_mm = strength * np.minimum(distance, radius_mm) * reach * np.clip(room.inside_mm / HELD_MM, 0, 1)
+    shift_mm = shift(distance, radius_mm, 5, strength) * np.clip(room.inside_mm / HELD_MM, 0, 1)
     source = places - offset / distance * shift_mm / spacing
     moved: Field = ndimage.map_coordinates(voxels, source, order=1, mode="nearest", output=np.float32)
     return moved
@@ -112,9 +113,8 @@ def _oedema(
     width_mm = random.uniform(0.25, 0.6) * diameter_mm + 4
     away_mm = ndimage.distance_transform_edt(~region, sampling=room.spacing_mm)
     fingers = _noise(random, voxels.shape, 6.0, room.spacing_mm)
-    smooth = ndimage.gaussian_filter(voxels, (0, 1.2, 1.2))
-    tissue = smooth > np.median(smooth[room.brain]) - 12
-    reach = 1 / (1 + np.exp(-(1 - away_mm / width_mm + 0.4 * fingers) * 5))
+    tissue = without_fluid(voxels, room.brain, IN_PLANE, GRAIN_HU)
+    reach = oedema_reach(away_mm, width_mm, fingers)
     halo = reach * tissue * np.clip((room.inside_mm - 4) / 5, 0, 1)
     return np.asarray(random.uniform(8, 15) * ndimage.gaussian_filter(halo, (0, 1, 1)), np.float32)
 
@@ -134,10 +134,8 @@ def _density_hu(
         parts = _noise(random, region.shape, 6.0, spacing_mm) > random.uniform(-0.4, 0.4)
         return np.where(parts, random.uniform(6, 16), -random.uniform(6, 16)).astype(np.float32)
     depth_mm = ndimage.distance_transform_edt(region, sampling=spacing_mm)
-    shell = 1 / (1 + np.exp((depth_mm - random.uniform(3, 7)) * 1.5))
-    core = -random.uniform(10, 22)
-    result: Field = (shell * (random.uniform(7, 17) - core) + core).astype(np.float32)
-    return result
+    rim_mm, core, wall = random.uniform(3, 7), -random.uniform(10, 22), random.uniform(7, 17)
+    return ring(depth_mm, rim_mm, 1.5, core, wall).astype(np.float32)
 
 
 def _noise(
