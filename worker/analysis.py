@@ -11,6 +11,8 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from neurotriage import __version__
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.left_out import left_out_sentences
@@ -27,6 +29,7 @@ from neurotriage.core.values import (
     Triage,
     digest_of,
 )
+from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
 from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
 from worker.reading import Read, beside, left_out_by_reason, not_covered, read_all, refused
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from worker.vision import Models
 
 _NOISE: Final = ReasonCode.NOISE
+# Between two slices this far apart a tumour that matters may lie whole; slabs scanned apart are no error.
+_HOLE_MM: Final = 15.0
 # One slice of a pelvis may look like a head; where no header speaks of one, the model must say so of more.
 _MIN_TO_SEE_A_HEAD: Final = 3
 
@@ -253,15 +258,25 @@ def _without_silent_part(
     decision: StudyDecision, analysed: Sequence[BuiltVolume], lost: Sequence[LeftOutImage]
 ) -> tuple[Outcome, Triage, tuple[Reason, ...]]:
     """No study is absent of which a part lies where nothing was analysed (``reading.not_covered``)."""
-    if decision.outcome is not Outcome.ABSENT or not lost:
+    hole_mm = max((_widest_hole_mm(one.volume) for one in analysed), default=0.0)
+    if decision.outcome is not Outcome.ABSENT or not (lost or hole_mm >= _HOLE_MM):
         return decision.outcome, decision.triage, decision.reasons
     slices = counted(sum(len(one.images) for one in analysed), "slice")
+    if not lost:
+        text = f"no tumour on the {slices} that were analysed, but {hole_mm:.0f} mm lie between two of them"
+        return Outcome.UNDETERMINED, Triage.PRIORITY, (Reason(ReasonCode.PART_NOT_ANALYSED, text),)
     verb = "lies" if len(lost) == 1 else "lie"
     text = (
         f"no tumour on the {slices} that were analysed, but {counted(len(lost), 'image')} {verb} "
         f"where nothing was analysed: {left_out_by_reason('', lost)[0].reason.text}"
     )
     return Outcome.UNDETERMINED, Triage.PRIORITY, (Reason(ReasonCode.PART_NOT_ANALYSED, text),)
+
+
+def _widest_hole_mm(volume: Volume) -> float:
+    """The widest distance between neighbouring slices that no slice's thickness fills, in mm."""
+    steps_mm = np.linalg.norm(np.diff(volume.positions_mm, axis=0), axis=1)
+    return float(steps_mm.max(initial=0.0)) - volume.thickness_mm
 
 
 def _seen(

@@ -51,6 +51,21 @@ def _series(uid: str, **attributes: object) -> list[Dataset]:
     return made
 
 
+@pytest.mark.parametrize(("left_out", "outcome"), [(2, Outcome.ABSENT), (8, Outcome.UNDETERMINED)])
+def test_a_wide_hole_stands_against_absent_also_where_the_numbers_run_on(
+    tmp_path: Path, left_out: int, outcome: Outcome
+) -> None:
+    """Slabs scanned apart, or an export that numbered anew what it kept."""
+    slices = [d for d in _series(WHOLE) if not 12 <= d.InstanceNumber < 12 + left_out]
+    for number, dataset in enumerate(slices, start=1):
+        dataset.InstanceNumber = number
+    analysis = _answer(tmp_path, slices, coverage_mm=50.0)
+    assert analysis.outcome is outcome
+    if outcome is Outcome.UNDETERMINED:
+        assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
+        assert " mm lie between two of them" in analysis.reasons[0].text
+
+
 def test_a_series_with_missing_images_is_named_beside_the_answer_of_a_whole_one(tmp_path: Path) -> None:
     analysis = _answer(tmp_path, _series(WHOLE), [d for d in _series(HOLED) if d.InstanceNumber != 9])
     assert analysis.outcome is Outcome.ABSENT
