@@ -1,4 +1,4 @@
-"""Keep a claim alive while its work goes on."""
+"""Keep a lease alive while its work goes on."""
 
 import threading
 import time
@@ -65,7 +65,7 @@ class Heartbeat:
 
 
 class LeaseKeeper(Heartbeat):
-    """Keeps a claim, up to a total deadline per attempt.
+    """Keeps a lease, up to a total deadline per attempt.
 
     The deadline ends a hung attempt: renewal stops, the lease dies, and another worker takes over.
     """
