@@ -253,7 +253,7 @@ def _light_series_s(weights: Path, threads: int) -> float | None:
         made = make_study(Path(folder), slices=SERIES_SLICES, shape=(SERIES_PX, SERIES_PX))
 
         def judged_series() -> object:
-            return analyse_volumes([build_volume(made.manifest.series[0]).volume], models)
+            return analyse_volumes([build_volume(made.manifest.series[0], models.eligibility).volume], models)
 
         judged_series()
         return round(median(_seconds(judged_series) for _ in range(ROUNDS)), 3)

@@ -33,7 +33,8 @@ weights = Path(sys.argv[2])
 models = load_models(weights, light=True)
 limit_memory(int(sys.argv[3]))
 (study,) = scan_folder(Path(sys.argv[1])).studies
-found, _ = analyse(select_series(study), modalities(weights), lambda: models, datetime.now(UTC))
+selection = select_series(study, models.eligibility)
+found, _ = analyse(selection, modalities(weights), lambda: models, datetime.now(UTC))
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"outcome": found.outcome, "peak_mb": peak_kb // 1024, "told": found.degradations}))
 """

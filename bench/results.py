@@ -82,7 +82,7 @@ def _inference_s(made: Made) -> float | None:
     if made.modality not in modalities(weights):
         return None
     models = load_models(weights, threads=THREADS)
-    volume = build_volume(made.manifest.series[0]).volume
+    volume = build_volume(made.manifest.series[0], models.eligibility).volume
     analyse_volumes([volume], models)  # loads the weights
     return _median_s(lambda: analyse_volumes([volume], models))
 

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from neurotriage import __version__
 from neurotriage.core.evidence import Evidence
@@ -29,20 +27,14 @@ from neurotriage.core.values import (
     Triage,
     digest_of,
 )
-from neurotriage.core.volume import Volume
-from neurotriage.core.wording import counted
+from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_of_refusals
 from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
-from worker.reading import Read, beside, left_out_by_reason, not_covered, read_all, refused
-from worker.selection import ReadSeries, choose, lacking, not_looked_at, outcome_of_refusals, said_of
+from worker.not_analysed import beside, not_covered, part_not_analysed
+from worker.reading import StudyReading, left_out_by_reason, read_study, refused
+from worker.selection import ReadSeries, choose, said_of
 
 if TYPE_CHECKING:
     from worker.vision import Models
-
-_NOISE: Final = ReasonCode.NOISE
-# Between two slices this far apart a tumour that matters may lie whole; slabs scanned apart are no error.
-_HOLE_MM: Final = 15.0
-# One slice of a pelvis may look like a head; where no header speaks of one, the model must say so of more.
-_MIN_TO_SEE_A_HEAD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +42,7 @@ class Selection:
     """Which series of a study will be analysed, and why the others will not."""
 
     manifest: StudyManifest
+    rule: EligibilityRule
     verdicts: tuple[SeriesVerdict, ...]
     series: tuple[ReadSeries, ...] = ()  # those that are taken, as their headers show them, the best first
     others: tuple[ReadSeries, ...] = ()
@@ -95,14 +88,14 @@ class _Clock:
             self.timings_s[name] = round(self.timings_s.get(name, 0.0) + spent, 3)
 
 
-def select_series(manifest: StudyManifest) -> Selection:
-    """Choose the series to analyse by their headers."""
+def select_series(manifest: StudyManifest, rule: EligibilityRule) -> Selection:
+    """Choose the series to analyse by their headers. Never raises for bad input."""
     clock = _Clock({})
     with clock.stage("select"):
-        verdicts, series, others = choose(manifest)
+        verdicts, series, others = choose(manifest, rule)
     if manifest.conflict is not None:
         series = ()
-    return Selection(manifest, verdicts, series, others, clock.timings_s)
+    return Selection(manifest, rule, verdicts, series, others, clock.timings_s)
 
 
 def analyse(
@@ -118,36 +111,42 @@ def analyse(
         refusal = Outcome.NOT_ELIGIBLE, (selection.manifest.conflict,)
         return _unanalysed(selection, selection.verdicts, refusal, at, clock), Evidence()
     with clock.stage("decode"):
-        read = read_all(selection.series, selection.verdicts, modalities)
-    if not read.volumes:
-        ended = outcome_of_refusals(read.verdicts)
-        return _unanalysed(selection, read.verdicts, ended, at, clock), Evidence()
+        reading = read_study(selection.series, modalities, selection.rule)
+    verdicts = reading.verdicts(selection.verdicts)
+    if not reading.volumes:
+        return _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock), Evidence()
     from worker.vision import analyse_volumes  # torch takes seconds to import; refusals do not need it
 
     with clock.stage("vision"):
         decision, evidence = analyse_volumes(
-            read.volumes, models(), read_registrations(selection.registrations)
+            reading.volumes, models(), read_registrations(selection.registrations)
         )
-    if read.stacks and decision.outcome.analysed:
-        return _analysed(selection, read, decision, at, clock), evidence
-    # Too little of a head for an answer (but whether it is a head at all only the model can tell), or nothing
-    # that the model would judge: what that means for the study depends on what the headers speak of, too.
-    verdicts = tuple(_turned_away(verdict, decision, read) for verdict in read.verdicts)
+    if reading.stacks and decision.outcome.analysed:
+        return _analysed(selection, reading, verdicts, decision, at, clock), evidence
+    # Too little of a head for an answer (but whether it is a head at all only the network can tell), or
+    # nothing that it would judge: what that means for the study depends on what the headers speak of, too.
+    min_slices = selection.rule.min_slices_to_see_a_head
+    verdicts = tuple(_turned_away(verdict, decision, reading, min_slices) for verdict in verdicts)
     refused_study = _unanalysed(selection, verdicts, outcome_of_refusals(verdicts), at, clock)
-    left_out = _left_out(read.left_out, {built.volume.series_instance_uid for built in read.stacks})
-    notes = (*left_out_sentences(left_out), *decision.degradations) if read.stacks else ()
+    left_out = _left_out(reading.left_out, {built.volume.series_instance_uid for built in reading.stacks})
+    notes = (*left_out_sentences(left_out), *decision.degradations) if reading.stacks else ()
     return replace(refused_study, degradations=notes, left_out=left_out), Evidence()
 
 
-def _turned_away(verdict: SeriesVerdict, decision: StudyDecision, read: Read) -> SeriesVerdict:
-    """The end of a series of which no stack is analysed: by what the model says of its largest one."""
+def _turned_away(
+    verdict: SeriesVerdict, decision: StudyDecision, reading: StudyReading, min_slices: int
+) -> SeriesVerdict:
+    """The end of a series of which no stack is analysed: by what the network says of its largest one.
+
+    On ``min_slices`` at least it must see a head where no header speaks of one.
+    """
     own = [row for row in decision.series if row.series_instance_uid == verdict.series_instance_uid]
     if not own:
         return verdict
-    heads = [row for row in own if row.outcome is not Outcome.NOT_ELIGIBLE and row.reason.code is not _NOISE]
+    heads = [row for row in own if row.outcome is not Outcome.NOT_ELIGIBLE]
     row = heads[0] if heads else own[0]
-    lacks = read.lacking.get((row.series_instance_uid, row.stack))
-    seen = any(len(row.slices) >= _MIN_TO_SEE_A_HEAD for row in heads)
+    lacks = reading.lacks(row.series_instance_uid, row.stack)
+    seen = any(len(row.slices) >= min_slices for row in heads)
     return refused(verdict, lacks if heads and lacks else row.reason, head_seen=seen)
 
 
@@ -188,18 +187,23 @@ def _unanalysed(
 
 
 def _analysed(
-    selection: Selection, read: Read, decision: StudyDecision, at: datetime, clock: _Clock
+    selection: Selection,
+    reading: StudyReading,
+    verdicts: tuple[SeriesVerdict, ...],
+    decision: StudyDecision,
+    at: datetime,
+    clock: _Clock,
 ) -> Analysis:
     rows = {(row.series_instance_uid, row.stack): row for row in decision.series}
-    built = [(rows[one.volume.series_instance_uid, one.volume.stack], one) for one in read.stacks]
+    built = [(rows[one.volume.series_instance_uid, one.volume.stack], one) for one in reading.stacks]
     analysed = [one for row, one in built if row.outcome.analysed]
     uids = {one.volume.series_instance_uid for one in analysed}
-    images = {uid: list(read.left_out[uid]) for uid in read.left_out if uid in uids}
+    images = {uid: list(left_out) for uid, left_out in reading.left_out.items() if uid in uids}
     for row, one in built:
         if not row.outcome.analysed and row.series_instance_uid in uids:
             images[row.series_instance_uid] += [LeftOutImage(image, row.reason) for image in one.images]
     left_out = _left_out(images, uids)
-    verdicts = tuple(_seen(verdict, selection, analysed, decision) for verdict in read.verdicts)
+    verdicts = tuple(_seen(verdict, selection, analysed, decision) for verdict in verdicts)
     volumes = [one.volume for one in analysed]
     why = lacking(verdicts)
     lost = (
@@ -213,7 +217,10 @@ def _analysed(
             volumes,
         ),
     )
-    outcome, triage, reasons = _without_silent_part(decision, analysed, lost)
+    outcome, triage, reasons = decision.outcome, decision.triage, decision.reasons
+    objection = part_not_analysed(analysed, lost, selection.rule.max_gap_mm)
+    if outcome is Outcome.ABSENT and objection is not None:
+        outcome, triage, reasons = Outcome.UNDETERMINED, Triage.PRIORITY, (objection,)
     return Analysis(
         study_instance_uid=selection.manifest.study_instance_uid,
         revision=selection.manifest.revision,
@@ -252,31 +259,6 @@ def _apart(analysed: Sequence[BuiltVolume]) -> tuple[str, ...]:
             counts = " and ".join(map(str, slices))
             texts.append(f"{len(slices)} stacks of series {uid} ({counts} slices) were not analysed as one")
     return tuple(texts)
-
-
-def _without_silent_part(
-    decision: StudyDecision, analysed: Sequence[BuiltVolume], lost: Sequence[LeftOutImage]
-) -> tuple[Outcome, Triage, tuple[Reason, ...]]:
-    """No study is absent of which a part lies where nothing was analysed (``reading.not_covered``)."""
-    hole_mm = max((_widest_hole_mm(one.volume) for one in analysed), default=0.0)
-    if decision.outcome is not Outcome.ABSENT or not (lost or hole_mm >= _HOLE_MM):
-        return decision.outcome, decision.triage, decision.reasons
-    slices = counted(sum(len(one.images) for one in analysed), "slice")
-    if not lost:
-        text = f"no tumour on the {slices} that were analysed, but {hole_mm:.0f} mm lie between two of them"
-        return Outcome.UNDETERMINED, Triage.PRIORITY, (Reason(ReasonCode.PART_NOT_ANALYSED, text),)
-    verb = "lies" if len(lost) == 1 else "lie"
-    text = (
-        f"no tumour on the {slices} that were analysed, but {counted(len(lost), 'image')} {verb} "
-        f"where nothing was analysed: {left_out_by_reason('', lost)[0].reason.text}"
-    )
-    return Outcome.UNDETERMINED, Triage.PRIORITY, (Reason(ReasonCode.PART_NOT_ANALYSED, text),)
-
-
-def _widest_hole_mm(volume: Volume) -> float:
-    """The widest distance between neighbouring slices that no slice's thickness fills, in mm."""
-    steps_mm = np.linalg.norm(np.diff(volume.positions_mm, axis=0), axis=1)
-    return float(steps_mm.max(initial=0.0)) - volume.thickness_mm
 
 
 def _seen(

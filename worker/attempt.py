@@ -37,11 +37,12 @@ from neurotriage.core.values import (
 )
 from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of
+from worker.eligibility import EligibilityRule
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
 from worker.vision import modalities
-from worker.vision.registry.rule import reported_models
+from worker.vision.registry.rule import read_eligibility, reported_models
 from worker.warm import warm_up
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class Worker:
     @functools.cached_property
     def modalities(self) -> frozenset[str]:
         return modalities(self.settings.worker.weights)
+
+    @functools.cached_property
+    def eligibility(self) -> EligibilityRule:
+        return read_eligibility(self.settings.worker.weights)
 
     @functools.cached_property
     def installed_sha256s(self) -> frozenset[str]:
@@ -139,7 +144,7 @@ class Worker:
             previous = analyses.last_report(connection, held.study_id)
             sender = analyses.sender(connection, held.study_id)
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
-        selection = select_series(manifest)
+        selection = select_series(manifest, self.eligibility)
         afresh = manifest.completed_by == REPROCESSED
         if last is not None and not afresh and self._says_nothing_new(selection, last):
             with self.engine.begin() as connection:

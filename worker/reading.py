@@ -1,4 +1,4 @@
-"""Selected series to volumes: what each stack ends as before a model sees it, and what is left out."""
+"""Selected series to volumes: which stacks are analysed, which lack too much, and what is left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,18 +9,8 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import LeftOut, Reason, ReasonCode, SeriesVerdict
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.imaging import (
-    MAX_VOXELS,
-    BuiltVolume,
-    Image,
-    LeftOutImage,
-    Slab,
-    build_stack,
-    covered,
-    judge_extent,
-    judge_pixels,
-    slab_of_volume,
-)
+from worker.eligibility import EligibilityRule, refused_by_pixels, too_coarse, too_few_slices
+from worker.imaging import MAX_VOXELS, BuiltVolume, LeftOutImage, build_stack, extent, pixel_facts
 from worker.selection import ReadSeries
 
 # Each image that cannot be read says why in its own figures; together they are one reason.
@@ -30,88 +20,142 @@ _ONE_REASON: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What decoding left: volumes to analyse, volumes that lack too much for an answer, and why."""
+class ShortStack:
+    """A stack that may show a head, but lacks too much for an answer."""
 
-    verdicts: tuple[SeriesVerdict, ...]
+    built: BuiltVolume
+    lacks: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReading:
+    """A selected series after decoding: the stacks to analyse, and what became of the rest."""
+
+    series: ReadSeries
     stacks: tuple[BuiltVolume, ...]  # to analyse
-    short: tuple[BuiltVolume, ...]
-    lacking: Mapping[tuple[str, int], Reason]  # by series and stack: what a volume lacks
-    left_out: Mapping[str, tuple[LeftOutImage, ...]]  # by series
+    short: tuple[ShortStack, ...]  # only where there is no stack to analyse
+    refusal: Reason | None  # only where there is neither: why the largest stack is not analysed
+    left_out: tuple[LeftOutImage, ...]
+
+    def verdict(self, verdict: SeriesVerdict, *, others_decide: bool) -> SeriesVerdict:
+        """The verdict by the headers, turned into a refusal where nothing of the series is analysed.
+
+        ``others_decide``: another series has a stack to analyse. Where none has, a network looks at the short
+        stacks, and the series ends by what it says.
+        """
+        if self.short and others_decide:
+            return refused(verdict, self.short[0].lacks)
+        return refused(verdict, self.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyReading:
+    """All selected series of a study, decoded."""
+
+    series: tuple[SeriesReading, ...]
+
+    @property
+    def stacks(self) -> tuple[BuiltVolume, ...]:
+        """The stacks to analyse, of all series."""
+        return tuple(built for series in self.series for built in series.stacks)
 
     @property
     def volumes(self) -> tuple[Volume, ...]:
-        """What a model looks at; where there is nothing to analyse, what may still show a head."""
-        return tuple(built.volume for built in self.stacks or self.short)
+        """The volumes that a network looks at; where there is nothing to analyse, what may show a head."""
+        short = (stack.built for series in self.series for stack in series.short)
+        return tuple(built.volume for built in self.stacks or short)
+
+    @property
+    def left_out(self) -> Mapping[str, tuple[LeftOutImage, ...]]:
+        """By Series Instance UID."""
+        return {series.series.series_instance_uid: series.left_out for series in self.series}
+
+    def lacks(self, series_instance_uid: str, stack: int) -> Reason | None:
+        """Why that stack is too short, or None."""
+        return next(
+            (
+                short.lacks
+                for series in self.series
+                for short in series.short
+                if (short.built.volume.series_instance_uid, short.built.volume.stack)
+                == (series_instance_uid, stack)
+            ),
+            None,
+        )
+
+    def verdicts(self, verdicts: Sequence[SeriesVerdict]) -> tuple[SeriesVerdict, ...]:
+        """The verdicts by the headers, with the series refused of which nothing is analysed."""
+        by_uid = {series.series.series_instance_uid: series for series in self.series}
+        others_decide = bool(self.stacks)
+        return tuple(
+            by_uid[verdict.series_instance_uid].verdict(verdict, others_decide=others_decide)
+            if verdict.series_instance_uid in by_uid
+            else verdict
+            for verdict in verdicts
+        )
 
 
-def read_all(
-    series: Sequence[ReadSeries], verdicts: Sequence[SeriesVerdict], modalities: frozenset[str]
-) -> Read:
-    """Decode every stack of the series. Never raises for bad input."""
-    by_uid = {verdict.series_instance_uid: verdict for verdict in verdicts}
+def read_study(
+    selected: Sequence[ReadSeries], modalities: frozenset[str], rule: EligibilityRule
+) -> StudyReading:
+    """Decode every stack of the selected series. Never raises for bad input.
+
+    ``modalities``: those for which there is a model.
+    """
+    most_voxels = MAX_VOXELS // max(1, sum(len(series.plan.stacks) for series in selected))
+    return StudyReading(tuple(_read(series, modalities, rule, most_voxels) for series in selected))
+
+
+def _read(
+    series: ReadSeries, modalities: frozenset[str], rule: EligibilityRule, most_voxels: int
+) -> SeriesReading:
     stacks: list[BuiltVolume] = []
-    short: list[BuiltVolume] = []
-    lacking: dict[tuple[str, int], Reason] = {}
-    left_out: dict[str, tuple[LeftOutImage, ...]] = {}
-    most_voxels = MAX_VOXELS // max(1, sum(len(one.plan.stacks) for one in series))
-    for one in series:
-        uid = one.series_instance_uid
-        own = _read(one, modalities, most_voxels)
-        stacks += own.good
-        if own.good:
-            own.left_out += [
-                LeftOutImage(image, reason) for built, reason in own.short for image in built.images
-            ]
-        elif own.short:
-            short += [built for built, _ in own.short]
-            lacking |= {
-                (uid, built.volume.stack): _told(reason, one, own.left_out) for built, reason in own.short
-            }
-        elif own.refused is not None:
-            by_uid[uid] = refused(by_uid[uid], _told(own.refused, one, own.left_out))
-        left_out[uid] = tuple(own.left_out)
-    if stacks:
-        for (uid, _), reason in lacking.items():
-            by_uid[uid] = refused(by_uid[uid], reason)
-    return Read(tuple(by_uid.values()), tuple(stacks), tuple(short), lacking, left_out)
-
-
-@dataclass(slots=True)
-class _Own:
-    """Of one series."""
-
-    good: list[BuiltVolume]
-    short: list[tuple[BuiltVolume, Reason]]
-    refused: Reason | None  # the largest stack that is neither
-    left_out: list[LeftOutImage]
-
-
-def _read(series: ReadSeries, modalities: frozenset[str], most_voxels: int) -> _Own:
-    own = _Own([], [], None, list(series.plan.left_out))
+    short: list[ShortStack] = []
+    refusal: Reason | None = None
+    left_out = list(series.plan.left_out)
     for number, images in enumerate(series.plan.stacks):
         try:
             built = build_stack(series.plan, number, series.images, most_voxels)
         except Refused as error:
-            own.refused = own.refused or error.reason
-            own.left_out += [LeftOutImage(image, error.reason) for image in images]
+            refusal = refusal or error.reason
+            left_out += [LeftOutImage(image, error.reason) for image in images]
             continue
-        own.left_out += built.left_out
-        objection = judge_pixels(built.volume)
-        lacks = built.missing or judge_extent(built.volume)
-        if lacks is not None and 2 * len(built.images) < len(images):
-            lacks = _mostly(built.left_out, len(images))
-            objection = objection and lacks  # what is left may be the vertex
-        if objection is None and built.volume.modality not in modalities:
-            objection = lacks or _no_model(built.volume)
+        left_out += built.left_out
+        objection, lacks = _judged(built, len(images), modalities, rule)
         if objection is not None:
-            own.refused = own.refused or objection
-            own.left_out += [LeftOutImage(image, objection) for image in built.images]
+            refusal = refusal or objection
+            left_out += [LeftOutImage(image, objection) for image in built.images]
         elif lacks is not None:
-            own.short.append((built, lacks))
+            short.append(ShortStack(built, lacks))
         else:
-            own.good.append(built)
-    return own
+            stacks.append(built)
+    if stacks:
+        left_out += [LeftOutImage(image, stack.lacks) for stack in short for image in stack.built.images]
+        short = []
+    if stacks or short:
+        refusal = None
+    return SeriesReading(
+        series,
+        tuple(stacks),
+        tuple(ShortStack(stack.built, _with_others(stack.lacks, series, left_out)) for stack in short),
+        None if refusal is None else _with_others(refusal, series, left_out),
+        tuple(left_out),
+    )
+
+
+def _judged(
+    built: BuiltVolume, planned: int, modalities: frozenset[str], rule: EligibilityRule
+) -> tuple[Reason | None, Reason | None]:
+    """The objection against a stack of ``planned`` images, and what it lacks for an answer; or None."""
+    objection = refused_by_pixels(pixel_facts(built.volume), rule)
+    size = extent(built.volume)
+    lacks = built.missing or too_few_slices(size, rule) or too_coarse(size, rule)
+    if lacks is not None and 2 * len(built.images) < planned:
+        lacks = _mostly(built.left_out, planned)
+        objection = objection and lacks  # what is left may be the vertex
+    if objection is None and built.volume.modality not in modalities:
+        objection = lacks or _no_model(built.volume)
+    return objection, lacks
 
 
 def _mostly(left_out: Sequence[LeftOutImage], count: int) -> Reason:
@@ -147,60 +191,10 @@ def left_out_by_reason(series_instance_uid: str, images: Iterable[LeftOutImage])
     )
 
 
-def not_covered(left_out: Iterable[LeftOutImage], analysed: Sequence[Volume]) -> tuple[LeftOutImage, ...]:
-    """Images of a head that lie, even in part, where no analysed slice lies: **no study with one is absent**.
-
-    Aliens (a scout, a colour picture) show no slice of a head, and copies nothing new; but what lies in a row
-    with analysed slices is a slice, whatever it says of itself. What has no place, or states that of another
-    image, may show anything.
-    """
-    slabs = _slabs(analysed)
-
-    def lost(item: LeftOutImage) -> bool:
-        place = item.image.geometry
-        own = slabs.get(_frame_of(item.image), [])
-        if item.alien:
-            return place is not None and not covered(place, own) and any(slab.in_row(place) for slab in own)
-        return place is None or item.reason.code is ReasonCode.SAME_PLACE or not covered(place, own)
-
-    return tuple(item for item in left_out if lost(item))
-
-
-def beside(
-    lacking: Iterable[tuple[ReadSeries, Reason]], analysed: Sequence[Volume]
-) -> tuple[LeftOutImage, ...]:
-    """Images of series that lack too much for an answer, at places that nothing analysed shows.
-
-    Told only of near-parallel slices in the same frame of reference, by their centre: a series that crosses
-    the others, or shows more around them, is another view of the same head.
-    """
-    slabs = _slabs(analysed)
-    return tuple(
-        LeftOutImage(image, reason)
-        for series, reason in lacking
-        for image in series.images
-        if image.geometry is not None
-        and any(slab.is_near_parallel_to(image.place) for slab in slabs.get(_frame_of(image), []))
-        and not any(slab.holds_centre_of(image.place) for slab in slabs[_frame_of(image)])
-    )
-
-
-def _frame_of(image: Image) -> str | None:
-    return image.of.frame_of_reference_uid
-
-
-def _slabs(analysed: Sequence[Volume]) -> dict[str | None, list[Slab]]:
-    """By frame of reference."""
-    slabs: dict[str | None, list[Slab]] = {}
-    for volume in analysed:
-        slabs.setdefault(volume.frame_of_reference_uid, []).append(slab_of_volume(volume))
-    return slabs
-
-
-def _told(reason: Reason, series: ReadSeries, left_out: Sequence[LeftOutImage]) -> Reason:
-    """A reason against a stack, with what became of the other images that came."""
-    told = [item for item in left_out if not item.alien or item.reason.code is ReasonCode.SAME_PLACE]
-    others = left_out_by_reason(series.series_instance_uid, told)
+def _with_others(reason: Reason, series: ReadSeries, left_out: Sequence[LeftOutImage]) -> Reason:
+    """A reason against a stack, with what became of the other images of its series."""
+    slices = [item for item in left_out if not item.alien or item.reason.code is ReasonCode.SAME_PLACE]
+    others = left_out_by_reason(series.series_instance_uid, slices)
     if not others or reason in [item.reason for item in others]:
         return reason
     words = "; ".join(f"{counted(item.count, 'image')} left out: {item.reason.text}" for item in others)

@@ -50,7 +50,8 @@ def warm_up(
         for modality in sorted(modalities):
             made = make_study(Path(folder) / modality, modality, shape=_SHAPE_PX, slices=_SLICES)
             _compress(made.manifest.series[0].instances[0].path)
-            analyse(select_series(made.manifest), frozenset(modalities), lambda: loaded, now)
+            selection = select_series(made.manifest, loaded.eligibility)
+            analyse(selection, frozenset(modalities), lambda: loaded, now)
             analysis, evidence = make_analysis(made, Outcome.PRESENT, analysed_at=now)
             build(
                 analysis,

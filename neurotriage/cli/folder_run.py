@@ -18,9 +18,11 @@ from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, 
 from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
+from worker.eligibility import EligibilityRule
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
 from worker.vision import modalities
+from worker.vision.registry.rule import read_eligibility
 from worker.vision.registry.verify import verify_all
 
 log = structlog.get_logger()
@@ -35,9 +37,9 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     ``BadWeights`` before any work where the weights must not be used.
     """
     verify_all(settings.worker.weights)
-    known = modalities(settings.worker.weights)
+    known, rule = modalities(settings.worker.weights), read_eligibility(settings.worker.weights)
     scan = scan_folder(folder)
-    entries = [FolderRun(settings, out, study, known).entry() for study in scan.studies]
+    entries = [FolderRun(settings, out, study, known, rule).entry() for study in scan.studies]
     for path, reason in scan.unreadable:
         # Not the reason's text: it may quote what stands in the header.
         log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
@@ -69,8 +71,16 @@ def line(entry: dict[str, Any]) -> str:
 class FolderRun:
     """One study of a folder, from files to files."""
 
-    def __init__(self, settings: Settings, out: Path, study: StudyManifest, known: frozenset[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        out: Path,
+        study: StudyManifest,
+        known: frozenset[str],
+        rule: EligibilityRule,
+    ) -> None:
         self._known = known
+        self._rule = rule
         self._results = settings.results
         self._kinds = wanted_kinds(settings.destination)
         self._worker = settings.worker
@@ -80,7 +90,7 @@ class FolderRun:
 
     def entry(self) -> dict[str, Any]:
         """Analyse, write the objects, and say what came of it. A bug in here ends this study only."""
-        selection = select_series(self._study)
+        selection = select_series(self._study, self._rule)
         now = datetime.now(UTC).astimezone()
         analysis: Analysis
         try:

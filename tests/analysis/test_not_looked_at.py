@@ -14,6 +14,7 @@ from neurotriage.core.result_json import study_entry
 from neurotriage.core.values import Analysis, Outcome, ReasonCode
 from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
+from tests.eligibility.rule import RULE
 from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
@@ -35,7 +36,7 @@ def _answer(folder: Path, *series: list[Dataset], **rule: float) -> Analysis:
         (folder / f"{dataset.SOPInstanceUID}.dcm").write_bytes(part10(dataset))
     (study,) = scan_folder(folder).studies
     analysis, evidence = analyse(
-        select_series(study),
+        select_series(study, RULE),
         modalities(weights),
         lambda: load_models(weights, threads=1),
         datetime(2026, 1, 1, tzinfo=UTC),

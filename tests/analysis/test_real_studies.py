@@ -10,6 +10,7 @@ import pytest
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Analysis, Outcome
 from neurotriage.dicom.manifest import scan_folder
+from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.results import build
 from worker.vision import Models, load_models, modalities
@@ -33,7 +34,7 @@ def models() -> Models:
 def _analyses(folder: Path, models: Models) -> Iterator[Analysis]:
     """Each study of a folder through the whole analysis, its results built too."""
     for manifest in scan_folder(folder).studies:
-        selection = select_series(manifest)
+        selection = select_series(manifest, RULE)
         analysis, evidence = analyse(
             selection, modalities(WEIGHTS), lambda: models, datetime(2026, 1, 1, tzinfo=UTC)
         )

@@ -12,6 +12,7 @@ from pydicom import Dataset
 from neurotriage.core.values import Analysis, Outcome, ReasonCode, Triage
 from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
+from tests.eligibility.rule import RULE
 from tests.imaging.made import SAGITTAL
 from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr
@@ -36,7 +37,7 @@ def _answer(folder: Path, datasets: list[Dataset], **rule: Any) -> Analysis:
         (folder / f"{number}.dcm").write_bytes(part10(dataset))
     (study,) = scan_folder(folder).studies
     analysis, evidence = analyse(
-        select_series(study),
+        select_series(study, RULE),
         modalities(weights),
         lambda: load_models(weights, threads=1),
         datetime(2026, 1, 1, tzinfo=UTC),

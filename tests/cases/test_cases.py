@@ -21,6 +21,7 @@ from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import CONFIG_VARIABLE, WorkerSettings
 from neurotriage.dicom.manifest import scan_folder
 from tests.conftest import ROOT, absent
+from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.vision import Models, load_models, modalities
 
@@ -84,7 +85,7 @@ def test_a_case_ends_as_a_careful_person_accepts(
 def _end(folder: Path, models: Models) -> dict[str, Any]:
     """The end of a study, with images named by their instance numbers and pixels in place of UIDs."""
     (study,) = scan_folder(folder).studies
-    selection = select_series(study)
+    selection = select_series(study, RULE)
     at = datetime(2026, 1, 1, tzinfo=UTC)
     analysis, evidence = analyse(selection, modalities(WEIGHTS), lambda: models, at)
     names = {

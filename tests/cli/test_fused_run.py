@@ -14,6 +14,7 @@ from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.dicom.manifest import scan_folder
 from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import make_pair
+from tests.eligibility.rule import RULE
 from tests.imaging.test_registration import registration_object
 from tests.vision.synthetic import odd_limits
 from tests.vision.test_fusion import both_weights, with_fusion
@@ -26,7 +27,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: str = "") -> dic
     """The study's entry in ``result.json``; ``light``: name of the MR model that is the light one, too."""
     weights = tmp_path / "weights"
     weights.mkdir()
-    with_fusion(both_weights(weights, low=0.0, noise_correlation=0.0, filled_share=0.0, **odd_limits(2.0)))
+    with_fusion(
+        both_weights(
+            weights, eligibility={"min_correlation": 0.0, "min_filled_share": 0.0}, low=0.0, **odd_limits(2.0)
+        )
+    )
     if light:
         path = weights / "study_rule.json"
         rules = json.loads(path.read_text())
@@ -110,4 +115,4 @@ def add_registration(folder: Path, ct: Dataset) -> None:
 def selected(folder: Path) -> str:
     """What names the input of an analysis of the folder's only study."""
     (study,) = scan_folder(folder).studies
-    return select_series(study).input_digest
+    return select_series(study, RULE).input_digest

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Plane, ReasonCode
+from tests.eligibility.rule import RULE
 from tests.imaging.made import SAGITTAL, ct_slice_of, enhanced_of, picture, series_in, slice_of
 from worker.imaging import build_volume
 
@@ -21,7 +22,7 @@ def _stack(numbers: range | list[int], **attributes: Any) -> list[Dataset]:
 
 
 def test_slices_are_sorted_along_the_normal_and_keep_their_sources(tmp_path: Path) -> None:
-    volume = build_volume(series_in(tmp_path, _stack([3, 1, 4, 2]))).volume
+    volume = build_volume(series_in(tmp_path, _stack([3, 1, 4, 2])), RULE).volume
     assert [source.instance_number for source in volume.sources] == [1, 2, 3, 4]
     np.testing.assert_array_equal(volume.voxels[2], picture(seed=3))
     np.testing.assert_array_equal(volume.positions_mm[:, 2], [5, 10, 15, 20])
@@ -29,7 +30,9 @@ def test_slices_are_sorted_along_the_normal_and_keep_their_sources(tmp_path: Pat
 
 def test_slices_turned_upside_down_are_sorted_along_their_own_normal(tmp_path: Path) -> None:
     turned = [-1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    volume = build_volume(series_in(tmp_path, _stack(range(1, 5), ImageOrientationPatient=turned))).volume
+    volume = build_volume(
+        series_in(tmp_path, _stack(range(1, 5), ImageOrientationPatient=turned)), RULE
+    ).volume
     np.testing.assert_array_equal(volume.positions_mm[:, 2], [20, 15, 10, 5])
     assert np.linalg.det(volume.affine[:3, :3]) > 0
 
@@ -47,7 +50,7 @@ def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path: Path) -> None:
         )
         for number in range(1, 10)
     ]
-    volume = build_volume(series_in(tmp_path, datasets)).volume
+    volume = build_volume(series_in(tmp_path, datasets), RULE).volume
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     for slice_index, x, y in ((0, 0, 0), (4, 11, 0), (8, 3, 15)):
         expected = np.array([-125.0, -120.0, 4.2 * (slice_index + 1)]) + row * 0.7 * x + column * 0.5 * y
@@ -67,7 +70,7 @@ def test_non_square_pixels_and_plane_are_kept(tmp_path: Path) -> None:
         )
         for number in range(1, 6)
     ]
-    volume = build_volume(series_in(tmp_path, datasets)).volume
+    volume = build_volume(series_in(tmp_path, datasets), RULE).volume
     assert volume.pixel_spacing_mm == (1.61, 1.59)
     assert volume.plane is Plane.SAGITTAL
 
@@ -78,7 +81,7 @@ def test_of_a_dual_echo_series_the_later_echo_is_taken(tmp_path: Path) -> None:
     late = [slice_of(picture(seed=1), n + 10, EchoTime=100.0, RepetitionTime=3000.0) for n in places]
     for one, other in zip(early, late, strict=True):
         other.ImagePositionPatient = one.ImagePositionPatient
-    volume = build_volume(series_in(tmp_path, early + late)).volume
+    volume = build_volume(series_in(tmp_path, early + late), RULE).volume
     assert len(volume.voxels) == 5
     assert volume.sequence == "T2"
 
@@ -91,8 +94,8 @@ def test_an_enhanced_object_gives_the_same_volume_as_single_frames(tmp_path: Pat
     enhanced = enhanced_of(
         [picture(seed=n + 1) for n in order], [[-100.0, -110.0, 5.0 * (n + 1)] for n in order]
     )
-    one = build_volume(series_in(singles, _stack(range(1, 5)))).volume
-    other = build_volume(series_in(frames, [enhanced])).volume
+    one = build_volume(series_in(singles, _stack(range(1, 5))), RULE).volume
+    other = build_volume(series_in(frames, [enhanced]), RULE).volume
     np.testing.assert_array_equal(one.voxels, other.voxels)
     np.testing.assert_allclose(one.affine, other.affine, atol=1e-9)
     assert [source.frame for source in other.sources] == [2, 3, 1, 4]
@@ -100,24 +103,26 @@ def test_an_enhanced_object_gives_the_same_volume_as_single_frames(tmp_path: Pat
 
 
 def test_a_missing_slice_is_reported(tmp_path: Path) -> None:
-    built = build_volume(series_in(tmp_path, _stack([1, 2, 3, 4, 6, 7, 8, 9])))
+    built = build_volume(series_in(tmp_path, _stack([1, 2, 3, 4, 6, 7, 8, 9])), RULE)
     assert built.missing is not None
     assert built.missing.code is ReasonCode.MISSING_IMAGES
     assert built.missing.text.startswith("1 of 9 slices")
 
 
 def test_missing_slices_are_noticed_without_instance_numbers(tmp_path: Path) -> None:
-    built = build_volume(series_in(tmp_path, _stack([1, 2, 3, 6, 7, 8, 9], InstanceNumber=None)))
+    built = build_volume(series_in(tmp_path, _stack([1, 2, 3, 6, 7, 8, 9], InstanceNumber=None)), RULE)
     assert built.missing is not None
     assert "2 of 9" in built.missing.text
 
 
 def test_a_contiguous_part_of_a_longer_series_misses_nothing(tmp_path: Path) -> None:
-    assert build_volume(series_in(tmp_path, _stack(range(7, 13), ImagesInAcquisition=22))).missing is None
+    assert (
+        build_volume(series_in(tmp_path, _stack(range(7, 13), ImagesInAcquisition=22)), RULE).missing is None
+    )
 
 
 def test_a_count_stated_by_the_archive_is_believed(tmp_path: Path) -> None:
-    built = build_volume(series_in(tmp_path, _stack(range(1, 7), NumberOfSeriesRelatedInstances=9)))
+    built = build_volume(series_in(tmp_path, _stack(range(1, 7), NumberOfSeriesRelatedInstances=9)), RULE)
     assert built.missing is not None
     assert "9" in built.missing.text
 
@@ -131,12 +136,12 @@ def test_thicker_slices_with_wider_steps_are_no_hole(tmp_path: Path) -> None:
         ct_slice_of(picture(), 20 - n, ImagePositionPatient=[0.0, 0.0, 40.0 + 10.0 * n], SliceThickness=10.0)
         for n in range(1, 3)
     ]
-    assert build_volume(series_in(tmp_path, thin + thick)).missing is None
+    assert build_volume(series_in(tmp_path, thin + thick), RULE).missing is None
 
 
 def test_positions_win_over_the_spacing_and_the_thickness_that_a_header_states(tmp_path: Path) -> None:
     datasets = _stack(range(1, 9), SpacingBetweenSlices=9.0, SliceThickness=8.0)
-    built = build_volume(series_in(tmp_path, datasets))
+    built = build_volume(series_in(tmp_path, datasets), RULE)
     np.testing.assert_allclose(np.diff(built.volume.positions_mm[:, 2]), 5.0)
     np.testing.assert_allclose(built.volume.affine[:3, 2], [0, 0, 5.0])
     assert built.missing is None
@@ -148,7 +153,7 @@ def test_uneven_slices_keep_their_positions_and_none_is_lost(tmp_path: Path) -> 
     datasets = [
         ct_slice_of(picture(seed=n), 50 - n, ImagePositionPatient=[0.0, 0.0, z]) for n, z in enumerate(places)
     ]
-    built = build_volume(series_in(tmp_path, datasets))
+    built = build_volume(series_in(tmp_path, datasets), RULE)
     np.testing.assert_allclose(built.volume.positions_mm[:, 2], places)
     for n in range(len(places)):  # by position, against the instance numbers
         np.testing.assert_array_equal(built.volume.voxels[n], picture(seed=n).astype(np.float32) - 1024)
@@ -159,14 +164,14 @@ def test_two_slabs_with_running_numbers_miss_nothing(tmp_path: Path) -> None:
         slice_of(picture(), n, ImagePositionPatient=[0.0, 0.0, 5.0 * n + (10.0 if n > 4 else 0.0)])
         for n in range(1, 9)
     ]
-    assert build_volume(series_in(tmp_path, datasets)).missing is None
+    assert build_volume(series_in(tmp_path, datasets), RULE).missing is None
 
 
 def test_an_undecodable_image_is_left_out_and_is_not_called_missing(tmp_path: Path) -> None:
     series = series_in(tmp_path, _stack(range(1, 9)))
     broken = series.instances[3].path
     broken.write_bytes(broken.read_bytes()[:-50])
-    built = build_volume(series)
+    built = build_volume(series, RULE)
     assert len(built.volume.voxels) == 7
     assert [left.reason.code for left in built.left_out] == [ReasonCode.UNREADABLE_PIXELS]
     assert built.missing is None
@@ -189,7 +194,7 @@ def test_a_series_that_cannot_be_placed_or_read_is_refused(
 ) -> None:
     series = series_in(tmp_path, [ct_slice_of(picture(), number, **fault) for number in (1, 2)])
     with pytest.raises(Refused) as refused:
-        build_volume(series)
+        build_volume(series, RULE)
     assert refused.value.reason.code is code
 
 
@@ -205,4 +210,4 @@ def test_damaged_files_end_in_a_volume_or_a_reason(tmp_path: Path) -> None:
                 damaged[place] = random.integers(256)
             instance.path.write_bytes(damaged)
         with contextlib.suppress(Refused):
-            assert len(build_volume(series).volume.voxels) > 0
+            assert len(build_volume(series, RULE).volume.voxels) > 0

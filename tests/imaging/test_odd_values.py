@@ -16,6 +16,7 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.attributes import described, number, numbers, whole_number
 from neurotriage.dicom.headers import read_header
+from tests.eligibility.rule import RULE
 from tests.imaging.compressed import compressed_slice
 from tests.imaging.made import ct_slice_of, enhanced_of, picture, series_in, slice_of, write
 from worker.imaging import build_volume, decode_frame, pixels
@@ -60,7 +61,7 @@ def test_each_slice_is_rescaled_by_its_own_slope_in_float32(tmp_path: Path) -> N
         slice_of(picture(seed=n), n, RescaleSlope=slope, RescaleIntercept=0.25)
         for n, slope in enumerate(slopes, 1)
     ]
-    voxels = build_volume(series_in(tmp_path, stack)).volume.voxels
+    voxels = build_volume(series_in(tmp_path, stack), RULE).volume.voxels
     for n, slope in enumerate(slopes, 1):
         expected = picture(seed=n).astype(np.float32) * np.float32(slope) + np.float32(0.25)
         np.testing.assert_array_equal(voxels[n - 1], expected)
@@ -94,7 +95,7 @@ def test_no_number_of_frames_is_one_frame(tmp_path: Path, frames: Any) -> None:
     stack = [slice_of(picture(seed=n), n) for n in range(1, 4)]
     for dataset in stack:
         dataset.NumberOfFrames = frames
-    assert len(build_volume(series_in(tmp_path, stack)).volume.voxels) == 3
+    assert len(build_volume(series_in(tmp_path, stack), RULE).volume.voxels) == 3
 
 
 def _raw(name: str, vr: str, value: bytes) -> Dataset:
@@ -136,7 +137,7 @@ def test_decimal_commas_in_spacing_and_rescale_give_a_volume(tmp_path: Path) -> 
         data = instance.path.read_bytes()
         data = data.replace(b"DS\x08\x001.0\\1.0 ", b"UT\0\0\x08\0\0\x001,0\\1,0 ")
         instance.path.write_bytes(data.replace(b"DS\x06\x00-1024 ", b"DS\x06\x00-1024,"))
-    volume = build_volume(series).volume
+    volume = build_volume(series, RULE).volume
     assert volume.pixel_spacing_mm == (1.0, 1.0)
     assert len(volume.voxels) == 4
 
@@ -168,7 +169,7 @@ def _damaged(path: Path, how: str) -> None:
 def test_a_damaged_file_costs_its_image_and_no_more(tmp_path: Path, how: str, left: int) -> None:
     series = series_in(tmp_path, [slice_of(picture(seed=n), n) for n in range(1, 6)])
     _damaged(series.instances[4].path, how)
-    built = build_volume(series)
+    built = build_volume(series, RULE)
     assert len(built.volume.voxels) == left
     assert len(built.left_out) == 5 - left
     for item in built.left_out:
@@ -223,7 +224,7 @@ def test_a_deflated_data_set_is_inflated_within_bounds(
 
 def test_slices_are_held_as_stored_and_looked_at_in_true_units(tmp_path: Path) -> None:
     datasets = [ct_slice_of(picture(seed=n), n) for n in range(1, 6)]
-    voxels = build_volume(series_in(tmp_path, datasets)).volume.voxels
+    voxels = build_volume(series_in(tmp_path, datasets), RULE).volume.voxels
     assert isinstance(voxels, Slices)
     whole = np.asarray(voxels)
     assert (whole.dtype, whole.shape) == (np.float32, (5, 16, 12))
@@ -242,7 +243,7 @@ def test_values_of_32_bits_are_held_in_16_where_they_fit(tmp_path: Path) -> None
         stored = picture().astype(np.int32) + most - 4000
         folder = tmp_path / str(most)
         folder.mkdir()
-        voxels = build_volume(series_in(folder, [slice_of(stored)])).volume.voxels
+        voxels = build_volume(series_in(folder, [slice_of(stored)]), RULE).volume.voxels
         np.testing.assert_array_equal(voxels[0], stored)
         assert isinstance(voxels, Slices)
         first: Slice = voxels._slices[0]
@@ -251,7 +252,7 @@ def test_values_of_32_bits_are_held_in_16_where_they_fit(tmp_path: Path) -> None
 
 def test_a_stack_too_long_for_memory_is_thinned_evenly_and_says_so(tmp_path: Path) -> None:
     series = series_in(tmp_path, [slice_of(picture(), n) for n in range(1, 31)])
-    built = build_volume(series, most_voxels=10 * 16 * 12)
+    built = build_volume(series, RULE, most_voxels=10 * 16 * 12)
     assert len(built.volume.voxels) == 10
     assert len(np.unique(np.diff([s.instance_number for s in built.volume.sources]))) == 1
     assert built.missing is None

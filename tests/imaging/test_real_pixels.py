@@ -8,7 +8,9 @@ import pytest
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Plane, ReasonCode
 from neurotriage.dicom.manifest import scan_folder
-from worker.imaging import BuiltVolume, build_volume, decode_frame, judge_pixels
+from tests.eligibility.rule import RULE
+from worker.eligibility import refused_by_pixels
+from worker.imaging import BuiltVolume, build_volume, decode_frame, pixel_facts
 
 
 def test_one_picture_in_six_real_syntaxes_is_the_same(data_dir: Path) -> None:
@@ -22,7 +24,7 @@ def test_one_picture_in_six_real_syntaxes_is_the_same(data_dir: Path) -> None:
 
 def _built(folder: Path) -> list[BuiltVolume]:
     (study,) = scan_folder(folder).studies
-    return [build_volume(series) for series in study.series]
+    return [build_volume(series, RULE) for series in study.series]
 
 
 def test_a_tilted_ct_keeps_its_positions_and_uneven_steps(data_dir: Path) -> None:
@@ -59,15 +61,15 @@ def test_an_interior_hole_is_noticed_in_a_real_series(data_dir: Path) -> None:
     (study,) = scan_folder(folder).studies
     (series,) = study.series
     kept = series.instances[:8] + series.instances[9:]
-    built = build_volume(type(series)(series.series_instance_uid, series.modality, kept))
+    built = build_volume(type(series)(series.series_instance_uid, series.modality, kept), RULE)
     assert built.missing is not None
     assert built.missing.code is ReasonCode.MISSING_IMAGES
-    assert build_volume(series).missing is None
+    assert build_volume(series, RULE).missing is None
 
 
 def test_an_empty_skull_is_no_head_whatever_its_header_says(data_dir: Path) -> None:
     (built,) = _built(data_dir / "dicom" / "not_a_brain" / "skull_phantom_ct_says_trauma_head")
-    reason = judge_pixels(built.volume)
+    reason = refused_by_pixels(pixel_facts(built.volume), RULE)
     assert reason is not None
     assert reason.code is ReasonCode.NOT_A_HEAD
 

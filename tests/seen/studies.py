@@ -24,6 +24,7 @@ from neurotriage.core.values import (
 from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, head_pair, healthy_head_mr
 from neurotriage.dicom.manifest import scan_folder
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
+from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.results import build
 
@@ -135,7 +136,7 @@ def _product(manifest: StudyManifest) -> tuple[Analysis, Evidence]:
     from worker.vision import load_models, modalities  # torch takes seconds to import
 
     weights = WorkerSettings().weights
-    selection = select_series(manifest)
+    selection = select_series(manifest, RULE)
     return analyse(selection, modalities(weights), lambda: load_models(weights, threads=1), datetime.now(UTC))
 
 
@@ -150,7 +151,7 @@ def _frozen(
     analysis = replace(
         analysis,
         analysed_at=datetime.now(UTC),
-        verdicts=select_series(manifest).verdicts,
+        verdicts=select_series(manifest, RULE).verdicts,
         findings=tuple(replace(finding, side=side) for finding in analysis.findings),
         predictions=tuple(
             replace(each, model=f"{modality.lower()}-frozen", series_uid=made.series_uid)

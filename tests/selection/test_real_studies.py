@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.values import Outcome, Reason, SeriesManifest, SeriesVerdict, StudyManifest
+from neurotriage.core.values import Outcome, SeriesManifest, SeriesVerdict, StudyManifest
 from neurotriage.dicom.manifest import scan_folder
-from worker.imaging import build_volume, judge_extent, judge_pixels
-from worker.selection import outcome_of_refusals, select
+from tests.eligibility.rule import RULE
+from worker.eligibility import outcome_of_refusals, refused_by_pixels, too_coarse, too_few_slices
+from worker.imaging import build_volume, extent, pixel_facts
+from worker.selection import select
 
 _TAKEN: Final = "taken"
 _NO_ANSWER: Final = {Outcome.POOR_QUALITY, Outcome.INCOMPLETE, Outcome.NOT_ELIGIBLE, Outcome.UNDETERMINED}
@@ -23,10 +25,11 @@ _ALLOWED: Final[dict[str, set[str]]] = {
 
 def _looked_at(verdict: SeriesVerdict, series: SeriesManifest) -> SeriesVerdict:
     try:
-        built = build_volume(series)
+        built = build_volume(series, RULE)
     except Refused as refused:
         return replace(verdict, taken=False, reason=refused.reason)
-    reason: Reason | None = judge_pixels(built.volume) or built.missing or judge_extent(built.volume)
+    pixels, size = refused_by_pixels(pixel_facts(built.volume), RULE), extent(built.volume)
+    reason = pixels or built.missing or too_few_slices(size, RULE) or too_coarse(size, RULE)
     return verdict if reason is None else replace(verdict, taken=False, reason=reason)
 
 
@@ -36,7 +39,7 @@ def _end(study: StudyManifest) -> tuple[str, tuple[SeriesVerdict, ...]]:
     by_uid = {series.series_instance_uid: series for series in study.series}
     verdicts = tuple(
         _looked_at(verdict, by_uid[verdict.series_instance_uid]) if verdict.taken else verdict
-        for verdict in select(study)
+        for verdict in select(study, RULE)
     )
     if any(verdict.taken for verdict in verdicts):
         return _TAKEN, verdicts
@@ -61,7 +64,7 @@ def test_every_study_is_taken_or_refused_as_expected(data_dir: Path) -> None:
 
 def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_siemens_enhanced_t1_multi").studies
-    assert sorted((v.description, v.taken) for v in select(study)) == [
+    assert sorted((v.description, v.taken) for v in select(study, RULE)) == [
         ("DWI_dir80_PA_ADC", False),
         ("anat-T1w_acq-tfl", True),
     ]
@@ -69,5 +72,5 @@ def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
 
 def test_both_series_of_the_tumour_study_are_taken_and_a_head_is_meant(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_philips_flair_t2star_tumour").studies
-    verdicts = select(study)
+    verdicts = select(study, RULE)
     assert [(v.taken, v.head_meant) for v in verdicts] == [(True, True), (True, True)]

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict
+from tests.eligibility.rule import RULE
 from tests.imaging.made import picture, slice_of, study_in
-from worker.selection import outcome_of_refusals, select
+from worker.eligibility import outcome_of_refusals
+from worker.selection import select
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +24,7 @@ def test_each_weighting_is_represented_before_any_comes_twice(tmp_path: Path) ->
         for place, name in enumerate(names)
         for number in range(1, 6 + place % 2)
     ]
-    verdicts = select(study_in(tmp_path, datasets))
+    verdicts = select(study_in(tmp_path, datasets), RULE)
     assert len(verdicts) == len(names)
     taken = {verdict.description for verdict in verdicts if verdict.taken}
     assert taken == {"T1 +C", "FLAIR", "T2", "T1"}
@@ -38,14 +40,14 @@ def test_verdicts_keep_the_order_of_the_manifest(tmp_path: Path) -> None:
         for number in (1, 2)
     ]
     study = study_in(tmp_path, datasets)
-    uids = [verdict.series_instance_uid for verdict in select(study)]
+    uids = [verdict.series_instance_uid for verdict in select(study, RULE)]
     assert uids == [series.series_instance_uid for series in study.series]
 
 
 def test_a_file_that_broke_after_intake_gives_a_reason(tmp_path: Path) -> None:
     study = study_in(tmp_path, [slice_of(picture())])
     study.series[0].instances[0].path.write_bytes(b"gone")
-    (verdict,) = select(study)
+    (verdict,) = select(study, RULE)
     assert not verdict.taken
     assert verdict.reason.text
 

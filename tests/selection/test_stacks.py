@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import RTStructureSetStorage, SecondaryCaptureImageStorage, generate_uid
 
 from neurotriage.core.values import ReasonCode
+from tests.eligibility.rule import RULE
 from tests.imaging.made import AXIAL, SAGITTAL, ct_slice_of, enhanced_of, picture, series_in, slice_of
 from worker.imaging import read_images
 from worker.selection import ReadSeries
@@ -28,7 +29,7 @@ def _read(folder: Path, datasets: Sequence[Dataset]) -> ReadSeries:
     for number, dataset in enumerate(datasets):
         dataset.SOPInstanceUID = f"2.25.7{number:04d}"
     series = series_in(folder, list(datasets))
-    return judge(series.series_instance_uid, read_images(series))
+    return judge(series.series_instance_uid, read_images(series), RULE)
 
 
 def _stack(make: Any = ct_slice_of, count: int = 12, first: int = 1, **changes: Any) -> list[Dataset]:
@@ -494,7 +495,7 @@ def test_no_order_and_no_uids_change_what_is_analysed(tmp_path: Path) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         manifest = series_in(folder, datasets)
-        read = judge(series, read_images(manifest))
+        read = judge(series, read_images(manifest), RULE)
         pixels = {dataset.SOPInstanceUID: bytes(dataset.PixelData) for dataset in datasets}
         stacks = tuple(
             tuple(pixels[image.of.sop_instance_uid] for image in stack) for stack in read.plan.stacks

@@ -1,11 +1,12 @@
 """Volumes with a known content, and a weights folder with a random network, for fast tests."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as saved_arrays
 from safetensors.torch import save as saved_tensors
 
+from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
+from worker.eligibility import PART
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry.rule import RULE_FILE, StudyRule
 from worker.vision.series.predict import Grid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import Box
@@ -138,9 +141,7 @@ def rule(**changes: object) -> StudyRule:
         "model_sha256": "",
         "features_file": "random.features.safetensors",
         "features_sha256": "",
-        "noise_correlation": 0.5,
         "head_probability": 0.0,
-        "filled_share": 0.5,
         **odd_limits(1.0),
         "smoothing_mm": 6.0,
         "blank_section": 0.05,
@@ -157,8 +158,6 @@ def rule(**changes: object) -> StudyRule:
         "lesion_slices": 2,
         "lesion_heat": 0.0,
         "heat_level": 0.5,
-        "fewest_slices": 2,
-        "least_mm": 10.0,
         "coverage_mm": 80.0,
     }
     return StudyRule(**{**numbers, **changes})  # type: ignore[arg-type]
@@ -219,5 +218,13 @@ def write_weights(
     }
     study_rule = rule(**{"model_sha256": digest, "features_sha256": sha256(reference).hexdigest(), **changes})
     (folder / "registry.json").write_text(json.dumps({"models": [card]}))
-    (folder / "study_rule.json").write_text(json.dumps({"rules": {modality: asdict(study_rule)}}))
+    write_rules(folder, {"rules": {modality: asdict(study_rule)}})
     return folder
+
+
+def write_rules(folder: Path, rules: Mapping[str, Any], **eligibility: object) -> None:
+    """A rule file with the release's eligibility part, but for made volumes, which hold less of a head."""
+    rows = json.loads((WorkerSettings().weights / RULE_FILE).read_text(encoding="utf-8"))[PART]
+    values = {"min_slices": 2, "min_covered_mm": 10.0, "min_filled_share": 0.5, **eligibility}
+    part = {name: {**row, "value": values.get(name, row["value"])} for name, row in rows.items()}
+    (folder / RULE_FILE).write_text(json.dumps({PART: part, **rules}))

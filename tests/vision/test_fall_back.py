@@ -12,7 +12,14 @@ import torch
 from safetensors.numpy import save as saved_arrays
 from safetensors.torch import save as saved_tensors
 
-from tests.vision.synthetic import axial_head, odd_limits, reference_features, rule, write_weights
+from tests.vision.synthetic import (
+    axial_head,
+    odd_limits,
+    reference_features,
+    rule,
+    write_rules,
+    write_weights,
+)
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.engines import TorchEngine
 from worker.vision.memory import out_of_memory
@@ -58,8 +65,7 @@ def with_light(folder: Path) -> Path:
     large, large_rule = card_and_rule(folder, "large", RESNET50)
     light, light_rule = card_and_rule(folder, "light", MOBILENET_V2)
     (folder / "registry.json").write_text(json.dumps({"models": [large, light]}))
-    rules = {"rules": {"MR": large_rule}, "light": {"MR": light_rule}}
-    (folder / "study_rule.json").write_text(json.dumps(rules))
+    write_rules(folder, {"rules": {"MR": large_rule}, "light": {"MR": light_rule}})
     return folder
 
 

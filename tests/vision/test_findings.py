@@ -6,12 +6,13 @@ import pytest
 from neurotriage.core.values import Finding, Plane, Side
 from neurotriage.core.volume import Volume
 from tests.vision.synthetic import ball, head_with, turned, volume
+from worker.imaging.head import largest_component
 from worker.vision.series.decide import map_pixel_mm2
 from worker.vision.series.findings import box_of, contour, describe, find_lesions, largest_extent_mm
 from worker.vision.series.predict import Grid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import head_box, mask_input
-from worker.vision.slices.sections import largest_piece, measure_sections
+from worker.vision.slices.sections import measure_sections
 from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm
 
 pytestmark = pytest.mark.unit
@@ -98,7 +99,7 @@ def test_a_lesion_at_the_image_border_has_a_closed_outline() -> None:
 
 def test_nothing_above_the_level_has_no_outline() -> None:
     assert contour(np.zeros((4, 4)), 0.5) == ()
-    assert not largest_piece(np.zeros((4, 4), bool)).any()
+    assert not largest_component(np.zeros((4, 4), bool)).any()
 
 
 def test_the_size_is_the_largest_distance_in_millimetres() -> None:

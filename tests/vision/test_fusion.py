@@ -1,6 +1,7 @@
 """CT and MR judged together: when, and what it may change. Weights are random, volumes drawn."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import save
 
 from neurotriage.core.values import Outcome, Plane, ReasonCode, StudyDecision, Triage
 from neurotriage.core.volume import Registration, Volume
-from tests.vision.synthetic import axial_head, ct_head, head_with, turned, volume, write_weights
+from tests.vision.synthetic import axial_head, ct_head, head_with, turned, volume, write_rules, write_weights
 from worker.vision import analyse_volumes, load_models
 from worker.vision.fusion import common_space
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0
@@ -32,7 +33,12 @@ def pair(ct_frame: str | None = FRAME, mr_frame: str | None = FRAME) -> list[Vol
     return [ct, replace(axial_head(uid=MR_UID, **STACK), frame_of_reference_uid=mr_frame)]
 
 
-def both_weights(folder: Path, third_class_bias: float = 0.0, **rule: object) -> Path:
+def both_weights(
+    folder: Path,
+    third_class_bias: float = 0.0,
+    eligibility: Mapping[str, object] | None = None,
+    **rule: object,
+) -> Path:
     """One folder with a random network for each modality."""
     parts = []
     for seed, modality in enumerate(("CT", "MR")):
@@ -47,7 +53,7 @@ def both_weights(folder: Path, third_class_bias: float = 0.0, **rule: object) ->
         study_rule |= {"model": card["name"], "features_file": f"{modality}.random.features.safetensors"}
         parts.append((modality, card, study_rule))
     (folder / "registry.json").write_text(json.dumps({"models": [card for _, card, _ in parts]}))
-    (folder / "study_rule.json").write_text(json.dumps({"rules": {m: rule for m, _, rule in parts}}))
+    write_rules(folder, {"rules": {m: rule for m, _, rule in parts}}, **(eligibility or {}))
     return folder
 
 
@@ -141,9 +147,7 @@ def test_slices_that_show_nothing_have_no_partner(tmp_path: Path) -> None:
     ct, mr = pair()
     blank = np.full_like(mr.voxels, mr.voxels.min())
     blank[12:14] = mr.voxels[12:14]
-    study = judged(
-        with_fusion(both_weights(tmp_path, low=0.0, noise_correlation=-1.0)), [ct, replace(mr, voxels=blank)]
-    )
+    study = judged(with_fusion(both_weights(tmp_path, low=0.0)), [ct, replace(mr, voxels=blank)])
     assert any("2 slices in common" in text for text in study.degradations)
 
 

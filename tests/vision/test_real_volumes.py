@@ -11,6 +11,7 @@ from scipy import ndimage
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import ManifestInstance, Outcome, SeriesManifest, Side
 from neurotriage.core.volume import Volume
+from tests.eligibility.rule import RULE
 from tests.vision.synthetic import ct_head
 from worker.imaging.build import build_volume
 from worker.vision import Models, analyse_volumes, load_models
@@ -75,7 +76,9 @@ def dicom_volume(folder: Path, description: str = "") -> Volume:
         for path, header in headers.items()
         if description in header.get("SeriesDescription", "")
     )
-    return build_volume(SeriesManifest(headers[instances[0].path].SeriesInstanceUID, "MR", instances)).volume
+    return build_volume(
+        SeriesManifest(headers[instances[0].path].SeriesInstanceUID, "MR", instances), RULE
+    ).volume
 
 
 def test_the_left_frontal_tumour_of_a_real_study_is_boxed(data_dir: Path, models: Models) -> None:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 
+from tests.vision.synthetic import write_rules
 from worker.vision.registry.rule import StudyRule
 
 
@@ -25,5 +26,5 @@ def hollow_weights(folder: Path) -> Path:
     }
     rule = {field.name: "hollow" if field.type is str else 0 for field in fields(StudyRule)}
     (folder / "registry.json").write_text(json.dumps({"models": [card]}))
-    (folder / "study_rule.json").write_text(json.dumps({"rules": {"MR": rule}}))
+    write_rules(folder, {"rules": {"MR": rule}})
     return folder

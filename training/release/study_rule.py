@@ -3,8 +3,9 @@
 Whole volumes of the split ``study-val``, isotropic ones cut in all three planes, give the smoothing: that
 with the fewest wrong answers and the fewest tumours left open. They are few, so the two thresholds come from
 them together with the series that the slices of the split ``val`` make (``training.data.series``). The other
-numbers come from anatomy or from what a tumour is, and are named here. Run the step ``feature-statistics``
-before.
+numbers come from anatomy or from what a tumour is, and are named here; those by which a series is refused,
+whatever the network, stand in the file's part ``eligibility``, which is written by hand. Run the step
+``feature-statistics`` before.
 
 Of CT there are no such volumes: series with and without a synthetic mass stand for them
 (``training.synthetic_ct.series``, ``training.study_rule_ct``).
@@ -53,9 +54,7 @@ EVEN_ODDS = 0.5
 STEP = 0.001  # to which thresholds are rounded
 
 STARTING_POINT = {
-    "noise_correlation": 0.5,  # white noise: 0; real heads here: 0.85 and more
     "head_probability": 0.5,
-    "filled_share": 0.7,  # series of training and validation heads: 0.82 and more
     "odd_axial": 1.0,
     "odd_coronal": 1.0,
     "odd_sagittal": 1.0,
@@ -76,8 +75,6 @@ STARTING_POINT = {
     "lesion_slices": 2,
     "lesion_heat": 0.0,  # lesions of MR are outlined from real masks: the decoder needs no second opinion
     "heat_level": 0.5,
-    "fewest_slices": 5,
-    "least_mm": 25.0,  # a lesion must be seen on neighbouring slices
     "coverage_mm": 80.0,  # two thirds of a brain's height
 }
 CT_STARTING_POINT = {

@@ -14,6 +14,7 @@ from scipy import ndimage
 from neurotriage.core.volume import Volume
 from training.data.manifest import Row, grey_images
 from training.data.samples import depth_of, stored_picture
+from worker.imaging.head import largest_component
 from worker.vision.slices.preprocess import Box, head_box
 from worker.vision.slices.window import brain_window
 
@@ -79,14 +80,10 @@ def brain_of(picture: Grey) -> Region:
     inner = head if stripped else ndimage.binary_fill_holes(ring) & ~ndimage.binary_dilation(ring)
     smooth = ndimage.gaussian_filter(picture, 1.5)
     soft = inner & (smooth > TISSUE_LEVELS[0]) & (smooth < TISSUE_LEVELS[1])
-    labels, count = ndimage.label(ndimage.binary_erosion(soft, iterations=2))
-    nothing = np.zeros(picture.shape, bool)
-    if count == 0:
-        return nothing
-    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    largest = largest_component(ndimage.binary_erosion(soft, iterations=2))
     found = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2)) & inner
     deep = found & (depth > (1 if stripped else SCALP_PX))
-    return deep if deep.sum() > MIN_BRAIN_SHARE * head.sum() else nothing
+    return deep if deep.sum() > MIN_BRAIN_SHARE * head.sum() else np.zeros(picture.shape, bool)
 
 
 def sections(volume: Volume, count: int, random: np.random.Generator, source: str) -> Iterator[Host]:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from neurotriage.core.volume import Volume
 from training.synthetic_ct.masses import GRAIN_HU
 from training.synthetic_ct.tissue import GRAIN_PX, grain, oedema_reach, ring, shift, without_fluid
+from worker.imaging.head import largest_component
 from worker.vision.slices.sections import BONE_HU, SOFT_HU, enclosed
 
 KINDS = ("hyperdense", "hypodense", "ring", "mixed", "isodense")
@@ -149,10 +150,7 @@ def _noise(
 
 def _piece(mask: Region) -> Region:
     """The largest piece of a slice, without its seam."""
-    labels, count = ndimage.label(ndimage.binary_erosion(mask, iterations=2))
-    if count == 0:
-        return np.zeros(mask.shape, bool)
-    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    largest = largest_component(ndimage.binary_erosion(mask, iterations=2))
     result: Region = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2)) & mask
     return result
 

@@ -4,9 +4,9 @@ from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from worker.imaging.build import BuiltVolume, build_stack, build_volume
 from worker.imaging.coverage import Slab, covered, slab_of_volume
 from worker.imaging.image import Image, read_images
+from worker.imaging.pixel_facts import extent, pixel_facts
 from worker.imaging.pixels import Pixels, decode_frame, open_pixels
 from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
-from worker.imaging.quality import PixelFacts, judge_extent, judge_pixels, pixel_facts
 from worker.imaging.registration import read_registrations
 from worker.imaging.slices import MAX_VOXELS
 from worker.imaging.units import calibration
@@ -17,7 +17,6 @@ __all__ = [
     "FrameGeometry",
     "Image",
     "LeftOutImage",
-    "PixelFacts",
     "Pixels",
     "SeriesPlan",
     "Slab",
@@ -26,9 +25,8 @@ __all__ = [
     "calibration",
     "covered",
     "decode_frame",
+    "extent",
     "frames_of",
-    "judge_extent",
-    "judge_pixels",
     "open_pixels",
     "pixel_facts",
     "plan",

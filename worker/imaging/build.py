@@ -13,6 +13,7 @@ from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSou
 from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
 from neurotriage.dicom.geometry import FrameGeometry, plane_of
+from worker.eligibility import EligibilityRule
 from worker.imaging.image import Image, read_images
 from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
@@ -35,7 +36,7 @@ class BuiltVolume:
     oddities: tuple[str, ...] = ()  # what was wrong with images that were read, with counts
 
 
-def build_volume(series: SeriesManifest, most_voxels: int = MAX_VOXELS) -> BuiltVolume:
+def build_volume(series: SeriesManifest, rule: EligibilityRule, most_voxels: int = MAX_VOXELS) -> BuiltVolume:
     """The largest stack of a series, whatever its headers say it is. Raises ``Refused``.
 
     NO_GEOMETRY, NO_CALIBRATION (CT), or why no pixels of it can be read.
@@ -44,7 +45,7 @@ def build_volume(series: SeriesManifest, most_voxels: int = MAX_VOXELS) -> Built
     kept = [image for image in images if (image.problem or image.uncalibrated) is None]
     if not kept:
         raise Refused(*_first_problem(images))
-    whole = plan(series.series_instance_uid, kept)
+    whole = plan(series.series_instance_uid, kept, rule)
     if not whole.stacks:
         raise Refused(*_reason(whole.left_out[0].reason))
     built = build_stack(whole, 0, images, most_voxels)

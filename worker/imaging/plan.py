@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.core.wording import counted
+from worker.eligibility import EligibilityRule, is_enough
 from worker.imaging.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
 from worker.imaging.image import Image
 from worker.imaging.kinds import WHAT, WHEN, sharpness
 from worker.imaging.passes import Kind, Places, kinds_of, poor
 from worker.imaging.pixels import decode_frame
-from worker.imaging.quality import MIN_COVERAGE_MM, MIN_SLICES
 
 # More stacks of one series cost time; a tilt, a field of view and a second pass are three.
 MAX_STACKS: Final = 4
@@ -62,7 +62,7 @@ class SeriesPlan:
         return tuple(image for stack in self.stacks for image in stack)
 
 
-def plan(series_instance_uid: str, images: Sequence[Image]) -> SeriesPlan:
+def plan(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> SeriesPlan:
     """Stacks of images that all have a geometry; at most ``MAX_STACKS``.
 
     A grid (orientation, matrix, pixel size, line) that is large enough for an answer is a stack of its own.
@@ -73,7 +73,7 @@ def plan(series_instance_uid: str, images: Sequence[Image]) -> SeriesPlan:
     left_out: list[LeftOutImage] = []
     spared = any(not poor(image) for image in images)
     for grid in grids:
-        own, rest = _stacks_of(grid, spared)
+        own, rest = _stacks_of(grid, spared, rule)
         stacks += own
         left_out += rest
     chosen, rest = _chosen(stacks)
@@ -91,11 +91,7 @@ def plan(series_instance_uid: str, images: Sequence[Image]) -> SeriesPlan:
 class _Stack:
     images: tuple[Image, ...]
     kind: Kind
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is enough of it for an answer."""
-        return _usable(self.images)
+    usable: bool  # there is enough of it for an answer
 
     @property
     def grade(self) -> tuple[int, ...]:
@@ -110,13 +106,12 @@ class _Stack:
         )
 
 
-def _usable(images: Sequence[Image]) -> bool:
-    places = [image.place for image in images]
-    if len(places) < MIN_SLICES:
+def _usable(images: Sequence[Image], rule: EligibilityRule) -> bool:
+    if not images:
         return False
-    ends = np.array([places[0].position_mm, places[-1].position_mm])
-    covered_mm = float(np.linalg.norm(ends[1] - ends[0])) + (places[0].thickness_mm or 0.0)
-    return covered_mm >= MIN_COVERAGE_MM
+    first, last = images[0].place, images[-1].place
+    length_mm = float(np.linalg.norm(np.subtract(last.position_mm, first.position_mm)))
+    return is_enough(len(images), length_mm + (first.thickness_mm or 0.0), rule)
 
 
 def _content(image: Image) -> tuple[object, ...]:
@@ -202,7 +197,9 @@ def _places(images: Sequence[Image]) -> Places:
     return places
 
 
-def _stacks_of(grid: list[Image], spared: bool) -> tuple[list[_Stack], list[LeftOutImage]]:
+def _stacks_of(
+    grid: list[Image], spared: bool, rule: EligibilityRule
+) -> tuple[list[_Stack], list[LeftOutImage]]:
     """Stacks of one grid, and what is left out. ``spared``: the series has better than poor images."""
     places = _places(grid)
     left_out: list[LeftOutImage] = []
@@ -217,7 +214,8 @@ def _stacks_of(grid: list[Image], spared: bool) -> tuple[list[_Stack], list[Left
         if kind.stray:
             strays += single
         elif single:
-            candidates.append(_Stack(tuple(sorted(single, key=lambda image: places[image.key])), kind))
+            ordered = tuple(sorted(single, key=lambda image: places[image.key]))
+            candidates.append(_Stack(ordered, kind, _usable(ordered, rule)))
     candidates.sort(key=lambda stack: (spared and poor(stack.images[0]), not stack.usable))
     stacks: list[_Stack] = []
     for stack in candidates:
@@ -230,12 +228,12 @@ def _stacks_of(grid: list[Image], spared: bool) -> tuple[list[_Stack], list[Left
             if slabs
             else stack.images
         )
-        if stacks and not _usable(fresh):
+        if stacks and not _usable(fresh, rule):
             left_out += _other_kind(stack.images, stacks)
             continue
         known = {image.key for image in fresh}
         left_out += _other_kind([image for image in stack.images if image.key not in known], stacks)
-        stacks.append(_Stack(fresh, stack.kind))
+        stacks.append(_Stack(fresh, stack.kind, _usable(fresh, rule)))
     left_out += [_stray(image, stacks, places, _one_position(grid, places)) for image in strays]
     return stacks, left_out
 

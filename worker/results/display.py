@@ -1,16 +1,15 @@
-"""Where the head is on a slice, and the grey values between which it is shown."""
+"""The grey values between which a slice is shown."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from worker.imaging.head import head_mask
 
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
 SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
-HEAD_SIGNAL = 0.1  # share of the bright end above which a pixel belongs to the head and not to air
-HEAD_MATRIX_PX = 128  # on about this many rows or columns the head is looked for
 
 
 def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
@@ -28,21 +27,3 @@ def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[flo
 def _thinned(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Enough of a slice's values for percentiles."""
     return values[:: max(len(values) // SAMPLE_PX, 1)]
-
-
-def head_mask(pixels: NDArray[np.float32], modality: str) -> NDArray[np.bool_]:
-    """The head on a slice: the largest connected bright region, its holes filled; may be empty.
-
-    Found on every n-th pixel where the matrix is large: it is for windows and frames, not for measuring.
-    """
-    step = max(round(min(pixels.shape) / HEAD_MATRIX_PX), 1)
-    finite = np.nan_to_num(pixels[::step, ::step])
-    level = -300.0 if modality == "CT" else HEAD_SIGNAL * float(np.percentile(finite, MR_PERCENTILES[1]))
-    labels, count = ndimage.label(ndimage.binary_fill_holes(finite > level))
-    if not count:
-        return np.zeros(pixels.shape, dtype=np.bool_)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    largest: NDArray[np.bool_] = labels == sizes.argmax()
-    rows, columns = pixels.shape
-    return largest.repeat(step, axis=0).repeat(step, axis=1)[:rows, :columns]

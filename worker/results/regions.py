@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
-from worker.results.display import head_mask
+from worker.imaging.head import head_mask
 from worker.results.source import SourceSlice
 from worker.results.source_images import Scene
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from neurotriage.core.values import Reason, ReasonCode
+from worker.eligibility import EligibilityRule
 from worker.imaging import Image, LeftOutImage, SeriesPlan, plan
 from worker.selection.facts import SeriesFacts, facts_of
 from worker.selection.rules import ALIEN, TOGETHER, Refusal, refusal_of, refusal_of_image
@@ -24,7 +25,7 @@ class ReadSeries:
     refusal: Refusal | None  # why nothing of it is analysed
 
 
-def judge(series_instance_uid: str, images: Sequence[Image]) -> ReadSeries:
+def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> ReadSeries:
     """What of a series may be analysed; ``refusal`` where nothing may."""
     refusals = _refusals(images)
     kept = [image for image, refusal in zip(images, refusals, strict=True) if refusal is None]
@@ -38,7 +39,7 @@ def judge(series_instance_uid: str, images: Sequence[Image]) -> ReadSeries:
         nothing = SeriesPlan(series_instance_uid, (), turned_away)
         refusal = named or _commonest(refusals)
         return ReadSeries(series_instance_uid, tuple(images), facts_of(images), nothing, refusal)
-    planned = plan(series_instance_uid, kept)
+    planned = plan(series_instance_uid, kept, rule)
     planned = replace(planned, left_out=(*turned_away, *planned.left_out))
     if not planned.stacks:
         last = planned.left_out[-1].reason

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from worker.eligibility import EligibilityRule
 from worker.vision.memory import out_of_memory
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network.fusion import FusionNet
 from worker.vision.registry import registry
 from worker.vision.registry.fusion_registry import FusionCard, load_fusion, verify_fusion
 from worker.vision.registry.registry import BadWeights, ModelCard
-from worker.vision.registry.rule import LIGHT, StudyRule, read_rules
+from worker.vision.registry.rule import LIGHT, StudyRule, read_eligibility, read_rules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,7 @@ class Models:
     threads: int | None
     cards: dict[str, ModelCard]
     rules: dict[str, StudyRule]
+    eligibility: EligibilityRule
     light_cards: dict[str, ModelCard] = field(default_factory=dict)
     light_rules: dict[str, StudyRule] = field(default_factory=dict)
     engine: EngineRequest = field(default_factory=EngineRequest)
@@ -123,4 +125,7 @@ def load_models(
         cards, rules, light_cards, light_rules = cards | light_cards, rules | light_rules, {}, {}
     # The fusion sees through a network of the large models.
     wish, fusion = engine or EngineRequest(), None if alone else verify_fusion(weights_dir)
-    return Models(weights_dir, threads, cards, rules, light_cards, light_rules, wish, fusion=fusion)
+    eligibility = read_eligibility(weights_dir)
+    return Models(
+        weights_dir, threads, cards, rules, eligibility, light_cards, light_rules, wish, fusion=fusion
+    )

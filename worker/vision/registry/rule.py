@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neurotriage.core.values import Plane
+from worker.eligibility import PART, EligibilityRule, parse_rule
 from worker.vision.registry import registry
 from worker.vision.registry.fusion_registry import FusionCard, fusion_card
 from worker.vision.registry.registry import BadWeights, ModelCard
@@ -27,10 +28,8 @@ class StudyRule:
     model_sha256: str  # of the weights on which the numbers below were chosen
     features_file: str  # reference features, beside the weights
     features_sha256: str
-    # eligibility
-    noise_correlation: float  # of neighbouring pixels; a noisy slice lies below
+    # eligibility; what does not depend on the network stands in ``worker.eligibility.rule``
     head_probability: float  # median over slices; a series below shows no head
-    filled_share: float  # median over slices of the inside that gives signal; a hollow thing lies below
     odd_axial: float  # median out-of-distribution score; an axial series above is unlike the training data
     odd_coronal: float  # fewer coronal and sagittal slices were there to learn from: heads score higher
     odd_sagittal: float
@@ -51,10 +50,7 @@ class StudyRule:
     lesion_slices: int  # and on how many neighbouring slices it has to be
     lesion_heat: float  # share of the hottest point that lies in it at least: what the classifier looked at
     heat_level: float  # share of the hottest point that stands in for a missing mask
-    # extent along the slice axis
-    fewest_slices: int  # and
-    least_mm: float  # less is of poor quality
-    coverage_mm: float  # less is never absent
+    coverage_mm: float  # along the slice axis; less is never absent
 
     def odd_limit(self, plane: Plane) -> float:
         """The out-of-distribution score above which a series of a plane is refused."""
@@ -81,6 +77,17 @@ def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(f"the study rule {path} is damaged: {error!r}") from error
+
+
+def read_eligibility(weights_dir: Path) -> EligibilityRule:
+    """The numbers by which a series is refused, whatever the network. Raises BadWeights."""
+    path = weights_dir / RULE_FILE
+    try:
+        return parse_rule(json.loads(path.read_text(encoding="utf-8"))[PART])
+    except FileNotFoundError:
+        raise BadWeights(f"no study rule at {path}; restore the file from the release") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"the part {PART!r} of the study rule {path} is damaged: {error!r}") from error
 
 
 def modalities(weights_dir: Path) -> frozenset[str]:

@@ -10,8 +10,9 @@ from scipy.spatial.distance import pdist
 
 from neurotriage.core.values import Finding, Side
 from neurotriage.core.volume import Volume
+from worker.imaging.head import largest_component
 from worker.vision.series.predict import Grid, SlicePredictions
-from worker.vision.slices.sections import Sections, largest_piece
+from worker.vision.slices.sections import Sections
 
 MIDLINE_MM = 7.0  # a lesion whose centre lies closer to the mid-sagittal plane has no side
 MAX_LESIONS = 5  # further ones are too small to matter beside these
@@ -84,7 +85,7 @@ def _of_lesion(
     side = side_of(volume, predictions.grid, lesion, predictions.indices, sections)
     pixel_mm2 = volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1]
     for row, field in zip(rows, predictions.grid.on_source(others_off), strict=True):
-        piece = largest_piece(field > level)
+        piece = largest_component(field > level)
         if piece.sum() * pixel_mm2 < SMALLEST_PIECE_MM2:
             continue
         outline = contour(np.where(ndimage.binary_dilation(piece, np.ones((3, 3), bool)), field, 0.0), level)

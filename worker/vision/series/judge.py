@@ -15,6 +15,8 @@ from neurotriage.core.values import (
     SliceScores,
 )
 from neurotriage.core.volume import Volume
+from worker.eligibility import OUTCOME_OF_STACK, NetworkFacts, noisy, refused_by_network, too_few_slices
+from worker.imaging.pixel_facts import extent, neighbour_correlation, sampled_slices
 from worker.vision.model import Model
 from worker.vision.models import Models
 from worker.vision.registry.rule import StudyRule
@@ -27,7 +29,6 @@ from worker.vision.series.decide import (
     score_series,
     suspicious_only,
 )
-from worker.vision.series.eligibility import ENDS, no_head, noisy, too_little
 from worker.vision.series.explain import hot_region
 from worker.vision.series.findings import describe, find_lesions, lesion_maps
 from worker.vision.series.predict import SlicePredictions, predict
@@ -97,16 +98,22 @@ def judge(
     if volume.modality not in models.cards:
         reason = Reason(ReasonCode.NO_MODEL, f"there is no model for {volume.modality} images")
         return ended(Outcome.NOT_ELIGIBLE, reason, unseen), None
-    noise = noisy(volume, models.rules[volume.modality])
+    # Asked before DICOM volumes come here; others come from elsewhere (NIfTI files of training).
+    noise = noisy(neighbour_correlation(sampled_slices(volume)), models.eligibility)
     if noise is not None:
-        return ended(ENDS[noise.code], noise, unseen), None
+        return ended(OUTCOME_OF_STACK[noise.code], noise, unseen), None
     sections = measure_sections(volume)
     model, predictions = _predict_within_memory(models, volume, sections, to_fuse=to_fuse)
     odd = model.reference.score(predictions.features)
     scores = _scores(volume, predictions.indices, predictions.tumour, odd)
-    refusal = no_head(predictions, odd, sections, model.rule, volume.plane) or too_little(volume, model.rule)
+    refusal = refused_by_network(
+        network_facts(predictions, odd, sections, model.rule),
+        models.eligibility,
+        min_head_probability=model.rule.head_probability,
+        max_out_of_distribution=model.rule.odd_limit(volume.plane),
+    ) or too_few_slices(extent(volume), models.eligibility)
     if refusal is not None:
-        return ended(ENDS[refusal.code], refusal, scores), None
+        return ended(OUTCOME_OF_STACK[refusal.code], refusal, scores), None
     found = score_series(volume, predictions, sections, model.rule, model.card.classes)
     found = replace(found, coverage_mm=max(found.coverage_mm, together_mm))
     outcome, reason = decide_series(found, model.rule)
@@ -114,6 +121,22 @@ def judge(
     degradations = _degradations(volume, predictions, found, outcome)
     one = SeriesResult(volume, model, predictions, found, outcome, reason, marked, degradations, sections)
     return ended(outcome, reason, scores), one
+
+
+def network_facts(
+    predictions: SlicePredictions, odd: NDArray[np.float64], sections: Sections, rule: StudyRule
+) -> NetworkFacts:
+    """Medians over the slices that were looked at; those with a small section say little and are left out.
+
+    ``odd`` (n,) is the out-of-distribution score of each slice.
+    """
+    shares = sections.shares[predictions.indices]
+    full = shares >= rule.small_section * shares.max()
+    return NetworkFacts(
+        head_probability=float(np.median(predictions.head[full])),
+        filled_share=float(np.median(sections.filled[predictions.indices][full])),
+        out_of_distribution=float(np.median(odd[full])),
+    )
 
 
 def _predict_within_memory(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
+from worker.imaging.head import largest_component, unlike_border
+
 INPUT_PX = 128
 COARSE_PX = 96  # longest side of the small copy on which the head is looked for
-HEAD_LEVEL = 0.12  # share of the range above the background at which the head begins
-SHORTEST_RANGE = 1e-6  # signal units; below this an image is flat
+SHORTEST_RANGE = 1e-6  # signal units; below this a box is flat
 BOX_MARGIN = 0.04  # share of the head's longest side left free on each side
 RANGE_PERCENTILES = (1.0, 99.7)  # of the box's pixels, to 0 and 1
 
@@ -60,7 +61,7 @@ def head_box_of_parts(
         brightest = coarse if brightest is None else np.maximum(brightest, coarse)
     if brightest is None:
         raise ValueError("no slice to look for a head in")
-    found = _largest_region(brightest)
+    found = _bounds_of_head(brightest)
     if found is None:
         return _square(0.0, 0.0, float(columns), float(rows), spacing_mm, margin=0.0)
     y, x = found
@@ -118,18 +119,11 @@ def _coarse(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, fl
     return small.amax(0).numpy(), rows / size[0], columns / size[1]
 
 
-def _largest_region(image: NDArray[np.float32]) -> tuple[slice, slice] | None:
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    distance = np.abs(image - np.percentile(border, 25))
-    level = HEAD_LEVEL * float(np.percentile(distance, 99.5))
-    if level < SHORTEST_RANGE:
-        return None
-    labels, count = ndimage.label(ndimage.binary_opening(distance > level))
-    if count == 0:
-        return None
-    sizes = np.bincount(labels.ravel())[1:]
-    y, x = ndimage.find_objects(labels)[int(sizes.argmax())]
-    return y, x
+def _bounds_of_head(image: NDArray[np.float32]) -> tuple[slice, slice] | None:
+    """Of the largest connected region that differs from the border; None where none does."""
+    region = largest_component(ndimage.binary_opening(unlike_border(image)))
+    regions = ndimage.find_objects(region.astype(int))
+    return (regions[0][0], regions[0][1]) if regions else None
 
 
 def _square(

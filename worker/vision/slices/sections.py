@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from neurotriage.core.volume import Volume
+from worker.imaging.head import largest_component, unlike_border
 
 COARSE_PX = 96  # longest side of the copy on which sections are measured
-SECTION_LEVEL = 0.12  # share of the range above the background at which tissue begins
 CORE_DEPTH = 0.35  # of a section's greatest depth; what is less deep is scalp and skull
+# Of averaged copies, in which fat and bone run into brain; ``imaging.pixel_facts`` looks at the pixels.
 SOFT_HU = (-10.0, 110.0)  # fluid to fresh blood; neither fat nor bone
 BONE_HU = 150.0
 BONE_DIRECTIONS = 7  # of eight in which bone lies around brain: a gap in the skull does not open it
@@ -41,14 +42,12 @@ def measure_sections(volume: Volume) -> Sections:
     """Area, centre and filling of the tissue on each slice, from a small copy of the volume."""
     step = max(1, -(-max(volume.voxels.shape[1:]) // COARSE_PX))
     small, bone = _small_copies(volume, step)
-    border = np.concatenate([small[:, 0], small[:, -1], small[:, :, 0], small[:, :, -1]], axis=1)
-    distance = np.abs(small - np.percentile(border, 25))
-    tissue = distance > SECTION_LEVEL * np.percentile(distance, 99.5)
+    tissue = unlike_border(small)
     area, centre, filled = np.zeros(len(small)), np.zeros((len(small), 2)), np.ones(len(small))
     brain = np.zeros(len(small))
     pixel_mm2 = step**2 * volume.pixel_spacing_mm[0] * volume.pixel_spacing_mm[1]
     for index, mask in enumerate(tissue):
-        outline = largest_piece(ndimage.binary_fill_holes(ndimage.binary_opening(mask)))
+        outline = largest_component(ndimage.binary_fill_holes(ndimage.binary_opening(mask)))
         if not outline.any():
             centre[index] = (np.array(mask.shape) - 1) / 2 * step
             continue
@@ -111,15 +110,6 @@ def _small_copies(volume: Volume, step: int) -> tuple[NDArray[np.float32], NDArr
 def _of_largest(area: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = area / max(float(area.max()), 1e-9)
     return result
-
-
-def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected piece of a mask (rows, columns); empty where the mask is."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    piece: NDArray[np.bool_] = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    return piece
 
 
 def _core(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:

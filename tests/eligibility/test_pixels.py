@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 
 from neurotriage.core.values import Plane, ReasonCode, SliceSource
 from neurotriage.core.volume import Volume
-from worker.imaging import judge_extent, judge_pixels
+from tests.eligibility.rule import RULE
+from worker.eligibility import Extent, refused_by_pixels, too_coarse, too_few_slices
+from worker.imaging import extent, pixel_facts
+from worker.imaging.pixel_facts import neighbour_correlation
 
 pytestmark = pytest.mark.unit
 
@@ -59,7 +62,7 @@ def _mr_head() -> NDArray[np.float64]:
 
 
 def _code(volume: Volume) -> ReasonCode | None:
-    reason = judge_pixels(volume)
+    reason = refused_by_pixels(pixel_facts(volume), RULE)
     return None if reason is None else reason.code
 
 
@@ -68,10 +71,36 @@ def test_a_head_passes() -> None:
     assert _code(_volume(_mr_head(), "MR")) is None
 
 
-@pytest.mark.parametrize(("modality", "lowest"), [("CT", -1000.0), ("MR", 0.0)])
-def test_noise_is_turned_away(modality: str, lowest: float) -> None:
-    picture = np.random.default_rng(1).uniform(lowest, 1000.0, (_SIDE, _SIDE))
-    assert _code(_volume(picture, modality)) is ReasonCode.NOISE
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("kind", ["uniform", "normal", "rayleigh", "sparse"])
+def test_noise_is_turned_away(modality: str, kind: str) -> None:
+    random, shape = np.random.default_rng(1), (_SIDE, _SIDE)
+    noise = {
+        "uniform": random.uniform(0, 1, shape),
+        "normal": random.normal(0.5, 0.1, shape),
+        "rayleigh": random.rayleigh(0.3, shape),
+        "sparse": (random.uniform(0, 1, shape) > 0.99).astype(float),
+    }[kind]
+    lowest_hu = -1000.0 if modality == "CT" else 0.0
+    assert _code(_volume(lowest_hu + 1500 * noise, modality)) is ReasonCode.NOISE
+
+
+def test_a_grainy_head_is_no_noise() -> None:
+    volume = _volume(_mr_head(), "MR")
+    volume.voxels[:] += np.random.default_rng(0).normal(0, 20, volume.voxels.shape)
+    assert _code(volume) is None
+
+
+def test_slices_of_air_beyond_the_head_are_not_taken_for_noise() -> None:
+    volume = _volume(_mr_head(), "MR", slices=30)
+    volume.voxels[10:] = np.random.default_rng(0).normal(0, 2, (20, _SIDE, _SIDE))
+    assert pixel_facts(volume).correlation > 0.8
+    assert _code(volume) is None
+
+
+def test_the_correlation_of_neighbours_is_that_of_the_worse_direction() -> None:
+    stripes = np.random.default_rng(0).normal(size=(64, 1)).repeat(64, 1).astype(np.float32)
+    assert neighbour_correlation([stripes]) < 0.3
 
 
 def test_a_blank_volume_is_turned_away() -> None:
@@ -128,5 +157,13 @@ def test_a_head_within_a_head_and_neck_series_passes() -> None:
 def test_too_little_of_a_head_gives_no_answer(
     spacing_mm: float, slices: int, step: float, code: ReasonCode | None
 ) -> None:
-    reason = judge_extent(_volume(_mr_head(), "MR", spacing_mm, slices, step))
+    size = extent(_volume(_mr_head(), "MR", spacing_mm, slices, step))
+    reason = too_few_slices(size, RULE) or too_coarse(size, RULE)
     assert (None if reason is None else reason.code) is code
+
+
+def test_a_length_just_below_the_limit_is_not_rounded_up_to_it() -> None:
+    reason = too_few_slices(Extent(12, 24.96, 256, 256, (1.0, 1.0)), RULE)
+    assert reason is not None
+    assert reason.text == "the slices cover 24 mm; 25 mm or more are needed"
+    assert too_few_slices(Extent(5, 25.0, 256, 256, (1.0, 1.0)), RULE) is None

@@ -1,0 +1,95 @@
+"""The outcomes that refusals lead to: of a stack, and of a study in which nothing is analysed."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict
+
+# The end of a stack that a network was to judge. What is no head, or no head that the network knows (by its
+# pixels a knee may look like one), is not eligible; too little of a head, or no picture, is of poor quality.
+OUTCOME_OF_STACK: Final = {
+    ReasonCode.NOISE: Outcome.POOR_QUALITY,
+    ReasonCode.NOT_A_HEAD: Outcome.NOT_ELIGIBLE,
+    ReasonCode.OUT_OF_DISTRIBUTION: Outcome.NOT_ELIGIBLE,
+    ReasonCode.TOO_FEW_SLICES: Outcome.POOR_QUALITY,
+}
+# A refusal for one of these says something of a study in which nothing could be analysed, whatever the
+# header speaks of ...
+_OUTCOMES: Final = {
+    ReasonCode.NO_CALIBRATION: Outcome.UNDETERMINED,
+    ReasonCode.HEADER_CONTRADICTS_PIXELS: Outcome.UNDETERMINED,
+    ReasonCode.MISSING_IMAGES: Outcome.INCOMPLETE,
+    ReasonCode.NOISE: Outcome.POOR_QUALITY,
+}
+# ... and these only where it speaks of a head, or the pixels show one: one slice of an unnamed part is no
+# head of poor quality, and what the network has never seen the like of may be a knee.
+_OUTCOMES_OF_A_HEAD: Final = {
+    ReasonCode.TOO_FEW_SLICES: Outcome.POOR_QUALITY,
+    ReasonCode.TOO_COARSE: Outcome.POOR_QUALITY,
+    ReasonCode.UNREADABLE_PIXELS: Outcome.POOR_QUALITY,
+    ReasonCode.NO_GEOMETRY: Outcome.POOR_QUALITY,
+    ReasonCode.INCONSISTENT_GEOMETRY: Outcome.POOR_QUALITY,
+    ReasonCode.SAME_PLACE: Outcome.POOR_QUALITY,
+    ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
+}
+# A series refused for one of these may show a slice of the head that nothing else shows.
+_LACKING: Final = frozenset({
+    ReasonCode.TOO_FEW_SLICES, ReasonCode.MISSING_IMAGES, ReasonCode.UNREADABLE_PIXELS,
+    ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY,
+    ReasonCode.SAME_PLACE,
+})  # fmt: skip
+_URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
+
+
+def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tuple[Reason, ...]]:
+    """What a study ends as when no series of it could be analysed.
+
+    Of several the gravest counts: undetermined, incomplete, poor quality, not eligible. The reasons are
+    those of the series that decided; for a study that is not eligible, of all its series.
+    """
+    found = [(_outcome(verdict), verdict.reason) for verdict in verdicts]
+    for outcome in _URGENCY:
+        reasons = [reason for own, reason in found if own is outcome]
+        if reasons:
+            return outcome, _without_repeats(reasons)
+    reasons = [reason for _, reason in found]
+    # A head that no model can read is a head all the same.
+    without_model = [reason for reason in reasons if reason.code is ReasonCode.NO_MODEL]
+    if without_model:
+        return Outcome.NOT_ELIGIBLE, _without_repeats(without_model)
+    none = Reason(ReasonCode.NO_HEAD_SERIES, "the study has no CT or MR series of a head to analyse")
+    return Outcome.NOT_ELIGIBLE, (none, *_without_repeats(reasons))
+
+
+def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
+    """Sentences on the series that may show a head, but not whole or not well enough to be analysed.
+
+    Other series decide such a study; an answer without a word of these would be a silent negative.
+    """
+    return tuple(
+        f"series {verdict.series_instance_uid} was not looked at: {verdict.reason.text}"
+        for verdict in verdicts
+        if not verdict.taken and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
+    )
+
+
+def lacking(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
+    """By UID, why series that may show a head were refused: for what they lack, not for what they show."""
+    return {
+        verdict.series_instance_uid: verdict.reason
+        for verdict in verdicts
+        if not verdict.taken
+        and verdict.reason.code in _LACKING
+        and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
+    }
+
+
+def _outcome(verdict: SeriesVerdict) -> Outcome:
+    outcome = _OUTCOMES.get(verdict.reason.code)
+    if outcome is None and (verdict.head_meant or verdict.head_seen):
+        outcome = _OUTCOMES_OF_A_HEAD.get(verdict.reason.code)
+    return outcome or Outcome.NOT_ELIGIBLE
+
+
+def _without_repeats(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    return tuple(dict.fromkeys(reasons))
