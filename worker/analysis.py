@@ -50,10 +50,11 @@ class Selection:
 
     @property
     def taken(self) -> tuple[SeriesManifest, ...]:
-        """The same in the manifest, with the modality that was found."""
+        """The series that are taken, as in the manifest, with the modality of their headers."""
         by_uid = {series.series_instance_uid: series for series in self.manifest.series}
         return tuple(
-            replace(by_uid[one.series_instance_uid], modality=one.facts.modality) for one in self.series
+            replace(by_uid[series.series_instance_uid], modality=series.facts.modality)
+            for series in self.series
         )
 
     @property
@@ -104,7 +105,8 @@ def analyse(
     """Analyse the selected series.
 
     ``modalities``: those for which there is a model. ``models`` is called only where there is something to
-    predict. Every outcome but ``failed`` comes from here; an exception is a bug or the surroundings' fault.
+    predict. ``at`` becomes the time of the analysis. Every outcome but ``failed`` comes from here; an
+    exception is a bug or the surroundings' fault (``OSError``, ``BadWeights``, ``MemoryError``).
     """
     clock = _Clock(selection.timings_s)
     if selection.manifest.conflict is not None:
@@ -136,23 +138,24 @@ def analyse(
 def _turned_away(
     verdict: SeriesVerdict, decision: StudyDecision, reading: StudyReading, min_slices: int
 ) -> SeriesVerdict:
-    """The end of a series of which no stack is analysed: by what the network says of its largest one.
+    """The verdict on a series of which no stack is analysed: by what the network says of its largest one.
 
-    On ``min_slices`` at least it must see a head where no header speaks of one.
+    Where no header speaks of a head, the network must see one on ``min_slices`` at least.
     """
-    own = [row for row in decision.series if row.series_instance_uid == verdict.series_instance_uid]
-    if not own:
+    stacks = [row for row in decision.series if row.series_instance_uid == verdict.series_instance_uid]
+    if not stacks:
         return verdict
-    heads = [row for row in own if row.outcome is not Outcome.NOT_ELIGIBLE]
-    row = heads[0] if heads else own[0]
-    lacks = reading.lacks(row.series_instance_uid, row.stack)
-    seen = any(len(row.slices) >= min_slices for row in heads)
-    return refused(verdict, lacks if heads and lacks else row.reason, head_seen=seen)
+    heads = [row for row in stacks if row.outcome is not Outcome.NOT_ELIGIBLE]
+    largest = heads[0] if heads else stacks[0]
+    lacks = reading.lacks(largest.series_instance_uid, largest.stack)
+    head_seen = any(len(row.slices) >= min_slices for row in heads)
+    return refused(verdict, lacks if heads and lacks else largest.reason, head_seen=head_seen)
 
 
 def _left_out(
     by_series: Mapping[str, Sequence[LeftOutImage]], analysed: Collection[str]
 ) -> tuple[LeftOut, ...]:
+    """Counts by reason of the images left out of the series in ``analysed``."""
     return tuple(
         item
         for uid, images in by_series.items()
@@ -194,55 +197,27 @@ def _analysed(
     at: datetime,
     clock: _Clock,
 ) -> Analysis:
-    rows = {(row.series_instance_uid, row.stack): row for row in decision.series}
-    built = [(rows[one.volume.series_instance_uid, one.volume.stack], one) for one in reading.stacks]
-    analysed = [one for row, one in built if row.outcome.analysed]
-    uids = {one.volume.series_instance_uid for one in analysed}
-    images = {uid: list(left_out) for uid, left_out in reading.left_out.items() if uid in uids}
-    for row, one in built:
-        if not row.outcome.analysed and row.series_instance_uid in uids:
-            images[row.series_instance_uid] += [LeftOutImage(image, row.reason) for image in one.images]
-    left_out = _left_out(images, uids)
-    verdicts = tuple(_seen(verdict, selection, analysed, decision) for verdict in verdicts)
-    volumes = [one.volume for one in analysed]
-    why = lacking(verdicts)
-    lost = (
-        *not_covered(chain.from_iterable(images.values()), volumes),
-        *beside(
-            [
-                (series, why[series.series_instance_uid])
-                for series in (*selection.series, *selection.others)
-                if series.series_instance_uid in why
-            ],
-            volumes,
-        ),
-    )
+    """An analysis that ends by what the network decided, unless a part of the head was not looked at."""
+    stacks, images = _judged(reading, decision)
+    verdicts = tuple(_as_analysed(verdict, selection, stacks, decision) for verdict in verdicts)
     outcome, triage, reasons = decision.outcome, decision.triage, decision.reasons
-    objection = part_not_analysed(analysed, lost, selection.rule.max_gap_mm)
+    objection = part_not_analysed(
+        stacks, _lost(selection, verdicts, images, stacks), selection.rule.max_gap_mm
+    )
     if outcome is Outcome.ABSENT and objection is not None:
         outcome, triage, reasons = Outcome.UNDETERMINED, Triage.PRIORITY, (objection,)
-    return Analysis(
-        study_instance_uid=selection.manifest.study_instance_uid,
-        revision=selection.manifest.revision,
-        analysed_at=at,
-        outcome=outcome,
+    left_out = _left_out(images, images)
+    return replace(
+        _unanalysed(selection, verdicts, (outcome, reasons), at, clock),
         triage=triage,
-        reasons=reasons,
-        verdicts=verdicts,
         predictions=decision.predictions,
         findings=decision.findings,
         series=decision.series,
-        input_digest=selection.input_digest,
-        software_version=__version__,
         degradations=(
             *not_looked_at(verdicts),
             *left_out_sentences(left_out),
-            *_apart(analysed),
-            *(
-                f"series {one.volume.series_instance_uid}, {text}"
-                for one in analysed
-                for text in one.oddities
-            ),
+            *_apart(stacks),
+            *(f"series {_uid(built)}, {text}" for built in stacks for text in built.oddities),
             *decision.degradations,
         ),
         timings_s={**clock.timings_s, **decision.timings_s},
@@ -250,33 +225,69 @@ def _analysed(
     )
 
 
-def _apart(analysed: Sequence[BuiltVolume]) -> tuple[str, ...]:
-    """What is judged stack by stack has edges inside the head."""
+def _judged(
+    reading: StudyReading, decision: StudyDecision
+) -> tuple[list[BuiltVolume], dict[str, list[LeftOutImage]]]:
+    """The stacks that were analysed, and by series what was left out of those, refused stacks among it."""
+    rows = {(row.series_instance_uid, row.stack): row for row in decision.series}
+    judged = [(rows[_uid(built), built.volume.stack], built) for built in reading.stacks]
+    stacks = [built for row, built in judged if row.outcome.analysed]
+    uids = {_uid(built) for built in stacks}
+    images = {uid: list(left_out) for uid, left_out in reading.left_out.items() if uid in uids}
+    for row, built in judged:
+        if not row.outcome.analysed and row.series_instance_uid in uids:
+            images[row.series_instance_uid] += [LeftOutImage(image, row.reason) for image in built.images]
+    return stacks, images
+
+
+def _lost(
+    selection: Selection,
+    verdicts: Sequence[SeriesVerdict],
+    left_out: Mapping[str, Sequence[LeftOutImage]],
+    stacks: Sequence[BuiltVolume],
+) -> tuple[LeftOutImage, ...]:
+    """Images of the head at places that nothing analysed shows, of analysed series and of others."""
+    volumes = [built.volume for built in stacks]
+    reasons = lacking(verdicts)
+    others = [
+        (series, reasons[series.series_instance_uid])
+        for series in (*selection.series, *selection.others)
+        if series.series_instance_uid in reasons
+    ]
+    return (*not_covered(chain.from_iterable(left_out.values()), volumes), *beside(others, volumes))
+
+
+def _uid(built: BuiltVolume) -> str:
+    return built.volume.series_instance_uid
+
+
+def _apart(stacks: Sequence[BuiltVolume]) -> tuple[str, ...]:
+    """A sentence per series of several stacks: what is judged stack by stack has edges inside the head."""
     texts = []
-    for uid in dict.fromkeys(one.volume.series_instance_uid for one in analysed):
-        slices = [len(one.images) for one in analysed if one.volume.series_instance_uid == uid]
+    for uid in dict.fromkeys(map(_uid, stacks)):
+        slices = [len(built.images) for built in stacks if _uid(built) == uid]
         if len(slices) > 1:
             counts = " and ".join(map(str, slices))
             texts.append(f"{len(slices)} stacks of series {uid} ({counts} slices) were not analysed as one")
     return tuple(texts)
 
 
-def _seen(
-    verdict: SeriesVerdict, selection: Selection, analysed: Sequence[BuiltVolume], decision: StudyDecision
+def _as_analysed(
+    verdict: SeriesVerdict, selection: Selection, stacks: Sequence[BuiltVolume], decision: StudyDecision
 ) -> SeriesVerdict:
-    """A verdict with what was analysed; a series of which the model would judge nothing is refused."""
+    """A verdict with the images that were analysed; refused where the network would judge no stack."""
     uid = verdict.series_instance_uid
-    own = [one for one in analysed if one.volume.series_instance_uid == uid]
+    own = [built for built in stacks if _uid(built) == uid]
     if own and verdict.taken:
-        series = next(one for one in selection.series if one.series_instance_uid == uid)
-        text = said_of(series, sum(len(one.images) for one in own), len(own))
+        (series,) = (series for series in selection.series if series.series_instance_uid == uid)
+        text = said_of(series, sum(len(built.images) for built in own), len(own))
         return replace(verdict, reason=Reason(ReasonCode.ELIGIBLE, text))
-    turned_away = next((row.reason for row in decision.series if row.series_instance_uid == uid), None)
-    return refused(verdict, turned_away)
+    reason = next((row.reason for row in decision.series if row.series_instance_uid == uid), None)
+    return refused(verdict, reason)
 
 
 def failure(selection: Selection, reason: Reason, at: datetime) -> Analysis:
-    """The analysis of a study that we could not analyse: our fault, and said so."""
+    """The analysis of a study that could not be analysed by our fault; the outcome is ``failed``."""
     return _unanalysed(
         selection, selection.verdicts, (Outcome.FAILED, (reason,)), at, _Clock(selection.timings_s)
     )
