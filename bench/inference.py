@@ -26,12 +26,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurotriage.core.errors import SetupError
 from neurotriage.core.settings import load_settings
 from neurotriage.core.storage import Storage
 from neurotriage.phantom import make_study
 from worker.imaging import build_volume
 from worker.vision import analyse_volumes, load_models
-from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, EngineUnavailable, open_engine, read_choice
+from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, open_engine, read_choice
 from worker.vision.engines.eager import folded
 from worker.vision.engines.measure import Trial, choose
 from worker.vision.network import RESNET50, Network, SliceNet, grad_cam
@@ -284,5 +285,5 @@ def _peak_rss_mb() -> float:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (registry.BadWeights, EngineUnavailable) as error:
+    except SetupError as error:
         sys.exit(f"bench.inference: {error}")

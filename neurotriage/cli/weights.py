@@ -55,10 +55,10 @@ def onnx(
 
     Example: neurotriage weights onnx --out models
     """
-    from worker.vision.engines import EngineUnavailable
+    from neurotriage.core.errors import SetupError
     from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
     from worker.vision.registry.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry.registry import BadWeights, load
+    from worker.vision.registry.registry import load
     from worker.vision.registry.verify import verify_all
 
     folder = load_settings().worker.weights
@@ -72,6 +72,6 @@ def onnx(
             path = out / f"{fusion.name}-{fusion.version}.onnx"
             export_fusion_onnx(load_fusion(fusion, folder), path)
             typer.echo(f"{path}")
-    except (BadWeights, EngineUnavailable) as error:
+    except SetupError as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

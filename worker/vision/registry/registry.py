@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from neurotriage.core.errors import SetupError
+
 if TYPE_CHECKING:
     from worker.vision.network import Network, SliceNet
 
@@ -21,7 +23,7 @@ FIRST_ARCHITECTURE = "efficientnet-lite0"  # of the cards that were written befo
 ENSEMBLE = "ensemble"  # the architecture of a card with members
 
 
-class BadWeights(Exception):
+class BadWeights(SetupError):
     """A registry or weight file that must not be used; the text says what is wrong and what to do."""
 
 
