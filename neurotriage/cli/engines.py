@@ -11,7 +11,7 @@ from neurotriage.core.settings import load_settings
 if TYPE_CHECKING:
     from worker.vision.engines import Choice
     from worker.vision.engines.measure import Trial
-    from worker.vision.registry.registry import ModelCard
+    from worker.vision.registry import ModelCard
 
 MAX_VAL, MAX_TRAIN = 480, 96  # slices on which engines are compared, and by which int8 learns its ranges
 
@@ -40,22 +40,22 @@ def engines(
     from worker.vision.engines import write_choice
     from worker.vision.engines.eager import folded
     from worker.vision.engines.measure import choose
-    from worker.vision.registry import registry
-    from worker.vision.registry.rule import deciding_models
-    from worker.vision.registry.verify import verify_all
+    from worker.vision.registry import BadWeights, read_cards, read_registry
+    from worker.vision.registry.loading import load_network
 
     settings = load_settings()
     limits, folder = settings.worker, Storage(settings.storage.root).engines
     if limits.threads:
         torch.set_num_threads(limits.threads)
     try:
-        verify_all(limits.weights)
-        for card in [registry.card(model, limits.weights)] if model else deciding_models(limits.weights):
-            network = folded(registry.load(card, limits.weights))
+        registry = read_cards(limits.weights) if model else read_registry(limits.weights)
+        registry.verify_all()
+        for card in [registry.card(model)] if model else registry.deciding_models:
+            network = folded(load_network(card, limits.weights))
             choice = choose(network, card, _trial(card, manifest), folder, limits.threads)
             path = write_choice(folder, choice, limits.threads)
             _show(choice, path)
-    except registry.BadWeights as error:
+    except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None
     if limits.engine != "auto":

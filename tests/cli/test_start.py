@@ -15,7 +15,7 @@ from neurotriage.cli import app, main
 from neurotriage.core.errors import SetupError
 from neurotriage.core.settings import CONFIG_VARIABLE
 from worker.vision.engines import EngineUnavailable
-from worker.vision.registry.registry import BadWeights
+from worker.vision.registry import BadWeights
 
 pytestmark = pytest.mark.unit
 

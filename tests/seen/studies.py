@@ -132,11 +132,16 @@ def _written(folder: Path, sample: SampleStudy) -> StudyManifest:
 
 
 def _product(manifest: StudyManifest) -> tuple[Analysis, Evidence]:
-    from worker.vision import load_models, modalities  # torch takes seconds to import
+    from worker.vision import load_models, read_registry  # torch takes seconds to import
 
     weights = WorkerSettings().weights
     selection = select_series(manifest)
-    return analyse(selection, modalities(weights), lambda: load_models(weights, threads=1), datetime.now(UTC))
+    return analyse(
+        selection,
+        read_registry(weights).modalities,
+        lambda: load_models(weights, threads=1),
+        datetime.now(UTC),
+    )
 
 
 def _frozen(

@@ -17,7 +17,7 @@ from neurotriage.core.values import Plane, SliceSource
 from neurotriage.core.volume import Volume
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 from worker.vision.series.predict import Grid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import Box

@@ -5,7 +5,7 @@ from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 
 
 def hollow_weights(folder: Path) -> Path:

@@ -38,9 +38,8 @@ from training.synthetic_ct.series import ct_series
 from worker.vision.engines import TORCH
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network import MOBILENET_V2
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
-from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
+from worker.vision.registry import ModelCard, StudyRule, read_cards
+from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE
 from worker.vision.series.decide import decide_series
 
 THICKEST_MM = 3.0  # slices further apart are not cut in other planes
@@ -91,7 +90,7 @@ def study_rule(
     volumes: Path, manifest: Path, model: str, weights_dir: Path, engine: str = TORCH
 ) -> StudyRule:
     """Choose the rule of one model, write it beside the weights and print what it does."""
-    card = registry.card(model, weights_dir)
+    card = read_cards(weights_dir).card(model)
     start = first_rule(card, weights_dir)
     ready = network_model(card, start, weights_dir, EngineRequest(engine))
     if card.modality == "CT":
@@ -118,7 +117,7 @@ def _finished(
     return rule
 
 
-def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
+def first_rule(card: ModelCard, weights_dir: Path) -> StudyRule:
     """The rule before anything was chosen."""
     features = f"{card.name}.features.safetensors"
     digest = sha256((weights_dir / features).read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
 from worker.vision.engines.opening import ENGINES, engine_file, open_engine
 from worker.vision.network import Network
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 BATCH_SLICES = 16
 ROUNDS = 7

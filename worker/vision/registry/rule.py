@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neurotriage.core.values import Plane
-from worker.vision.registry import registry
-from worker.vision.registry.fusion_registry import FusionCard, fusion_card
-from worker.vision.registry.registry import BadWeights, ModelCard
+from worker.vision.registry.cards import BadWeights
 
 RULE_FILE = "study_rule.json"
 DECIDING, LIGHT = "rules", "light"  # its parts: the models that decide, and those to fall back on
@@ -65,45 +63,24 @@ class StudyRule:
         }[plane]
 
 
-def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
-    """The rule of each modality ("MR", "CT") for the model that decides, or for the light one, if there.
+def read_rules(weights_dir: Path) -> tuple[dict[str, StudyRule], dict[str, StudyRule]]:
+    """The rules of the models that decide and of the light ones, if any, each by modality ("MR", "CT").
 
-    Raises BadWeights.
+    Raises BadWeights where the file is missing or damaged.
     """
     path = weights_dir / RULE_FILE
     try:
         kinds = {LIGHT: {}, **json.loads(path.read_text(encoding="utf-8"))}
-        rows = kinds[kind]
-        return {modality: _rule(row) for modality, row in rows.items()}
+        deciding, light = (
+            {modality: _rule(row) for modality, row in kinds[kind].items()} for kind in (DECIDING, LIGHT)
+        )
     except FileNotFoundError:
         raise BadWeights(
             f"no study rule at {path}; restore it or run python -m training study-rule"
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(f"the study rule {path} is damaged: {error!r}") from error
-
-
-def modalities(weights_dir: Path) -> frozenset[str]:
-    """The modalities ("MR", "CT") that a model decides; needs no torch. Raises BadWeights."""
-    return frozenset(read_rules(weights_dir))
-
-
-def deciding_models(weights_dir: Path) -> tuple[ModelCard, ...]:
-    """The models of the registry that may answer: those that decide, and those to fall back on.
-
-    Needs no torch. Raises BadWeights.
-    """
-    rules = [*read_rules(weights_dir).values(), *read_rules(weights_dir, LIGHT).values()]
-    return tuple(registry.card(rule.model, weights_dir) for rule in rules)
-
-
-def reported_models(weights_dir: Path) -> tuple[ModelCard | FusionCard, ...]:
-    """What may speak in a result: the models that may answer, and the fusion where there is one.
-
-    Needs no torch. Raises BadWeights.
-    """
-    fusion = fusion_card(weights_dir)
-    return (*deciding_models(weights_dir), *([fusion] if fusion else []))
+    return deciding, light
 
 
 def _rule(row: Mapping[str, Any]) -> StudyRule:
