@@ -32,7 +32,7 @@ def open_engine(name: str, network: Network, card: ModelCard, folder: Path | Non
     if name == ONNX and not path.is_file():
         export_onnx(network, card.input_px, path)
     if not path.is_file():
-        raise EngineUnavailable(f"{path} is missing; neurotriage engines --manifest makes it")
+        raise EngineUnavailable(f"{path} is missing; python -m training engines makes it")
     return OnnxEngine(name, path, threads)
 
 
