@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -26,18 +26,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurotriage.core.errors import SetupError
 from neurotriage.core.settings import load_settings
 from neurotriage.core.storage import Storage
 from neurotriage.phantom import make_study
 from worker.imaging import build_volume
-from worker.vision import analyse_volumes, load_models
-from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, EngineUnavailable, open_engine, read_choice
+from worker.vision import Registry, analyse_volumes, load_models, read_registry
+from worker.vision.engines import ONNX_INT8, TORCH_BF16, Engine, open_engine, read_choice
 from worker.vision.engines.eager import folded
 from worker.vision.engines.measure import Trial, choose
 from worker.vision.network import RESNET50, Network, SliceNet, grad_cam
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
-from worker.vision.registry.rule import LIGHT, read_rules
+from worker.vision.registry import ModelCard, StudyRule, read_cards
+from worker.vision.registry.loading import load_network
 from worker.vision.registry.self_check import drawn_slices
 
 SLICES, BATCH_SLICES, ROUNDS = 64, 16, 5
@@ -166,15 +166,24 @@ def the_usual_way(network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tenso
 
 def _resnet(weights: Path) -> tuple[ModelCard, SliceNet, str]:
     """The ResNet-50 of the registry, that for MR before another; a random one where it has none."""
-    there = [card for card in registry.cards(weights).values() if card.architecture == RESNET50]
+    there = [card for card in read_cards(weights).cards.values() if card.architecture == RESNET50]
     for card in sorted(there, key=lambda card: card.modality != "MR"):
-        return card, cast(SliceNet, registry.load(card, weights)), f"{card.name} {card.version}"
+        return card, cast(SliceNet, load_network(card, weights)), f"{card.name} {card.version}"
     torch.manual_seed(0)
     network = SliceNet(RESNET50).train()
     with torch.no_grad():
         for _ in range(3):  # batch statistics, without which deep activations vanish
             network(torch.from_numpy(drawn_slices(INPUT_PX)))
-    card = ModelCard("random", "0", "", "random", "MR", INPUT_PX, 1.0, architecture=RESNET50)
+    card = ModelCard(
+        name="random",
+        version="0",
+        file="",
+        sha256="random",
+        modality="MR",
+        input_px=INPUT_PX,
+        temperature=1.0,
+        architecture=RESNET50,
+    )
     return card, network.eval(), "RANDOM ResNet-50: the registry has none, so answers mean nothing"
 
 
@@ -237,18 +246,23 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _child_rss(weights: Path, which: str) -> float | None:
     """Largest resident memory (MB) of a process of its own; None where there are no such weights."""
-    if not read_rules(weights, LIGHT if which == "light" else "rules"):
+    if not _rules(read_registry(weights), which):
         return None
     command = [sys.executable, "-m", "bench.inference", "--rss", which]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return float(done.stdout.split()[-1])
 
 
+def _rules(registry: Registry, which: str) -> Mapping[str, StudyRule]:
+    return registry.rules.light if which == "light" else registry.rules.deciding
+
+
 def _light_series_s(weights: Path, threads: int) -> float | None:
     """Seconds from files on a warm disk cache to the decision, once the model is loaded."""
-    if not read_rules(weights, LIGHT):
+    registry = read_registry(weights)
+    if not registry.rules.light:
         return None
-    models = load_models(weights, threads=threads, light=True)
+    models = load_models(registry, threads=threads, light=True)
     with tempfile.TemporaryDirectory() as folder:
         made = make_study(Path(folder), slices=SERIES_SLICES, shape=(SERIES_PX, SERIES_PX))
 
@@ -264,10 +278,10 @@ def _rss_mb(which: str) -> float:
     from worker.vision.model import network_model
 
     _take_threads()
-    weights = load_settings().worker.weights
+    registry = read_registry(load_settings().worker.weights)
     kept = []
-    for rule in read_rules(weights, LIGHT if which == "light" else "rules").values():
-        model = network_model(registry.card(rule.model, weights), rule, weights)
+    for rule in _rules(registry, which).values():
+        model = network_model(registry.card(rule.model), rule, registry.folder)
         slices = np.resize(drawn_slices(model.card.input_px), (SLICES, 1, *[model.card.input_px] * 2))
         judged(model.engine, model.network, slices)
         kept.append(model)
@@ -284,5 +298,5 @@ def _peak_rss_mb() -> float:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (registry.BadWeights, EngineUnavailable) as error:
+    except SetupError as error:
         sys.exit(f"bench.inference: {error}")

@@ -25,16 +25,16 @@ from pathlib import Path
 from neurotriage.dicom.manifest import scan_folder
 from worker.analysis import analyse, select_series
 from worker.memory import limit_memory
-from worker.vision import load_models, modalities
+from worker.vision import load_models, read_registry
 from worker.vision.series import predict
 
 predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on how many batches there are; time does
-weights = Path(sys.argv[2])
-models = load_models(weights, light=True)
+registry = read_registry(Path(sys.argv[2]))
+models = load_models(registry, light=True)
 limit_memory(int(sys.argv[3]))
 (study,) = scan_folder(Path(sys.argv[1])).studies
-selection = select_series(study, models.eligibility)
-found, _ = analyse(selection, modalities(weights), lambda: models, datetime.now(UTC))
+selection = select_series(study, registry.eligibility)
+found, _ = analyse(selection, registry.modalities, lambda: models, datetime.now(UTC))
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"outcome": found.outcome, "peak_mb": peak_kb // 1024, "told": found.degradations}))
 """

@@ -76,13 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inference_s(made: Made) -> float | None:
     """What the model needs for the same images; it may well refuse to judge a made head."""
-    from worker.vision import analyse_volumes, load_models, modalities
+    from worker.vision import analyse_volumes, load_models, read_registry
 
-    weights = load_settings().worker.weights
-    if made.modality not in modalities(weights):
+    registry = read_registry(load_settings().worker.weights)
+    if made.modality not in registry.modalities:
         return None
-    models = load_models(weights, threads=THREADS)
-    volume = build_volume(made.manifest.series[0], models.eligibility).volume
+    models = load_models(registry, threads=THREADS)
+    volume = build_volume(made.manifest.series[0], registry.eligibility).volume
     analyse_volumes([volume], models)  # loads the weights
     return _median_s(lambda: analyse_volumes([volume], models))
 

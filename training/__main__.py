@@ -30,6 +30,7 @@ STEPS: Mapping[str, Step] = {
     "evaluate-volumes": Step(
         "training.evaluation.volumes", "outcomes of whole volumes, as a worker reports them"
     ),
+    "engines": Step("training.release.engines", "choose the engine of this host, int8 among them"),
     "card": Step("training.release.card", "write the model card of an MR model"),
     "card-ct": Step("training.release.card_ct", "write the model card of a CT model"),
     "card-fusion": Step("training.fusion.card", "write the model card of the fusion network"),

@@ -9,7 +9,7 @@ from typing import Any
 from training.evaluation import slices
 from training.fusion import evaluate as fusion
 from training.options import step_parser, use_threads
-from worker.vision.registry.fusion_registry import FUSION
+from worker.vision.registry.cards import FUSION
 
 Evaluator = Callable[[argparse.Namespace], tuple[dict[str, Any], str]]  # the report, and its summary
 

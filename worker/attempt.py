@@ -37,12 +37,10 @@ from neurotriage.core.values import (
 )
 from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of
-from worker.eligibility import EligibilityRule
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
-from worker.vision import modalities
-from worker.vision.registry.rule import read_eligibility, reported_models
+from worker.vision import Registry, read_registry
 from worker.warm import warm_up
 
 if TYPE_CHECKING:
@@ -75,32 +73,25 @@ class Worker:
         return Storage(self.settings.storage.root)
 
     @functools.cached_property
-    def modalities(self) -> frozenset[str]:
-        return modalities(self.settings.worker.weights)
-
-    @functools.cached_property
-    def eligibility(self) -> EligibilityRule:
-        return read_eligibility(self.settings.worker.weights)
+    def registry(self) -> Registry:
+        return read_registry(self.settings.worker.weights)
 
     @functools.cached_property
     def installed_sha256s(self) -> frozenset[str]:
-        return frozenset(card.sha256 for card in reported_models(self.settings.worker.weights))
+        return frozenset(card.sha256 for card in self.registry.reported_models)
 
     @functools.cached_property
     def models(self) -> "Models":
         """Loaded once per process, after the fork."""
-        from worker.vision import EngineRequest, load_models  # imports torch, which the parent must not
+        from worker.vision import models_for  # imports torch, which the parent must not
 
-        limits = self.settings.worker
-        wish = EngineRequest(limits.engine, self.storage.engines)
-        light = limits.models == "light"
-        return load_models(limits.weights, threads=limits.threads or None, engine=wish, light=light)
+        return models_for(self.settings.worker, self.registry, self.storage.engines)
 
     def warm_up(self) -> bool:
         """Load every model and run all that an analysis runs; False where it failed, which ends nothing."""
         try:
             kinds = wanted_kinds(self.settings.destination)
-            warm_up(lambda: self.models, self.modalities, kinds, self.settings.results)
+            warm_up(lambda: self.models, self.registry.modalities, kinds, self.settings.results)
         except Exception as error:  # noqa: BLE001 - each study will meet it again, and be told so
             log.error("warm_up_failed", kind=type(error).__name__)
             return False
@@ -144,7 +135,7 @@ class Worker:
             previous = analyses.last_report(connection, held.study_id)
             sender = analyses.sender(connection, held.study_id)
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
-        selection = select_series(manifest, self.eligibility)
+        selection = select_series(manifest, self.registry.eligibility)
         afresh = manifest.completed_by == REPROCESSED
         if last is not None and not afresh and self._says_nothing_new(selection, last):
             with self.engine.begin() as connection:
@@ -186,7 +177,9 @@ class Worker:
             and last.claims == self.settings.results.claims
             and last.model_sha256s <= self.installed_sha256s
             # What no model looked at is looked at when there is one.
-            and (last.model_sha256s or not any(s.modality in self.modalities for s in selection.taken))
+            and (
+                last.model_sha256s or not any(s.modality in self.registry.modalities for s in selection.taken)
+            )
         )
 
     def _analysis(self, held: Lease, selection: Selection, at: datetime) -> tuple[Analysis, Evidence]:
@@ -195,7 +188,7 @@ class Worker:
                 f"the analysis failed {held.attempt - 1} times; the log and the revision's last error say why"
             )
             return failure(selection, Reason(ReasonCode.ATTEMPTS_EXHAUSTED, text), at), Evidence()
-        return analyse(selection, self.modalities, lambda: self.models, at)
+        return analyse(selection, self.registry.modalities, lambda: self.models, at)
 
     def _write(
         self,

@@ -23,7 +23,7 @@ from neurotriage.cli import (
     why,
     work,
 )
-from neurotriage.core.errors import Unavailable
+from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.settings import ConfigurationError
 from neurotriage.core.threads import calm_threads
 
@@ -82,7 +82,7 @@ def main() -> None:
     except ConfigurationError as error:
         typer.echo(f"configuration: {error}", err=True)
         sys.exit(2)
-    except Unavailable as error:
+    except (SetupError, Unavailable) as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
     except OSError as error:  # a folder that cannot be written, a port that is taken

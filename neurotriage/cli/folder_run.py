@@ -1,11 +1,13 @@
 """A folder's studies from files to files: what ``neurotriage run`` does."""
 
+import functools
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -18,12 +20,12 @@ from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, 
 from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import analyse, failure, select_series
-from worker.eligibility import EligibilityRule
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
-from worker.vision import modalities
-from worker.vision.registry.rule import read_eligibility
-from worker.vision.registry.verify import verify_all
+from worker.vision import Registry, read_registry
+
+if TYPE_CHECKING:
+    from worker.vision import Models
 
 log = structlog.get_logger()
 
@@ -36,10 +38,11 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     Returns the entries of ``result.json``: one per study, or one refusal where there is none. Raises
     ``BadWeights`` before any work where the weights must not be used.
     """
-    verify_all(settings.worker.weights)
-    known, rule = modalities(settings.worker.weights), read_eligibility(settings.worker.weights)
+    registry = read_registry(settings.worker.weights)
+    registry.verify_all()
+    models = functools.cache(lambda: _models(settings, registry))
     scan = scan_folder(folder)
-    entries = [FolderRun(settings, out, study, known, rule).entry() for study in scan.studies]
+    entries = [FolderRun(settings, out, study, registry, models).entry() for study in scan.studies]
     for path, reason in scan.unreadable:
         # Not the reason's text: it may quote what stands in the header.
         log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
@@ -47,6 +50,12 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
         entries = [refusal_entry(_nothing_readable(scan))]
     write_durably(out / "result.json", json.dumps(entries, indent=2).encode(), private=False)
     return entries
+
+
+def _models(settings: Settings, registry: Registry) -> "Models":
+    from worker.vision import models_for  # torch takes seconds to import
+
+    return models_for(settings.worker, registry, Storage(settings.storage.root).engines)
 
 
 def _nothing_readable(scan: FolderScan) -> Reason:
@@ -76,25 +85,23 @@ class FolderRun:
         settings: Settings,
         out: Path,
         study: StudyManifest,
-        known: frozenset[str],
-        rule: EligibilityRule,
+        registry: Registry,
+        models: "Callable[[], Models]",
     ) -> None:
-        self._known = known
-        self._rule = rule
+        self._registry = registry
+        self._models = models
         self._results = settings.results
         self._kinds = wanted_kinds(settings.destination)
-        self._worker = settings.worker
-        self._engines = Storage(settings.storage.root).engines
         self._out = out
         self._study = study
 
     def entry(self) -> dict[str, Any]:
         """Analyse, write the objects, and say what came of it. A bug in here ends this study only."""
-        selection = select_series(self._study, self._rule)
+        selection = select_series(self._study, self._registry.eligibility)
         now = datetime.now(UTC).astimezone()
         analysis: Analysis
         try:
-            analysis, evidence = analyse(selection, self._known, self._models, now)
+            analysis, evidence = analyse(selection, self._registry.modalities, self._models, now)
             results = self._build(analysis, evidence)
         except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
             log.error(
@@ -129,15 +136,6 @@ class FolderRun:
     def _place(self) -> Path:
         """The study's folder below the output folder."""
         return Path(self._study.study_instance_uid or "no-study-uid")
-
-    def _models(self) -> Any:
-        from worker.vision import EngineRequest, load_models
-
-        wish = EngineRequest(self._worker.engine, self._engines)
-        light = self._worker.models == "light"
-        return load_models(
-            self._worker.weights, threads=self._worker.threads or None, engine=wish, light=light
-        )
 
     def _write(self, result: ResultObject) -> ObjectState:
         name = f"{result.kind.value}-{result.index:03d}"

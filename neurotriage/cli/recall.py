@@ -46,11 +46,10 @@ def recall(
 
 def _refuse_if_installed(model: str, version: str) -> None:
     """The same model would say the same again."""
-    from worker.vision.registry.registry import BadWeights
-    from worker.vision.registry.rule import reported_models
+    from worker.vision import BadWeights, read_registry
 
     try:
-        installed = reported_models(load_settings().worker.weights)
+        installed = read_registry(load_settings().worker.weights).reported_models
     except BadWeights as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

@@ -23,7 +23,7 @@ def run(
     """
     from neurotriage.cli.folder_run import line, run_folder  # pydicom and numpy take time to import
     from neurotriage.core.log import set_up_logging
-    from worker.vision.registry.registry import BadWeights
+    from worker.vision import BadWeights
 
     set_up_logging()
     try:

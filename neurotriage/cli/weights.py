@@ -22,19 +22,18 @@ def verify() -> None:
 
     Example: neurotriage weights verify
     """
-    from worker.vision import modalities
-    from worker.vision.registry.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry.registry import BadWeights, load
+    from worker.vision.registry import BadWeights, read_registry
+    from worker.vision.registry.loading import load_fusion, load_network
     from worker.vision.registry.self_check import check, check_fusion
-    from worker.vision.registry.verify import verify_all
 
     folder = load_settings().worker.weights
     try:
-        modalities(folder)  # reads the study rule, without which no weights are of use
-        for card in verify_all(folder):
-            check(load(card, folder), card)
+        registry = read_registry(folder)
+        registry.verify_all()
+        for card in registry.cards.values():
+            check(load_network(card, folder), card)
             typer.echo(f"{card.name} {card.version} ({card.modality}) {card.sha256[:12]} ok")
-        fusion = fusion_card(folder)
+        fusion = registry.fusion
         if fusion is not None:
             check_fusion(load_fusion(fusion, folder), fusion)
             typer.echo(f"{fusion.name} {fusion.version} ({'+'.join(fusion.members)}) {fusion.sha256[:12]} ok")
@@ -55,23 +54,24 @@ def onnx(
 
     Example: neurotriage weights onnx --out models
     """
-    from worker.vision.engines import EngineUnavailable
+    from neurotriage.core.errors import SetupError
     from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
-    from worker.vision.registry.fusion_registry import fusion_card, load_fusion
-    from worker.vision.registry.registry import BadWeights, load
-    from worker.vision.registry.verify import verify_all
+    from worker.vision.registry import read_registry
+    from worker.vision.registry.loading import load_fusion, load_network
 
     folder = load_settings().worker.weights
     try:
-        for card in verify_all(folder):
+        registry = read_registry(folder)
+        registry.verify_all()
+        for card in registry.cards.values():
             path = out / f"{card.name}-{card.version}.onnx"
-            export_onnx(load(card, folder), card.input_px, path)
+            export_onnx(load_network(card, folder), card.input_px, path)
             typer.echo(f"{path} ({card.input_px} px)")
-        fusion = fusion_card(folder)
+        fusion = registry.fusion
         if fusion is not None:
             path = out / f"{fusion.name}-{fusion.version}.onnx"
             export_fusion_onnx(load_fusion(fusion, folder), path)
             typer.echo(f"{path}")
-    except (BadWeights, EngineUnavailable) as error:
+    except SetupError as error:
         typer.echo(f"weights: {error}", err=True)
         raise typer.Exit(1) from None

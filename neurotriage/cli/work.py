@@ -26,17 +26,14 @@ def work(
     from neurotriage.core.log import set_up_logging
     from neurotriage.core.storage import Storage
     from worker.tasks import run_worker  # Celery takes half a second to import
-    from worker.vision import modalities
-    from worker.vision.registry.registry import BadWeights
-    from worker.vision.registry.verify import verify_all
+    from worker.vision import BadWeights, read_registry
 
     set_up_logging()
     settings = load_settings()
     database.require_schema(settings)
     if role is Role.ANALYSIS:
         try:
-            verify_all(settings.worker.weights)
-            modalities(settings.worker.weights)
+            read_registry(settings.worker.weights).verify_all()
         except BadWeights as error:
             typer.echo(f"weights: {error}", err=True)
             raise typer.Exit(1) from None

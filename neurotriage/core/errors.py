@@ -1,4 +1,7 @@
-"""Three kinds of error: the input's fault, the surroundings' fault, and (everything else) a bug."""
+"""Kinds of error, by whose fault it is: the input's, the surroundings', the installation's.
+
+Everything else is a bug.
+"""
 
 from neurotriage.core.values import Reason, ReasonCode
 
@@ -13,3 +16,11 @@ class Refused(Exception):
 
 class Unavailable(Exception):
     """Something around us (database, broker, PACS, disk) does not answer. Worth another try."""
+
+
+class SetupError(Exception):
+    """The installation cannot work as it is set up: its configuration, its weights or an engine.
+
+    Neither another input nor another try helps; an admin must act, and the text says on what. A command tells
+    it in a line and ends; a worker goes on without the part where something stands in for it.
+    """

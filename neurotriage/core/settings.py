@@ -29,6 +29,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from neurotriage.core.errors import SetupError
 from neurotriage.core.values import SERIES_LABELS, Claims, OverlayStyle, ResultKind, SeriesLabel
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
@@ -42,7 +43,7 @@ _LABEL: Final = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST_NAME: Final = re.compile(rf"(?!.{{254}})({_LABEL}\.)*(?![0-9-]+\.?$){_LABEL}\.?")
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(SetupError):
     """The configuration cannot be used; the message names the key."""
 
 

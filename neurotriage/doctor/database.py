@@ -13,8 +13,7 @@ from db.engine import connect
 from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, State, failed, ok, warning
-from worker.vision.registry.registry import BadWeights
-from worker.vision.registry.rule import LIGHT, read_rules
+from worker.vision import BadWeights, read_registry
 
 # Leases run by the database's clock and results are dated by ours; people compare the two.
 MAX_SKEW_S: Final = 2.0
@@ -121,7 +120,7 @@ def _fallen_back(connection: Connection, settings: Settings) -> Iterator[Check]:
     if settings.worker.models == "light":
         return  # there it decides
     try:
-        light = sorted({rule.model for rule in read_rules(settings.worker.weights, LIGHT).values()})
+        light = sorted({rule.model for rule in read_registry(settings.worker.weights).rules.light.values()})
     except BadWeights:
         return  # told where the weights are looked at
     studies = connection.execute(_ANSWERED_BY, {"names": light}).scalar_one()

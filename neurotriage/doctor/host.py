@@ -141,19 +141,21 @@ def _durable_write(root: Path) -> Check:
 
 
 def look_at_weights(settings: Settings) -> Iterator[Check]:
-    """Hashes, then every network as an analysis process loads it."""
-    from worker.vision import load_models  # torch takes seconds to import
-    from worker.vision.registry.registry import BadWeights
-    from worker.vision.registry.verify import verify_all
+    """Hashes, then every model as an analysis process loads it, on the engine that it would run on."""
+    from worker.vision import BadWeights, models_for, read_registry  # torch takes seconds to import
 
-    advice = "Restore the weights of the release, or correct [worker] weights."
     try:
-        cards = verify_all(settings.worker.weights)
-        yield ok("hashes", ", ".join(f"{card.name} {card.version}" for card in cards))
-        limits = settings.worker
-        models = load_models(limits.weights, threads=limits.threads or None, light=limits.models == "light")
+        registry = read_registry(settings.worker.weights)
+        registry.verify_all()
+        yield ok("hashes", ", ".join(f"{card.name} {card.version}" for card in registry.cards.values()))
+        models = models_for(settings.worker, registry, Storage(settings.storage.root).engines)
         for modality in sorted(models.cards):
-            models.of(modality)
+            model = models.required(modality)
+            if model.note:
+                advice = "Correct [worker] engine, or make what it lacks; until then each result says so too."
+                yield warning(f"{modality} engine", model.note, advice)
             yield ok(f"{modality} model", "loads")
     except BadWeights as error:
-        yield failed("weights", str(error), advice)
+        yield failed(
+            "weights", str(error), "Restore the weights of the release, or correct [worker] weights."
+        )

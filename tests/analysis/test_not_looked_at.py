@@ -20,7 +20,7 @@ from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build, report_text
 from worker.results.text import notes
-from worker.vision import load_models, modalities
+from worker.vision import load_models, read_registry
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
 NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **odd_limits(2.0)}
@@ -37,7 +37,7 @@ def _answer(folder: Path, *series: list[Dataset], **rule: float) -> Analysis:
     (study,) = scan_folder(folder).studies
     analysis, evidence = analyse(
         select_series(study, RULE),
-        modalities(weights),
+        read_registry(weights).modalities,
         lambda: load_models(weights, threads=1),
         datetime(2026, 1, 1, tzinfo=UTC),
     )

@@ -13,7 +13,7 @@ from neurotriage.dicom.manifest import scan_folder
 from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.results import build
-from worker.vision import Models, load_models, modalities
+from worker.vision import Models, load_models, read_registry
 
 ANALYSED = frozenset({"present", "absent", "undetermined"})
 ALLOWED = {
@@ -36,7 +36,7 @@ def _analyses(folder: Path, models: Models) -> Iterator[Analysis]:
     for manifest in scan_folder(folder).studies:
         selection = select_series(manifest, RULE)
         analysis, evidence = analyse(
-            selection, modalities(WEIGHTS), lambda: models, datetime(2026, 1, 1, tzinfo=UTC)
+            selection, read_registry(WEIGHTS).modalities, lambda: models, datetime(2026, 1, 1, tzinfo=UTC)
         )
         objects = build(analysis, evidence, manifest, "2.25.1").objects
         assert objects or analysis.study_instance_uid is None
@@ -53,7 +53,7 @@ def test_every_real_folder_ends_as_expected_with_a_reason(data_dir: Path, models
     for folder, expected in _expected(data_dir).items():
         for analysis in _analyses(data_dir / "dicom" / folder, models):
             allowed = ALLOWED[expected]
-            if folder.startswith("brain_ct") and "CT" not in modalities(WEIGHTS):
+            if folder.startswith("brain_ct") and "CT" not in read_registry(WEIGHTS).modalities:
                 allowed = frozenset({"not_eligible"})
             said = analysis.outcome.value
             print(f"{folder:48} {expected:14} {said:13} {'; '.join(r.text for r in analysis.reasons)[:90]}")

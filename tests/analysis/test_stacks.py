@@ -18,7 +18,7 @@ from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build
-from worker.vision import load_models, modalities
+from worker.vision import load_models, read_registry
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ def _answer(folder: Path, datasets: list[Dataset], **rule: Any) -> Analysis:
     (study,) = scan_folder(folder).studies
     analysis, evidence = analyse(
         select_series(study, RULE),
-        modalities(weights),
+        read_registry(weights).modalities,
         lambda: load_models(weights, threads=1),
         datetime(2026, 1, 1, tzinfo=UTC),
     )

@@ -14,7 +14,7 @@ from training.release.export import enter, written
 from worker.vision.engines import TORCH, EngineUnavailable, TorchEngine
 from worker.vision.engines.eager import folded
 from worker.vision.network import RESNET50, SliceNet
-from worker.vision.registry.registry import card
+from worker.vision.registry import read_cards
 from worker.vision.registry.self_check import drawn_slices
 
 
@@ -63,7 +63,7 @@ def test_the_figures_are_those_of_the_classifier_of_the_registry(
         monkeypatch.setattr(inference, name, small)
     resnet("ct-detector", weights)
     resnet("mr-classifier", weights)
-    enter(replace(card("mr-classifier", weights), temperature=2.0), weights)
+    enter(replace(read_cards(weights).card("mr-classifier"), temperature=2.0), weights)
     monkeypatch.setattr(inference, "_child_rss", lambda *_: 1.0)
     assert inference.main(["--json", str(tmp_path / "figures.json")]) == 0
     found = json.loads((tmp_path / "figures.json").read_text())

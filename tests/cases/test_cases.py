@@ -23,7 +23,7 @@ from neurotriage.dicom.manifest import scan_folder
 from tests.conftest import ROOT, absent
 from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
-from worker.vision import Models, load_models, modalities
+from worker.vision import Models, load_models, read_registry
 
 CASES = Path(os.environ.get("NEUROTRIAGE_TEST_CASES", ROOT / ".." / "shared" / "cases")).resolve()
 TABLE = CASES / "cases.csv"
@@ -87,7 +87,7 @@ def _end(folder: Path, models: Models) -> dict[str, Any]:
     (study,) = scan_folder(folder).studies
     selection = select_series(study, RULE)
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    analysis, evidence = analyse(selection, modalities(WEIGHTS), lambda: models, at)
+    analysis, evidence = analyse(selection, read_registry(WEIGHTS).modalities, lambda: models, at)
     names = {
         str(header.SOPInstanceUID): (int(header.InstanceNumber), hash(header.PixelData))
         for header in map(pydicom.dcmread, folder.iterdir())

@@ -11,7 +11,7 @@ from tests.vision.synthetic import write_weights
 from tests.vision.test_fusion import both_weights, with_fusion
 from training.release.export import enter
 from worker.vision.engines import ENGINES, EngineUnavailable, read_choice
-from worker.vision.registry import registry
+from worker.vision.registry import read_cards
 
 pytestmark = pytest.mark.unit
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights folder with one model and its stored answers, in the configuration."""
     folder = write_weights(tmp_path)
-    enter(registry.card("random", folder), folder)
+    enter(read_cards(folder).card("random"), folder)
     monkeypatch.setenv("NEUROTRIAGE_CONFIG", "/dev/null")
     monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(folder))
     monkeypatch.setenv("NEUROTRIAGE__WORKER__THREADS", "1")
@@ -40,8 +40,8 @@ def test_the_table_shows_every_engine_and_the_choice_is_kept(
     assert done.exit_code == 0, done.output
     assert all(name in done.output for name in ENGINES)
     assert "chosen" in done.output
-    assert "--manifest" in done.output  # what int8 lacks
-    sha256 = registry.card("random", weights).sha256
+    assert "python -m training engines" in done.output  # what int8 lacks
+    sha256 = read_cards(weights).card("random").sha256
     kept = read_choice(tmp_path / "storage" / "engines", sha256, 1)
     assert kept is not None
     assert kept.engine in ("torch", "torch-bf16", "cuda")
@@ -66,7 +66,7 @@ def test_a_fusion_that_answers_otherwise_than_at_its_export_is_not_verified(
 ) -> None:
     folder = both_weights(tmp_path)
     for name in ("random-CT", "random-MR"):
-        enter(registry.card(name, folder), folder)
+        enter(read_cards(folder).card(name), folder)
     with_fusion(folder)
     monkeypatch.setenv("NEUROTRIAGE_CONFIG", "/dev/null")
     monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(folder))

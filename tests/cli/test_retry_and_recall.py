@@ -93,9 +93,9 @@ def test_a_model_that_said_nothing_is_told() -> None:
 @pytest.mark.usefixtures("refused")
 def test_a_model_that_is_still_installed_is_not_recalled(engine: Engine) -> None:
     from neurotriage.core.settings import load_settings
-    from worker.vision.registry.rule import deciding_models
+    from worker.vision import read_registry
 
-    card = deciding_models(load_settings().worker.weights)[0]
+    card = read_registry(load_settings().worker.weights).deciding_models[0]
     with engine.begin() as connection:
         connection.execute(
             text("update model_versions set name = :name, version = :version"),

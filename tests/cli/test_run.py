@@ -15,8 +15,11 @@ from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.values import ReasonCode
 from tests.core.made import part10
 from tests.imaging.made import ct_slice_of, slice_of
-from tests.worker.studies import head_ct
+from tests.vision.synthetic import write_weights
+from tests.worker.studies import head_ct, head_mr
 from tests.worker.weights import hollow_weights
+from worker.vision.model import Model, network_model
+from worker.vision.registry import ModelCard
 
 pytestmark = pytest.mark.unit
 
@@ -145,6 +148,27 @@ def test_a_bug_ends_one_study_failed_with_its_cause(tmp_path: Path, monkeypatch:
         {"code": "internal_error", "text": "the analysis failed: ZeroDivisionError: a bug"}
     ]
     assert [o["kind"] for o in entry["results"]] == ["page"]
+
+
+def test_the_models_are_loaded_once_for_all_studies_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    monkeypatch.setenv("NEUROTRIAGE__WORKER__WEIGHTS", str(write_weights(weights)))
+    loaded = []
+
+    def counting(card: ModelCard, *others: Any) -> Model:
+        loaded.append(card.name)
+        return network_model(card, *others)
+
+    monkeypatch.setattr("worker.vision.models.network_model", counting)
+    for uid in ("2.25.101", "2.25.102"):
+        _write(tmp_path / "in" / uid, head_mr(StudyInstanceUID=uid))
+    entries = _run(tmp_path / "in", tmp_path / "out")
+    assert len(entries) == 2
+    assert not any(entry["outcome"] == "failed" for entry in entries)
+    assert loaded == ["random"]
 
 
 def test_a_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from neurotriage import __version__
-from neurotriage.cli import app
+from neurotriage.cli import app, main
+from neurotriage.core.errors import SetupError
 from neurotriage.core.settings import CONFIG_VARIABLE
+from worker.vision.engines import EngineUnavailable
+from worker.vision.registry import BadWeights
 
 pytestmark = pytest.mark.unit
 
@@ -91,6 +94,20 @@ def test_a_misspelt_setting_ends_with_2_and_is_named_in_one_line(words: list[str
     answer = _program(*words, NEUROTRIAGE__LISTENER__PROT="1")
     assert answer.returncode == 2
     assert answer.stderr == "configuration: listener.prot: there is no such setting\n"
+
+
+@pytest.mark.parametrize("kind", [BadWeights, EngineUnavailable, SetupError])
+def test_what_an_admin_must_mend_is_told_in_a_line_wherever_it_comes_from(
+    kind: type[SetupError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises() -> None:
+        raise kind("no model registry here; restore it")
+
+    monkeypatch.setattr("neurotriage.cli.app", raises)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "no model registry here; restore it\n"
 
 
 def test_an_unknown_command_ends_with_2() -> None:

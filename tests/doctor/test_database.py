@@ -14,7 +14,7 @@ from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database
 from tests.db.rows import analysis, claimed, ready_revision
 from tests.doctor.looks import by_subject, settings
-from worker.vision.registry.rule import LIGHT, read_rules
+from worker.vision import read_registry
 
 
 def test_a_database_of_this_version_is_well(database_url: str) -> None:
@@ -24,7 +24,7 @@ def test_a_database_of_this_version_is_well(database_url: str) -> None:
 
 
 def test_a_light_model_that_stands_in_is_a_warning_for_a_day(engine: Engine, database_url: str) -> None:
-    light = read_rules(WorkerSettings().weights, LIGHT)["MR"].model
+    light = read_registry(WorkerSettings().weights).rules.light["MR"].model
     site = settings(database={"url": database_url})
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))

@@ -9,6 +9,7 @@ from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor import State
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
 from tests.doctor.looks import by_subject, settings
+from tests.vision.synthetic import write_weights
 from tests.worker.weights import hollow_weights
 
 
@@ -78,6 +79,19 @@ def test_weights_whose_hash_is_right_and_that_do_not_load_fail(tmp_path: Path) -
     found = by_subject(look_at_weights(settings(worker={"weights": hollow_weights(tmp_path)})))
     assert found["hashes"].state is State.OK
     assert found["weights"].state is State.FAILED
+
+
+def test_a_named_engine_that_cannot_run_here_is_told(tmp_path: Path) -> None:
+    """As a worker loads them: with the engine that is configured, whose file nobody made here."""
+    site = settings(
+        worker={"weights": write_weights(tmp_path), "engine": "onnxruntime-int8"},
+        storage={"root": tmp_path / "storage"},
+    )
+    found = by_subject(look_at_weights(site))
+    assert found["MR engine"].state is State.WARNING
+    assert "instead of onnxruntime-int8" in found["MR engine"].said
+    assert found["MR model"].state is State.OK
+    assert not (tmp_path / "storage").exists()
 
 
 def test_the_weights_that_come_with_the_program_load() -> None:

@@ -3,6 +3,6 @@
 from typing import Final
 
 from neurotriage.core.settings import WorkerSettings
-from worker.vision.registry.rule import read_eligibility
+from worker.vision import read_registry
 
-RULE: Final = read_eligibility(WorkerSettings().weights)
+RULE: Final = read_registry(WorkerSettings().weights).eligibility

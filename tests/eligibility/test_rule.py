@@ -9,7 +9,7 @@ import pytest
 from neurotriage.core.settings import WorkerSettings
 from worker.eligibility import EligibilityRule, parse_rule
 from worker.vision import BadWeights
-from worker.vision.registry.rule import read_eligibility
+from worker.vision.registry.rule import read_rule_file
 
 pytestmark = pytest.mark.unit
 
@@ -37,4 +37,4 @@ def test_no_number_has_a_default(lost: str) -> None:
 def test_a_file_without_the_part_is_named_damaged(tmp_path: Path) -> None:
     (tmp_path / "study_rule.json").write_text(json.dumps({"rules": {}}))
     with pytest.raises(BadWeights, match="eligibility"):
-        read_eligibility(tmp_path)
+        read_rule_file(tmp_path)

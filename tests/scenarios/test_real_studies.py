@@ -23,7 +23,7 @@ from neurotriage.dicom import requestor
 from tests.analysis.test_real_studies import ALLOWED, WEIGHTS
 from tests.listener.conftest import RealFile, real_files, status_of_bytes
 from tests.scenarios.conftest import Site, destination, opened
-from worker.vision import modalities
+from worker.vision import read_registry
 
 pytestmark = [
     pytest.mark.scenario,
@@ -172,7 +172,7 @@ def test_every_real_study_that_can_be_sent_ends_as_expected_with_a_reason(sent: 
         explained = entry["reasons"] or entry["outcome"] in ("present", "absent")
         for folder in folders:
             allowed = ALLOWED[expected[folder]]
-            if folder.startswith("brain_ct") and "CT" not in modalities(WEIGHTS):
+            if folder.startswith("brain_ct") and "CT" not in read_registry(WEIGHTS).modalities:
                 allowed = frozenset({"not_eligible"})
             if entry["outcome"] not in allowed or not explained:
                 wrong.append((folder, expected[folder], entry["outcome"]))

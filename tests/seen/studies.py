@@ -133,11 +133,16 @@ def _written(folder: Path, sample: SampleStudy) -> StudyManifest:
 
 
 def _product(manifest: StudyManifest) -> tuple[Analysis, Evidence]:
-    from worker.vision import load_models, modalities  # torch takes seconds to import
+    from worker.vision import load_models, read_registry  # torch takes seconds to import
 
     weights = WorkerSettings().weights
-    selection = select_series(manifest, RULE)
-    return analyse(selection, modalities(weights), lambda: load_models(weights, threads=1), datetime.now(UTC))
+    registry = read_registry(weights)
+    return analyse(
+        select_series(manifest, registry.eligibility),
+        registry.modalities,
+        lambda: load_models(registry, threads=1),
+        datetime.now(UTC),
+    )
 
 
 def _frozen(

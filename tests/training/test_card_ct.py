@@ -16,7 +16,7 @@ from training.release.card_ct import written
 from training.synthetic_ct.hosts import host
 from training.synthetic_ct.samples import LOOK_ALIKE, CtCase
 from worker.vision.network import CT_CLASSES, RESNET50, SliceNet
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 pytestmark = pytest.mark.unit
 
@@ -42,7 +42,17 @@ def found() -> CtScores:
 @pytest.fixture
 def card(found: CtScores) -> ModelCard:
     points = ct_calibrate(found).thresholds
-    return ModelCard("ct-teacher", "0", "ct.safetensors", "ab", "CT", 128, 1.0, points, CT_CLASSES)
+    return ModelCard(
+        name="ct-teacher",
+        version="0",
+        file="ct.safetensors",
+        sha256="ab",
+        modality="CT",
+        input_px=128,
+        temperature=1.0,
+        thresholds=points,
+        classes=CT_CLASSES,
+    )
 
 
 def test_operating_points_reach_their_sensitivities(found: CtScores) -> None:

@@ -22,8 +22,9 @@ from training.release.feature_statistics import feature_statistics
 from training.release.study_rule import first_rule, write
 from worker.vision import BadWeights, analyse_volumes, load_models
 from worker.vision.network import SliceNet
-from worker.vision.registry.registry import card, cards, ensemble_sha256, networks_of
-from worker.vision.registry.rule import RULE_FILE, deciding_models
+from worker.vision.registry import ModelCard, read_cards, read_registry
+from worker.vision.registry.cards import ensemble_sha256
+from worker.vision.registry.rule import RULE_FILE
 
 MEMBERS = ("mr-teacher", "light")
 
@@ -57,6 +58,10 @@ def weights(tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
+def card(name: str, weights: Path) -> ModelCard:
+    return read_cards(weights).card(name)
+
+
 def decide_by(weights: Path, name: str) -> None:
     """A study rule that says that a model decides."""
     start = replace(first_rule(card(name, weights), weights), **odd_limits(1e9), head_probability=0.0)
@@ -65,7 +70,7 @@ def decide_by(weights: Path, name: str) -> None:
 
 def test_an_ensemble_is_formed_of_models_of_the_registry(weights: Path) -> None:
     formed = card("mr", weights)
-    assert (formed.members, formed.version) == (MEMBERS, "9")
+    assert ([member.name for member in formed.members], formed.version) == ([*MEMBERS], "9")
     assert formed.sha256 == ensemble_sha256([card(name, weights) for name in MEMBERS], mirrored=False)
     assert set(formed.thresholds) == {"tumour", "mask"}
     assert formed.answers
@@ -97,7 +102,9 @@ def test_an_ensemble_decides_through_the_door_of_the_worker(weights: Path, manif
     assert (about.model, about.version, about.sha256) == ("mr", "9", said.sha256)
     assert not study.degradations
     assert evidence.slices
-    assert [model.name for model in deciding_models(weights)] == ["mr"]  # its members answer only with it
+    assert [model.name for model in read_registry(weights).deciding_models] == [
+        "mr"
+    ]  # its members answer only with it
 
 
 def test_mr_is_what_the_study_rule_says(weights: Path, manifest: Path) -> None:
@@ -110,7 +117,7 @@ def test_mr_is_what_the_study_rule_says(weights: Path, manifest: Path) -> None:
 
 def test_a_member_that_is_exported_anew_dissolves_its_ensemble(weights: Path) -> None:
     export("light", weights, seed=7)
-    assert set(cards(weights)) == set(MEMBERS)
+    assert set(read_cards(weights).cards) == set(MEMBERS)
 
 
 def test_members_that_do_not_fit_together_form_no_ensemble(weights: Path) -> None:
@@ -125,7 +132,7 @@ def test_the_card_of_an_ensemble_names_its_members_and_where_each_began(
     model = card("mr", weights)
     rows = read(manifest, "MR")
     figures = evaluate(judge(rows.rows, model, weights), model, rows, "test")
-    text = card_text(model, networks_of(model, weights), figures, "a minute on nothing", 1_000_000)
+    text = card_text(model, model.networks, figures, "a minute on nothing", 1_000_000)
     for promised in (
         "`mr-teacher.safetensors`, `light.safetensors`",
         "mean of the logits of 2 networks",

@@ -19,11 +19,21 @@ from training.evaluation.predict import CasePrediction, combined, predictions
 from training.evaluation.slices import evaluate
 from training.release.calibrate import calibrate, platt
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 pytestmark = pytest.mark.unit
 
-CARD = ModelCard("toy", "1", "toy.safetensors", "", "MR", 64, 1.0, {"tumour": 0.5, "mask": 0.5}, CLASSES)
+CARD = ModelCard(
+    name="toy",
+    version="1",
+    file="toy.safetensors",
+    sha256="",
+    modality="MR",
+    input_px=64,
+    temperature=1.0,
+    thresholds={"tumour": 0.5, "mask": 0.5},
+    classes=CLASSES,
+)
 
 
 def oracle(rows: Sequence[Row]) -> list[CasePrediction]:

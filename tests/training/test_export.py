@@ -15,7 +15,8 @@ from training.evaluation.slices import evaluate
 from training.release.card import written as card_text
 from training.release.export import enter, written
 from worker.vision.network import SliceNet
-from worker.vision.registry.registry import card, load
+from worker.vision.registry import read_cards
+from worker.vision.registry.loading import load_network
 
 pytestmark = pytest.mark.unit
 
@@ -32,12 +33,12 @@ def test_exported_weights_load_by_their_card_and_answer_alike(tmp_path: Path) ->
     path = trained(tmp_path)
     model = written("mr-teacher", "9.9", 64, path, tmp_path / "weights")
     enter(replace(model, temperature=1.25, thresholds={"tumour": 0.5, "mask": 0.5}), tmp_path / "weights")
-    read_back = card("mr-teacher", tmp_path / "weights")
+    read_back = read_cards(tmp_path / "weights").card("mr-teacher")
     assert (read_back.version, read_back.temperature, read_back.sha256) == ("9.9", 1.25, model.sha256)
     torch.manual_seed(0)
     original, x = SliceNet().eval(), torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        ours = load(read_back, tmp_path / "weights")(x)
+        ours = load_network(read_back, tmp_path / "weights")(x)
         torch.testing.assert_close(ours.tumour, original(x).tumour, atol=0.01, rtol=0.01)
 
 

@@ -30,8 +30,7 @@ from training.fusion.patients import patients_of
 from training.release.export import enter
 from worker.vision.network import EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet, channels_of
-from worker.vision.registry import registry
-from worker.vision.registry.fusion_registry import fusion_card
+from worker.vision.registry import read_registry
 
 FIELDS = (*COLUMNS, "plane", "pair", "grade", "death")
 
@@ -207,7 +206,7 @@ def test_trained_exported_and_evaluated(
     which = f"--ct random-CT --mr random-MR --version 1 --steps 40 --threads 1 --weights {weights}"
     monkeypatch.setattr("sys.argv", ["fusion", "--manifest", str(manifest), *which.split()])
     training.main()
-    card = fusion_card(weights)
+    card = read_registry(weights).fusion
     assert card is not None
     assert not any(experiment.allowed for experiment in card.experiments.values())
     assert 0 <= card.thresholds["tumour"] <= card.thresholds["raise"] <= 1
@@ -235,8 +234,8 @@ def test_trained_exported_and_evaluated(
 
 def test_a_fusion_goes_when_a_network_is_replaced_through_which_it_sees(tmp_path: Path) -> None:
     with_fusion(both_weights(tmp_path))
-    card = registry.card("random-MR", tmp_path)
+    card = read_registry(tmp_path).card("random-MR")
     enter(replace(card, name="another"), tmp_path)
-    assert fusion_card(tmp_path) is not None
+    assert read_registry(tmp_path).fusion is not None
     enter(card, tmp_path)
-    assert fusion_card(tmp_path) is None
+    assert read_registry(tmp_path).fusion is None

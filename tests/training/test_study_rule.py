@@ -12,7 +12,7 @@ from training.release.scored_series import ScoredSeries
 from training.release.study_rule import EVEN_ODDS, choose, faults, thresholds
 from training.release.study_rule import SMOOTHINGS_MM as MM
 from worker.vision.network import CT_CLASSES
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 from worker.vision.series.decide import decide_series
 from worker.vision.slices.sections import measure_sections
 

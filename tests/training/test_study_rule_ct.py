@@ -15,7 +15,7 @@ from training.release.study_rule_ct import LabelledSeries, choose, summary
 from training.synthetic_ct.series import BLEED, HEALTHY, MASS, hounsfield, in_air, scan, with_noise
 from training.synthetic_ct.solid_masses import KINDS, room_of, with_solid_mass
 from worker.vision.network import CT_CLASSES
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 from worker.vision.series.decide import decide_series
 from worker.vision.slices.sections import measure_sections
 from worker.vision.slices.window import brain_window

@@ -20,7 +20,8 @@ from neurotriage.core.volume import Volume
 from worker.eligibility import PART
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
-from worker.vision.registry.rule import RULE_FILE, StudyRule
+from worker.vision.registry import StudyRule
+from worker.vision.registry.rule import RULE_FILE
 from worker.vision.series.predict import Grid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import Box

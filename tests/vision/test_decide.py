@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome, Reason, ReasonCode, Triage
 from tests.vision.synthetic import axial_head, ct_head, predictions, rule
+from worker.vision import read_registry
 from worker.vision.network import CLASSES, CT_CLASSES
-from worker.vision.registry.rule import read_rules
 from worker.vision.series.decide import (
     SeriesScore,
     agrees,
@@ -230,7 +230,7 @@ def test_slices_below_the_skull_base_alone_make_no_ct_positive() -> None:
 
 
 def test_the_committed_rules_give_slices_without_brain_too_little_weight_to_be_positive() -> None:
-    for modality, committed in read_rules(WorkerSettings().weights).items():
+    for modality, committed in read_registry(WorkerSettings().weights).rules.deciding.items():
         assert committed.outer_weight < committed.high, modality
         assert committed.low <= committed.high <= committed.certain, modality
 

@@ -21,10 +21,10 @@ ALWAYS: dict[str, Any] = {"low": 1e-6, "high": 2e-6, "certain": 3e-6, "outer_wei
 NEVER: dict[str, Any] = {"low": 1.1, "high": 1.2, "certain": 1.3}
 
 
-def test_asking_for_the_modalities_needs_no_torch(tmp_path: Path) -> None:
+def test_reading_the_registry_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from worker.vision import modalities\n"
-        f"assert modalities(pathlib.Path({str(write_weights(tmp_path))!r})) == {{'MR'}}\n"
+        "import sys, pathlib; from worker.vision import read_registry\n"
+        f"assert read_registry(pathlib.Path({str(write_weights(tmp_path))!r})).modalities == {{'MR'}}\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -33,7 +33,8 @@ from worker.vision.engines.opening import engine_file
 from worker.vision.model import EngineRequest
 from worker.vision.models import load_models
 from worker.vision.network import ARCHITECTURES, RESNET50, Network
-from worker.vision.registry.registry import ENSEMBLE, card
+from worker.vision.registry import read_cards
+from worker.vision.registry.cards import ENSEMBLE
 from worker.vision.registry.self_check import drawn_slices
 
 pytestmark = pytest.mark.unit
@@ -102,7 +103,7 @@ def test_what_was_measured_decides_and_a_setting_overrides_it(tmp_path: Path) ->
 
     unmeasured = "cuda" if torch.cuda.is_available() else TORCH
     assert engine("auto") == unmeasured
-    write_choice(engines, chosen(TORCH_BF16, card("random", folder).sha256), 1)
+    write_choice(engines, chosen(TORCH_BF16, read_cards(folder).card("random").sha256), 1)
     if torch.cpu._is_avx512_bf16_supported():
         assert engine("auto") == TORCH_BF16
     assert engine(TORCH) == TORCH
@@ -117,7 +118,7 @@ def test_where_nobody_measured_bfloat16_is_taken_if_it_answers_as_at_the_export(
         return load_models(folder, threads=1, engine=EngineRequest(name)).required("MR").engine.name
 
     assert engine() == TORCH, "nothing to hold it against"
-    enter(card("random", folder), folder)
+    enter(read_cards(folder).card("random"), folder)
     assert engine() == TORCH_BF16
     assert engine(TORCH) == TORCH
     registry = folder / "registry.json"
@@ -139,7 +140,7 @@ def test_an_engine_that_cannot_run_here_is_replaced_and_the_result_says_so(tmp_p
 def test_a_damaged_engine_file_is_no_engine(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     folder = write_weights(tmp_path)
-    model = card("random", folder)
+    model = read_cards(folder).card("random")
     engine_file(tmp_path, model, ONNX).write_bytes(b"no model")
     with pytest.raises(EngineUnavailable, match="cannot use"):
         open_engine(ONNX, network(), model, tmp_path, 1)

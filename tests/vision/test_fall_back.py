@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import save as saved_arrays
 from safetensors.torch import save as saved_tensors
 
+from neurotriage.core.settings import WorkerSettings
 from tests.vision.synthetic import (
     axial_head,
     odd_limits,
@@ -20,7 +21,7 @@ from tests.vision.synthetic import (
     write_rules,
     write_weights,
 )
-from worker.vision import BadWeights, analyse_volumes, load_models
+from worker.vision import BadWeights, analyse_volumes, load_models, models_for, read_registry
 from worker.vision.engines import TorchEngine
 from worker.vision.memory import out_of_memory
 from worker.vision.network import ARCHITECTURES, CLASSES, MOBILENET_V2, RESNET50, SliceNet
@@ -80,7 +81,7 @@ def test_the_large_model_answers_where_it_can(both: Path) -> None:
 
 
 def test_the_light_model_answers_alone_where_a_site_wishes_so(both: Path) -> None:
-    models = load_models(both, threads=1, light=True)
+    models = models_for(WorkerSettings(models="light", threads=1), read_registry(both), both / "engines")
     study, _ = analyse_volumes([axial_head(shape=(4, 40, 48))], models)
     assert models.cards["MR"].name == "light"
     assert study.series[0].outcome.analysed

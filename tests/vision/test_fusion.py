@@ -18,10 +18,8 @@ from worker.vision import analyse_volumes, load_models
 from worker.vision.fusion import common_space
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry.fusion_registry import fusion_card
-from worker.vision.registry.registry import BadWeights
+from worker.vision.registry import BadWeights, read_registry
 from worker.vision.registry.self_check import fusion_answers
-from worker.vision.registry.verify import verify_all
 
 FRAME, OTHER_FRAME = "1.9.1", "1.9.2"
 CT_UID, MR_UID = "1.2.4", "1.2.3"
@@ -247,12 +245,12 @@ def test_maps_of_a_fused_score_differ_from_those_of_each_modality_alone(tmp_path
 
 def test_a_damaged_or_outdated_fusion_stops_the_start(tmp_path: Path) -> None:
     with_fusion(both_weights(tmp_path))
-    verify_all(tmp_path)
+    read_registry(tmp_path).verify_all()
     file = tmp_path / "fusion.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(BadWeights, match="fusion"):
-        verify_all(tmp_path)
+        read_registry(tmp_path).verify_all()
     with pytest.raises(BadWeights, match="fusion"):
         load_models(tmp_path)
     file.write_bytes(whole)
@@ -261,4 +259,4 @@ def test_a_damaged_or_outdated_fusion_stops_the_start(tmp_path: Path) -> None:
     document["fusion"]["members"]["MR"]["sha256"] = "0" * 64
     path.write_text(json.dumps(document))
     with pytest.raises(BadWeights, match="train it again"):
-        fusion_card(tmp_path)
+        read_registry(tmp_path)

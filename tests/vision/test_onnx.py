@@ -24,7 +24,8 @@ from worker.vision.engines.onnx import export_fusion_onnx, export_onnx
 from worker.vision.engines.opening import engine_file
 from worker.vision.network import ARCHITECTURES, MOBILENET_V2, RESNET50
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry.registry import ENSEMBLE, card
+from worker.vision.registry import read_cards
+from worker.vision.registry.cards import ENSEMBLE
 from worker.vision.registry.self_check import drawn_features
 
 
@@ -62,7 +63,7 @@ def test_every_engine_is_measured_and_the_choice_is_kept_for_these_weights_on_th
     pytest.importorskip("onnxscript")
     torch.set_num_threads(1)
     folder = write_weights(tmp_path)
-    model = card("random", folder)
+    model = read_cards(folder).card("random")
     rng = np.random.default_rng(0)
     slices = rng.random((8, 1, 64, 64), np.float32)
     trial = Trial(slices, lambda scores: float(scores.mean()), slices)

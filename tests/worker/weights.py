@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from tests.vision.synthetic import write_rules
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 
 
 def hollow_weights(folder: Path) -> Path:

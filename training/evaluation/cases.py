@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training.data.manifest import Row
 from training.evaluation.metrics import box_iou, box_of, dice, iou, points_at, standing_out
 from training.evaluation.predict import CasePrediction, combined, decoded, explained, lesion
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 POINTING_TOLERANCE = 15 / 224  # of the image's longest side
 CAM_SHARE = 0.5  # of the map's maximum: where a Grad-CAM region begins

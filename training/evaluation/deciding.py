@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
-from worker.vision.registry.rule import read_rules
+from worker.vision.registry import ModelCard, read_cards
+from worker.vision.registry.rule import read_rule_file
 
 DECIDING = ("mr", "ct")
 
@@ -12,6 +11,6 @@ DECIDING = ("mr", "ct")
 def named(model: str, weights_dir: Path) -> ModelCard:
     """The card of a model; "mr" and "ct" are what decides according to the study rule. Raises BadWeights."""
     if model in DECIDING:
-        rule = read_rules(weights_dir).get(model.upper())
-        model = rule.model if rule else model
-    return registry.card(model, weights_dir)
+        deciding = read_rule_file(weights_dir).deciding
+        model = deciding[model.upper()].model if model.upper() in deciding else model
+    return read_cards(weights_dir).card(model)

@@ -1,6 +1,6 @@
 """Figures of a binary score, of classes and of masks, as plain functions of arrays.
 
-Not scikit-learn's: ``neurotriage engines`` measures with these on installations, which do not carry
+Not scikit-learn's: the step ``engines`` measures with these on installations, which do not carry
 scikit-learn, and a figure that labels do not define is nan here and no error. Tests hold them equal to it.
 """
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.evaluation.cases import Cases
 from training.evaluation.figures import true_class
 from training.evaluation.metrics import ECE_BINS, confusion_matrix
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 mpl.use("Agg")
 SIDE_INCHES = 5.0

@@ -17,8 +17,8 @@ from training.evaluation.figures import (
     tumour_block,
 )
 from training.evaluation.predict import predictions
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
+from worker.vision.registry.loading import load_network
 
 
 def report(
@@ -39,7 +39,7 @@ def report(
 
 def judge(rows: tuple[Row, ...], card: ModelCard, weights_dir: Path) -> Cases:
     """Run the model over rows."""
-    network = registry.load(card, weights_dir)
+    network = load_network(card, weights_dir)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return cases(predictions(network, rows, card.input_px), card)
 

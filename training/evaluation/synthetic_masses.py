@@ -26,8 +26,8 @@ from training.synthetic_ct.hosts import Grey, hosts_of
 from training.synthetic_ct.lesions import lesions_of
 from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
 from worker.vision.network import Network
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
+from worker.vision.registry.loading import load_network
 from worker.vision.slices.preprocess import head_box, network_input, network_inputs
 from worker.vision.slices.window import brain_window
 
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     card = named(options.model, options.weights)
-    network = registry.load(card, options.weights)
+    network = load_network(card, options.weights)
     found = scores(network, held_apart(options.manifest, options.split), card.input_px)
     splits = ("train", "study-val") if options.split == "val" else ("study-test",)
     figures = {

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, Network, SliceNet
-from worker.vision.registry import registry
+from worker.vision.registry import read_cards
+from worker.vision.registry.loading import load_network
 
 IMAGENET, RANDOM = "imagenet", "random"
 # In torchvision's ImageNet weights: the first convolution, which sees colours, and the layers that classify.
@@ -57,11 +58,12 @@ def load_imagenet(network: SliceNet) -> None:
 
 def teachers(names: Sequence[str], weights: Path, modality: str) -> tuple[Network, ...]:
     """Trained networks that teach another one of their modality; nothing of them is trained any more."""
-    cards = [registry.card(name, weights) for name in names]
+    registry = read_cards(weights)
+    cards = [registry.card(name) for name in names]
     for card in cards:
         if card.modality != modality:
             raise ValueError(f"{card.name} knows {card.modality}, it cannot teach {modality}")
-    networks = [registry.load(card, weights).requires_grad_(False) for card in cards]
+    networks = [load_network(card, weights).requires_grad_(False) for card in cards]
     return tuple(network.to(memory_format=torch.channels_last) for network in networks)  # type: ignore[call-overload]
 
 

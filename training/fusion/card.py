@@ -9,7 +9,7 @@ from training.evaluation.bootstrap import shown
 from training.fusion.evaluate import VARIANTS
 from training.fusion.patients import QUESTIONS
 from training.options import step_parser
-from worker.vision.registry.fusion_registry import FusionCard, fusion_card
+from worker.vision.registry import FusionCard, read_registry
 
 LIMITS = """\
 - **Research only, not for diagnosis, not clinically validated.** Real pairs of CT and MR are few (table),
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate")
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
-    card = fusion_card(options.weights)
+    card = read_registry(options.weights).fusion
     if card is None or any(found["sha256"] != card.sha256 for found in figures):
         raise SystemExit("the figures were measured on another fusion than that of the registry")
     (options.weights / f"{card.name}.md").write_text(written(card, figures, options.training), "utf-8")

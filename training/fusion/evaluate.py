@@ -21,8 +21,8 @@ from training.fusion.pairs import ALONE, REAL, SYNTHETIC, Pair, pairs_of
 from training.fusion.patients import QUESTIONS, patient_block
 from worker.vision.engines import TORCH
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
-from worker.vision.registry.fusion_registry import FusionCard, fusion_card, load_fusion
-from worker.vision.registry.registry import BadWeights
+from worker.vision.registry import BadWeights, FusionCard, read_registry
+from worker.vision.registry.loading import load_fusion
 
 VARIANTS = {"both": None, "ct_left_out": 0, "mr_left_out": 1}
 
@@ -74,7 +74,7 @@ def summary(found: dict[str, Any]) -> str:
 
 def report(manifest: Path, split: str | None, weights_dir: Path, engine: str = TORCH) -> dict[str, Any]:
     """All blocks. Raises BadWeights where the registry has no fusion."""
-    card = fusion_card(weights_dir)
+    card = read_registry(weights_dir).fusion
     if card is None:
         raise BadWeights(f"the registry in {weights_dir} has no fusion; python -m training fusion makes one")
     network = load_fusion(card, weights_dir)

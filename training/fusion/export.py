@@ -17,7 +17,7 @@ from training.fusion.patients import QUESTIONS, patient_block
 from training.release.calibrate import DIGITS, TUMOUR_SENSITIVITY, platt
 from worker.vision.network import CLASSES
 from worker.vision.network.fusion import MODALITIES, FusionNet
-from worker.vision.registry.fusion_registry import FUSION
+from worker.vision.registry.cards import FUSION
 from worker.vision.registry.registry import REGISTRY_FILE
 from worker.vision.registry.self_check import fusion_answers
 

@@ -15,8 +15,8 @@ from training.fusion.pairs import Pair, Picture
 from worker.vision.engines import Engine, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.network.fusion import MODALITIES, FusionNet, channels_of
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard, read_cards
+from worker.vision.registry.loading import load_network
 from worker.vision.series.predict import known_by
 from worker.vision.slices.preprocess import network_inputs
 
@@ -125,10 +125,10 @@ def without(given: Tensor, left_out: int | None) -> Tensor:
 
 def encoder(name: str, modality: str, weights_dir: Path, engine: str) -> Encoder:
     """A network of the registry, run by one of ``worker.vision.engines``. Raises ValueError, BadWeights."""
-    card = registry.card(name, weights_dir)
+    card = read_cards(weights_dir).card(name)
     if card.modality != modality or card.members:
         raise ValueError(f"{name} is no single {modality} network")
-    network = folded(registry.load(card, weights_dir))
+    network = folded(load_network(card, weights_dir))
     return Encoder(card, open_engine(engine, network, card, None, torch.get_num_threads()))
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from training.evaluation.bootstrap import shown
 from training.options import step_parser
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard, read_cards
 
 # source, what, licence as its publisher states it
 DATA = (
@@ -106,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, required=True, help="JSON of the step evaluate, test split")
     options = parser.parse_args(arguments)
     figures = json.loads(options.figures.read_text(encoding="utf-8"))
-    card = registry.card(figures["model"], options.weights)
+    card = read_cards(options.weights).card(figures["model"])
     if figures["sha256"] != card.sha256:
         raise SystemExit(f"{options.figures} was measured on other weights than those of the registry")
-    networks = registry.networks_of(card, options.weights)
+    networks = card.networks
     size = sum((options.weights / network.file).stat().st_size for network in networks)
     text = written(card, networks, figures, options.training, size)
     (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")

@@ -7,8 +7,7 @@ from typing import Any
 
 from training.options import step_parser
 from training.release.card import BEGINNINGS, calibration_text, files, networks_text
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard, read_cards
 from worker.vision.slices.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
 
 DATA = (
@@ -45,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, nargs="+", required=True, help="JSON of the step evaluate-ct")
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
-    card = registry.card(figures[0]["model"], options.weights)
+    card = read_cards(options.weights).card(figures[0]["model"])
     if any(found["sha256"] != card.sha256 for found in figures):
         raise SystemExit("the figures were measured on other weights than those of the registry")
-    text = written(card, registry.networks_of(card, options.weights), figures, options.training)
+    text = written(card, card.networks, figures, options.training)
     (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
 
 

@@ -16,8 +16,9 @@ from training.options import step_parser, use_threads
 from training.release.calibrate import NO_SHIFT
 from training.release.card import TARGETS, figure_at
 from training.release.export import as_row, calibration, enter
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ENSEMBLE, ModelCard
+from worker.vision.registry import ModelCard, read_cards
+from worker.vision.registry.cards import ENSEMBLE, check_members, ensemble_sha256
+from worker.vision.registry.loading import load_network
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     use_threads(options.threads)
-    members = [registry.card(name, options.weights) for name in options.members]
+    registry = read_cards(options.weights)
+    members = [registry.card(name) for name in options.members]
     card = formed(options.name, options.version, members, mirrored=options.mirrored)
     card = calibrated(card, options.manifest, options.weights)
     enter(card, options.weights)
@@ -45,29 +47,29 @@ def formed(name: str, version: str, members: Sequence[ModelCard], *, mirrored: b
         name=name,
         version=version,
         file="",
-        sha256=registry.ensemble_sha256(members, mirrored=mirrored),
+        sha256=ensemble_sha256(members, mirrored=mirrored),
         modality=first.modality,
         input_px=first.input_px,
         temperature=1.0,
         classes=first.classes,
         architecture=ENSEMBLE,
-        members=tuple(member.name for member in members),
+        members=tuple(members),
         mirrored=mirrored,
     )
-    registry.check_members(card, {member.name: member for member in members})
+    check_members(card)
     return card
 
 
 def calibrated(card: ModelCard, manifest: Path, weights_dir: Path) -> ModelCard:
     """The card with the temperature and the thresholds that val gives; the members keep their shifts."""
-    fixed = calibration(registry.load(card, weights_dir), card, manifest, NO_SHIFT)
+    fixed = calibration(load_network(card, weights_dir), card, manifest, NO_SHIFT)
     return replace(card, temperature=fixed.temperature, thresholds=fixed.thresholds)
 
 
 def val_figures(card: ModelCard, manifest: Path, weights_dir: Path) -> dict[str, float | None]:
     """What a model reaches on val, by what is asked."""
     if card.modality == "CT":
-        network = registry.load(card, weights_dir)
+        network = load_network(card, weights_dir)
         return {**ct_val_scores(scores(network, held_apart(manifest, "val"), card.input_px))}
     rows = read(manifest, card.modality)
     report = evaluate(judge(rows.of_split("val"), card, weights_dir), card, rows, "val")

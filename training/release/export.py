@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from training.options import step_parser, use_threads
 from training.release.calibrate import SHIFTS, Calibration, calibrate
 from training.release.calibrate_ct import ct_calibrate
 from worker.vision.network import CLASSES_OF, Network
-from worker.vision.registry import registry
-from worker.vision.registry.fusion_registry import FUSION
-from worker.vision.registry.registry import REGISTRY_FILE, ModelCard
+from worker.vision.registry import ModelCard, read_cards
+from worker.vision.registry.cards import FUSION
+from worker.vision.registry.loading import load_network
+from worker.vision.registry.registry import REGISTRY_FILE
 from worker.vision.registry.self_check import answers
 from worker.vision.slices.preprocess import INPUT_PX
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     input_px = options.input_px or trained_px(options.trained)
     what = (options.model, options.version, input_px, options.trained, options.weights)
     card = written(*what)
-    fixed = calibration(registry.load(card, options.weights), card, options.manifest)
+    fixed = calibration(load_network(card, options.weights), card, options.manifest)
     card = replace(written(*what, fixed.shift), temperature=fixed.temperature, thresholds=fixed.thresholds)
     enter(card, options.weights)
     print(json.dumps(as_row(card), indent=1))
@@ -96,11 +97,15 @@ def enter(card: ModelCard, weights_dir: Path) -> None:
     formed again.
     """
     path = weights_dir / REGISTRY_FILE
-    known = registry.cards(weights_dir) if path.is_file() else {}
-    network = registry.load(card, weights_dir)
-    known = {name: other for name, other in known.items() if card.name not in other.members}
-    known[card.name] = replace(card, answers=answers(network, card.input_px))
-    rows = [as_row(known[name]) for name in sorted(known)]
+    known = read_cards(weights_dir).cards if path.is_file() else {}
+    network = load_network(card, weights_dir)
+    without = {
+        name: other
+        for name, other in known.items()
+        if card.name not in [member.name for member in other.members]
+    }
+    kept = without | {card.name: replace(card, answers=answers(network, card.input_px))}
+    rows = [as_row(kept[name]) for name in sorted(kept)]
     document = {"models": rows, **_fusion_row(path, card.name)}
     fresh = path.with_suffix(".tmp")
     fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -117,6 +122,18 @@ def _fusion_row(path: Path, replaced: str) -> dict[str, Any]:
 
 def as_row(card: ModelCard) -> dict[str, Any]:
     """A card as the registry's file holds it."""
-    plain = asdict(replace(card, thresholds=dict(card.thresholds), answers=dict(card.answers)))
-    unused = ("file",) if card.members else ("members", "mirrored")
-    return {name: value for name, value in plain.items() if name not in unused}
+    members = {"members": [member.name for member in card.members], "mirrored": card.mirrored}
+    return {
+        "name": card.name,
+        "version": card.version,
+        **({} if card.members else {"file": card.file}),
+        "sha256": card.sha256,
+        "modality": card.modality,
+        "input_px": card.input_px,
+        "temperature": card.temperature,
+        "thresholds": dict(card.thresholds),
+        "classes": list(card.classes),
+        "architecture": card.architecture,
+        "answers": {name: list(values) for name, values in card.answers.items()},
+        **(members if card.members else {}),
+    }

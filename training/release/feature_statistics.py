@@ -24,7 +24,8 @@ from worker.vision.engines import TORCH, Engine, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
-from worker.vision.registry import registry
+from worker.vision.registry import read_cards
+from worker.vision.registry.loading import load_network
 from worker.vision.series.predict import known_by
 from worker.vision.slices.preprocess import head_box, network_input
 
@@ -36,8 +37,8 @@ CT_SEED = 40_000  # of what is put into slices here
 
 def feature_statistics(manifest: Path, model: str, weights_dir: Path, engine: str = TORCH) -> Path:
     """Write the reference file of one model; returns its path."""
-    card = registry.card(model, weights_dir)
-    network = folded(registry.load(card, weights_dir))
+    card = read_cards(weights_dir).card(model)
+    network = folded(load_network(card, weights_dir))
     runs = open_engine(engine, network, card, None, torch.get_num_threads())
     inputs = ct_inputs if card.modality == "CT" else mr_inputs
     rows = read(manifest, card.modality)

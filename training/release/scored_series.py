@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from neurotriage.core.values import Plane
 from neurotriage.core.volume import Volume
 from worker.vision.model import Model
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 from worker.vision.series.decide import SeriesScore, decide_series, score_series
 from worker.vision.series.predict import SlicePredictions, predict
 from worker.vision.slices.sections import Sections, measure_sections

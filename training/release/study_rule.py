@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
+from neurotriage.core.settings import WorkerSettings
 from neurotriage.core.values import Outcome, Plane
 from training.data.manifest import read
 from training.data.series import series_of
@@ -36,12 +37,12 @@ from training.release.scored_series import (
     with_odd_limits,
 )
 from training.synthetic_ct.series import ct_series
+from worker.eligibility import PART
 from worker.vision.engines import TORCH
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network import MOBILENET_V2
-from worker.vision.registry import registry
-from worker.vision.registry.registry import ModelCard
-from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE, StudyRule
+from worker.vision.registry import ModelCard, StudyRule, read_cards
+from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE
 from worker.vision.series.decide import decide_series
 
 THICKEST_MM = 3.0  # slices further apart are not cut in other planes
@@ -88,7 +89,7 @@ def study_rule(
     volumes: Path, manifest: Path, model: str, weights_dir: Path, engine: str = TORCH
 ) -> StudyRule:
     """Choose the rule of one model, write it beside the weights and print what it does."""
-    card = registry.card(model, weights_dir)
+    card = read_cards(weights_dir).card(model)
     start = first_rule(card, weights_dir)
     ready = network_model(card, start, weights_dir, EngineRequest(engine))
     if card.modality == "CT":
@@ -115,7 +116,7 @@ def _finished(
     return rule
 
 
-def first_rule(card: registry.ModelCard, weights_dir: Path) -> StudyRule:
+def first_rule(card: ModelCard, weights_dir: Path) -> StudyRule:
     """The rule before anything was chosen."""
     features = f"{card.name}.features.safetensors"
     digest = sha256((weights_dir / features).read_bytes()).hexdigest()
@@ -176,10 +177,16 @@ def thresholds(seen: Sequence[ScoredSeries], series: Sequence[ScoredSeries], rul
 def write(
     path: Path, modality: str, rule: StudyRule, figures: Sequence[dict[str, object]], kind: str = DECIDING
 ) -> None:
-    """Put the rule of one modality into the file, beside those of others."""
-    kinds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    kinds.setdefault(kind, {})[modality] = asdict(rule) | {"chosen_on": list(figures)}
-    path.write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
+    """Put the rule of one modality into the file, beside those of others.
+
+    A new file gets the eligibility part of the release.
+    """
+    release = WorkerSettings().weights / RULE_FILE
+    parts = json.loads((path if path.is_file() else release).read_text(encoding="utf-8"))
+    if not path.is_file():
+        parts = {PART: parts[PART]}
+    parts.setdefault(kind, {})[modality] = asdict(rule) | {"chosen_on": list(figures)}
+    path.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

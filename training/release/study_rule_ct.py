@@ -19,7 +19,7 @@ from training.release.scored_series import (
 )
 from training.synthetic_ct.series import BLEED, HEALTHY, MASS, CtSeries
 from worker.vision.model import Model
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import StudyRule
 
 SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 PLAIN_MM = 20.0  # a mass of this diameter or more must not be missed

@@ -1,6 +1,6 @@
 """What the models see in volumes: tensors and volumes here, no DICOM, no rows, no Celery.
 
-The names load on first use, so that asking which modalities there are needs no torch.
+The names load on first use, so that reading the registry needs no torch.
 """
 
 from importlib import import_module
@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worker.vision.analyse import analyse_volumes
     from worker.vision.model import EngineRequest
-    from worker.vision.models import Models, load_models
-    from worker.vision.registry.registry import BadWeights
-    from worker.vision.registry.rule import modalities
+    from worker.vision.models import Models, load_models, models_for
+    from worker.vision.registry import BadWeights, Registry, read_registry
 
-__all__ = ["BadWeights", "EngineRequest", "Models", "analyse_volumes", "load_models", "modalities"]
+__all__ = [
+    "BadWeights",
+    "EngineRequest",
+    "Models",
+    "Registry",
+    "analyse_volumes",
+    "load_models",
+    "models_for",
+    "read_registry",
+]
 
 _HOMES = {
-    "BadWeights": "worker.vision.registry.registry",
+    "BadWeights": "worker.vision.registry",
     "EngineRequest": "worker.vision.model",
     "Models": "worker.vision.models",
+    "Registry": "worker.vision.registry",
     "analyse_volumes": "worker.vision.analyse",
     "load_models": "worker.vision.models",
-    "modalities": "worker.vision.registry.rule",
+    "models_for": "worker.vision.models",
+    "read_registry": "worker.vision.registry",
 }
 
 

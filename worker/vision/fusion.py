@@ -18,8 +18,7 @@ from neurotriage.core.wording import counted, percent
 from worker.vision.models import Models
 from worker.vision.network import CLASSES, grad_cam
 from worker.vision.network.fusion import MODALITIES, FusionNet, tumour_logit
-from worker.vision.registry.fusion_registry import FusionCard
-from worker.vision.registry.registry import BadWeights
+from worker.vision.registry import BadWeights, FusionCard
 from worker.vision.series.decide import TUMOUR, series_classes, slice_weights
 from worker.vision.series.judge import SeriesResult, raised
 from worker.vision.series.predict import MemberFeatures

@@ -21,9 +21,8 @@ from worker.vision.engines import (
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
-from worker.vision.registry import registry
-from worker.vision.registry.registry import BadWeights, ModelCard
-from worker.vision.registry.rule import StudyRule
+from worker.vision.registry import BadWeights, ModelCard, StudyRule
+from worker.vision.registry.loading import load_network
 
 AUTO = "auto"
 
@@ -56,7 +55,7 @@ def network_model(
     threads: int = 0,
 ) -> Model:
     """Load one network and its reference features. Raises BadWeights."""
-    network = folded(registry.load(card, weights_dir))
+    network = folded(load_network(card, weights_dir))
     reference = _reference(rule, weights_dir)
     usual = CUDA if torch.cuda.is_available() else TORCH
     wish = engine or EngineRequest(usual)

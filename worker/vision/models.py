@@ -6,14 +6,13 @@ from pathlib import Path
 
 import torch
 
+from neurotriage.core.settings import WorkerSettings
 from worker.eligibility import EligibilityRule
 from worker.vision.memory import out_of_memory
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network.fusion import FusionNet
-from worker.vision.registry import registry
-from worker.vision.registry.fusion_registry import FusionCard, load_fusion, verify_fusion
-from worker.vision.registry.registry import BadWeights, ModelCard
-from worker.vision.registry.rule import LIGHT, StudyRule, read_eligibility, read_rules
+from worker.vision.registry import BadWeights, FusionCard, ModelCard, Registry, StudyRule, read_registry
+from worker.vision.registry.loading import load_fusion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,28 +103,55 @@ class Models:
         return network_model(card, rule, self.weights_dir, self.engine, self.threads or 0)
 
 
-def load_models(
-    weights_dir: Path, *, threads: int | None = None, engine: EngineRequest | None = None, light: bool = False
-) -> Models:
-    """Check all models of a folder: registry, rules, hashes. Runs no torch operation.
+def models_for(settings: WorkerSettings, registry: Registry, engines_dir: Path) -> Models:
+    """The models as ``[worker]`` asks for them.
 
-    ``threads``: torch threads of this process; None or 0 leaves torch's own choice. ``light``: the light
-    models decide, each modality that has none keeps its large one. Raises BadWeights, whose text says which
-    file is missing or damaged.
+    ``engines_dir`` holds what ``neurotriage engines`` measured and made on this host. Raises BadWeights as
+    ``load_models`` does.
     """
-    rules, light_rules = read_rules(weights_dir), read_rules(weights_dir, LIGHT)
+    return load_models(
+        registry,
+        threads=settings.threads or None,
+        engine=EngineRequest(settings.engine, engines_dir),
+        light=settings.models == "light",
+    )
+
+
+def load_models(
+    weights: Registry | Path,
+    *,
+    threads: int | None = None,
+    engine: EngineRequest | None = None,
+    light: bool = False,
+) -> Models:
+    """Check the weight files of all models that may answer. Runs no torch operation.
+
+    ``weights``: the registry, or the folder of which it is to be read. ``threads``: torch threads of this
+    process; None or 0 leaves torch's own choice. ``light``: the light models decide, each modality that has
+    none keeps its large one. Raises BadWeights, whose text says which file is missing or damaged.
+    """
+    registry = read_registry(weights) if isinstance(weights, Path) else weights
+    rules, light_rules = dict(registry.rules.deciding), dict(registry.rules.light)
+    registry.verify(*registry.deciding_models)
+    alone = light and bool(light_rules)
+    if alone:
+        rules, light_rules = rules | light_rules, {}
+    fusion = None if alone else registry.fusion  # it sees through a network of the large models
+    if fusion is not None:
+        registry.verify(fusion)
     cards, light_cards = (
-        {modality: registry.card(rule.model, weights_dir) for modality, rule in some.items()}
+        {modality: registry.card(rule.model) for modality, rule in some.items()}
         for some in (rules, light_rules)
     )
-    for card in (*cards.values(), *light_cards.values()):
-        registry.verify(card, weights_dir)
-    alone = light and bool(light_cards)
-    if alone:
-        cards, rules, light_cards, light_rules = cards | light_cards, rules | light_rules, {}, {}
-    # The fusion sees through a network of the large models.
-    wish, fusion = engine or EngineRequest(), None if alone else verify_fusion(weights_dir)
-    eligibility = read_eligibility(weights_dir)
+    wish = engine or EngineRequest()
     return Models(
-        weights_dir, threads, cards, rules, eligibility, light_cards, light_rules, wish, fusion=fusion
+        registry.folder,
+        threads,
+        cards,
+        rules,
+        registry.eligibility,
+        light_cards,
+        light_rules,
+        wish,
+        fusion=fusion,
     )

@@ -4,10 +4,11 @@ from typing import Protocol
 
 from torch import Tensor
 
+from neurotriage.core.errors import SetupError
 from worker.vision.network import SliceOutputs
 
 
-class EngineUnavailable(Exception):
+class EngineUnavailable(SetupError):
     """An engine that cannot run here; the text says why and what to do."""
 
 

@@ -16,7 +16,7 @@ from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
 from worker.vision.engines.opening import ENGINES, engine_file, open_engine
 from worker.vision.network import Network
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 
 BATCH_SLICES = 16
 ROUNDS = 7
@@ -72,7 +72,7 @@ def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
 def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Engine:
     if name == ONNX_INT8:
         if trial.calibration is None:
-            raise EngineUnavailable("needs slices with labels: --manifest")
+            raise EngineUnavailable("needs slices with labels: python -m training engines")
         open_engine(ONNX, network, card, folder, threads)  # makes the file that is quantised
         quantise(engine_file(folder, card, ONNX), trial.calibration, engine_file(folder, card, name))
     return open_engine(name, network, card, folder, threads)

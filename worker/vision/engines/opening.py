@@ -10,7 +10,7 @@ from worker.vision.engines.interface import Engine, EngineUnavailable
 from worker.vision.engines.onednn import TORCH_BF16, FusedEngine
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, OnnxEngine, export_onnx
 from worker.vision.network import Network
-from worker.vision.registry.registry import ModelCard
+from worker.vision.registry import ModelCard
 from worker.vision.registry.self_check import largest_dp
 
 ENGINES = (TORCH, TORCH_BF16, ONNX, ONNX_INT8, CUDA)
@@ -32,7 +32,7 @@ def open_engine(name: str, network: Network, card: ModelCard, folder: Path | Non
     if name == ONNX and not path.is_file():
         export_onnx(network, card.input_px, path)
     if not path.is_file():
-        raise EngineUnavailable(f"{path} is missing; neurotriage engines --manifest makes it")
+        raise EngineUnavailable(f"{path} is missing; python -m training engines makes it")
     return OnnxEngine(name, path, threads)
 
 

@@ -1,177 +1,134 @@
-"""Which models there are, and how one is loaded: ``weights/registry.json`` and safetensors files.
+"""A weights folder, read once: the cards of its models and the study rules by which they decide.
 
-A model is one network, or an ensemble: a card that names other models of the registry as its members.
-Reading cards needs no torch; only ``load`` imports it. Files are never pickle, and one whose hash is not
-the card's is refused before it is parsed.
+``registry.json`` lists the models, ``study_rule.json`` says which of them answer. Needs no torch.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from worker.vision.network import Network, SliceNet
+from worker.eligibility import EligibilityRule
+from worker.vision.registry.cards import (
+    FUSION,
+    BadWeights,
+    Card,
+    FusionCard,
+    ModelCard,
+    fusion_card,
+    model_cards,
+    verified_file,
+)
+from worker.vision.registry.rule import RuleFile, read_rule_file
 
 REGISTRY_FILE = "registry.json"
-FIRST_ARCHITECTURE = "efficientnet-lite0"  # of the cards that were written before there was a choice
-ENSEMBLE = "ensemble"  # the architecture of a card with members
-
-
-class BadWeights(Exception):
-    """A registry or weight file that must not be used; the text says what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What a model is, and the numbers that were fixed for it on validation data."""
+class Cards:
+    """The networks and ensembles of a weights folder, by name."""
 
-    name: str
-    version: str
-    file: str  # in the folder of the registry; "" for an ensemble
-    sha256: str  # of the file; of an ensemble what ``ensemble_sha256`` says
-    modality: str
-    input_px: int
-    temperature: float  # the tumour logit is divided by it before the sigmoid
-    thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    classes: tuple[str, ...] = ()
-    architecture: str = FIRST_ARCHITECTURE
-    # logits for the drawn slices of ``self_check``, as they were at export
-    answers: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    members: tuple[str, ...] = ()  # names of the networks of an ensemble, in order
-    mirrored: bool = False  # of an ensemble: it looks at each slice as it is and mirrored
+    folder: Path
+    cards: Mapping[str, ModelCard]
+
+    def card(self, name: str) -> ModelCard:
+        """One model's card. Raises BadWeights where the registry does not list it."""
+        if name not in self.cards:
+            raise BadWeights(
+                f"no model {name!r} in {self.folder / REGISTRY_FILE}; it lists {sorted(self.cards)}"
+            )
+        return self.cards[name]
+
+    def verify(self, *cards: Card) -> None:
+        """Compare every weight file of these models with its hash. Raises BadWeights."""
+        for card in cards:
+            for network in card.networks:
+                verified_file(network, self.folder)
 
 
-def cards(weights_dir: Path) -> dict[str, ModelCard]:
-    """All models of a weights folder by name. Raises BadWeights."""
+@dataclass(frozen=True, slots=True)
+class Registry(Cards):
+    """All that a weights folder says, as it was when it was read."""
+
+    fusion: FusionCard | None
+    rules: RuleFile
+
+    @property
+    def eligibility(self) -> EligibilityRule:
+        """The numbers by which a series is refused, whatever the network."""
+        return self.rules.eligibility
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """The modalities ("MR", "CT") that a model decides."""
+        return frozenset(self.rules.deciding)
+
+    @property
+    def deciding_models(self) -> tuple[ModelCard, ...]:
+        """The models that may answer: those that decide, and those to fall back on."""
+        rules = (*self.rules.deciding.values(), *self.rules.light.values())
+        return tuple(self.card(rule.model) for rule in rules)
+
+    @property
+    def reported_models(self) -> tuple[Card, ...]:
+        """What a result may name: the models that may answer, and the fusion where there is one."""
+        return (*self.deciding_models, *self._fusions)
+
+    def verify_all(self) -> None:
+        """Compare every weight file of the registry with its hash. Raises BadWeights."""
+        self.verify(*(card for card in self.cards.values() if not card.members), *self._fusions)
+
+    @property
+    def _fusions(self) -> tuple[FusionCard, ...]:
+        return () if self.fusion is None else (self.fusion,)
+
+
+def read_registry(weights_dir: Path) -> Registry:
+    """Read a weights folder whose models answer: cards, fusion and rules. Each file is read once.
+
+    Raises BadWeights where a file is missing or damaged, an ensemble or the fusion was made of other weights
+    than those that are listed, or a rule names a model that is not.
+    """
+    document = _document(weights_dir)
+    cards = _cards(document, weights_dir)
+    fusion = _fusion(document, cards, weights_dir)
+    registry = Registry(weights_dir, cards, fusion, read_rule_file(weights_dir))
+    for rule in (*registry.rules.deciding.values(), *registry.rules.light.values()):
+        registry.card(rule.model)
+    return registry
+
+
+def read_cards(weights_dir: Path) -> Cards:
+    """Read the cards of networks and ensembles alone, without fusion and rules.
+
+    For training, which makes those later, from these. Raises BadWeights as ``read_registry`` does.
+    """
+    return Cards(weights_dir, _cards(_document(weights_dir), weights_dir))
+
+
+def _document(weights_dir: Path) -> Any:
     path = weights_dir / REGISTRY_FILE
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["models"]
-        found = {card.name: card for card in map(_card, rows)}
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadWeights(f"no model registry at {path}; set the weights folder to one that has it") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise BadWeights(f"the model registry {path} is damaged: {error!r}") from error
-    for model in found.values():
-        if model.members:
-            check_members(model, found)
-    return found
 
 
-def card(name: str, weights_dir: Path) -> ModelCard:
-    """One model's card. Raises BadWeights where the registry does not list it."""
-    known = cards(weights_dir)
-    if name not in known:
-        raise BadWeights(f"no model {name!r} in {weights_dir / REGISTRY_FILE}; it lists {sorted(known)}")
-    return known[name]
-
-
-def networks_of(model: ModelCard, weights_dir: Path) -> tuple[ModelCard, ...]:
-    """The cards of the networks that a model consists of: its members, or itself. Raises BadWeights."""
-    if not model.members:
-        return (model,)
-    known = cards(weights_dir)
-    return tuple(known[name] for name in model.members)
-
-
-def ensemble_sha256(members: Sequence[ModelCard], *, mirrored: bool) -> str:
-    """What an ensemble is known by: SHA-256 over the hashes of its members, as text, in order.
-
-    After them comes "mirrored", if it is.
-    """
-    known_by = [*(member.sha256 for member in members), *(["mirrored"] if mirrored else [])]
-    return sha256("".join(known_by).encode("ascii")).hexdigest()
-
-
-def verify(model: ModelCard, weights_dir: Path) -> None:
-    """Compare every weight file of a model with its hash. Raises BadWeights."""
-    for network in networks_of(model, weights_dir):
-        verified_file(network, weights_dir)
-
-
-def verified_file(model: ModelCard, weights_dir: Path) -> Path:
-    """A weight file whose hash was compared with the card's. Raises BadWeights."""
-    path = weights_dir / model.file
-    if path.suffix != ".safetensors":
-        raise BadWeights(f"{path.name} of model {model.name} is no safetensors file")
+def _cards(document: Any, weights_dir: Path) -> Mapping[str, ModelCard]:
     try:
-        with path.open("rb") as file:
-            digest = file_digest(file, sha256).hexdigest()
-            size_bytes = file.tell()
-    except OSError as error:
-        raise BadWeights(f"the weights of model {model.name} cannot be read: {error}") from error
-    if digest != model.sha256:
-        raise BadWeights(
-            f"{path} ({size_bytes} bytes) has SHA-256 {digest}, the registry says {model.sha256}: truncated, "
-            "damaged or of another version; restore the file from the release"
-        )
-    return path
+        return MappingProxyType(model_cards(document["models"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        path = weights_dir / REGISTRY_FILE
+        raise BadWeights(f"the model registry {path} is damaged: {error!r}") from error
 
 
-def load(model: ModelCard, weights_dir: Path) -> "Network":
-    """The network with its weights, float32 on the CPU, in evaluation mode. Raises BadWeights."""
-    from worker.vision.network import CLASSES_OF, Ensemble
-
-    known = CLASSES_OF.get(model.modality)
-    if model.classes != known:
-        raise BadWeights(f"model {model.name} has classes {model.classes}, this software knows {known}")
-    networks = [_network(part, weights_dir) for part in networks_of(model, weights_dir)]
-    return Ensemble(networks, mirrored=model.mirrored).eval() if model.members else networks[0]
-
-
-def _network(model: ModelCard, weights_dir: Path) -> "SliceNet":
-    from safetensors import SafetensorError, safe_open
-
-    from worker.vision.network import ARCHITECTURES, SliceNet
-
-    if model.architecture not in ARCHITECTURES:
-        raise BadWeights(
-            f"model {model.name} is a {model.architecture}, this software knows {sorted(ARCHITECTURES)}"
-        )
-    path = verified_file(model, weights_dir)
-    network = SliceNet(model.architecture)
+def _fusion(document: Any, cards: Mapping[str, ModelCard], weights_dir: Path) -> FusionCard | None:
+    path, row = weights_dir / REGISTRY_FILE, document.get(FUSION)
     try:
-        with safe_open(path, "pt") as file:  # mapped, so that the weights are in memory only once
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError) as error:
-        raise BadWeights(f"the weights of model {model.name} do not fit this software: {error}") from error
-    return network.eval()
-
-
-def _card(row: Mapping[str, Any]) -> ModelCard:
-    return ModelCard(
-        name=str(row["name"]),
-        version=str(row["version"]),
-        file="" if "members" in row else str(row["file"]),
-        sha256=str(row["sha256"]),
-        modality=str(row["modality"]),
-        input_px=int(row["input_px"]),
-        temperature=float(row["temperature"]),
-        thresholds=MappingProxyType({key: float(value) for key, value in row["thresholds"].items()}),
-        classes=tuple(row["classes"]),
-        architecture=str(row.get("architecture", FIRST_ARCHITECTURE)),
-        answers=MappingProxyType({k: tuple(map(float, v)) for k, v in row.get("answers", {}).items()}),
-        members=tuple(map(str, row.get("members", ()))),
-        mirrored=bool(row.get("mirrored", False)),
-    )
-
-
-def check_members(model: ModelCard, known: Mapping[str, ModelCard]) -> None:
-    """Raises BadWeights where the members of an ensemble do not fit together or are not what they were."""
-    missing = [name for name in model.members if name not in known or known[name].members]
-    if missing:
-        raise BadWeights(f"the ensemble {model.name} has members that are no networks here: {missing}")
-    members = [known[name] for name in model.members]
-    for member in members:
-        for what in ("modality", "input_px", "classes"):
-            if getattr(member, what) != getattr(model, what):
-                raise BadWeights(f"{member.name} has another {what} than its ensemble {model.name}")
-    if model.sha256 != ensemble_sha256(members, mirrored=model.mirrored):
-        raise BadWeights(
-            f"the ensemble {model.name} was formed of other weights than those of "
-            f"{', '.join(model.members)}; form it again with python -m training ensemble"
-        )
+        return None if row is None else fusion_card(row, cards, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"the fusion's card in {path} is damaged: {error!r}") from error

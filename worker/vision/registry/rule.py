@@ -1,20 +1,21 @@
-"""The study rule: every number that turns slice scores into an outcome, kept beside the weights.
+"""The rule file beside the weights: every number that decides, from pixels to an outcome.
 
-``weights/study_rule.json`` holds one rule per modality. ``training.release.study_rule`` writes it from whole
-volumes of the split ``study-val``; nothing here has a default, so that no number is decided in code.
+``weights/study_rule.json`` holds one study rule per modality, which turns slice scores into an outcome and
+which ``training.release.study_rule`` writes from whole volumes of the split ``study-val``; and the numbers by
+which a series is refused (``worker.eligibility.rule``). Nothing here has a default, so that no number is
+decided in code.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from neurotriage.core.values import Plane
 from worker.eligibility import PART, EligibilityRule, parse_rule
-from worker.vision.registry import registry
-from worker.vision.registry.fusion_registry import FusionCard, fusion_card
-from worker.vision.registry.registry import BadWeights, ModelCard
+from worker.vision.registry.cards import BadWeights
 
 RULE_FILE = "study_rule.json"
 DECIDING, LIGHT = "rules", "light"  # its parts: the models that decide, and those to fall back on
@@ -61,16 +62,21 @@ class StudyRule:
         }[plane]
 
 
-def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
-    """The rule of each modality ("MR", "CT") for the model that decides, or for the light one, if there.
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """All that ``study_rule.json`` decides."""
 
-    Raises BadWeights.
-    """
+    eligibility: EligibilityRule
+    deciding: Mapping[str, StudyRule]  # of the models that decide, by modality ("MR", "CT")
+    light: Mapping[str, StudyRule]  # of the light ones, if any
+
+
+def read_rule_file(weights_dir: Path) -> RuleFile:
+    """Read the rule file of a weights folder. Raises BadWeights where it is missing or damaged."""
     path = weights_dir / RULE_FILE
     try:
-        kinds = {LIGHT: {}, **json.loads(path.read_text(encoding="utf-8"))}
-        rows = kinds[kind]
-        return {modality: _rule(row) for modality, row in rows.items()}
+        parts = {LIGHT: {}, **json.loads(path.read_text(encoding="utf-8"))}
+        return RuleFile(parse_rule(parts[PART]), _rules(parts[DECIDING]), _rules(parts[LIGHT]))
     except FileNotFoundError:
         raise BadWeights(
             f"no study rule at {path}; restore it or run python -m training study-rule"
@@ -79,38 +85,8 @@ def read_rules(weights_dir: Path, kind: str = DECIDING) -> dict[str, StudyRule]:
         raise BadWeights(f"the study rule {path} is damaged: {error!r}") from error
 
 
-def read_eligibility(weights_dir: Path) -> EligibilityRule:
-    """The numbers by which a series is refused, whatever the network. Raises BadWeights."""
-    path = weights_dir / RULE_FILE
-    try:
-        return parse_rule(json.loads(path.read_text(encoding="utf-8"))[PART])
-    except FileNotFoundError:
-        raise BadWeights(f"no study rule at {path}; restore the file from the release") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadWeights(f"the part {PART!r} of the study rule {path} is damaged: {error!r}") from error
-
-
-def modalities(weights_dir: Path) -> frozenset[str]:
-    """The modalities ("MR", "CT") that a model decides; needs no torch. Raises BadWeights."""
-    return frozenset(read_rules(weights_dir))
-
-
-def deciding_models(weights_dir: Path) -> tuple[ModelCard, ...]:
-    """The models of the registry that may answer: those that decide, and those to fall back on.
-
-    Needs no torch. Raises BadWeights.
-    """
-    rules = [*read_rules(weights_dir).values(), *read_rules(weights_dir, LIGHT).values()]
-    return tuple(registry.card(rule.model, weights_dir) for rule in rules)
-
-
-def reported_models(weights_dir: Path) -> tuple[ModelCard | FusionCard, ...]:
-    """What may speak in a result: the models that may answer, and the fusion where there is one.
-
-    Needs no torch. Raises BadWeights.
-    """
-    fusion = fusion_card(weights_dir)
-    return (*deciding_models(weights_dir), *([fusion] if fusion else []))
+def _rules(rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, StudyRule]:
+    return MappingProxyType({modality: _rule(row) for modality, row in rows.items()})
 
 
 def _rule(row: Mapping[str, Any]) -> StudyRule:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from worker.vision.network import Network, SliceOutputs
 from worker.vision.network.fusion import FusionNet, channels_of
-from worker.vision.registry.fusion_registry import FusionCard
-from worker.vision.registry.registry import BadWeights, ModelCard
+from worker.vision.registry.cards import BadWeights, FusionCard, ModelCard
 
 # Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
 LESIONS = ((0.5, 0.5, 0.0, 0.0), (0.4, 0.35, 0.06, 0.9), (0.55, 0.62, 0.11, 0.8), (0.6, 0.4, 0.15, 0.2))
