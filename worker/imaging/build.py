@@ -13,10 +13,10 @@ from neurotriage.core.values import Reason, ReasonCode, SeriesManifest, SliceSou
 from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
 from neurotriage.dicom.geometry import FrameGeometry, plane_of
-from worker.imaging.image import Image, read_images
-from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
+from worker.imaging.gaps import interior_gaps, steps_mm
 from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
-from worker.imaging.stack import interior_gaps, steps_mm
+from worker.imaging.stacks.image import Image, read_images
+from worker.imaging.stacks.plan import LeftOutImage, SeriesPlan, plan
 
 # Slices of a series that are near-parallel to a stack fill its gaps, whatever became of them.
 # Frames this near along the normal show the same slice; the thinnest real step is 0.4 mm.

@@ -30,8 +30,8 @@ from worker.results.objects import (
     report,
     segmentation,
 )
-from worker.results.source import identity_header
-from worker.results.source_images import Scene, read_scene
+from worker.results.sources.scene import Scene, read_scene
+from worker.results.sources.slices import identity_header
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Analysis, Claims, Prediction, SeriesDecision, SliceScores
-from worker.results import text
+from worker.results.wording import text
 
 
 def claimed(analysis: Analysis, evidence: Evidence, claims: Claims) -> tuple[Analysis, Evidence]:

@@ -7,7 +7,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from neurotriage.core.values import ObjectReference
 from worker.results.dataset import code_item
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 
 def image_reference(image: SourceSlice) -> Dataset:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
-from worker.results.display import head_mask
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.display import head_mask
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
 
 # Each costs about 8 kB and 30 ms here and a drawing in the viewer; the overlays show every slice.
 MAX_OUTLINES = 8

@@ -19,7 +19,7 @@ from neurotriage.core.values import (
 )
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, object_item
-from worker.results.source import identity_header
+from worker.results.sources.slices import identity_header
 
 # CID 7011 holds the reasons for which an object is rejected for its quality.
 REJECTED_FOR_QUALITY: Final = Code("113001", "DCM", "Rejected for Quality Reasons")

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.values import Reason, ReasonCode
-from worker.imaging.kinds import MIN_B_VALUE
+from worker.imaging.stacks.kinds import MIN_B_VALUE
 from worker.selection.body import BodyPart, body_part, words_of
 from worker.selection.facts import SeriesFacts
 

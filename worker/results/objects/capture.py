@@ -11,7 +11,6 @@ from pydicom.tag import Tag
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
 
 from neurotriage.core.values import Claims, Omission, OverlayStyle, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, decimal, lossy_history, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.pictures import picture
@@ -20,8 +19,9 @@ from worker.results.pictures.page import page_picture
 from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.picture import Picture
 from worker.results.references import source_image
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, marks_on, overlay_slices
+from worker.results.sources.scene import Scene, marks_on, overlay_slices
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 
 def page(context: ResultContext, scene: Scene) -> ResultObject:

@@ -4,12 +4,12 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EncapsulatedPDFStorage
 
 from neurotriage.core.values import ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.pdf_page import letter
 from worker.results.references import image_references
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.wording import text
 
 KIND = ResultKind.DOCUMENT
 

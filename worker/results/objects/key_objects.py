@@ -7,10 +7,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from neurotriage.core.values import Claims, ObjectReference, Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, image_item, object_item
-from worker.results.source_images import Scene, marked_slices
+from worker.results.sources.scene import Scene, marked_slices
+from worker.results.wording import text
 
 KIND: Final = ResultKind.KEY_OBJECTS
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")

@@ -16,7 +16,7 @@ from pydicom.sr.coding import Code
 from neurotriage.dicom.uids import derived_uid
 from worker.results.dataset import code_item, decimal, lossy_history
 from worker.results.references import image_references, source_image
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 SEGMENTED = Code("113076", "DCM", "Segmentation")
 CALCULATED = Code("112187", "DCM", "Unspecified method of calculation")

@@ -14,12 +14,12 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ParametricMapStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import BRAIN
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 KIND = ResultKind.PARAMETRIC_MAP
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]

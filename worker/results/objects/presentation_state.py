@@ -8,12 +8,12 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.imaging import calibration
-from worker.results import text
 from worker.results.dataset import ResultContext, decimal, new_object, result_of
 from worker.results.references import image_reference, image_references
 from worker.results.regions import Outlined, outlined_findings
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 KIND = ResultKind.PRESENTATION_STATE
 LAYER = "AI"

@@ -30,12 +30,12 @@ from neurotriage.core.values import (
     Side,
 )
 from neurotriage.dicom.headers import MANUFACTURER
-from worker.results import text
 from worker.results.dataset import MODEL_NAME, ResultContext, new_object, result_of
 from worker.results.references import evidence_of, study_references
 from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, middle
+from worker.results.sources.scene import Scene, middle
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 PROBABILITY = Code("122157", "DCM", "Probability")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")

@@ -12,12 +12,12 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, SegmentationStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import ARTIFICIAL_INTELLIGENCE, BRAIN, NEOPLASM
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # pydicom does not know it yet
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")

@@ -18,7 +18,7 @@ from neurotriage.core.values import ObjectReference
 from worker.results.dataset import ResultContext
 from worker.results.objects.report import observer
 from worker.results.references import study_references
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 Item = hd.sr.ImageContentItem | hd.sr.CompositeContentItem
 

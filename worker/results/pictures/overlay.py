@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw
 
 from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Finding, OverlayStyle
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures import picture
 from worker.results.pictures.page import AMBER, WHITE
 from worker.results.pictures.panes import NO_OUTLINE, legend_bar, marks_words, series_words, slice_words
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, write
-from worker.results.source import SourceSlice
-from worker.results.source_images import findings_on
+from worker.results.sources.scene import findings_on
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 MIN_SIDE_PX = 512  # smaller matrices are enlarged by a whole factor, so that the words are legible
 TEXT_SHARE = 1 / 25  # type size as a share of the slice's shorter side: 20 px at 512, 10 px if shown at 256

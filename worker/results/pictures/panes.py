@@ -12,13 +12,13 @@ from pydicom import Dataset
 
 from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Finding, ReasonCode
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures import picture
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import font, write
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, findings_on, marks_on, montage_slices
+from worker.results.sources.scene import Scene, findings_on, marks_on, montage_slices
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 MARK_SHARE = 24 / 552  # height of the orientation marks, and of the rim that is left for them
 MONTAGE_GAP_PX = 4

@@ -22,12 +22,12 @@ from reportlab.pdfgen.canvas import Canvas
 from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
 from neurotriage.dicom.headers import MANUFACTURER
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
 from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.wording import text
 
 WIDTH_PT, HEIGHT_PT = A4
 MARGIN_PT, GAP_PT = 48.0, 14.0

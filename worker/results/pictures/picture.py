@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from neurotriage.core.evidence import SliceEvidence
-from worker.results.display import head_mask
+from worker.results.sources.display import head_mask
 
 Picture = NDArray[np.uint8]
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.core.wording import counted
-from worker.imaging.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
-from worker.imaging.image import Image
-from worker.imaging.kinds import WHAT, WHEN, sharpness
-from worker.imaging.passes import Kind, Places, kinds_of, poor
 from worker.imaging.pixels import decode_frame
 from worker.imaging.quality import MIN_COVERAGE_MM, MIN_SLICES
+from worker.imaging.stacks.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
+from worker.imaging.stacks.image import Image
+from worker.imaging.stacks.kinds import WHAT, WHEN, sharpness
+from worker.imaging.stacks.passes import Kind, Places, kinds_of, poor
 
 # More stacks of one series cost time; a tilt, a field of view and a second pass are three.
 MAX_STACKS: Final = 4

@@ -12,9 +12,9 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import Analysis, Finding, StudyManifest
 from worker.imaging import Pixels, open_pixels
-from worker.results import text
-from worker.results.display import window_of
-from worker.results.source import SourceSlice, analysed_slices
+from worker.results.sources.display import window_of
+from worker.results.sources.slices import SourceSlice, analysed_slices
+from worker.results.wording import text
 
 MAX_OVERLAYS = 25
 NEIGHBOURS = 1  # slices shown on either side of one with a finding

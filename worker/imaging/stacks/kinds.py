@@ -1,7 +1,7 @@
 """What tells the kinds of image of one series apart, and which kind is taken: two tables.
 
 ``WHAT`` tells what an image shows (part of the signal, echo, kernel), ``WHEN`` which of several passes over
-the same places it belongs to. Each row reads one attribute of a frame (``stated`` names the sources) and
+the same places it belongs to. Each row reads one attribute of a frame (``attributes`` names the sources) and
 ranks its values: the smallest rank is taken first. The rows stand in the order in which they divide.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.imaging import stated
-from worker.imaging.stated import Reader, grouped, moment
+from worker.imaging.stacks import attributes
+from worker.imaging.stacks.attributes import Reader, grouped, moment
 
 Rank = Callable[[Any], tuple[float, ...]]
 Words = Callable[[Any], str]
@@ -99,20 +99,20 @@ def _another(noun: str) -> Words:
 
 WHAT: Final = (
     Attribute(
-        "component", stated.component, lambda v: (_COMPONENT_RANK[v],), lambda v: f"{v or 'unnamed'} images",
-        apart=lambda v: v in ("phase", "real", "imaginary"),
+        "component", attributes.component, lambda v: (_COMPONENT_RANK[v],),
+        lambda v: f"{v or 'unnamed'} images", apart=lambda v: v in ("phase", "real", "imaginary"),
     ),
     Attribute(
-        "fat and water", stated.fat_water, lambda v: (_FAT_WATER_RANK[v],),
+        "fat and water", attributes.fat_water, lambda v: (_FAT_WATER_RANK[v],),
         lambda v: f"{v or 'unseparated'} images", apart=lambda v: v in ("opposed-phase", "fat"),
     ),
     Attribute(
-        "b-value", stated.b_value, lambda v: (v or 0.0,), _in("s/mm2", "b-value"), tolerance=5.0,
+        "b-value", attributes.b_value, lambda v: (v or 0.0,), _in("s/mm2", "b-value"), tolerance=5.0,
         apart=lambda v: (v or 0.0) >= MIN_B_VALUE,
     ),
-    Attribute("derivation", stated.derivation, lambda v: (v == "derived",), lambda v: f"{v} images"),
-    Attribute("kernel", stated.kernel, _kernel_rank, lambda v: f"kernel {v or 'unnamed'}"),
-    Attribute("image type", stated.other_words, _words_rank, lambda v: f"image type {v or 'unnamed'}"),
+    Attribute("derivation", attributes.derivation, lambda v: (v == "derived",), lambda v: f"{v} images"),
+    Attribute("kernel", attributes.kernel, _kernel_rank, lambda v: f"kernel {v or 'unnamed'}"),
+    Attribute("image type", attributes.other_words, _words_rank, lambda v: f"image type {v or 'unnamed'}"),
     Attribute(
         "thickness", grouped("PixelMeasuresSequence", "SliceThickness"), _near(_USUAL_THICKNESS_MM),
         _in("mm", "slice thickness"), tolerance=0.05,
@@ -139,9 +139,10 @@ WHAT: Final = (
         relative=0.05,
     ),
     Attribute(
-        "contrast agent", stated.contrast, lambda v: (v != stated.WITH_CONTRAST,), lambda v: f"images {v}"
+        "contrast agent", attributes.contrast, lambda v: (v != attributes.WITH_CONTRAST,),
+        lambda v: f"images {v}",
     ),
-    Attribute("stack", stated.stack_id, _by_text, lambda v: f"Stack ID {v}"),
+    Attribute("stack", attributes.stack_id, _by_text, lambda v: f"Stack ID {v}"),
 )  # fmt: skip
 
 WHEN: Final = (

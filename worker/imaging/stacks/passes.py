@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.image import Image
-from worker.imaging.kinds import WHAT, WHEN, Attribute
-from worker.imaging.stated import Value
+from worker.imaging.stacks.attributes import Value
+from worker.imaging.stacks.image import Image
+from worker.imaging.stacks.kinds import WHAT, WHEN, Attribute
 
 # Slices of two values that lie nearer than this share of a step show the same: a second pass between the
 # slices of a first one. Packages that interleave leave room for each other.

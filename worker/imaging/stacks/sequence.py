@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from neurotriage.dicom.attributes import functional_group, number, numbers
 from neurotriage.dicom.headers import text
-from worker.imaging.stated import agent_given
+from worker.imaging.stacks.attributes import agent_given
 
 UNKNOWN: Final = "unknown"
 _NAMES: Final = ("SeriesDescription", "ProtocolName", "SequenceName")

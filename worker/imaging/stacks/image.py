@@ -12,9 +12,9 @@ from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, Series
 from neurotriage.dicom.attributes import functional_group, items, whole_number
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from neurotriage.dicom.headers import is_own_result, read_image_header, text
-from worker.imaging.kinds import WHAT, WHEN
-from worker.imaging.sequence import guess_sequence
-from worker.imaging.stated import Value, b_value, component, type_words
+from worker.imaging.stacks.attributes import Value, b_value, component, type_words
+from worker.imaging.stacks.kinds import WHAT, WHEN
+from worker.imaging.stacks.sequence import guess_sequence
 from worker.imaging.units import calibration, uncalibrated
 
 _TEXTS: Final = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from neurotriage.core.values import Analysis, Prediction, SeriesVerdict
 from neurotriage.core.wording import date_and_time
-from worker.results import text
+from worker.results.wording import text
 
 
 def report_text(analysis: Analysis) -> str:
