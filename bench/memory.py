@@ -35,7 +35,7 @@ limit_memory(int(sys.argv[3]))
 (study,) = scan_folder(Path(sys.argv[1])).studies
 found, _ = analyse(select_series(study), modalities(weights), lambda: models, datetime.now(UTC))
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"outcome": found.outcome, "peak_mb": peak_kb // 1024, "told": found.degradations}))
+print(json.dumps({"outcome": found.outcome, "peak_mb": peak_kb // 1024, "degradations": found.degradations}))
 """
 
 
@@ -45,7 +45,7 @@ class LongStudy:
 
     outcome: str
     peak_mb: int
-    told: tuple[str, ...]
+    degradations: tuple[str, ...]
 
 
 def analyse_long_study(folder: Path, slices: int) -> LongStudy:
@@ -63,7 +63,7 @@ def analyse_long_study(folder: Path, slices: int) -> LongStudy:
     if ran.returncode:
         raise RuntimeError(ran.stderr.decode())
     end = json.loads(ran.stdout)
-    return LongStudy(end["outcome"], end["peak_mb"], tuple(end["told"]))
+    return LongStudy(end["outcome"], end["peak_mb"], tuple(end["degradations"]))
 
 
 def room_for(folder: Path, slices: int) -> bool:

@@ -69,7 +69,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class ListenerSite:
     """A listener with its database."""
 
     settings: Settings
@@ -209,7 +209,7 @@ def full_disk(folder: Path) -> list[Figure]:
     with small_disk(folder / "disk") as disk, Stack(_settings(disk), folder / "s", roles=()) as stack:
         engine = connect(stack.settings.database.url)
         settings, port = stack.settings, stack.settings.listener.port  # a free one by now
-        site = Site(settings, engine)
+        site = ListenerSite(settings, engine)
         with (disk / "listen.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "neurotriage", "listen"],
@@ -283,11 +283,11 @@ def fill(disk: Path) -> None:
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[Site]:
+def listening(folder: Path) -> Iterator[ListenerSite]:
     """A listener of its own, as a process, and its database."""
     with Stack(_settings(folder / "storage"), folder / "servers", roles=("listen",)) as stack:
         engine = connect(stack.settings.database.url)
-        yield Site(stack.settings, engine)
+        yield ListenerSite(stack.settings, engine)
         engine.dispose()
 
 

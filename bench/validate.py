@@ -47,7 +47,7 @@ EARLIER = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ValidationCase:
     """The objects of one outcome of one study, on disk beside their source."""
 
     study: str
@@ -58,16 +58,16 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Validation:
     """What a validator said of one object, or of all objects of a case."""
 
     object: str
-    case: Case
+    case: ValidationCase
     validator: str
     errors: tuple[str, ...]
 
 
-def cases_of(study: str, folder: Path) -> Iterator[Case]:
+def cases_of(study: str, folder: Path) -> Iterator[ValidationCase]:
     """Make a study of ``STUDIES``, or a pair, and the objects of each of its outcomes below ``folder``."""
     manifest, analyse = _made(study, folder / "source")
     sources = tuple(instance.path for series in manifest.series for instance in series.instances)
@@ -92,7 +92,7 @@ def cases_of(study: str, folder: Path) -> Iterator[Case]:
                 path = place / f"{result.kind.value}-{result.index:03d}.dcm"
                 path.write_bytes(result.data)
                 objects.append((result.kind, path))
-            yield Case(study, outcome, claims, sources, tuple(objects))
+            yield ValidationCase(study, outcome, claims, sources, tuple(objects))
 
 
 def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], tuple[Analysis, Evidence]]]:
@@ -104,7 +104,7 @@ def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], 
     return made.manifest, lambda outcome: make_analysis(made, outcome)
 
 
-def check(case: Case) -> Iterator[Checked]:
+def check(case: ValidationCase) -> Iterator[Validation]:
     """What dicom3tools say of a case. Raises ``Absent``.
 
     Identifiers are copied as they are, so an error that the source has too is no fault of ours.
@@ -113,14 +113,14 @@ def check(case: Case) -> Iterator[Checked]:
     inherited = set(dciodvfy(case.sources[0])) if illegal else set()
     for kind, path in case.objects:
         errors = tuple(error for error in dciodvfy(path) if error not in inherited)
-        yield Checked(kind.value, case, "dciodvfy", errors)
+        yield Validation(kind.value, case, "dciodvfy", errors)
     if illegal:
         return
     paths = [path for _, path in case.objects]
-    yield Checked("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
+    yield Validation("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
 
 
-def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
+def check_reports(cases: Iterable[ValidationCase]) -> Iterator[Validation]:
     """What PixelMed says of the structured documents of all cases. Raises ``Absent``."""
     reports = {
         path: (kind, case)
@@ -131,7 +131,7 @@ def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
     }
     for path, errors in pixelmed(list(reports)).items():
         kind, case = reports[path]
-        yield Checked(kind.value, case, "PixelMed", tuple(errors))
+        yield Validation(kind.value, case, "PixelMed", tuple(errors))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,19 +143,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checked, absent = _check_all()
     rows = _rows(checked)
     _show(rows)
-    for one in checked:
-        for error in one.errors:
-            print(f"{one.case.study} {one.case.outcome} {one.object} {one.validator}: {error}")
+    for validation in checked:
+        for error in validation.errors:
+            case = validation.case
+            print(f"{case.study} {case.outcome} {validation.object} {validation.validator}: {error}")
     for sentence in absent:
         print(sentence)
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "absent": absent}, indent=2))
-    return int(any(one.errors for one in checked) or (options.all and bool(absent)) or not checked)
+    wrong = any(validation.errors for validation in checked)
+    return int(wrong or (options.all and bool(absent)) or not checked)
 
 
-def _check_all() -> tuple[list[Checked], list[str]]:
+def _check_all() -> tuple[list[Validation], list[str]]:
     """All that the validators said, and sentences about those that are not here."""
-    checked: list[Checked] = []
+    checked: list[Validation] = []
     absent: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as folder:
         cases = [case for study in (*STUDIES, FUSION) for case in cases_of(study, Path(folder) / study)]
@@ -172,17 +174,19 @@ def _without_earlier(complaints: Iterable[str]) -> list[str]:
     return [line for line in complaints if EARLIER.sop_instance_uid not in line]
 
 
-def _rows(checked: Iterable[Checked]) -> list[dict[str, str | int]]:
+def _rows(checked: Iterable[Validation]) -> list[dict[str, str | int]]:
     """One row per object, outcome, claims and validator, over all studies."""
-    groups: dict[tuple[str, str, str, str], list[Checked]] = defaultdict(list)
-    for one in checked:
-        groups[one.object, one.case.outcome.value, one.case.claims.value, one.validator].append(one)
+    groups: dict[tuple[str, str, str, str], list[Validation]] = defaultdict(list)
+    for validation in checked:
+        case = validation.case
+        key = validation.object, case.outcome.value, case.claims.value, validation.validator
+        groups[key].append(validation)
     names = ("object", "outcome", "claims", "validator")
     return [
         {
             **dict(zip(names, key, strict=True)),
             "checked": len(group),
-            "errors": sum(len(one.errors) for one in group),
+            "errors": sum(len(validation.errors) for validation in group),
         }
         for key, group in sorted(groups.items())
     ]

@@ -33,7 +33,8 @@ from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
 from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
 from worker.reading import Read, beside, left_out_by_reason, not_covered, read_all, refused
-from worker.selection import ReadSeries, choose, lacking, not_looked_at, outcome_of_refusals, said_of
+from worker.selection import ReadSeries, choose, lacking, not_looked_at, outcome_of_refusals
+from worker.selection import describe_taken as said_of
 
 if TYPE_CHECKING:
     from worker.vision import Models

@@ -112,22 +112,22 @@ class Worker:
             try:
                 destinations = self._work(held)
             except Exception as error:  # noqa: BLE001 - whatever went wrong is kept with the revision
-                self._leave(held, error)
+                self._release(held, error)
                 return
         for name in destinations:
             ring(self.app, DELIVER, name)
 
-    def _leave(self, held: Lease, error: Exception) -> None:
+    def _release(self, held: Lease, error: Exception) -> None:
         """Leave the revision to another attempt: soon after a bug, later where the surroundings failed."""
         surroundings = isinstance(error, OSError | Unavailable | DBAPIError)
         # The text of an error may hold a header's values, so the log gets its kind only.
         log.error(
             "attempt_failed", revision=held.revision_id, attempt=held.attempt, kind=type(error).__name__
         )
-        told = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
+        details = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
         retry_in_s = self.settings.worker.lease_s * held.attempt if surroundings else 0.0
         with self.engine.begin() as connection:
-            leases.give_back(connection, held, told, retry_in_s=retry_in_s)
+            leases.give_back(connection, held, details, retry_in_s=retry_in_s)
 
     def _work(self, held: Lease) -> tuple[str, ...]:
         """Analyse, write the results, record them; the destinations that get some."""
@@ -141,7 +141,7 @@ class Worker:
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         selection = select_series(manifest)
         afresh = manifest.completed_by == REPROCESSED
-        if last is not None and not afresh and self._says_nothing_new(selection, last):
+        if last is not None and not afresh and self._is_unchanged(selection, last):
             with self.engine.begin() as connection:
                 leases.finish(connection, held, RevisionState.UNCHANGED)
             return ()
@@ -170,7 +170,7 @@ class Worker:
         log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)
         return tuple({name for w in written for name in w.destinations}) if recorded else ()
 
-    def _says_nothing_new(self, selection: Selection, last: LastAnalysis) -> bool:
+    def _is_unchanged(self, selection: Selection, last: LastAnalysis) -> bool:
         """The same images, models, software and claims: no new revision of the results is wanted.
 
         Changed labels, overlay style or destinations alone are no reason; ``neurotriage reprocess`` is.
@@ -205,10 +205,10 @@ class Worker:
         written = []
         for result in objects:
             wanting = (d for d in self.settings.destination if wanted(d, analysis, result))
-            written.append(self._keep(held, result, tuple(address_of(d, sender) for d in wanting)))
+            written.append(self._write_object(held, result, tuple(address_of(d, sender) for d in wanting)))
         return written
 
-    def _keep(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
+    def _write_object(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
         path = self.storage.result(held.revision_id, result.sop_instance_uid)
         write_durably(path, result.data)
         return WrittenObject(result, path.relative_to(self.storage.root), addresses)
@@ -238,5 +238,5 @@ class Worker:
                 claims=self.settings.results.claims,
             )
             if note is not None:
-                notes.append(self._keep(held, note, (address,)))
+                notes.append(self._write_object(held, note, (address,)))
         return notes

@@ -32,10 +32,10 @@ class Heartbeat:
         """Lengthen the lease; False where it is lost. Raises ``OperationalError`` while Postgres is away."""
         raise NotImplementedError
 
-    def tell_end(self) -> None:
+    def on_deadline(self) -> None:
         """The time is up."""
 
-    def lives(self) -> None:
+    def restart_deadline(self) -> None:
         """The work goes on: its time begins anew."""
         self._ends_at = time.monotonic() + self._limit_s
 
@@ -55,7 +55,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.wait(self._lease_s / _RENEWALS_PER_LEASE):
             if time.monotonic() > self._ends_at:
-                self.tell_end()
+                self.on_deadline()
                 return
             try:
                 if not self.renew():
@@ -84,5 +84,5 @@ class LeaseKeeper(Heartbeat):
                 log.warning("lease_lost", revision=self._held.revision_id)
         return False
 
-    def tell_end(self) -> None:
+    def on_deadline(self) -> None:
         log.error("attempt_past_deadline", revision=self._held.revision_id)

@@ -38,7 +38,7 @@ class Readiness:
         os.set_blocking(self._write, False)  # nobody reads it any more once the pool is up
         self.warm_in_s: float | None = None
 
-    def tell(self, *, warm: bool) -> None:
+    def report(self, *, warm: bool) -> None:
         """From a process of the pool."""
         with suppress(BlockingIOError):
             os.write(self._write, _WARM if warm else _COLD)
@@ -46,16 +46,16 @@ class Readiness:
     def wait(self, processes: int) -> None:
         """In the parent: until every process has told, for two minutes at most, or until a SIGTERM."""
         begun = time.monotonic()
-        told = b""
-        while len(told) < processes and time.monotonic() - begun < _WARM_WITHIN_S:
+        reports = b""
+        while len(reports) < processes and time.monotonic() - begun < _WARM_WITHIN_S:
             state.maybe_shutdown()
             if select.select([self._read], [], [], _LOOK_S)[0]:
-                told += os.read(self._read, processes)
-        if told == _WARM * processes:
+                reports += os.read(self._read, processes)
+        if reports == _WARM * processes:
             self.warm_in_s = time.monotonic() - begun
             log.info("warm", processes=processes, after_s=round(self.warm_in_s, 1))
         else:
-            log.warning("not_warm", processes=processes, warm=told.count(_WARM))
+            log.warning("not_warm", processes=processes, warm=reports.count(_WARM))
 
 
 def take_work_when_warm(app: Celery, readiness: Readiness) -> None:
@@ -74,7 +74,7 @@ def take_work_when_warm(app: Celery, readiness: Readiness) -> None:
         return {"warm_in_s": readiness.warm_in_s}
 
 
-def keep_logs_ours() -> None:
+def keep_own_logging() -> None:
     """Celery sets up no logging of its own, and says that it stops as everything else is said."""
     setup_logging.connect(_leave_logging, weak=False)
     celery_worker.safe_say = lambda text, f=None: log.info("worker_stops", how=text.strip())

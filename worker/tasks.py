@@ -17,7 +17,7 @@ from neurotriage.core.settings import Settings
 from worker.attempt import Worker, owner_name
 from worker.delivery import deliver
 from worker.memory import limit_memory
-from worker.readiness import Readiness, keep_logs_ours, take_work_when_warm
+from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 
 
 def worker_app(settings: Settings, role: Role) -> Celery:
@@ -41,7 +41,7 @@ def worker_app(settings: Settings, role: Role) -> Celery:
 
             if not on_gpu():  # whose driver maps the card's memory as if it were the process's own
                 limit_memory(settings.worker.memory_mb)
-            readiness.tell(warm=warm)
+            readiness.report(warm=warm)
 
         worker_process_init.connect(warm_early, weak=False)
         take_work_when_warm(app, readiness)
@@ -53,7 +53,7 @@ def run_worker(settings: Settings, role: Role, *, concurrency: int) -> None:
     app = worker_app(settings, role)
     name = f"{role}-{os.getpid()}@{socket.gethostname()}"
     running.note_start(settings, role, name)
-    keep_logs_ours()
+    keep_own_logging()
     app.worker_main(
         [
             "--quiet",  # no banner

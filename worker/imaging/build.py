@@ -14,7 +14,7 @@ from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
 from neurotriage.dicom.geometry import FrameGeometry, plane_of
 from worker.imaging.gaps import interior_gaps, steps_mm
-from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
+from worker.imaging.slices import MAX_VOXELS, StoredSlices, read_slices, thinned, thinned_out
 from worker.imaging.stacks.image import Image, read_images
 from worker.imaging.stacks.plan import LeftOutImage, SeriesPlan, plan
 
@@ -80,7 +80,7 @@ def _reason(reason: Reason) -> tuple[ReasonCode, str]:
 
 def _decoded(
     images: Sequence[Image], most_voxels: int
-) -> tuple[Slices, tuple[Image, ...], list[LeftOutImage], tuple[str, ...]]:
+) -> tuple[StoredSlices, tuple[Image, ...], list[LeftOutImage], tuple[str, ...]]:
     """The images that decode as voxels, those that do not or for which there is no room, and oddities."""
     by_place = {image.place: image for image in images}
     taken, between = thinned([image.place for image in images], most_voxels)
@@ -93,7 +93,7 @@ def _decoded(
     kept = [place for place in taken if place in read]
     odd = Counter(read[place].oddity for place in kept if read[place].oddity)
     oddities = tuple(f"{counted(count, 'image')}: {oddity}" for oddity, count in sorted(odd.items()))
-    voxels = Slices([read[place] for place in kept])
+    voxels = StoredSlices([read[place] for place in kept])
     return voxels, tuple(by_place[place] for place in kept), left_out, oddities
 
 

@@ -24,7 +24,7 @@ MAX_DECODER_ENDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class StoredSlice:
     """One frame as stored, and what makes true units of it."""
 
     stored: NDArray[np.integer]  # (rows, columns), of 16 bits or fewer where the values allow it
@@ -36,13 +36,13 @@ class Slice:
         return self.scaling.true_units(self.stored)
 
 
-class Slices:
+class StoredSlices:
     """``Volume.voxels`` of slices as stored: each use makes float32 of what it asks for, and of no more."""
 
     dtype = np.dtype(np.float32)
     ndim = 3
 
-    def __init__(self, slices: Sequence[Slice]) -> None:
+    def __init__(self, slices: Sequence[StoredSlice]) -> None:
         self._slices = tuple(slices)
         self.shape = (len(self._slices), *self._slices[0].stored.shape)
 
@@ -92,13 +92,13 @@ def thinned_out(taken: int, there: int) -> Reason:
 
 def read_slices(
     frames: Sequence[FrameGeometry],
-) -> tuple[dict[FrameGeometry, Slice], dict[FrameGeometry, Reason]]:
+) -> tuple[dict[FrameGeometry, StoredSlice], dict[FrameGeometry, Reason]]:
     """The frames that can be read, and why the others cannot. Each file is opened once.
 
     After ``MAX_DECODER_ENDS`` frames that ended the decoding process, no other compressed frame is tried.
     Raises ``OSError`` where the storage fails, ``Unavailable`` where decoding cannot be started.
     """
-    read: dict[FrameGeometry, Slice] = {}
+    read: dict[FrameGeometry, StoredSlice] = {}
     refused: dict[FrameGeometry, Reason] = {}
     ends = 0
     in_files = sorted(frames, key=lambda frame: (str(frame.path), frame.frame or 0))
@@ -120,13 +120,13 @@ def _opened(path: Path) -> Pixels | Refused:
         return refused
 
 
-def _read(opened: Pixels | Refused, frame: FrameGeometry, ends: int) -> Slice:
+def _read(opened: Pixels | Refused, frame: FrameGeometry, ends: int) -> StoredSlice:
     if isinstance(opened, Refused):
         raise opened
     if opened.fragments is not None and ends >= MAX_DECODER_ENDS:
         sentence = f"not tried: {ends} images of this series ended the process that decoded them"
         raise Refused(ReasonCode.UNREADABLE_PIXELS, sentence)
-    return Slice(_narrow(opened.stored(frame.frame)), opened.scaling(frame.frame), opened.oddity)
+    return StoredSlice(_narrow(opened.stored(frame.frame)), opened.scaling(frame.frame), opened.oddity)
 
 
 def _narrow(stored: NDArray[np.integer]) -> NDArray[np.integer]:

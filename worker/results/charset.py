@@ -24,7 +24,7 @@ _DEFAULT: Final = ("", "None", "ISO_IR 6", "ISO 2022 IR 6")
 _SPELLING: Final = re.compile(r"ISO.(2022.)?IR.(\d+)", re.ASCII)
 
 
-def source_terms(header: Dataset) -> list[str]:
+def source_character_set(header: Dataset) -> list[str]:
     """The source's Specific Character Set as defined terms; empty for the default repertoire (ISO 646).
 
     A term that is only spelt wrongly (``ISO-IR 100``) is mended; where one is unknown, it is UTF-8.
@@ -42,9 +42,9 @@ def source_terms(header: Dataset) -> list[str]:
     return extended if all(term in _EXTENSIONS for term in extended if term) else [UTF_8]
 
 
-def settle(dataset: Dataset) -> None:
+def set_character_set(dataset: Dataset) -> None:
     """Leave a finished data set in the character set that it states if that holds all of its text."""
-    terms = source_terms(dataset)
+    terms = source_character_set(dataset)
     foreign = [element for element in _texts(dataset) if not _is_plain(element)]
     chosen = terms if all(_survives(element, terms) for element in foreign) else [UTF_8]
     if chosen:

@@ -26,13 +26,13 @@ from neurotriage.core.values import (
 )
 from neurotriage.dicom.headers import MANUFACTURER
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
-from worker.results.charset import settle, source_terms
+from worker.results.charset import set_character_set, source_character_set
 from worker.results.identity import copy_identity
 
 MODEL_NAME = "neurotriage head triage"
 
 # A viewer may show only the newest object of a series of these kinds.
-_SERIES_EACH = frozenset(
+_OWN_SERIES = frozenset(
     {
         ResultKind.OVERLAY_FRAMES,
         ResultKind.OVERLAY_SERIES_FRAMES,
@@ -63,13 +63,13 @@ class ResultContext:
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
     overlay: OverlayStyle = OverlayStyle.HEAT
-    again: str = ""  # of the same images, because somebody asked: not the objects that there are already
+    rerun: str = ""  # of the same images, because somebody asked: not the objects that there are already
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID that depends on all that shapes an object, and on nothing else.
 
         That is installation, study, analysed bytes, models, software version, claims, kind, its series'
-        label, the style of overlays that are not drawn as usual, ``again`` and ``parts``.
+        label, the style of overlays that are not drawn as usual, ``rerun`` and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
         unusual = kind in _OVERLAYS and self.overlay is not OverlayStyle.HEAT
@@ -85,7 +85,7 @@ class ResultContext:
             str(label.number),
             label.description,
             *([self.overlay.value] if unusual else []),
-            *filter(None, [self.again]),
+            *filter(None, [self.rerun]),
             *parts,
         )
 
@@ -100,23 +100,23 @@ def new_object(
 ) -> Dataset:
     """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1).
 
-    ``parts``: what else its UID depends on. Kinds in ``_SERIES_EACH`` have a series for each object.
+    ``parts``: what else its UID depends on. Kinds in ``_OWN_SERIES`` have a series for each object.
     """
     dataset = Dataset()
-    dataset.SpecificCharacterSet = source_terms(context.header)
+    dataset.SpecificCharacterSet = source_character_set(context.header)
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = context.uid(kind, str(index), *parts)
     dataset.InstanceCreatorUID = context.installation_uid
     dataset.StudyInstanceUID = context.study_uid
     copy_identity(context.header, dataset)
     dataset.Modality = modality
-    alone = kind in _SERIES_EACH
+    alone = kind in _OWN_SERIES
     dataset.InstanceNumber = 1 if alone else index + 1
     dataset.SeriesInstanceUID = context.uid(kind, "series", *([str(index)] if alone else []))
     dataset.SeriesNumber = context.labels[kind].number
     dataset.SeriesDescription = context.labels[kind].description
-    _date(context, dataset)
-    _sign(context, dataset)
+    _set_dates(context, dataset)
+    _set_equipment(context, dataset)
     return dataset
 
 
@@ -165,7 +165,7 @@ def part10_bytes(dataset: Dataset) -> bytes:
 
     Its character set is the one that the data set states, if that holds all text, else UTF-8.
     """
-    settle(dataset)
+    set_character_set(dataset)
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -188,7 +188,7 @@ def _zone(header: Dataset, analysed_at: datetime) -> timezone:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def _date(context: ResultContext, dataset: Dataset) -> None:
+def _set_dates(context: ResultContext, dataset: Dataset) -> None:
     made = context.made_at
     dataset.TimezoneOffsetFromUTC = made.strftime("%z")[:5]
     for name in ("InstanceCreation", "Series", "Content"):
@@ -196,7 +196,7 @@ def _date(context: ResultContext, dataset: Dataset) -> None:
         setattr(dataset, f"{name}Time", made.strftime("%H%M%S"))
 
 
-def _sign(context: ResultContext, dataset: Dataset) -> None:
+def _set_equipment(context: ResultContext, dataset: Dataset) -> None:
     """Say whose work this is: General Equipment (PS3.3 C.7.5.1) and Contributing Equipment (C.12.1)."""
     analysis = context.analysis
     models = sorted({f"{p.model} {p.version}" for p in analysis.predictions})

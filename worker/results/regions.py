@@ -25,7 +25,7 @@ RIGHT_EDGE_SHARE = 0.12  # on the right, where a viewer writes the numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outlined:
+class OutlinedFinding:
     """A finding as it is drawn on its image."""
 
     place: int  # in the analysis' findings
@@ -40,7 +40,7 @@ class Outlined:
         return float(abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2)
 
 
-def outlined_findings(analysis: Analysis, scene: Scene) -> tuple[Outlined, ...]:
+def outlined_findings(analysis: Analysis, scene: Scene) -> tuple[OutlinedFinding, ...]:
     """The findings that can be drawn."""
     found = []
     for place, finding in enumerate(analysis.findings):
@@ -49,17 +49,17 @@ def outlined_findings(analysis: Analysis, scene: Scene) -> tuple[Outlined, ...]:
             continue
         line = closed_outline(finding.outline, image.header.Rows, image.header.Columns)
         if line is not None:
-            found.append(Outlined(place, finding, image, line))
+            found.append(OutlinedFinding(place, finding, image, line))
     return tuple(found)
 
 
-def chosen(outlined: Sequence[Outlined]) -> tuple[Outlined, ...]:
+def most_telling(outlined: Sequence[OutlinedFinding]) -> tuple[OutlinedFinding, ...]:
     """At most ``MAX_OUTLINES`` of them, in the same order.
 
     Of each lesion first the largest slice, then the most probable, the first and the last one, then others by
     size. Lesions take turns, the largest first.
     """
-    lesions: dict[tuple[int, str], list[Outlined]] = {}
+    lesions: dict[tuple[int, str], list[OutlinedFinding]] = {}
     for one in outlined:
         lesions.setdefault((one.finding.lesion, one.finding.series_uid), []).append(one)
     ranked = [_ranked(lesions[key]) for key in sorted(lesions, key=lambda key: key[0])]
@@ -68,7 +68,7 @@ def chosen(outlined: Sequence[Outlined]) -> tuple[Outlined, ...]:
     return tuple(one for one in outlined if one.place in kept)
 
 
-def _ranked(slices: Sequence[Outlined]) -> list[Outlined]:
+def _ranked(slices: Sequence[OutlinedFinding]) -> list[OutlinedFinding]:
     """The slices of one lesion, those that say most about it first."""
     by_size = sorted(slices, key=lambda one: -one.area_px)
     along = sorted(slices, key=lambda one: one.image.number)

@@ -17,7 +17,7 @@ class BodyPart(StrEnum):
 
     HEAD = "head"
     OTHER = "other"
-    UNSAID = "unsaid"
+    UNKNOWN = "unknown"
 
 
 # English, French, German, Italian, Spanish, Portuguese, Dutch, Scandinavian, Polish, Turkish, Romanian
@@ -89,13 +89,13 @@ def body_part_in(text: str) -> BodyPart:
         return BodyPart.OTHER
     if any(word.startswith(_WEAK_HEAD_STEMS) for word in words):
         return BodyPart.HEAD
-    return BodyPart.UNSAID
+    return BodyPart.UNKNOWN
 
 
 def body_part(facts: SeriesFacts) -> tuple[BodyPart, str]:
     """The body part a series' header speaks of, and the tag that says so."""
     for name, tag in _PLACES:
         said = body_part_in(facts.texts.get(name, ""))
-        if said is not BodyPart.UNSAID:
+        if said is not BodyPart.UNKNOWN:
             return said, f"{tag} {name} = {facts.texts[name]}"
-    return BodyPart.UNSAID, ""
+    return BodyPart.UNKNOWN, ""

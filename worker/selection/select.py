@@ -65,14 +65,14 @@ def _verdict_of(series: ReadSeries, place: int) -> SeriesVerdict:
     if place < MAX_SERIES:
         _, evidence = body_part(series.facts)
         reason = Reason(
-            ReasonCode.ELIGIBLE, said_of(series, len(series.plan.images), len(series.plan.stacks))
+            ReasonCode.ELIGIBLE, describe_taken(series, len(series.plan.images), len(series.plan.stacks))
         )
         return _verdict(series, reason, evidence or "no tag names a part of the body")
     text = f"eligible, but {MAX_SERIES} series of the study tell more"
     return _verdict(series, Reason(ReasonCode.LOWER_RANK, text), f"{series.facts.sequence} series")
 
 
-def said_of(series: ReadSeries, images: int, stacks: int) -> str:
+def describe_taken(series: ReadSeries, images: int, stacks: int) -> str:
     """What is analysed of a series: ``30 CT images (CT)``, ``28 of 56 MR images (T1) in 2 stacks``."""
     came = len(series.images)
     noun = f"{series.facts.modality} image"

@@ -13,7 +13,7 @@ from neurotriage.dicom.attributes import functional_group, items, whole_number
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from neurotriage.dicom.headers import is_own_result, read_image_header, text
 from worker.imaging.stacks.attributes import Value, b_value, component, type_words
-from worker.imaging.stacks.kinds import WHAT, WHEN
+from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES
 from worker.imaging.stacks.sequence import guess_sequence
 from worker.imaging.units import calibration, uncalibrated
 
@@ -55,7 +55,7 @@ class Image:
     b_value: float | None = None
     uncalibrated: Reason | None = None  # NO_CALIBRATION of a CT image without Hounsfield units
     sequence: str = "unknown"
-    kind: tuple[Value, ...] = ()  # by the rows of ``kinds.WHAT``, then ``kinds.WHEN``
+    kind: tuple[Value, ...] = ()  # by the rows of ``kinds.KIND_ATTRIBUTES``, then ``kinds.PASS_ATTRIBUTES``
 
     @property
     def key(self) -> tuple[str, int | None]:
@@ -157,7 +157,7 @@ def _image(
         b_value=b_value(header, index),
         uncalibrated=_uncalibrated(facts, header, index),
         sequence=guess_sequence(header, index),
-        kind=tuple(attribute.read(header, index) for attribute in (*WHAT, *WHEN)),
+        kind=tuple(attribute.read(header, index) for attribute in (*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)),
     )
 
 

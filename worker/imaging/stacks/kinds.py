@@ -1,8 +1,8 @@
-"""What tells the kinds of image of one series apart, and which kind is taken: two tables.
+"""Two tables of attributes that divide the images of a series into kinds and passes, and rank them.
 
-``WHAT`` tells what an image shows (part of the signal, echo, kernel), ``WHEN`` which of several passes over
-the same places it belongs to. Each row reads one attribute of a frame (``attributes`` names the sources) and
-ranks its values: the smallest rank is taken first. The rows stand in the order in which they divide.
+``KIND_ATTRIBUTES`` divide by what an image shows (part of the signal, echo, kernel), ``PASS_ATTRIBUTES`` by
+the pass over the same places that it belongs to. Each row reads one attribute of a frame (``attributes``
+names the sources) and ranks its values; the smallest rank is analysed. Rows are applied in order.
 """
 
 import re
@@ -14,7 +14,7 @@ from worker.imaging.stacks import attributes
 from worker.imaging.stacks.attributes import Reader, grouped, moment
 
 Rank = Callable[[Any], tuple[float, ...]]
-Words = Callable[[Any], str]
+Describe = Callable[[Any], str]
 
 # Ordinary Philips series carry b = 0; from here on it is diffusion (s/mm2).
 MIN_B_VALUE: Final = 10.0
@@ -39,16 +39,16 @@ def _never(_value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Attribute:
+class KindAttribute:
     """One row of a table."""
 
     name: str
     read: Reader
     rank: Rank
-    said: Words  # a value in a sentence
+    describe: Describe  # a value in a sentence
     tolerance: float = 0.0  # numbers within it are one value
     relative: float = 0.0  # the same as a share
-    apart: Callable[[Any], bool] = _never  # values never taken beside others, and never mixed with them
+    poor: Callable[[Any], bool] = _never  # values never taken beside others, and never mixed with them
     weak: bool = False  # devices also count single images of one pass by it
 
 
@@ -89,86 +89,88 @@ def _smallest_first(value: float | None) -> tuple[float, ...]:
     return (1.0, 0.0) if value is None else (0.0, value)
 
 
-def _in(unit: str, noun: str) -> Words:
+def _in(unit: str, noun: str) -> Describe:
     return lambda value: f"no {noun}" if value is None else f"{noun} {value:g} {unit}".strip()
 
 
-def _another(noun: str) -> Words:
+def _another(noun: str) -> Describe:
     return lambda _: f"another {noun}"
 
 
-WHAT: Final = (
-    Attribute(
+KIND_ATTRIBUTES: Final = (
+    KindAttribute(
         "component", attributes.component, lambda v: (_COMPONENT_RANK[v],),
-        lambda v: f"{v or 'unnamed'} images", apart=lambda v: v in ("phase", "real", "imaginary"),
+        lambda v: f"{v or 'unnamed'} images", poor=lambda v: v in ("phase", "real", "imaginary"),
     ),
-    Attribute(
+    KindAttribute(
         "fat and water", attributes.fat_water, lambda v: (_FAT_WATER_RANK[v],),
-        lambda v: f"{v or 'unseparated'} images", apart=lambda v: v in ("opposed-phase", "fat"),
+        lambda v: f"{v or 'unseparated'} images", poor=lambda v: v in ("opposed-phase", "fat"),
     ),
-    Attribute(
+    KindAttribute(
         "b-value", attributes.b_value, lambda v: (v or 0.0,), _in("s/mm2", "b-value"), tolerance=5.0,
-        apart=lambda v: (v or 0.0) >= MIN_B_VALUE,
+        poor=lambda v: (v or 0.0) >= MIN_B_VALUE,
     ),
-    Attribute("derivation", attributes.derivation, lambda v: (v == "derived",), lambda v: f"{v} images"),
-    Attribute("kernel", attributes.kernel, _kernel_rank, lambda v: f"kernel {v or 'unnamed'}"),
-    Attribute("image type", attributes.other_words, _words_rank, lambda v: f"image type {v or 'unnamed'}"),
-    Attribute(
+    KindAttribute("derivation", attributes.derivation, lambda v: (v == "derived",), lambda v: f"{v} images"),
+    KindAttribute("kernel", attributes.kernel, _kernel_rank, lambda v: f"kernel {v or 'unnamed'}"),
+    KindAttribute(
+        "image type", attributes.other_words, _words_rank, lambda v: f"image type {v or 'unnamed'}"
+    ),
+    KindAttribute(
         "thickness", grouped("PixelMeasuresSequence", "SliceThickness"), _near(_USUAL_THICKNESS_MM),
         _in("mm", "slice thickness"), tolerance=0.05,
     ),
-    Attribute(
+    KindAttribute(
         "voltage", grouped("CTXRayDetailsSequence", "KVP"), _near(_USUAL_KV), _in("kV", "tube voltage"),
         tolerance=1.0,
     ),
-    Attribute(
+    KindAttribute(
         "echo time", grouped("MREchoSequence", "EffectiveEchoTime", "EchoTime"), _near(_USUAL_ECHO_MS),
         _in("ms", "echo time"), tolerance=0.5,
     ),
-    Attribute("echo", grouped("", "EchoNumbers"), _largest_first, _in("", "echo")),
-    Attribute(
+    KindAttribute("echo", grouped("", "EchoNumbers"), _largest_first, _in("", "echo")),
+    KindAttribute(
         "inversion time", grouped("MRModifierSequence", "InversionTimes", "InversionTime"), _largest_first,
         _in("ms", "inversion time"), relative=0.05,
     ),
-    Attribute(
+    KindAttribute(
         "flip angle", grouped(_TIMING, "FlipAngle"), _largest_first, _in("degrees", "flip angle"),
         tolerance=1.0,
     ),
-    Attribute(
+    KindAttribute(
         "repetition time", grouped(_TIMING, "RepetitionTime"), _largest_first, _in("ms", "repetition time"),
         relative=0.05,
     ),
-    Attribute(
+    KindAttribute(
         "contrast agent", attributes.contrast, lambda v: (v != attributes.WITH_CONTRAST,),
         lambda v: f"images {v}",
     ),
-    Attribute("stack", attributes.stack_id, _by_text, lambda v: f"Stack ID {v}"),
+    KindAttribute("stack", attributes.stack_id, _by_text, lambda v: f"Stack ID {v}"),
 )  # fmt: skip
 
-WHEN: Final = (
-    Attribute(
+PASS_ATTRIBUTES: Final = (
+    KindAttribute(
         "temporal position",
         grouped("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
         _smallest_first, _in("", "temporal position"),
     ),
-    Attribute(
+    KindAttribute(
         "time offset", grouped("TemporalPositionSequence", "TemporalPositionTimeOffset"), _smallest_first,
         _in("s", "time offset"),
     ),
-    Attribute(
+    KindAttribute(
         "acquisition", grouped("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
         _smallest_first, _in("", "acquisition"),
     ),
-    Attribute(
+    KindAttribute(
         "acquisition time", moment("Acquisition"), _smallest_first, _another("acquisition time"), weak=True
     ),
-    Attribute(
+    KindAttribute(
         "trigger time",
         grouped("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
         _smallest_first, _in("ms", "trigger time"), weak=True,
     ),
-    Attribute("content time", moment("Content"), _smallest_first, _another("content time"), weak=True),
-    Attribute(
+    KindAttribute("content time", moment("Content"), _smallest_first, _another("content time"), weak=True),
+    KindAttribute(
         "number", grouped("", "InstanceNumber"), _smallest_first, _another("instance number"), weak=True
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from worker.imaging.stacks.attributes import Value
 from worker.imaging.stacks.image import Image
-from worker.imaging.stacks.kinds import WHAT, WHEN, Attribute
+from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES, KindAttribute
 
 # Slices of two values that lie nearer than this share of a step show the same: a second pass between the
 # slices of a first one. Packages that interleave leave room for each other.
@@ -44,20 +44,20 @@ class Kind:
 def kinds_of(images: Sequence[Image], places: Places) -> list[Kind]:
     """The kinds of one grid, best first."""
     groups = [list(images)]
-    for column, attribute in enumerate(WHAT):
+    for column, attribute in enumerate(KIND_ATTRIBUTES):
         groups = [part for group in groups for part in _divided(group, column, attribute, places)]
     return [kind for group in groups for kind in _passes(group, places)]
 
 
 def poor(image: Image) -> bool:
     """Whether an image shows a part of the signal that is never taken beside a better one."""
-    return any(attribute.apart(stated) for attribute, stated in zip(WHAT, image.kind, strict=False))
+    return any(attribute.poor(stated) for attribute, stated in zip(KIND_ATTRIBUTES, image.kind, strict=False))
 
 
 def _passes(images: list[Image], places: Places) -> list[Kind]:
     """The most complete pass first, of equal ones the latest."""
     groups, keyed, weak = [images], True, False
-    for column, attribute in enumerate(WHEN, start=len(WHAT)):
+    for column, attribute in enumerate(PASS_ATTRIBUTES, start=len(KIND_ATTRIBUTES)):
         parts = [part for group in groups for part in _divided(group, column, attribute, places)]
         if len(parts) > len(groups):
             keyed, weak = keyed and attribute.name in _KEYS, weak or attribute.weak
@@ -71,13 +71,13 @@ def _passes(images: list[Image], places: Places) -> list[Kind]:
     ]
 
 
-def _divided(images: list[Image], column: int, attribute: Attribute, places: Places) -> list[list[Image]]:
+def _divided(images: list[Image], column: int, attribute: KindAttribute, places: Places) -> list[list[Image]]:
     if attribute.weak and len({places[image.key] for image in images}) == len(images):
         return [images]
     kinds: list[tuple[list[Image], set[float]]] = []
     for stated, group in _by_value(images, column, attribute):
         own = {places[image.key] for image in group}
-        if kinds and not attribute.apart(stated) and not _overlap(kinds[-1], (group, own), attribute):
+        if kinds and not attribute.poor(stated) and not _overlap(kinds[-1], (group, own), attribute):
             kinds[-1][0].extend(group)
             kinds[-1][1].update(own)
         else:
@@ -88,7 +88,7 @@ def _divided(images: list[Image], column: int, attribute: Attribute, places: Pla
     return [kind for kind, _ in kinds]
 
 
-def _by_value(images: list[Image], column: int, attribute: Attribute) -> list[tuple[Value, list[Image]]]:
+def _by_value(images: list[Image], column: int, attribute: KindAttribute) -> list[tuple[Value, list[Image]]]:
     """Values in the order of their rank, each with its images; numbers within the tolerance are one."""
     groups: dict[Value, list[Image]] = {}
     for image in images:
@@ -101,11 +101,11 @@ def _by_value(images: list[Image], column: int, attribute: Attribute) -> list[tu
 
 
 def _overlap(
-    kind: tuple[list[Image], set[float]], group: tuple[list[Image], set[float]], attribute: Attribute
+    kind: tuple[list[Image], set[float]], group: tuple[list[Image], set[float]], attribute: KindAttribute
 ) -> bool:
     """Whether more than the ends of two packages lie at the same places."""
     smaller = min(len(kind[1]), len(group[1]))
-    enough = -(-smaller // 2) if attribute in WHEN else min(smaller, _ENOUGH)
+    enough = -(-smaller // 2) if attribute in PASS_ATTRIBUTES else min(smaller, _ENOUGH)
     if len(kind[1] & group[1]) >= enough:
         return True
     if attribute.weak or smaller < _ENOUGH:

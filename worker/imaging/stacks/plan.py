@@ -20,7 +20,7 @@ from worker.imaging.pixels import decode_frame
 from worker.imaging.quality import MIN_COVERAGE_MM, MIN_SLICES
 from worker.imaging.stacks.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
 from worker.imaging.stacks.image import Image
-from worker.imaging.stacks.kinds import WHAT, WHEN, sharpness
+from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES, sharpness
 from worker.imaging.stacks.passes import Kind, Places, kinds_of, poor
 
 # More stacks of one series cost time; a tilt, a field of view and a second pass are three.
@@ -101,7 +101,7 @@ class _Stack:
     def grade(self) -> tuple[int, ...]:
         """How much is to be said against pictures of this kind, whatever their grid."""
         first = self.images[0]
-        stated = dict(zip((attribute.name for attribute in WHAT), first.kind, strict=False))
+        stated = dict(zip((attribute.name for attribute in KIND_ATTRIBUTES), first.kind, strict=False))
         kernel = stated["kernel"]
         return (
             int(poor(first)),
@@ -123,7 +123,8 @@ def _content(image: Image) -> tuple[object, ...]:
     """What an image says of itself but its UIDs: images of equal content are exchangeable."""
     place = image.place
     ranks = tuple(
-        attribute.rank(stated) for attribute, stated in zip((*WHAT, *WHEN), image.kind, strict=True)
+        attribute.rank(stated)
+        for attribute, stated in zip((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES), image.kind, strict=True)
     )
     return (
         place.orientation, place.rows, place.columns, place.spacing_mm, place.position_mm,
@@ -245,9 +246,11 @@ def _stray(image: Image, stacks: Sequence[_Stack], places: Places, wrong: str) -
     for other in (
         other for stack in stacks for other in stack.images if places[other.key] == places[image.key]
     ):
-        for column, attribute in enumerate((*WHAT, *WHEN)):
+        for column, attribute in enumerate((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)):
             if not attribute.weak and image.kind[column] != other.kind[column]:
-                return LeftOutImage(image, Reason(ReasonCode.OTHER_KIND, attribute.said(image.kind[column])))
+                return LeftOutImage(
+                    image, Reason(ReasonCode.OTHER_KIND, attribute.describe(image.kind[column]))
+                )
     return LeftOutImage(image, Reason(ReasonCode.SAME_PLACE, wrong))
 
 
@@ -295,22 +298,22 @@ def _difference(image: Image, taken: Sequence[_Stack]) -> Reason:
     if not taken:
         return Reason(ReasonCode.OTHER_KIND, f"{_poor_word(image)}, which are not analysed")
     chosen = taken[0].images
-    for column, attribute in enumerate((*WHAT, *WHEN)):
+    for column, attribute in enumerate((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)):
         stated = image.kind[column]
         there = {other.kind[column] for other in chosen}
-        if attribute.apart(stated) or stated not in there:
-            text = attribute.said(stated)
-            if len(there) == 1 and attribute.said(chosen[0].kind[column]) != text:
-                text += f" (taken: {attribute.said(chosen[0].kind[column])})"
+        if attribute.poor(stated) or stated not in there:
+            text = attribute.describe(stated)
+            if len(there) == 1 and attribute.describe(chosen[0].kind[column]) != text:
+                text += f" (taken: {attribute.describe(chosen[0].kind[column])})"
             return Reason(ReasonCode.OTHER_KIND, text)
     return Reason(ReasonCode.OTHER_KIND, "another pass over places that are analysed")
 
 
 def _poor_word(image: Image) -> str:
     return next(
-        attribute.said(stated)
-        for attribute, stated in zip(WHAT, image.kind, strict=False)
-        if attribute.apart(stated)
+        attribute.describe(stated)
+        for attribute, stated in zip(KIND_ATTRIBUTES, image.kind, strict=False)
+        if attribute.poor(stated)
     )
 
 

@@ -6,7 +6,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 from neurotriage.core.values import ResultKind, ResultObject
 from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.pictures.panes import shown_slices
-from worker.results.pictures.pdf_page import letter
+from worker.results.pictures.pdf_page import pdf_document
 from worker.results.references import image_references
 from worker.results.sources.scene import Scene
 from worker.results.wording import text
@@ -29,7 +29,7 @@ def document(context: ResultContext, scene: Scene) -> ResultObject:
     images = shown_slices(context, scene)
     if images:
         dataset.SourceInstanceSequence = image_references(images)
-    data = letter(context, scene)
+    data = pdf_document(context, scene)
     dataset.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
     dataset.EncapsulatedDocumentLength = len(data)
     return result_of(dataset, KIND, 0)

@@ -10,7 +10,7 @@ from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.imaging import calibration
 from worker.results.dataset import ResultContext, decimal, new_object, result_of
 from worker.results.references import image_reference, image_references
-from worker.results.regions import Outlined, outlined_findings
+from worker.results.regions import OutlinedFinding, outlined_findings
 from worker.results.sources.scene import Scene
 from worker.results.sources.slices import SourceSlice
 from worker.results.wording import text
@@ -22,7 +22,7 @@ _BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # of the displayed area, where the notice s
 
 def presentation_states(context: ResultContext, scene: Scene) -> Iterator[ResultObject | Omission]:
     """One state for the findings of a series, or more where its images differ in calibration."""
-    groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[Outlined]] = {}
+    groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[OutlinedFinding]] = {}
     for one in outlined_findings(context.analysis, scene):
         rescale = calibration(one.image.header, (one.image.frame or 1) - 1)
         groups.setdefault((one.image.stack_key, rescale), []).append(one)
@@ -36,7 +36,7 @@ def _state(
     context: ResultContext,
     scene: Scene,
     index: int,
-    own: Sequence[Outlined],
+    own: Sequence[OutlinedFinding],
     rescale: tuple[float, float] | None,
 ) -> ResultObject:
     dataset = new_object(context, KIND, index, GrayscaleSoftcopyPresentationStateStorage, "PR")
@@ -81,7 +81,7 @@ def _areas(images: Sequence[SourceSlice]) -> DicomSequence:
     return areas
 
 
-def _annotation(image: SourceSlice, own: Sequence[Outlined]) -> Dataset:
+def _annotation(image: SourceSlice, own: Sequence[OutlinedFinding]) -> Dataset:
     """Outlines with their words, and the notice, on one image (PS3.3 C.10.5)."""
     annotation = Dataset()
     annotation.ReferencedImageSequence = DicomSequence([image_reference(image)])
@@ -91,7 +91,7 @@ def _annotation(image: SourceSlice, own: Sequence[Outlined]) -> Dataset:
     return annotation
 
 
-def _outline(one: Outlined) -> Dataset:
+def _outline(one: OutlinedFinding) -> Dataset:
     """Columns and rows, (0, 0) the corner of the first pixel (PS3.3 C.10.5.1.2)."""
     graphic = Dataset()
     graphic.GraphicAnnotationUnits = "PIXEL"
@@ -103,7 +103,7 @@ def _outline(one: Outlined) -> Dataset:
     return graphic
 
 
-def _words(one: Outlined) -> Dataset:
+def _words(one: OutlinedFinding) -> Dataset:
     words = Dataset()
     words.AnchorPointAnnotationUnits = "PIXEL"
     words.UnformattedTextValue = f"AI: lesion {one.finding.lesion}, {text.percent(one.finding.probability)}"

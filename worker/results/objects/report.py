@@ -32,7 +32,7 @@ from neurotriage.core.values import (
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results.dataset import MODEL_NAME, ResultContext, new_object, result_of
 from worker.results.references import evidence_of, study_references
-from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
+from worker.results.regions import OutlinedFinding, head_frame, most_telling, outlined_findings
 from worker.results.sources.scene import Scene, middle
 from worker.results.sources.slices import SourceSlice
 from worker.results.wording import text
@@ -96,7 +96,7 @@ def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tup
     """
     main = text.main_finding(context.analysis)
     outlined = outlined_findings(context.analysis, scene)
-    drawn = chosen([one for one in outlined if main and one.finding.series_uid == main.series_uid])
+    drawn = most_telling([one for one in outlined if main and one.finding.series_uid == main.series_uid])
     if drawn:
         return [(one.image, _finding_group(context, one)) for one in drawn]
     image = middle(scene.stack_of(key))
@@ -106,7 +106,7 @@ def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tup
     )
 
 
-def _finding_group(context: ResultContext, outlined: Outlined) -> PlanarGroup:
+def _finding_group(context: ResultContext, outlined: OutlinedFinding) -> PlanarGroup:
     """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
     finding, image = outlined.finding, outlined.image
     prediction = text.prediction_for(context.analysis, *image.stack_key)

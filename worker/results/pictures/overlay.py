@@ -65,7 +65,11 @@ def layout_of(image: SourceSlice) -> Layout:
 
 
 def overlay_picture(
-    context: ResultContext, image: SourceSlice, grey: Picture, seen: SliceEvidence | None, style: OverlayStyle
+    context: ResultContext,
+    image: SourceSlice,
+    grey: Picture,
+    evidence: SliceEvidence | None,
+    style: OverlayStyle,
 ) -> Picture:
     """One slice, enlarged, with what the model saw there and what that means.
 
@@ -74,10 +78,10 @@ def overlay_picture(
     layout = layout_of(image)
     plain = picture.resized(grey, layout.rows, layout.columns) if layout.factor > 1 else grey
     marked = plain
-    if seen is not None:
+    if evidence is not None:
         if style is not OverlayStyle.OUTLINE:
-            marked = picture.with_heat(marked, seen.heat)
-        marked = picture.with_outline(marked, seen.mask, line_px=max(layout.size_px / 10, 1.5))
+            marked = picture.with_heat(marked, evidence.heat)
+        marked = picture.with_outline(marked, evidence.mask, line_px=max(layout.size_px / 10, 1.5))
     parts = (plain, marked) if style is OverlayStyle.BOTH else (marked,)
     canvas = Image.new("RGB", (len(parts) * layout.width_px, layout.height_px))
     draw = ImageDraw.Draw(canvas)
@@ -87,23 +91,23 @@ def overlay_picture(
         _directions(draw, layout, image, left_px)
         if part is marked:
             _numbers(draw, layout, findings_on(context.analysis, image), left_px)
-    _words(draw, layout, canvas.width, _lines(context, image, seen, style))
+    _words(draw, layout, canvas.width, _lines(context, image, evidence, style))
     _legend(
         canvas,
         draw,
         layout,
-        heat=style is not OverlayStyle.OUTLINE and seen is not None and bool(seen.heat.any()),
+        heat=style is not OverlayStyle.OUTLINE and evidence is not None and bool(evidence.heat.any()),
     )
     return np.asarray(canvas)
 
 
 def _lines(
-    context: ResultContext, image: SourceSlice, seen: SliceEvidence | None, style: OverlayStyle
+    context: ResultContext, image: SourceSlice, evidence: SliceEvidence | None, style: OverlayStyle
 ) -> tuple[str, str, str, str]:
     """Verdict; series; slice with its probability; lesions."""
     lesions = (f"lesion {f.lesion}: {text.place_words(f)}" for f in findings_on(context.analysis, image))
-    said = "nothing marked" if seen is None else marks_words(seen)
-    if seen is not None and style is OverlayStyle.OUTLINE and not seen.mask.any():
+    said = "nothing marked" if evidence is None else marks_words(evidence)
+    if evidence is not None and style is OverlayStyle.OUTLINE and not evidence.mask.any():
         said = f"{said}, {NO_OUTLINE}"
     return (
         text.verdict(context.analysis.outcome).title,

@@ -107,7 +107,7 @@ def _lines(canvas: _Canvas, words: str, size_px: int, colour: Colour, baseline_y
 def _panes(canvas: _Canvas, context: ResultContext, scene: Scene, words_end_y: float) -> None:
     """The pictures as large as there is room for, with their captions and what the colours mean."""
     top_y = round(words_end_y) - 12
-    together = text.apart(context.analysis) if len(scene.keys) > 1 else ""
+    together = text.highest_by_modality(context.analysis) if len(scene.keys) > 1 else ""
     count = max(len(shown_slices(context, scene)), 2)
     width_px = (TEXT_WIDTH_PX - (count - 1) * GAP_PX) // count
     captions = 3 if count > 2 else 2

@@ -110,7 +110,7 @@ def _subjects(context: ResultContext, scene: Scene) -> tuple[_Subject, ...]:
     Lesions that are largest on the same slice share it.
     """
     several = len(scene.keys) > 1
-    told = text.lesions(context.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
+    told = text.lesions(context.analysis)[: text.MAX_LESIONS_SHOWN - 1 if several else text.MAX_LESIONS_SHOWN]
     by_image: dict[tuple[str, int | None], list[Finding]] = {}
     for finding in told:
         by_image.setdefault((finding.sop_instance_uid, finding.frame), []).append(finding)
@@ -138,23 +138,25 @@ def _marked_pane(context: ResultContext, scene: Scene, subject: _Subject, side_p
     image, pixels = subject.image, scene.pixels(subject.image)
     if pixels is None:
         return ()
-    seen, box = _marks(context, scene, image), _box(context, scene, image, [pixels])
+    evidence, box = _marks(context, scene, image), _box(context, scene, image, [pixels])
     grey = picture.grey(pixels, scene.window(image))
-    shown = _square(image, grey, box, side_px, seen, findings_on(context.analysis, image) if seen else ())
-    if seen is None and not subject.findings:
+    shown = _square(
+        image, grey, box, side_px, evidence, findings_on(context.analysis, image) if evidence else ()
+    )
+    if evidence is None and not subject.findings:
         title = _unmarked(context, scene, image)
     else:
-        title = _title(subject.findings, seen)
+        title = _title(subject.findings, evidence)
         if _decided_by_look_alike(context) and not subject.findings:
             title = f"Tumour {title}"  # and not that of the bleed beside it
     caption = _caption(context, image, title)
-    return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
+    return (Pane(shown, caption, heat=evidence is not None and bool(evidence.heat.any())),)
 
 
-def _title(findings: Sequence[Finding], seen: SliceEvidence | None) -> str:
+def _title(findings: Sequence[Finding], evidence: SliceEvidence | None) -> str:
     if findings:
         return "; ".join(f"lesion {f.lesion}: {text.place_words(f)}" for f in findings).capitalize()
-    return _NOTHING if seen is None else f"{marks_words(seen)}, {NO_OUTLINE}"
+    return _NOTHING if evidence is None else f"{marks_words(evidence)}, {NO_OUTLINE}"
 
 
 def _unmarked(context: ResultContext, scene: Scene, image: SourceSlice) -> str:
@@ -173,10 +175,10 @@ def _part_of(context: ResultContext, image: SourceSlice) -> str:
     return "stack" if stacks > 1 else "series"
 
 
-def marks_words(seen: SliceEvidence) -> str:
+def marks_words(evidence: SliceEvidence) -> str:
     """What the model said of a marked slice: by itself, and with its neighbours, which the colours follow."""
-    alone, smoothed = text.percent(seen.probability), text.percent(float(seen.heat.max()))
-    if alone == smoothed or not seen.heat.any():
+    alone, smoothed = text.percent(evidence.probability), text.percent(float(evidence.heat.max()))
+    if alone == smoothed or not evidence.heat.any():
         return alone
     return f"{smoothed} with neighbours, {alone} alone"
 
@@ -189,8 +191,8 @@ def _box(
     context: ResultContext, scene: Scene, image: SourceSlice, slices: Sequence[NDArray[np.float32]]
 ) -> tuple[slice, slice]:
     """The part of a slice that holds the head and all marks."""
-    seen = _marks(context, scene, image)
-    marks = np.zeros(slices[0].shape, dtype=np.bool_) if seen is None else picture.marked(seen)
+    evidence = _marks(context, scene, image)
+    marks = np.zeros(slices[0].shape, dtype=np.bool_) if evidence is None else picture.marked(evidence)
     return picture.head_box(slices, image.modality, marks)
 
 
@@ -252,7 +254,7 @@ def _square(
     grey: Picture,
     box: tuple[slice, slice],
     side_px: int,
-    seen: SliceEvidence | None = None,
+    evidence: SliceEvidence | None = None,
     findings: Sequence[Finding] = (),
 ) -> Picture:
     """The slice in the middle of a black square, the patient's directions at its edges.
@@ -261,7 +263,7 @@ def _square(
     """
     mark_px = round(side_px * MARK_SHARE)
     canvas = Image.new("RGB", (side_px, side_px), GROUND)
-    _paste(canvas, _fitted_slice(grey, image, box, side_px - 2 * mark_px, seen), (0, 0), side_px)
+    _paste(canvas, _fitted_slice(grey, image, box, side_px - 2 * mark_px, evidence), (0, 0), side_px)
     middle, inset = side_px / 2, mark_px / 3
     left, right, top, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
     draw, face = ImageDraw.Draw(canvas), font(mark_px, True)
@@ -304,16 +306,16 @@ def _fitted_slice(
     image: SourceSlice,
     box: tuple[slice, slice],
     side_px: int,
-    seen: SliceEvidence | None = None,
+    evidence: SliceEvidence | None = None,
 ) -> Picture:
     """The part of a slice in ``box``, in true proportions, as large as a square of ``side_px`` allows."""
     part = grey[box]
     height_mm, width_mm = part.shape[0] * image.spacing_mm[0], part.shape[1] * image.spacing_mm[1]
     scale = side_px / max(height_mm, width_mm)
     shown = picture.resized(part, max(round(height_mm * scale), 1), max(round(width_mm * scale), 1))
-    if seen is None:
+    if evidence is None:
         return shown
-    return picture.with_outline(picture.with_heat(shown, seen.heat[box]), seen.mask[box], line_px=2)
+    return picture.with_outline(picture.with_heat(shown, evidence.heat[box]), evidence.mask[box], line_px=2)
 
 
 def _montage(tiles: Sequence[Picture], tile_px: int, side_px: int) -> Picture:

@@ -59,7 +59,7 @@ _MEANINGS = {
 _NOT_JUDGED = f"No model judged this study, which speaks neither for nor against a tumour. {_DECIDES}"
 
 
-def letter(context: ResultContext, scene: Scene) -> bytes:
+def pdf_document(context: ResultContext, scene: Scene) -> bytes:
     """The document. The same values give the same bytes."""
     _register_fonts()
     buffer = io.BytesIO()
@@ -70,7 +70,7 @@ def letter(context: ResultContext, scene: Scene) -> bytes:
     canvas.setProducer(MANUFACTURER)
     canvas.setDateFormatter(lambda *_: _pdf_date(context.made_at))
     canvas.setSubject(text.RESEARCH_NOTICE)
-    _Letter(canvas, context, scene).draw()
+    _Page(canvas, context, scene).draw()
     canvas.showPage()
     canvas.save()
     return buffer.getvalue()
@@ -88,7 +88,7 @@ def _register_fonts() -> None:
         pdfmetrics.registerFont(TTFont(name, str(FONTS / file)))
 
 
-class _Letter:
+class _Page:
     """A page that is filled from the top; ``_y`` is where the next row begins, in points from below."""
 
     def __init__(self, canvas: Canvas, context: ResultContext, scene: Scene) -> None:
@@ -254,7 +254,7 @@ def _facts(context: ResultContext) -> list[tuple[str, str]]:
     """What is known, label and value."""
     analysis = context.analysis
     found, alike = text.lesions(analysis), text.look_alike(analysis)
-    lesions = [(f"Lesion {item.lesion}", text.place_words(item)) for item in found[: text.LESIONS_TOLD]]
+    lesions = [(f"Lesion {item.lesion}", text.place_words(item)) for item in found[: text.MAX_LESIONS_SHOWN]]
     if len(found) > len(lesions):
         lesions.append(("", f"and {len(found) - len(lesions)} more"))
     rows = [

@@ -130,9 +130,9 @@ def direction_letters(direction: NDArray[np.float64]) -> str:
     return letters[0][1] + second
 
 
-def marked(seen: SliceEvidence) -> NDArray[np.bool_]:
+def marked(evidence: SliceEvidence) -> NDArray[np.bool_]:
     """The pixels that carry a mark: heat map in colour, or lesion mask."""
-    return np.asarray(seen.mask | (seen.heat >= HEAT_CLEAR))
+    return np.asarray(evidence.mask | (evidence.heat >= HEAT_CLEAR))
 
 
 def head_box(

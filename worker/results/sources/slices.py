@@ -66,7 +66,7 @@ class SourceSlice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Image:
+class _PlacedImage:
     """An instance, or a frame of one, as read."""
 
     instance: ManifestInstance
@@ -106,9 +106,9 @@ def analysed_slices(series: SeriesManifest, decisions: Sequence[SeriesDecision])
     return tuple(stacks)
 
 
-def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _Image]:
+def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _PlacedImage]:
     """Every image of a series that has a place in the patient, by SOP Instance UID and frame."""
-    images: dict[tuple[str, int | None], _Image] = {}
+    images: dict[tuple[str, int | None], _PlacedImage] = {}
     first = {instance.sop_instance_uid: instance for instance in reversed(series.instances)}  # it counts
     for instance in first.values():
         try:
@@ -119,11 +119,11 @@ def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _Image]:
         for geometry in frames:
             if isinstance(geometry, Reason):
                 continue
-            images[instance.sop_instance_uid, geometry.frame] = _Image(instance, header, geometry)
+            images[instance.sop_instance_uid, geometry.frame] = _PlacedImage(instance, header, geometry)
     return images
 
 
-def _stack(series: SeriesManifest, stack: int, ordered: Sequence[_Image]) -> tuple[SourceSlice, ...]:
+def _stack(series: SeriesManifest, stack: int, ordered: Sequence[_PlacedImage]) -> tuple[SourceSlice, ...]:
     return tuple(
         SourceSlice(
             path=image.instance.path,

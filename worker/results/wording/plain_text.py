@@ -37,7 +37,7 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
         )
         yield f"           {values}; threshold {text.percent(prediction.threshold)}"
         if prediction.left_out:
-            yield f"           tumour {text.without(prediction)}"
+            yield f"           tumour {text.without_each(prediction)}"
     for finding in analysis.findings:
         frame = "" if finding.frame is None else f", frame {finding.frame}"
         yield (

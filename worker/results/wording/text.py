@@ -21,7 +21,7 @@ from neurotriage.core.wording import percent as percent  # for all that results 
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
 LOOK_ALIKE_NAME = "Bleed, infarct or clip"  # what a look-alike may be
-LESIONS_TOLD = 3  # of a study, in sentences and pictures
+MAX_LESIONS_SHOWN = 3  # of a study, in sentences and pictures
 TRIAGE_ONLY_SENTENCE = "The model suspects a tumour. Where it may be and of what kind is not reported."
 MODALITIES = ("CT", "MR")
 TUMOUR = "tumour"  # keys of probabilities in a prediction
@@ -191,23 +191,23 @@ def modalities_words(analysis: Analysis) -> str:
 def modalities_sentence(analysis: Analysis) -> str:
     """What the answer rests on, and what it lacks; empty where nothing was judged."""
     words = modalities_words(analysis)
-    return " ".join(filter(None, (f"Modalities used: {words}." if words else "", together(analysis))))
+    return " ".join(filter(None, (f"Modalities used: {words}." if words else "", fused_sentence(analysis))))
 
 
-def together(analysis: Analysis) -> str:
+def fused_sentence(analysis: Analysis) -> str:
     """What CT and MR say together and with either left out; empty where they were not judged together."""
     for p in analysis.predictions:
         if p.left_out and TUMOUR in p.probabilities:
-            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without(p)}."
+            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without_each(p)}."
     return ""
 
 
-def without(prediction: Prediction) -> str:
+def without_each(prediction: Prediction) -> str:
     """What a score of several modalities is without each of them."""
     return ", ".join(f"without the {name} {percent(value)}" for name, value in prediction.left_out.items())
 
 
-def apart(analysis: Analysis) -> str:
+def highest_by_modality(analysis: Analysis) -> str:
     """What the series of each modality say by themselves: ``Highest of a series: CT 91 %, MR 98 %``."""
     highest: dict[str, float] = {}
     for p in analysis.predictions:
@@ -247,9 +247,9 @@ def _present(analysis: Analysis) -> str:
     if len(found) == 1:
         return f"One suspected lesion {_where(analysis, found[0])}."
     told = "; ".join(
-        f"{_where(analysis, finding)} (lesion {finding.lesion})" for finding in found[:LESIONS_TOLD]
+        f"{_where(analysis, finding)} (lesion {finding.lesion})" for finding in found[:MAX_LESIONS_SHOWN]
     )
-    more = len(found) - LESIONS_TOLD
+    more = len(found) - MAX_LESIONS_SHOWN
     rest = f"; and {more} more" if more > 0 else ""
     return f"{len(found)} suspected lesions: {told}{rest}."
 

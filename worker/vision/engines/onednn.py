@@ -106,9 +106,9 @@ def fused(network: Network) -> fx.GraphModule:
     for node in list(traced.graph.nodes):
         layer = layers.get(node.target) if node.op == "call_module" else None
         if isinstance(layer, nn.Conv2d):
-            run = _run(node, layers)
+            part = _fused_nodes(node, layers)
             precision = torch.bfloat16 if id(layer) in wide else torch.float32
-            _replace(run, traced, next(names), FusedConvolution(layer, run.activation, precision))
+            _replace(part, traced, next(names), FusedConvolution(layer, part.activation, precision))
     traced.graph.lint()
     traced.delete_all_unused_submodules()
     traced.recompile()
@@ -116,7 +116,7 @@ def fused(network: Network) -> fx.GraphModule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _FusedNodes:
     """A convolution and what is done with its result alone."""
 
     nodes: tuple[fx.Node, ...]  # the convolution first
@@ -124,7 +124,7 @@ class _Run:
     activation: Activation
 
 
-def _run(node: fx.Node, layers: Mapping[str, nn.Module]) -> _Run:
+def _fused_nodes(node: fx.Node, layers: Mapping[str, nn.Module]) -> _FusedNodes:
     nodes, added = [node], _added(node)
     if added is not None:
         nodes.append(next(iter(node.users)))
@@ -132,17 +132,17 @@ def _run(node: fx.Node, layers: Mapping[str, nn.Module]) -> _Run:
     activation = NONE if follower is None else _activation(follower, layers)
     # oneDNN's addition is followed by a ReLU or by nothing.
     if follower is None or activation == NONE or (added is not None and activation != RELU):
-        return _Run(tuple(nodes), added, NONE)
-    return _Run((*nodes, follower), added, activation)
+        return _FusedNodes(tuple(nodes), added, NONE)
+    return _FusedNodes((*nodes, follower), added, activation)
 
 
-def _replace(run: _Run, traced: fx.GraphModule, name: str, whole: FusedConvolution) -> None:
-    first, last = run.nodes[0], run.nodes[-1]
-    inputs = (first.args[0],) if run.added is None else (first.args[0], run.added)
+def _replace(part: _FusedNodes, traced: fx.GraphModule, name: str, whole: FusedConvolution) -> None:
+    first, last = part.nodes[0], part.nodes[-1]
+    inputs = (first.args[0],) if part.added is None else (first.args[0], part.added)
     traced.add_submodule(name, whole)
     with traced.graph.inserting_before(last):  # by then what is added is there
         last.replace_all_uses_with(traced.graph.call_module(name, inputs))
-    for node in reversed(run.nodes):
+    for node in reversed(part.nodes):
         traced.graph.erase_node(node)
 
 

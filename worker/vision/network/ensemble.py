@@ -57,8 +57,8 @@ class Ensemble(nn.Module):
         """What ``maps`` gave, judged."""
         parts = zip(
             self.networks,
-            _apart(features, self.feature_channels),
-            _apart(deepest, self.deepest_channels),
+            _split(features, self.feature_channels),
+            _split(deepest, self.deepest_channels),
             strict=True,
         )
         said = [member.heads(its_features, mask, its_deepest) for member, its_features, its_deepest in parts]
@@ -74,7 +74,7 @@ class Ensemble(nn.Module):
 
     def tumour_gradient(self, pooled: Tensor) -> Tensor:
         """(N, C) gradient of the mean tumour logit with respect to the averages ``pooled`` (N, C)."""
-        parts = zip(self.networks, _apart(pooled, self.feature_channels), strict=True)
+        parts = zip(self.networks, _split(pooled, self.feature_channels), strict=True)
         gradients = [member.tumour_gradient(its_pooled) for member, its_pooled in parts]
         return torch.cat(gradients, 1) / len(gradients)
 
@@ -96,9 +96,9 @@ def member_maps(network: Network, outputs: SliceOutputs, place: int = 0) -> Memb
     A network of its own is its only member.
     """
     return MemberMaps(
-        _apart(outputs.features, network.feature_channels)[place],
-        _apart(outputs.pooled, network.feature_channels)[place],
-        _apart(outputs.deepest, network.deepest_channels)[place],
+        _split(outputs.features, network.feature_channels)[place],
+        _split(outputs.pooled, network.feature_channels)[place],
+        _split(outputs.deepest, network.deepest_channels)[place],
     )
 
 
@@ -107,5 +107,5 @@ def _mean_look(maps: Tensor, slices: int, columns: Sequence[int] = (3,)) -> Tens
     return (maps[:slices] + maps[slices:].flip(tuple(columns))) / 2
 
 
-def _apart(maps: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:
+def _split(maps: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:
     return torch.split(maps, list(channels), 1)
