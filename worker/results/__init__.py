@@ -1,4 +1,4 @@
-"""Result objects from an analysis: what a radiologist sees, a PACS accepts and a validator passes."""
+"""From an analysis to its DICOM result objects."""
 
 from worker.results.build import Results, build
 from worker.results.claims import claimed

@@ -1,4 +1,4 @@
-"""Encapsulated PDF (PS3.3 A.45.1): one page that a referrer can read."""
+"""Encapsulated PDF (PS3.3 A.45.1): one page for the referring physician."""
 
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EncapsulatedPDFStorage
@@ -15,11 +15,11 @@ KIND = ResultKind.DOCUMENT
 
 
 def document(context: ResultContext, scene: Scene) -> ResultObject:
-    """The document; there is one for every outcome."""
+    """The document, an Encapsulated PDF (PS3.3 A.45.1) of every outcome."""
     dataset = new_object(context, KIND, 0, EncapsulatedPDFStorage, "DOC")
     dataset.BodyPartExamined = "HEAD"
     dataset.ConversionType = "WSD"
-    dataset.BurnedInAnnotation = "NO"  # nobody's identity is on the page
+    dataset.BurnedInAnnotation = "NO"  # no identity on the page
     dataset.RecognizableVisualFeatures = "NO"
     dataset.AcquisitionDateTime = ""
     dataset.DocumentTitle = f"AI head triage: {text.verdict(context.analysis.outcome).title}"
