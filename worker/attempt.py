@@ -1,4 +1,4 @@
-"""One attempt at a revision: claim it, analyse it, write and record the results, or leave it to another."""
+"""One attempt at a revision: claim it, analyse it, write and record the results, or release it."""
 
 import functools
 import os
@@ -53,7 +53,7 @@ _ERROR_FRAMES: Final = 40
 
 
 def owner_name() -> str:
-    """Who holds a lease: host and process."""
+    """The owner of a lease: ``host:process id``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -92,17 +92,20 @@ class Worker:
         return load_models(limits.weights, threads=limits.threads or None, engine=wish, light=light)
 
     def warm_up(self) -> bool:
-        """Load every model and run all that an analysis runs; False where it failed, which ends nothing."""
+        """Load every model and run a whole analysis; False where that failed, which is logged only."""
         try:
             kinds = wanted_kinds(self.settings.destination)
             warm_up(lambda: self.models, self.modalities, kinds, self.settings.results)
-        except Exception as error:  # noqa: BLE001 - each study will meet it again, and be told so
+        except Exception as error:  # noqa: BLE001 - each study meets it again and reports it
             log.error("warm_up_failed", kind=type(error).__name__)
             return False
         return True
 
     def analyse(self, revision_id: int) -> None:
-        """Claim a revision and end it, or leave it to another attempt."""
+        """Claim a revision and finish it, or release it for another attempt.
+
+        Returns at once where another worker holds the lease. Raises ``DBAPIError`` while Postgres is away.
+        """
         limits = self.settings.worker
         with self.engine.begin() as connection:
             held = leases.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
@@ -111,26 +114,26 @@ class Worker:
         with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
             try:
                 destinations = self._work(held)
-            except Exception as error:  # noqa: BLE001 - whatever went wrong is kept with the revision
+            except Exception as error:  # noqa: BLE001 - the error is recorded with the revision
                 self._release(held, error)
                 return
         for name in destinations:
             ring(self.app, DELIVER, name)
 
     def _release(self, held: Lease, error: Exception) -> None:
-        """Leave the revision to another attempt: soon after a bug, later where the surroundings failed."""
-        surroundings = isinstance(error, OSError | Unavailable | DBAPIError)
-        # The text of an error may hold a header's values, so the log gets its kind only.
+        """Release the revision: at once after a bug, with a delay where storage, database or GPU failed."""
+        environment = isinstance(error, OSError | Unavailable | DBAPIError)
+        # An error's text may contain header values, so only its type is logged.
         log.error(
             "attempt_failed", revision=held.revision_id, attempt=held.attempt, kind=type(error).__name__
         )
         details = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
-        retry_in_s = self.settings.worker.lease_s * held.attempt if surroundings else 0.0
+        retry_in_s = self.settings.worker.lease_s * held.attempt if environment else 0.0
         with self.engine.begin() as connection:
             leases.give_back(connection, held, details, retry_in_s=retry_in_s)
 
     def _work(self, held: Lease) -> tuple[str, ...]:
-        """Analyse, write the results, record them; the destinations that get some."""
+        """Analyse, write and record the results; returns the names of the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
             manifest = leases.manifest(connection, held.revision_id, self.storage)
@@ -171,16 +174,16 @@ class Worker:
         return tuple({name for w in written for name in w.destinations}) if recorded else ()
 
     def _is_unchanged(self, selection: Selection, last: LastAnalysis) -> bool:
-        """The same images, models, software and claims: no new revision of the results is wanted.
+        """Whether images, models, software and claims are those of the last analysis.
 
-        Changed labels, overlay style or destinations alone are no reason; ``neurotriage reprocess`` is.
+        Changed labels, overlay style or destinations make no new results; ``neurotriage reprocess`` does.
         """
         return bool(
             selection.input_digest == last.input_digest
             and last.software_version == __version__
             and last.claims == self.settings.results.claims
             and last.model_sha256s <= self.installed_sha256s
-            # What no model looked at is looked at when there is one.
+            # A study that no model analysed is analysed once a model for it is installed.
             and (last.model_sha256s or not any(s.modality in self.modalities for s in selection.taken))
         )
 
@@ -200,7 +203,7 @@ class Worker:
         objects: Iterable[ResultObject],
         sender: tuple[str, str],
     ) -> list[WrittenObject]:
-        """Write evidence and result objects durably, before any row names them."""
+        """Write evidence and result objects durably, before any row refers to them."""
         write_durably(self.storage.evidence(held.revision_id), evidence.to_bytes())
         written = []
         for result in objects:
@@ -221,14 +224,14 @@ class Worker:
         installation: str,
         withdrawn: Iterable[Retracted],
     ) -> list[WrittenObject]:
-        """A rejection note for each destination that wants one and got something of a recalled model."""
+        """A rejection note for each destination that wants notes and got results of a recalled model."""
         wanting = {d.name for d in self.settings.destination if d.rejection_notes}
-        there: dict[str, list[ObjectReference]] = {}
+        by_address: dict[str, list[ObjectReference]] = {}
         for item in withdrawn:
             if item.destination.partition("/")[0] in wanting:
-                there.setdefault(item.destination, []).append(item.reference)
+                by_address.setdefault(item.destination, []).append(item.reference)
         notes = []
-        for index, (address, references) in enumerate(there.items()):
+        for index, (address, references) in enumerate(by_address.items()):
             note = rejection_note(
                 analysis,
                 manifest,

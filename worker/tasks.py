@@ -1,4 +1,4 @@
-"""The Celery tasks: thin. Each takes one id, asks the tables whether there is work, and does it.
+"""The Celery tasks. Each takes one id or name, asks the database whether there is work, and does it.
 
 The parent of a prefork worker never imports torch: a child forked after a torch operation hangs.
 """
@@ -21,7 +21,7 @@ from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 
 
 def worker_app(settings: Settings, role: Role) -> Celery:
-    """The Celery application of a worker process of one role."""
+    """The Celery application of a worker process in one role."""
     app = celery_app(settings)
     worker = Worker(settings, app)
 
@@ -39,7 +39,7 @@ def worker_app(settings: Settings, role: Role) -> Celery:
             warm = worker.warm_up()
             from worker.vision.memory import on_gpu  # imports torch, which the parent must not
 
-            if not on_gpu():  # whose driver maps the card's memory as if it were the process's own
+            if not on_gpu():  # a GPU's driver maps its memory into the process
                 limit_memory(settings.worker.memory_mb)
             readiness.report(warm=warm)
 
@@ -49,7 +49,7 @@ def worker_app(settings: Settings, role: Role) -> Celery:
 
 
 def run_worker(settings: Settings, role: Role, *, concurrency: int) -> None:
-    """Serve a role until SIGTERM; the running task is finished first."""
+    """Serve a role with ``concurrency`` processes until SIGTERM, after which running tasks are finished."""
     app = worker_app(settings, role)
     name = f"{role}-{os.getpid()}@{socket.gethostname()}"
     running.note_start(settings, role, name)

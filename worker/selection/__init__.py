@@ -1,4 +1,4 @@
-"""Which series of a study are analysed: rules over headers, with the tag that decided."""
+"""Selects the series of a study to analyse, by rules over headers, with the attribute that decided."""
 
 from worker.selection.select import (
     choose,

@@ -16,20 +16,20 @@ from worker.imaging.stacks.attributes import Reader, grouped, moment
 Rank = Callable[[Any], tuple[float, ...]]
 Describe = Callable[[Any], str]
 
-# Ordinary Philips series carry b = 0; from here on it is diffusion (s/mm2).
+# Diffusion starts here, in s/mm2; ordinary Philips series state b = 0.
 MIN_B_VALUE: Final = 10.0
 _COMPONENT_RANK: Final = {"magnitude": 0, None: 1, "real": 2, "imaginary": 3, "phase": 4}
 _FAT_WATER_RANK: Final = {None: 0, "water": 1, "in-phase": 2, "opposed-phase": 3, "fat": 4}
-# What only a word of ImageType says: intensity normalised, distortion corrected.
+# Stated by a word of ImageType only: normalised intensity, corrected distortion.
 _BETTER_WORDS: Final = frozenset({"NORM", "DIS2D", "DIS3D"})
-# Of MP2RAGE the uniform image looks like T1, the first inversion like nothing else.
+# The uniform image of MP2RAGE looks like T1; its first inversion resembles no usual weighting.
 _MP2RAGE_RANK: Final = {"UNI-DEN": -2.0, "UNI": -1.0, "INV2": 1.0, "INV1": 2.0}
-# Reconstruction kernels by name: GE, Philips and Canon; Siemens' are numbers (H31s, Hr40, J40).
+# Reconstruction kernels by name (GE, Philips, Canon); Siemens' have numbers (H31s, Hr40, J40).
 _SOFT_NAMED: Final = re.compile(r"STAND|STD|SOFT|BRAIN|SMOOTH|^U?[ABC]$|FC0?[1-9]$|FC1\d|FC2\d|FC4\d|FC6\d")
 _SHARP_NAMED: Final = re.compile(r"BONE|EDGE|LUNG|SHARP|ULTRA|DETAIL|^[DELY]|FC3\d|FC5\d|FC8\d")
 _SIEMENS_NUMBER: Final = re.compile(r"^(?!FC)[A-Z]{1,2}(\d{2})")
 _SHARP_FROM: Final = 50
-# What the networks know best: heads in slices of 5 mm at 120 kV, T2 at 100 ms.
+# Closest to the training data: heads in slices of 5 mm at 120 kV, T2 at 100 ms.
 _USUAL_THICKNESS_MM, _USUAL_KV, _USUAL_ECHO_MS = 5.0, 120.0, 100.0
 _TIMING: Final = "MRTimingAndRelatedParametersSequence"
 
@@ -40,20 +40,20 @@ def _never(_value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KindAttribute:
-    """One row of a table."""
+    """One attribute that divides images, a row of the tables below."""
 
     name: str
     read: Reader
     rank: Rank
-    describe: Describe  # a value in a sentence
-    tolerance: float = 0.0  # numbers within it are one value
-    relative: float = 0.0  # the same as a share
-    poor: Callable[[Any], bool] = _never  # values never taken beside others, and never mixed with them
-    weak: bool = False  # devices also count single images of one pass by it
+    describe: Describe  # a value as a phrase
+    tolerance: float = 0.0  # numbers that differ by this much at most are one value
+    relative: float = 0.0  # the same as a share of the number
+    poor: Callable[[Any], bool] = _never  # values analysed only where there are no others, and not with them
+    weak: bool = False  # devices also number single images of one pass by it
 
 
 def sharpness(kernel: str | None) -> int:
-    """0 soft, 1 unknown, 2 sharp."""
+    """The sharpness of a Convolution Kernel (0018,1210): 0 soft, 1 unknown, 2 sharp."""
     first = (kernel or "").split("\\")[0].strip()
     siemens = _SIEMENS_NUMBER.match(first)
     if siemens:

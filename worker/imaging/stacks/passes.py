@@ -1,8 +1,8 @@
-"""Images of one grid to kinds and passes, each with at most one image at a place.
+"""Divides the images of one grid into kinds and passes, each with at most one image per position.
 
-Two kinds exist where images share places: an attribute that varies without that is variation by slice,
-package or block. So values are walked in the order of their rank; each joins the kind before it unless they
-overlap.
+Two kinds exist only where images share positions: an attribute that differs otherwise varies by slice,
+package or block. Values are therefore taken in the order of their rank, and each joins the kind before it
+unless the two overlap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,32 +17,31 @@ from worker.imaging.stacks.attributes import Value
 from worker.imaging.stacks.image import Image
 from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES, KindAttribute
 
-# Slices of two values that lie nearer than this share of a step show the same: a second pass between the
-# slices of a first one. Packages that interleave leave room for each other.
+# Slices of two values nearer than this share of a step show the same: a second pass between the slices of the
+# first. Interleaved packages are further apart.
 _OVERLAP: Final = 0.75
-# Packages of one scan may have a slice in common where they meet; two kinds have more.
+# Packages of one scan may share a slice where they meet; two kinds share more.
 _ENOUGH: Final = 2
-# A pass of fewer slices than this, beside one of more than twice as many, is a matter of wrong positions.
+# A pass of fewer slices than this, beside one of more than twice as many, stems from wrong positions.
 _MIN_IMAGES: Final = 3
 _KEYS: Final = ("temporal position", "time offset", "acquisition", "acquisition time")
 
-Places = Mapping[
-    tuple[str, int | None], float
-]  # by the images' keys: where they lie along their normal, in mm
+# Positions along the normal in mm, by the images' keys.
+Places = Mapping[tuple[str, int | None], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Images of one kind and pass."""
 
-    images: tuple[Image, ...]  # at one place there may still be several that nothing tells apart
-    passes: int = 1  # that its places have of this kind
-    keyed: bool = True  # told apart from the other passes by more than what a device may count images by
-    stray: bool = False  # of few places only, and told apart by nothing else: the positions cannot be trusted
+    images: tuple[Image, ...]  # a position may still have several images that no attribute distinguishes
+    passes: int = 1  # number of passes of this kind over its positions
+    keyed: bool = True  # distinguished from the other passes by more than a running number
+    stray: bool = False  # few images that only a running number distinguishes: their positions are wrong
 
 
 def kinds_of(images: Sequence[Image], places: Places) -> list[Kind]:
-    """The kinds of one grid, best first."""
+    """The kinds and passes of one grid, the best first. ``places``: mm along the normal."""
     groups = [list(images)]
     for column, attribute in enumerate(KIND_ATTRIBUTES):
         groups = [part for group in groups for part in _divided(group, column, attribute, places)]
@@ -50,12 +49,12 @@ def kinds_of(images: Sequence[Image], places: Places) -> list[Kind]:
 
 
 def poor(image: Image) -> bool:
-    """Whether an image shows a part of the signal that is never taken beside a better one."""
+    """Whether an image is of a kind that is analysed only without a better one: phase, fat, diffusion."""
     return any(attribute.poor(stated) for attribute, stated in zip(KIND_ATTRIBUTES, image.kind, strict=False))
 
 
 def _passes(images: list[Image], places: Places) -> list[Kind]:
-    """The most complete pass first, of equal ones the latest."""
+    """The most complete pass first, of equally complete ones the latest."""
     groups, keyed, weak = [images], True, False
     for column, attribute in enumerate(PASS_ATTRIBUTES, start=len(KIND_ATTRIBUTES)):
         parts = [part for group in groups for part in _divided(group, column, attribute, places)]
@@ -76,15 +75,15 @@ def _divided(images: list[Image], column: int, attribute: KindAttribute, places:
         return [images]
     kinds: list[tuple[list[Image], set[float]]] = []
     for stated, group in _by_value(images, column, attribute):
-        own = {places[image.key] for image in group}
-        if kinds and not attribute.poor(stated) and not _overlap(kinds[-1], (group, own), attribute):
+        occupied = {places[image.key] for image in group}
+        if kinds and not attribute.poor(stated) and not _overlap(kinds[-1], (group, occupied), attribute):
             kinds[-1][0].extend(group)
-            kinds[-1][1].update(own)
+            kinds[-1][1].update(occupied)
         else:
-            kinds.append((list(group), own))
+            kinds.append((list(group), occupied))
     everywhere = len({places[image.key] for image in images})
-    if attribute.weak and 2 * max(len(own) for _, own in kinds) < everywhere:
-        return [images]  # a count that runs on from place to place parts no passes
+    if attribute.weak and 2 * max(len(occupied) for _, occupied in kinds) < everywhere:
+        return [images]  # a number that continues from position to position separates no passes
     return [kind for kind, _ in kinds]
 
 
@@ -103,27 +102,29 @@ def _by_value(images: list[Image], column: int, attribute: KindAttribute) -> lis
 def _overlap(
     kind: tuple[list[Image], set[float]], group: tuple[list[Image], set[float]], attribute: KindAttribute
 ) -> bool:
-    """Whether more than the ends of two packages lie at the same places."""
+    """Whether two groups of images share more positions than packages that meet."""
     smaller = min(len(kind[1]), len(group[1]))
     enough = -(-smaller // 2) if attribute in PASS_ATTRIBUTES else min(smaller, _ENOUGH)
     if len(kind[1] & group[1]) >= enough:
         return True
     if attribute.weak or smaller < _ENOUGH:
         return False
-    one, other = (np.array(sorted(own)) for own in (kind[1], group[1]))
+    first, second = (np.array(sorted(occupied)) for occupied in (kind[1], group[1]))
     thickness_mm = [image.place.thickness_mm or np.inf for image in (*kind[0], *group[0])]
-    limit_mm = _OVERLAP * min(float(np.median(np.diff(one))), float(np.median(np.diff(other))), *thickness_mm)
-    return max(_between(one, other, limit_mm), _between(other, one, limit_mm)) >= enough
+    steps_mm = (float(np.median(np.diff(positions))) for positions in (first, second))
+    limit_mm = _OVERLAP * min(*steps_mm, *thickness_mm)
+    return max(_between(first, second, limit_mm), _between(second, first, limit_mm)) >= enough
 
 
-def _between(one: NDArray[np.float64], other: NDArray[np.float64], limit_mm: float) -> int:
-    """How many of the others lie between the first and the last of one, nearer to one than the limit."""
-    inside = other[(other > one[0]) & (other < one[-1])]
-    return int((_nearest_mm(one, inside) < limit_mm).sum())
+def _between(stack_mm: NDArray[np.float64], other_mm: NDArray[np.float64], limit_mm: float) -> int:
+    """The number of other positions inside a sorted stack and nearer to one of its slices than the limit."""
+    inside_mm = other_mm[(other_mm > stack_mm[0]) & (other_mm < stack_mm[-1])]
+    return int((_nearest_mm(stack_mm, inside_mm) < limit_mm).sum())
 
 
-def _nearest_mm(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    places = np.searchsorted(one, other)
-    before = np.abs(other - one[np.maximum(places - 1, 0)])
-    after = np.abs(other - one[np.minimum(places, len(one) - 1)])
+def _nearest_mm(stack_mm: NDArray[np.float64], other_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The distance of each other position to the nearest slice of a sorted stack."""
+    indices = np.searchsorted(stack_mm, other_mm)
+    before = np.abs(other_mm - stack_mm[np.maximum(indices - 1, 0)])
+    after = np.abs(other_mm - stack_mm[np.minimum(indices, len(stack_mm) - 1)])
     return np.minimum(before, after)
