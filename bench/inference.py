@@ -1,11 +1,11 @@
-"""How fast slices are judged and explained: ``python -m bench.inference [--json FILE]``.
+"""The speed of inference and explanation: ``python -m bench.inference [--json FILE]``.
 
-The product's way (batches, the engine that is best on this host, Grad-CAM in closed form) against the
-usual way (one image at a time, eager single precision, hooks, a full backward pass), with the same weights,
-the same slices and the same number of threads, turn by turn. Beside it: the share of the processor's measured
-peak, the share of the explanation, the memory of a process that has judged slices with the light or the full
-set, and the time from the files of a series to its decision by the light model. The engine is what
-``neurotriage engines`` kept for these weights; else it is measured here, without int8.
+Compares the product (batches, the best engine of this host, Grad-CAM in closed form) with the usual
+implementation (one image at a time, eager single precision, hooks, a full backward pass), alternately, with
+the same weights, slices and threads. Also measures the share of the processor's measured peak, the share of
+the explanation, the memory of a process that has analysed slices with the light or the full set of models,
+and the time from the files of a series to its decision by the light model. The engine is that chosen by
+``neurotriage engines`` for these weights; else it is measured here, without int8.
 """
 
 import argparse
@@ -43,13 +43,13 @@ from worker.vision.registry.self_check import drawn_slices
 SLICES, BATCH_SLICES, ROUNDS = 64, 16, 5
 SERIES_SLICES, SERIES_PX = 25, 256
 INPUT_PX = 128
-MATRIX = 2048  # rows and columns of the product that stands for the processor's peak
+MATRIX = 2048  # rows and columns of the matrix product that measures the processor's peak
 EVEN_ODDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """The figures; ``weights`` says what the networks were."""
+    """The figures; ``weights`` names the model."""
 
     weights: str
     engine: str
@@ -63,11 +63,11 @@ class Speed:
     share_of_peak: float
     rss_light_mb: float | None
     rss_full_mb: float | None
-    light_series_s: float | None  # a series of SERIES_SLICES, decoded and judged; None without a light model
+    light_series_s: float | None  # to decode and analyse SERIES_SLICES; None without a light model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the figures where asked."""
+    """Measure and print the figures, and write them to a JSON file with ``--json``; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.inference", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--rss", choices=("light", "full"), help=argparse.SUPPRESS)
@@ -75,21 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rss:
         print(_rss_mb(options.rss))
         return 0
-    found = measure()
-    for name, value in asdict(found).items():
+    speed = measure()
+    for name, value in asdict(speed).items():
         print(f"{name:>22}  {value}")
     print(f"medians of {ROUNDS} rounds, {SLICES} slices; targets: speedup >= 8, Grad-CAM <= 3 % of the pass,")
     print(f"memory <= 700 MB (light) and 1600 MB (full), a light series of {SERIES_SLICES} slices <= 1.5 s")
     if options.json:
-        options.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
+        options.json.write_text(json.dumps(asdict(speed), indent=1) + "\n")
     return 0
 
 
 def measure() -> Speed:
-    """Compare the two ways on a ResNet-50."""
+    """Compare the two implementations on a ResNet-50."""
     settings = load_settings()
     weights, threads = settings.worker.weights, _take_threads()
-    card, usual, said = _resnet(weights)
+    card, usual, name = _resnet(weights)
     ours = folded(copy.deepcopy(usual))
     with tempfile.TemporaryDirectory() as empty:
         folder = Storage(settings.storage.root).engines
@@ -99,20 +99,20 @@ def measure() -> Speed:
             choice = choose(ours, card, Trial(drawn_slices(card.input_px)), folder, threads)
         engine = open_engine(choice.engine, ours, card, folder, threads)
         slices = _varied(card.input_px)
-        few = slices[:BATCH_SLICES]  # the usual way takes its time
+        few = slices[:BATCH_SLICES]  # the usual implementation is slow
         product_s, usual_s, forward_s, cam_s = [], [], [], []
         for _ in range(ROUNDS):
             product_s.append(_seconds(lambda: judged(engine, ours, slices)))
-            usual_s.append(_seconds(lambda: the_usual_way(usual, few)))
+            usual_s.append(_seconds(lambda: judged_usually(usual, few)))
             forward, cam = _parts(engine, ours, slices)
             forward_s.append(forward)
             cam_s.append(cam)
         p = _probability(judged(engine, ours, slices)[0], card)
-    reference = _probability(the_usual_way(usual, slices)[0], card)
+    reference = _probability(judged_usually(usual, slices)[0], card)
     rate, baseline = len(slices) / median(product_s), len(few) / median(usual_s)
     threshold = card.thresholds.get("tumour", EVEN_ODDS)
     return Speed(
-        weights=said,
+        weights=name,
         engine=engine.name,
         threads=threads,
         slices_per_s=round(rate, 1),
@@ -130,7 +130,7 @@ def measure() -> Speed:
 
 @torch.inference_mode()
 def judged(engine: Engine, network: Network, slices: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """Tumour logits and Grad-CAM of all slices, the product's way."""
+    """Tumour logits (n,) and Grad-CAM maps (n, h, w) of slices (n, 1, S, S), by the product."""
     parts = []
     for start in range(0, len(slices), BATCH_SLICES):
         outputs = engine(torch.from_numpy(slices[start : start + BATCH_SLICES]))
@@ -139,8 +139,8 @@ def judged(engine: Engine, network: Network, slices: NDArray[np.float32]) -> tup
     return torch.cat([logit for logit, _ in parts]), torch.cat([heat for _, heat in parts])
 
 
-def the_usual_way(network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """The same, one image at a time, with hooks and a full backward pass."""
+def judged_usually(network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """The same as ``judged``, one image at a time, with hooks and a full backward pass."""
     logits, maps = [], []
     kept: dict[str, Tensor] = {}
 
@@ -152,9 +152,9 @@ def the_usual_way(network: SliceNet, slices: NDArray[np.float32]) -> tuple[Tenso
 
     layer = network.decoder.merge8
     hooks = [layer.register_forward_hook(forward), layer.register_full_backward_hook(backward)]
-    for one in slices:
+    for image in slices:
         network.zero_grad()
-        logit = network(torch.from_numpy(one[None])).tumour
+        logit = network(torch.from_numpy(image[None])).tumour
         logit.sum().backward()
         weights = kept["gradient"].mean((2, 3), keepdim=True)
         maps.append(torch.relu((weights * kept["features"]).sum(1)).detach())
@@ -194,14 +194,14 @@ def _take_threads() -> int:
 
 
 def _varied(input_px: int) -> NDArray[np.float32]:
-    """(SLICES, 1, S, S): the drawn heads, turned, and made brighter or darker."""
+    """(SLICES, 1, S, S): the drawn heads, rotated, and made brighter or darker."""
     random = np.random.default_rng(0)
     drawn = drawn_slices(input_px)
-    ways = [
+    variants = [
         np.rot90(drawn[number % len(drawn)], number // len(drawn), (1, 2)) ** random.uniform(0.6, 1.6)
         for number in range(SLICES)
     ]
-    return np.stack(ways).astype(np.float32)
+    return np.stack(variants).astype(np.float32)
 
 
 def _probability(logits: Tensor, card: ModelCard) -> NDArray[np.float64]:
@@ -220,17 +220,17 @@ def _parts(engine: Engine, network: Network, slices: NDArray[np.float32]) -> tup
     return between - begun, time.perf_counter() - between
 
 
-def _operations(network: SliceNet, one: NDArray[np.float32]) -> float:
-    """Floating point operations of one slice."""
+def _operations(network: SliceNet, image: NDArray[np.float32]) -> float:
+    """Floating point operations for one slice (1, 1, S, S)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.from_numpy(one))
+        network(torch.from_numpy(image))
     return float(counter.get_total_flops())
 
 
 def _peak(engine: Engine) -> float:
-    """Operations per second of a large matrix product of torch in the engine's precision."""
+    """Operations per second of a large matrix product in torch, in the engine's precision."""
     kinds = {TORCH_BF16: torch.bfloat16, ONNX_INT8: torch.int8}
     a = (8 * torch.randn(MATRIX, MATRIX)).to(kinds.get(engine.name, torch.float32))
     product = torch._int_mm if a.dtype == torch.int8 else torch.mm
@@ -245,7 +245,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _child_rss(weights: Path, which: str) -> float | None:
-    """Largest resident memory (MB) of a process of its own; None where there are no such weights."""
+    """Peak resident memory in MB of a separate process; None where there are no such weights."""
     if not _rules(read_registry(weights), which):
         return None
     command = [sys.executable, "-m", "bench.inference", "--rss", which]
@@ -274,7 +274,7 @@ def _light_series_s(weights: Path, threads: int) -> float | None:
 
 
 def _rss_mb(which: str) -> float:
-    """Load the models, judge a series with each, and say how much memory that took."""
+    """The peak resident memory in MB after loading the models and analysing a series with each."""
     from worker.vision.model import network_model
 
     _take_threads()
@@ -289,7 +289,7 @@ def _rss_mb(which: str) -> float:
 
 
 def _peak_rss_mb() -> float:
-    """Linux's VmHWM: unlike getrusage's ru_maxrss it does not begin with what the parent had."""
+    """Linux's VmHWM in MB: unlike ``ru_maxrss`` of getrusage it does not include the parent's memory."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak_kb = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return round(int(peak_kb) / 1024, 1)

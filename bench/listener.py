@@ -1,9 +1,9 @@
-"""What the way in carries: ``python -m bench.listener [--json FILE]``.
+"""The throughput of listener and ingest: ``python -m bench.listener [--json FILE]``.
 
-Receive: instances of a made CT sent over real associations, from the first A-ASSOCIATE-RQ to the last 0x0000,
-each durable by then. Baseline: the same bytes written to files with an fsync each. Ingest: the same instances
-from the spool to rows and the store, parsed in children, Postgres with fsync. Baseline: the same rows by one
-plain INSERT each, committed as often. Rates are medians, in instances per second.
+Receive: instances of a made CT sent over real associations, from the first A-ASSOCIATE-RQ to the last status
+0x0000, each durable by then. Baseline: the same bytes written to files with an fsync each. Ingest: the same
+instances from the spool to rows and the store, parsed in children, Postgres with fsync. Baseline: the same
+rows by a plain INSERT each, with as many commits. Rates are medians, in instances per second.
 """
 
 import argparse
@@ -45,7 +45,7 @@ RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Instances per second of one way of doing something, and of the plain way in the same run."""
+    """Instances per second of the product, and of the plain baseline in the same runs."""
 
     what: str
     median_per_s: float
@@ -55,11 +55,12 @@ class Rate:
 
     @property
     def ratio(self) -> float:
+        """The product's median rate relative to the baseline's."""
         return self.median_per_s / self.baseline_per_s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write ``{"rates": [...]}`` where asked."""
+    """Measure and print, and write ``{"rates": [...]}`` to a JSON file with ``--json``; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.listener", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(folder: Path) -> list[Rate]:
-    """Receive with each number of associations, then ingest what the last of these left in the spool."""
+    """Rates in instances per second: receive with each number of associations, then ingest.
+
+    Files and servers are created below ``folder``.
+    """
     made = make_study(folder / "study", modality="CT", slices=INSTANCES, shape=(SIDE_PX, SIDE_PX))
     paths = [instance.path for series in made.manifest.series for instance in series.instances]
     spawn = multiprocessing.get_context("spawn")
@@ -102,7 +106,7 @@ def _receiving(folder: Path, paths: Sequence[Path], senders: Executor, associati
 
 
 def _sent_s(paths: Sequence[Path], port: int, senders: Executor, associations: int) -> float:
-    """From the first request to the last answer; the senders are processes of their own."""
+    """Seconds from the first request to the last response; the senders are separate processes."""
     shares = [paths[number::associations] for number in range(associations)]
     times = list(senders.map(_send, shares, [port] * associations))
     return max(end for _, end in times) - min(begin for begin, _ in times)
@@ -171,7 +175,7 @@ def _empty(engine: Engine) -> None:
 def _rate(
     what: str, folder: Path, count: int, ours_s: Callable[[Path], float], plain_s: Callable[[Path], float]
 ) -> Rate:
-    """Ours and the plain way by turns, each time in a new folder."""
+    """The product and the baseline alternately, each run in a new folder."""
     ours, plain = [], []
     for run in range(RUNS):
         ours.append(count / ours_s(folder / f"{what} {run} ours"))

@@ -1,4 +1,4 @@
-"""How much memory a worker needs for a long stack of large slices, from the files to the answer."""
+"""The memory that a worker needs to analyse a long stack of large slices, from files to result."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ BOUND_MB: Final = 2500
 PATIENCE_S: Final = 580.0
 SLICE_BYTES: Final = 540_000
 
-# In a process of its own, as a worker is one: the largest that it ever was, as the system counted.
+# Runs in a separate process, as a worker does; its peak resident memory is that of the system.
 _ANALYSE: Final = """
 import json, resource, sys
 from datetime import UTC, datetime
@@ -28,31 +28,33 @@ from worker.memory import limit_memory
 from worker.vision import load_models, read_registry
 from worker.vision.series import predict
 
-predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on how many batches there are; time does
+predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on the number of batches; time does
 registry = read_registry(Path(sys.argv[2]))
 models = load_models(registry, light=True)
 limit_memory(int(sys.argv[3]))
 (study,) = scan_folder(Path(sys.argv[1])).studies
 selection = select_series(study, registry.eligibility)
-found, _ = analyse(selection, registry.modalities, lambda: models, datetime.now(UTC))
+analysis, _ = analyse(selection, registry.modalities, lambda: models, datetime.now(UTC))
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"outcome": found.outcome, "peak_mb": peak_kb // 1024, "told": found.degradations}))
+end = {"outcome": analysis.outcome, "peak_mb": peak_kb // 1024, "degradations": analysis.degradations}
+print(json.dumps(end))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class LongStudy:
-    """How a study of many slices ended, and the most memory that its process had."""
+    """The outcome of a study of many slices, and the peak memory of its process in MB."""
 
     outcome: str
     peak_mb: int
-    told: tuple[str, ...]
+    degradations: tuple[str, ...]
 
 
 def analyse_long_study(folder: Path, slices: int) -> LongStudy:
-    """Draw a study of so many slices of 512 x 512 in ``folder``, analyse it, and delete it again.
+    """Draw a study of ``slices`` slices of 512 x 512 pixels in ``folder``, analyse it, and delete it again.
 
-    Raises ``RuntimeError`` with the text of the error where the analysis fails.
+    Raises ``RuntimeError`` with the error's text where the analysis fails, ``TimeoutExpired`` after
+    ``PATIENCE_S``.
     """
     _draw(folder, slices)
     limits = WorkerSettings()
@@ -64,16 +66,16 @@ def analyse_long_study(folder: Path, slices: int) -> LongStudy:
     if ran.returncode:
         raise RuntimeError(ran.stderr.decode())
     end = json.loads(ran.stdout)
-    return LongStudy(end["outcome"], end["peak_mb"], tuple(end["told"]))
+    return LongStudy(end["outcome"], end["peak_mb"], tuple(end["degradations"]))
 
 
 def room_for(folder: Path, slices: int) -> bool:
-    """Whether the study fits on the disk of ``folder``."""
+    """Whether the disk of ``folder`` has twice the bytes that a study of ``slices`` slices needs."""
     return shutil.disk_usage(folder).free > 2 * slices * SLICE_BYTES
 
 
 def _draw(folder: Path, slices: int) -> None:
-    """The sample head of 512 x 512, each of its slices many times at places 0.25 mm apart."""
+    """The sample head of 512 x 512 pixels, each of its slices repeated at positions 0.25 mm apart."""
     drawn = sorted(head_ct().datasets, key=lambda dataset: float(dataset.ImagePositionPatient[2]))
     folder.mkdir()
     for number in range(slices):

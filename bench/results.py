@@ -1,8 +1,8 @@
-"""What result objects cost: ``python -m bench.results [--json FILE]``.
+"""The cost of result objects: ``python -m bench.results [--json FILE]``.
 
-A made study with a lesion, of 25 thick and of 300 thin slices: time and size of the report alone, time of all
-usual objects, and the share of that in the time that the model needs for the same study on one CPU thread.
-Each time is a median, and includes reading the source from a warm disk cache.
+Of a made study with a lesion, of 25 thick and of 300 thin slices: time and size of the report, time of all
+usual objects, and its ratio to the time that the model needs for the same study on one CPU thread. Each time
+is a median, and includes reading the source from a warm disk cache.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from worker.imaging import build_volume
 from worker.results import build
 
-STUDIES = ((25, 512), (300, 256))  # slices, and pixels along an edge
+STUDIES = ((25, 512), (300, 256))  # slices, and pixels per side
 RUNS = 5
-THREADS = 1  # results are built on one; so is the model run, for a fair share
+THREADS = 1  # for the model too, because results are built on one thread
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the results of one study cost."""
+    """Times in seconds and size in bytes of the results of one study."""
 
     slices: int
     sr_s: float
@@ -39,14 +39,14 @@ class Cost:
 
 
 def cost_of(slices: int, side_px: int, folder: Path) -> Cost:
-    """Make a study below ``folder`` and measure its results."""
+    """Make a study of ``slices`` slices of ``side_px`` squared below ``folder`` and measure its results."""
     made = make_study(folder, slices=slices, shape=(side_px, side_px))
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
 
     def objects(kinds: frozenset[ResultKind]) -> tuple[ResultObject, ...]:
         return build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects
 
-    everything, (report,) = objects(USUAL_KINDS), objects(frozenset({ResultKind.REPORT}))
+    usual, (report,) = objects(USUAL_KINDS), objects(frozenset({ResultKind.REPORT}))
     all_s = _median_s(lambda: objects(USUAL_KINDS))
     inference_s = _inference_s(made)
     return Cost(
@@ -54,13 +54,13 @@ def cost_of(slices: int, side_px: int, folder: Path) -> Cost:
         sr_s=round(_median_s(lambda: objects(frozenset({ResultKind.REPORT}))), 3),
         sr_bytes=len(report.data),
         all_s=round(all_s, 3),
-        all_objects=len(everything),
+        all_objects=len(usual),
         share_of_inference=None if inference_s is None else round(all_s / inference_s, 3),
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write ``{"studies": [...]}`` where asked."""
+    """Measure and print, and write ``{"studies": [...]}`` to a JSON file with ``--json``; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inference_s(made: Made) -> float | None:
-    """What the model needs for the same images; it may well refuse to judge a made head."""
+    """Seconds that the model needs for the same images, which it may refuse; None without weights."""
     from worker.vision import analyse_volumes, load_models, read_registry
 
     registry = read_registry(load_settings().worker.weights)

@@ -1,8 +1,8 @@
-"""What comes in goes on, whatever else does: ``python -m bench.robustness [--json FILE]``.
+"""Intake continues under load and faults: ``python -m bench.robustness [--json FILE]``.
 
-One function per claim, each with real parts: listener, Postgres, senders, a worker's analysis. Every figure
-has its limit; the exit code is 1 where one is missed. The full disk is a small tmpfs, for which this must run
-as root.
+One function per claim, each with real components: listener, Postgres, senders, a worker's analysis. Every
+figure has a limit; the exit code is 1 where one is exceeded. The full disk is a small tmpfs, for which this
+must run as root.
 """
 
 import argparse
@@ -51,12 +51,12 @@ PATIENCE_S: Final = 120.0
 
 
 class CannotMount(Exception):
-    """No small disk can be had here."""
+    """A small disk cannot be mounted here; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured, and what it may be at most."""
+    """A measured value and its upper limit, both in ``unit``."""
 
     what: str
     value: float
@@ -65,11 +65,12 @@ class Figure:
 
     @property
     def holds(self) -> bool:
+        """Whether the value is within the limit."""
         return self.value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class ListenerSite:
     """A listener with its database."""
 
     settings: Settings
@@ -91,7 +92,7 @@ class Site:
             time.sleep(0.02)
 
     def frozen_at(self, study_instance_uid: str) -> float | None:
-        """When the first revision of a study was made, in seconds since the epoch."""
+        """Time of the first revision of a study, in seconds since the epoch; None where there is none."""
         query = (
             "select r.ready_at from revisions r join studies s on s.id = r.study_id"
             " where s.study_instance_uid = :uid and r.number = 1"
@@ -101,13 +102,13 @@ class Site:
         return at.timestamp() if at else None
 
     def delay_s(self, study_instance_uid: str, finished_at: float) -> float:
-        """From the end of its quiet timer to the revision of a study whose last image came then."""
+        """Seconds from the end of the quiet time to the first revision; ``finished_at``: last image."""
         self.wait(lambda: self.frozen_at(study_instance_uid) is not None)
         return (self.frozen_at(study_instance_uid) or 0.0) - finished_at - QUIET_S
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write ``{"figures": [...]}`` where asked."""
+    """Measure and print, and write ``{"figures": [...]}`` with ``--json``; 1 where a limit is exceeded."""
     parser = argparse.ArgumentParser(prog="python -m bench.robustness", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def streaming(folder: Path) -> list[Figure]:
-    """Two and three senders stream study after study: how late is the freezing of those that are finished?"""
+    """Two and three senders stream study after study: the delay in seconds until finished studies freeze."""
     return [figure for senders in (2, 3) for figure in _streaming(folder / str(senders), senders)]
 
 
@@ -150,7 +151,7 @@ def _streaming(folder: Path, senders: int) -> list[Figure]:
 
 
 def poison(folder: Path) -> list[Figure]:
-    """Contexts that fit no column, slow and broken headers: the study of another peer goes on."""
+    """Contexts that fit no column, slow and broken headers: another peer's study freezes within seconds."""
     with listening(folder) as site:
         spool = Spool(Storage(site.settings.storage.root), "main", min_free_bytes=0)
         for parties, data_set in _poison_files():
@@ -185,7 +186,7 @@ POISON_CONTEXTS: Final[Sequence[list[tuple[str, list[str]]]]] = (
 
 
 def _poison_files() -> Iterator[tuple[AssociationInfo, bytes]]:
-    """Headers that take a parser long, and some that are none."""
+    """Headers that take a parser long, and random bytes."""
     sequence = struct.pack("<HH2sxxL", 0x0008, 0x1140, b"SQ", 0xFFFFFFFF)
     for _ in range(5):
         yield (
@@ -197,7 +198,7 @@ def _poison_files() -> Iterator[tuple[AssociationInfo, bytes]]:
 
 
 def _propose_poison(port: int) -> None:
-    """One association that proposes what we refuse, in very many transfer syntaxes."""
+    """One association that proposes a refused SOP class in very many transfer syntaxes."""
     entity = AE("PROPOSER")
     entity.add_requested_context("1.2.3.4.5", [f"1.2.3.{number}" for number in range(1500)])
     entity.add_requested_context("1.2.840.10008.1.1")
@@ -205,11 +206,11 @@ def _propose_poison(port: int) -> None:
 
 
 def full_disk(folder: Path) -> list[Figure]:
-    """Full and back: what is sent once there is room again is recorded, by the process that was there."""
+    """Full disk: what is sent once there is space again is recorded within seconds, by the same process."""
     with small_disk(folder / "disk") as disk, Stack(_settings(disk), folder / "s", roles=()) as stack:
         engine = connect(stack.settings.database.url)
-        settings, port = stack.settings, stack.settings.listener.port  # a free one by now
-        site = Site(settings, engine)
+        settings, port = stack.settings, stack.settings.listener.port  # assigned by now
+        site = ListenerSite(settings, engine)
         with (disk / "listen.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "neurotriage", "listen"],
@@ -220,7 +221,7 @@ def full_disk(folder: Path) -> list[Figure]:
             )
         try:
             site.wait(lambda: _accepts(port))
-            with engine.begin() as connection:  # what is acknowledged now must wait
+            with engine.begin() as connection:  # so that acknowledged images wait
                 connection.execute(text("lock table studies in exclusive mode"))
                 _send(port, "ONE", [_image("2.25.1", number) for number in range(3)])
                 fill(disk)
@@ -244,7 +245,7 @@ def full_disk(folder: Path) -> list[Figure]:
 
 
 def worker_memory(folder: Path) -> list[Figure]:
-    """Long stacks of large slices: the most memory that a worker ever has."""
+    """Long stacks of large slices: the peak memory of a worker in MB."""
     return [
         Figure(
             f"worker memory: {slices:,} slices of 512 x 512, at most",
@@ -258,7 +259,7 @@ def worker_memory(folder: Path) -> list[Figure]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own. Raises ``CannotMount``."""
+    """A separate file system of ``DISK_BYTES``. Raises ``CannotMount``."""
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
     try:
@@ -272,7 +273,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Not one byte is left."""
+    """Write a file until not one byte is free."""
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         for size in (1 << 20, 1 << 12, 1):
             try:
@@ -283,11 +284,11 @@ def fill(disk: Path) -> None:
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[Site]:
-    """A listener of its own, as a process, and its database."""
+def listening(folder: Path) -> Iterator[ListenerSite]:
+    """A listener process with its own database and storage below ``folder``."""
     with Stack(_settings(folder / "storage"), folder / "servers", roles=("listen",)) as stack:
         engine = connect(stack.settings.database.url)
-        yield Site(stack.settings, engine)
+        yield ListenerSite(stack.settings, engine)
         engine.dispose()
 
 
@@ -312,7 +313,7 @@ def _accepts(port: int) -> bool:
 
 
 def _stream(port: int, number: int, images_per_s: float) -> list[tuple[str, float]]:
-    """Send study after study at a steady rate; the UID of each and when its last image was answered."""
+    """Send study after study at a steady rate; each UID with the epoch time of its last response."""
     association = _associate(port, f"STREAM{number}")
     finished = []
     begun = time.monotonic()
@@ -328,7 +329,7 @@ def _stream(port: int, number: int, images_per_s: float) -> list[tuple[str, floa
 
 
 def _send(port: int, calling: str, images: Sequence[Dataset]) -> float:
-    """Send; when the last was answered."""
+    """Send images; returns the epoch time of the last response."""
     association = _associate(port, calling)
     for image in images:
         _store(association, image)
@@ -360,7 +361,7 @@ def _associate(port: int, calling: str) -> Association:
 
 
 def _image(study: str, number: int) -> Dataset:
-    """A CT image that is like no other."""
+    """A CT image with unique pixels."""
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

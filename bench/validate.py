@@ -1,7 +1,7 @@
-"""Is every result object valid? The objects of every outcome of made studies, held against three validators.
+"""Validates the result objects of every outcome of made studies with three validators.
 
-``python -m bench.validate [--all] [--json FILE]`` prints a table and each error, and exits 1 where there is
-one. ``--all``: a validator that is not installed is an error, too.
+``python -m bench.validate [--all] [--json FILE]`` prints a table and each error, and exits 1 if there is one.
+``--all``: a validator that is not installed is an error, too.
 """
 
 import argparse
@@ -34,21 +34,21 @@ from neurotriage.phantom import (
 )
 from worker.results import build
 
-# A CT and an MR that were judged together.
+# A CT and an MR that are classified together.
 FUSION = "fusion"
-# Their documents differ in structure, those of the others in the patient only. PixelMed takes its time.
+# Their reports differ in structure, those of the others in the patient only; PixelMed is slow.
 REPORTS_OF = ("mr_axial", "mr_enhanced", "ct_tilted", FUSION)
 REPORTS = (ResultKind.REPORT, ResultKind.KEY_OBJECTS)
-# What every study would show alike is made of one.
+# Kinds and claims that are alike for every study are tested on this one.
 EVERYTHING_OF = "mr_axial"
-# Their sources break the standard, so what is copied of them differs from them.
+# Their sources violate the standard, so the copied attributes differ from the source's.
 ILLEGAL_SOURCES = ("malformed", "sparse")
 EARLIER = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """The objects of one outcome of one study, on disk beside their source."""
+class ValidationCase:
+    """The result objects of one outcome of one study, as files (PS3.10) beside their sources."""
 
     study: str
     outcome: Outcome
@@ -58,17 +58,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a validator said of one object, or of all objects of a case."""
+class Validation:
+    """The errors of a validator for one object, or for all objects of a case; empty for none."""
 
     object: str
-    case: Case
+    case: ValidationCase
     validator: str
     errors: tuple[str, ...]
 
 
-def cases_of(study: str, folder: Path) -> Iterator[Case]:
-    """Make a study of ``STUDIES``, or a pair, and the objects of each of its outcomes below ``folder``."""
+def cases_of(study: str, folder: Path) -> Iterator[ValidationCase]:
+    """Make a study of ``STUDIES``, or ``FUSION``, and write the objects of each outcome below ``folder``.
+
+    Paths are ``CLAIMS/OUTCOME/KIND-INDEX.dcm``. Raises ``KeyError`` for another name.
+    """
     manifest, analyse = _made(study, folder / "source")
     sources = tuple(instance.path for series in manifest.series for instance in series.instances)
     kinds = set(ResultKind)
@@ -92,11 +95,11 @@ def cases_of(study: str, folder: Path) -> Iterator[Case]:
                 path = place / f"{result.kind.value}-{result.index:03d}.dcm"
                 path.write_bytes(result.data)
                 objects.append((result.kind, path))
-            yield Case(study, outcome, claims, sources, tuple(objects))
+            yield ValidationCase(study, outcome, claims, sources, tuple(objects))
 
 
 def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], tuple[Analysis, Evidence]]]:
-    """A study on disk, and what an analysis of each outcome says of it."""
+    """A study on disk, and its analysis and evidence for each outcome."""
     if study == FUSION:
         ct, mr = make_pair(folder, slices=9)
         return ct.manifest, lambda outcome: make_fused_analysis(ct, mr, outcome)
@@ -104,24 +107,24 @@ def _made(study: str, folder: Path) -> tuple[StudyManifest, Callable[[Outcome], 
     return made.manifest, lambda outcome: make_analysis(made, outcome)
 
 
-def check(case: Case) -> Iterator[Checked]:
-    """What dicom3tools say of a case. Raises ``Absent``.
+def check(case: ValidationCase) -> Iterator[Validation]:
+    """Validate a case with dicom3tools. Raises ``Absent``.
 
-    Identifiers are copied as they are, so an error that the source has too is no fault of ours.
+    Identifiers are copied unchanged, so errors that the source has too are ignored.
     """
     illegal = case.study in ILLEGAL_SOURCES
     inherited = set(dciodvfy(case.sources[0])) if illegal else set()
     for kind, path in case.objects:
         errors = tuple(error for error in dciodvfy(path) if error not in inherited)
-        yield Checked(kind.value, case, "dciodvfy", errors)
+        yield Validation(kind.value, case, "dciodvfy", errors)
     if illegal:
         return
     paths = [path for _, path in case.objects]
-    yield Checked("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
+    yield Validation("study", case, "dcentvfy", tuple(_without_earlier(dcentvfy(paths, case.sources))))
 
 
-def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
-    """What PixelMed says of the structured documents of all cases. Raises ``Absent``."""
+def check_reports(cases: Iterable[ValidationCase]) -> Iterator[Validation]:
+    """Validate the structured reports of all cases with PixelMed. Raises ``Absent``."""
     reports = {
         path: (kind, case)
         for case in cases
@@ -131,11 +134,11 @@ def check_reports(cases: Iterable[Case]) -> Iterator[Checked]:
     }
     for path, errors in pixelmed(list(reports)).items():
         kind, case = reports[path]
-        yield Checked(kind.value, case, "PixelMed", tuple(errors))
+        yield Validation(kind.value, case, "PixelMed", tuple(errors))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all validators that are here; 1 if any finds an error."""
+    """Run all installed validators; returns 1 if one finds an error."""
     parser = argparse.ArgumentParser(prog="python -m bench.validate", description=__doc__)
     parser.add_argument("--all", action="store_true", help="a validator that is not installed is an error")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table's rows")
@@ -143,19 +146,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checked, absent = _check_all()
     rows = _rows(checked)
     _show(rows)
-    for one in checked:
-        for error in one.errors:
-            print(f"{one.case.study} {one.case.outcome} {one.object} {one.validator}: {error}")
+    for validation in checked:
+        for error in validation.errors:
+            case = validation.case
+            print(f"{case.study} {case.outcome} {validation.object} {validation.validator}: {error}")
     for sentence in absent:
         print(sentence)
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "absent": absent}, indent=2))
-    return int(any(one.errors for one in checked) or (options.all and bool(absent)) or not checked)
+    wrong = any(validation.errors for validation in checked)
+    return int(wrong or (options.all and bool(absent)) or not checked)
 
 
-def _check_all() -> tuple[list[Checked], list[str]]:
-    """All that the validators said, and sentences about those that are not here."""
-    checked: list[Checked] = []
+def _check_all() -> tuple[list[Validation], list[str]]:
+    """All validations, and a sentence for each validator that is not installed."""
+    checked: list[Validation] = []
     absent: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as folder:
         cases = [case for study in (*STUDIES, FUSION) for case in cases_of(study, Path(folder) / study)]
@@ -168,21 +173,23 @@ def _check_all() -> tuple[list[Checked], list[str]]:
 
 
 def _without_earlier(complaints: Iterable[str]) -> list[str]:
-    """The report that is replaced lies in the archive, not here."""
+    """Without complaints on the replaced report, which is in the archive and not here."""
     return [line for line in complaints if EARLIER.sop_instance_uid not in line]
 
 
-def _rows(checked: Iterable[Checked]) -> list[dict[str, str | int]]:
+def _rows(checked: Iterable[Validation]) -> list[dict[str, str | int]]:
     """One row per object, outcome, claims and validator, over all studies."""
-    groups: dict[tuple[str, str, str, str], list[Checked]] = defaultdict(list)
-    for one in checked:
-        groups[one.object, one.case.outcome.value, one.case.claims.value, one.validator].append(one)
+    groups: dict[tuple[str, str, str, str], list[Validation]] = defaultdict(list)
+    for validation in checked:
+        case = validation.case
+        key = validation.object, case.outcome.value, case.claims.value, validation.validator
+        groups[key].append(validation)
     names = ("object", "outcome", "claims", "validator")
     return [
         {
             **dict(zip(names, key, strict=True)),
             "checked": len(group),
-            "errors": sum(len(one.errors) for one in group),
+            "errors": sum(len(validation.errors) for validation in group),
         }
         for key, group in sorted(groups.items())
     ]

@@ -31,7 +31,7 @@ from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_
 from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
 from worker.not_analysed import beside, not_covered, part_not_analysed
 from worker.reading import StudyReading, left_out_by_reason, read_study, refused
-from worker.selection import ReadSeries, choose, said_of
+from worker.selection import ReadSeries, choose, describe_taken
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -280,7 +280,7 @@ def _as_analysed(
     own = [built for built in stacks if _uid(built) == uid]
     if own and verdict.taken:
         (series,) = (series for series in selection.series if series.series_instance_uid == uid)
-        text = said_of(series, sum(len(built.images) for built in own), len(own))
+        text = describe_taken(series, sum(len(built.images) for built in own), len(own))
         return replace(verdict, reason=Reason(ReasonCode.ELIGIBLE, text))
     reason = next((row.reason for row in decision.series if row.series_instance_uid == uid), None)
     return refused(verdict, reason)

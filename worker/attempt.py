@@ -1,4 +1,4 @@
-"""One attempt at a revision: claim it, analyse it, write and record the results, or leave it to another."""
+"""One attempt at a revision: claim it, analyse it, write and record the results, or release it."""
 
 import functools
 import os
@@ -52,7 +52,7 @@ _ERROR_FRAMES: Final = 40
 
 
 def owner_name() -> str:
-    """Who holds a lease: host and process."""
+    """The owner of a lease: ``host:process id``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -88,17 +88,20 @@ class Worker:
         return models_for(self.settings.worker, self.registry, self.storage.engines)
 
     def warm_up(self) -> bool:
-        """Load every model and run all that an analysis runs; False where it failed, which ends nothing."""
+        """Load every model and run a whole analysis; False where that failed, which is logged only."""
         try:
             kinds = wanted_kinds(self.settings.destination)
             warm_up(lambda: self.models, self.registry.modalities, kinds, self.settings.results)
-        except Exception as error:  # noqa: BLE001 - each study will meet it again, and be told so
+        except Exception as error:  # noqa: BLE001 - each study meets it again and reports it
             log.error("warm_up_failed", kind=type(error).__name__)
             return False
         return True
 
     def analyse(self, revision_id: int) -> None:
-        """Claim a revision and end it, or leave it to another attempt."""
+        """Claim a revision and finish it, or release it for another attempt.
+
+        Returns at once where another worker holds the lease. Raises ``DBAPIError`` while Postgres is away.
+        """
         limits = self.settings.worker
         with self.engine.begin() as connection:
             held = leases.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
@@ -107,26 +110,26 @@ class Worker:
         with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
             try:
                 destinations = self._work(held)
-            except Exception as error:  # noqa: BLE001 - whatever went wrong is kept with the revision
-                self._leave(held, error)
+            except Exception as error:  # noqa: BLE001 - the error is recorded with the revision
+                self._release(held, error)
                 return
         for name in destinations:
             ring(self.app, DELIVER, name)
 
-    def _leave(self, held: Lease, error: Exception) -> None:
-        """Leave the revision to another attempt: soon after a bug, later where the surroundings failed."""
-        surroundings = isinstance(error, OSError | Unavailable | DBAPIError)
-        # The text of an error may hold a header's values, so the log gets its kind only.
+    def _release(self, held: Lease, error: Exception) -> None:
+        """Release the revision: at once after a bug, with a delay where storage, database or GPU failed."""
+        environment = isinstance(error, OSError | Unavailable | DBAPIError)
+        # An error's text may contain header values, so only its type is logged.
         log.error(
             "attempt_failed", revision=held.revision_id, attempt=held.attempt, kind=type(error).__name__
         )
-        told = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
-        retry_in_s = self.settings.worker.lease_s * held.attempt if surroundings else 0.0
+        details = "".join(traceback.format_exception(error, limit=_ERROR_FRAMES))
+        retry_in_s = self.settings.worker.lease_s * held.attempt if environment else 0.0
         with self.engine.begin() as connection:
-            leases.give_back(connection, held, told, retry_in_s=retry_in_s)
+            leases.give_back(connection, held, details, retry_in_s=retry_in_s)
 
     def _work(self, held: Lease) -> tuple[str, ...]:
-        """Analyse, write the results, record them; the destinations that get some."""
+        """Analyse, write and record the results; returns the names of the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
             manifest = leases.manifest(connection, held.revision_id, self.storage)
@@ -137,7 +140,7 @@ class Worker:
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         selection = select_series(manifest, self.registry.eligibility)
         afresh = manifest.completed_by == REPROCESSED
-        if last is not None and not afresh and self._says_nothing_new(selection, last):
+        if last is not None and not afresh and self._is_unchanged(selection, last):
             with self.engine.begin() as connection:
                 leases.finish(connection, held, RevisionState.UNCHANGED)
             return ()
@@ -166,17 +169,17 @@ class Worker:
         log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)
         return tuple({name for w in written for name in w.destinations}) if recorded else ()
 
-    def _says_nothing_new(self, selection: Selection, last: LastAnalysis) -> bool:
-        """The same images, models, software and claims: no new revision of the results is wanted.
+    def _is_unchanged(self, selection: Selection, last: LastAnalysis) -> bool:
+        """Whether images, models, software and claims are those of the last analysis.
 
-        Changed labels, overlay style or destinations alone are no reason; ``neurotriage reprocess`` is.
+        Changed labels, overlay style or destinations make no new results; ``neurotriage reprocess`` does.
         """
         return bool(
             selection.input_digest == last.input_digest
             and last.software_version == __version__
             and last.claims == self.settings.results.claims
             and last.model_sha256s <= self.installed_sha256s
-            # What no model looked at is looked at when there is one.
+            # A study that no model analysed is analysed once a model for it is installed.
             and (
                 last.model_sha256s or not any(s.modality in self.registry.modalities for s in selection.taken)
             )
@@ -198,15 +201,15 @@ class Worker:
         objects: Iterable[ResultObject],
         sender: tuple[str, str],
     ) -> list[WrittenObject]:
-        """Write evidence and result objects durably, before any row names them."""
+        """Write evidence and result objects durably, before any row refers to them."""
         write_durably(self.storage.evidence(held.revision_id), evidence.to_bytes())
         written = []
         for result in objects:
             wanting = (d for d in self.settings.destination if wanted(d, analysis, result))
-            written.append(self._keep(held, result, tuple(address_of(d, sender) for d in wanting)))
+            written.append(self._write_object(held, result, tuple(address_of(d, sender) for d in wanting)))
         return written
 
-    def _keep(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
+    def _write_object(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
         path = self.storage.result(held.revision_id, result.sop_instance_uid)
         write_durably(path, result.data)
         return WrittenObject(result, path.relative_to(self.storage.root), addresses)
@@ -219,14 +222,14 @@ class Worker:
         installation: str,
         withdrawn: Iterable[Retracted],
     ) -> list[WrittenObject]:
-        """A rejection note for each destination that wants one and got something of a recalled model."""
+        """A rejection note for each destination that wants notes and got results of a recalled model."""
         wanting = {d.name for d in self.settings.destination if d.rejection_notes}
-        there: dict[str, list[ObjectReference]] = {}
+        by_address: dict[str, list[ObjectReference]] = {}
         for item in withdrawn:
             if item.destination.partition("/")[0] in wanting:
-                there.setdefault(item.destination, []).append(item.reference)
+                by_address.setdefault(item.destination, []).append(item.reference)
         notes = []
-        for index, (address, references) in enumerate(there.items()):
+        for index, (address, references) in enumerate(by_address.items()):
             note = rejection_note(
                 analysis,
                 manifest,
@@ -236,5 +239,5 @@ class Worker:
                 claims=self.settings.results.claims,
             )
             if note is not None:
-                notes.append(self._keep(held, note, (address,)))
+                notes.append(self._write_object(held, note, (address,)))
         return notes

@@ -1,4 +1,4 @@
-"""Keep a lease alive while its work goes on."""
+"""Renews a lease while work continues."""
 
 import threading
 import time
@@ -19,7 +19,10 @@ _RENEWALS_PER_LEASE = 4
 
 
 class Heartbeat:
-    """Renews a lease from a thread of its own, until its time is up or ``renew`` says that it is lost."""
+    """Renews a lease of ``lease_s`` in its own thread, until ``limit_s`` have passed or the lease is lost.
+
+    Used as a context manager; subclasses implement ``renew``.
+    """
 
     def __init__(self, *, lease_s: float, limit_s: float) -> None:
         self._lease_s = lease_s
@@ -29,14 +32,14 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def renew(self) -> bool:
-        """Lengthen the lease; False where it is lost. Raises ``OperationalError`` while Postgres is away."""
+        """Extend the lease; False where it is lost. Raises ``OperationalError`` while Postgres is away."""
         raise NotImplementedError
 
-    def tell_end(self) -> None:
-        """The time is up."""
+    def on_deadline(self) -> None:
+        """Called once when ``limit_s`` have passed, in the thread that renews."""
 
-    def lives(self) -> None:
-        """The work goes on: its time begins anew."""
+    def restart_deadline(self) -> None:
+        """Start ``limit_s`` anew, because work makes progress."""
         self._ends_at = time.monotonic() + self._limit_s
 
     def __enter__(self) -> Self:
@@ -55,19 +58,19 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.wait(self._lease_s / _RENEWALS_PER_LEASE):
             if time.monotonic() > self._ends_at:
-                self.tell_end()
+                self.on_deadline()
                 return
             try:
                 if not self.renew():
                     return
             except OperationalError:
-                continue  # the database is away for a moment; the lease decides
+                continue  # the database is away; the lease may outlast that
 
 
 class LeaseKeeper(Heartbeat):
-    """Keeps a lease, up to a total deadline per attempt.
+    """Renews the lease of a revision, for ``deadline_s`` per attempt at most.
 
-    The deadline ends a hung attempt: renewal stops, the lease dies, and another worker takes over.
+    The deadline ends an attempt that hangs: renewal stops, the lease expires, and another worker takes over.
     """
 
     def __init__(self, engine: Engine, held: Lease, *, lease_s: float, deadline_s: float) -> None:
@@ -79,10 +82,10 @@ class LeaseKeeper(Heartbeat):
         with self._engine.begin() as connection:
             if leases.renew(connection, self._held, lease_s=self._lease_s):
                 return True
-            # A renewal that waited for the transaction that ends the work finds no lease either.
+            # Nor does a renewal find the lease that waited for the transaction which finishes the work.
             if leases.is_lost(connection, self._held):
                 log.warning("lease_lost", revision=self._held.revision_id)
         return False
 
-    def tell_end(self) -> None:
+    def on_deadline(self) -> None:
         log.error("attempt_past_deadline", revision=self._held.revision_id)

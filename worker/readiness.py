@@ -1,7 +1,7 @@
-"""A worker takes work once its processes are warm, and says so to whoever asks.
+"""A worker consumes tasks once its processes are warm, and answers whether they are.
 
-The parent of a prefork pool forks its processes and then begins to consume; each process warms up by itself.
-Here the parent waits between the two, and a process that is warm writes into a pipe that both know.
+The parent of a prefork pool forks its processes, each of which warms up, and then begins to consume. Here it
+waits in between; each process reports through a pipe that was made before the fork.
 """
 
 import os
@@ -21,11 +21,11 @@ from neurotriage.core.doorbell import WARM
 
 log = structlog.get_logger()
 
-# Where it takes longer, the worker takes work all the same: the first study then waits for the models.
+# Beyond this, the worker consumes all the same, and the first study waits for the models.
 _WARM_WITHIN_S: Final = 120.0
 _LOOK_S: Final = 0.2
 
-# One byte from a process: whether it is warm.
+# The byte that a process reports.
 _WARM: Final = b"1"
 _COLD: Final = b"0"
 
@@ -35,34 +35,34 @@ class Readiness:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)  # nobody reads it any more once the pool is up
+        os.set_blocking(self._write, False)  # nothing reads it once the pool is up
         self.warm_in_s: float | None = None
 
-    def tell(self, *, warm: bool) -> None:
-        """From a process of the pool."""
+    def report(self, *, warm: bool) -> None:
+        """Report from a process of the pool whether it is warm."""
         with suppress(BlockingIOError):
             os.write(self._write, _WARM if warm else _COLD)
 
     def wait(self, processes: int) -> None:
-        """In the parent: until every process has told, for two minutes at most, or until a SIGTERM."""
+        """Wait in the parent until every process has reported, 120 s at most, or until a SIGTERM."""
         begun = time.monotonic()
-        told = b""
-        while len(told) < processes and time.monotonic() - begun < _WARM_WITHIN_S:
+        reports = b""
+        while len(reports) < processes and time.monotonic() - begun < _WARM_WITHIN_S:
             state.maybe_shutdown()
             if select.select([self._read], [], [], _LOOK_S)[0]:
-                told += os.read(self._read, processes)
-        if told == _WARM * processes:
+                reports += os.read(self._read, processes)
+        if reports == _WARM * processes:
             self.warm_in_s = time.monotonic() - begun
             log.info("warm", processes=processes, after_s=round(self.warm_in_s, 1))
         else:
-            log.warning("not_warm", processes=processes, warm=told.count(_WARM))
+            log.warning("not_warm", processes=processes, warm=reports.count(_WARM))
 
 
 def take_work_when_warm(app: Celery, readiness: Readiness) -> None:
-    """Let a worker of ``app`` consume once every process of its pool has told that it is warm."""
+    """Let a worker of ``app`` consume once every process of its pool has reported, and answer ``WARM``."""
 
     class AwaitWarm(bootsteps.StartStopStep):  # type: ignore[misc]
-        requires = ("celery.worker.components:Pool",)  # the consumer is the last step of all
+        requires = ("celery.worker.components:Pool",)  # the consumer is the last step
 
         def start(self, parent: Any) -> None:
             readiness.wait(parent.concurrency)
@@ -74,11 +74,11 @@ def take_work_when_warm(app: Celery, readiness: Readiness) -> None:
         return {"warm_in_s": readiness.warm_in_s}
 
 
-def keep_logs_ours() -> None:
-    """Celery sets up no logging of its own, and says that it stops as everything else is said."""
+def keep_own_logging() -> None:
+    """Keep Celery from configuring logging, and log its stop in our format."""
     setup_logging.connect(_leave_logging, weak=False)
     celery_worker.safe_say = lambda text, f=None: log.info("worker_stops", how=text.strip())
 
 
 def _leave_logging(**_: Any) -> None:
-    """That there is a receiver of the signal keeps Celery from it."""
+    """A receiver of the signal is enough to keep Celery from configuring logging."""

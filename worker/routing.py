@@ -1,4 +1,4 @@
-"""Which kinds of object are made, and which destination gets which of them."""
+"""Routing: the kinds of object to make, and those that each destination gets."""
 
 from collections.abc import Iterable
 
@@ -7,22 +7,22 @@ from neurotriage.core.values import USUAL_KINDS, Analysis, ReasonCode, ResultKin
 
 
 def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
-    """What has to be made: all that a destination wants; the usual objects where there is none."""
+    """The kinds to make: all that any destination wants; ``USUAL_KINDS`` without destinations."""
     asked = frozenset(kind for destination in destinations for kind in destination.kinds)
     return asked or USUAL_KINDS
 
 
 def named_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
-    """What key objects may point at: what all get that get key objects."""
+    """The kinds to which key objects may refer: those that every destination of key objects gets, too."""
     kinds = [destination.kinds for destination in destinations]
     return frozenset(ResultKind).intersection(*(own for own in kinds if ResultKind.KEY_OBJECTS in own))
 
 
 def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -> bool:
-    """Whether a destination gets an object: one of the kinds that it wants.
+    """Whether a destination gets an object, by the kinds that it wants.
 
-    A study that was not analysed sends its page and document where ``report_unanalysed`` says so; after an
-    identity conflict nothing is sent, since nobody knows whose it is.
+    Of a study that was not analysed, page and document only, if ``report_unanalysed`` allows them. False for
+    every object after an identity conflict, because the patient is not known.
     """
     if any(reason.code is ReasonCode.IDENTITY_CONFLICT for reason in analysis.reasons):
         return False

@@ -1,4 +1,4 @@
-"""The Celery tasks: thin. Each takes one id, asks the tables whether there is work, and does it.
+"""The Celery tasks. Each takes one id or name, asks the database whether there is work, and does it.
 
 The parent of a prefork worker never imports torch: a child forked after a torch operation hangs.
 """
@@ -17,11 +17,11 @@ from neurotriage.core.settings import Settings
 from worker.attempt import Worker, owner_name
 from worker.delivery import deliver
 from worker.memory import limit_memory
-from worker.readiness import Readiness, keep_logs_ours, take_work_when_warm
+from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 
 
 def worker_app(settings: Settings, role: Role) -> Celery:
-    """The Celery application of a worker process of one role."""
+    """The Celery application of a worker process in one role."""
     app = celery_app(settings)
     worker = Worker(settings, app)
 
@@ -39,9 +39,9 @@ def worker_app(settings: Settings, role: Role) -> Celery:
             warm = worker.warm_up()
             from worker.vision.memory import on_gpu  # imports torch, which the parent must not
 
-            if not on_gpu():  # whose driver maps the card's memory as if it were the process's own
+            if not on_gpu():  # a GPU's driver maps its memory into the process
                 limit_memory(settings.worker.memory_mb)
-            readiness.tell(warm=warm)
+            readiness.report(warm=warm)
 
         worker_process_init.connect(warm_early, weak=False)
         take_work_when_warm(app, readiness)
@@ -49,11 +49,11 @@ def worker_app(settings: Settings, role: Role) -> Celery:
 
 
 def run_worker(settings: Settings, role: Role, *, concurrency: int) -> None:
-    """Serve a role until SIGTERM; the running task is finished first."""
+    """Serve a role with ``concurrency`` processes until SIGTERM, after which running tasks are finished."""
     app = worker_app(settings, role)
     name = f"{role}-{os.getpid()}@{socket.gethostname()}"
     running.note_start(settings, role, name)
-    keep_logs_ours()
+    keep_own_logging()
     app.worker_main(
         [
             "--quiet",  # no banner

@@ -1,6 +1,6 @@
-"""A worker's first study should take no longer than its second: everything is loaded and run once before.
+"""Loads and runs everything once, so that a worker's first study takes no longer than its second.
 
-A drawn head goes the whole way, from files to result objects, and is thrown away.
+A drawn head is analysed from files to result objects, which are discarded.
 """
 
 import time
@@ -23,7 +23,7 @@ from worker.results import build
 if TYPE_CHECKING:
     from worker.vision import Models
 
-# Networks see pictures of one size, whatever came; a batch of them is enough.
+# Networks get slices of one size, whatever the study; one batch is enough.
 _SHAPE_PX: Final = (256, 256)
 _SLICES: Final = 16
 
@@ -34,9 +34,9 @@ def warm_up(
     kinds: AbstractSet[ResultKind],
     results: ResultsSettings,
 ) -> float:
-    """Analyse a drawn study of each modality and make every kind of result that is wanted; the seconds.
+    """Analyse a drawn study of each modality and make every kind in ``kinds``; returns the seconds it took.
 
-    Raises what an analysis raises, and ``OSError`` where there is no temporary folder.
+    Raises what an analysis raises, and ``OSError`` without a temporary folder.
     """
     begun = time.monotonic()
     now = datetime.now(UTC).astimezone()
@@ -67,7 +67,7 @@ def warm_up(
 
 
 def _compress(path: Path) -> None:
-    """One image is enough to start the process that decodes."""
+    """Compress one image, which starts the decoding process."""
     dataset = dcmread(path)
     dataset.compress(JPEGLSLossless, generate_instance_uid=False)
     dataset.save_as(path)

@@ -15,4 +15,4 @@ def test_long_stacks_of_large_slices_are_analysed_within_the_bound(tmp_path: Pat
     end = analyse_long_study(tmp_path / "ct", slices)
     assert end.peak_mb <= BOUND_MB
     assert end.outcome in ("present", "absent", "undetermined")
-    assert any("slices of series" in text for text in end.told)
+    assert any("slices of series" in text for text in end.degradations)

@@ -19,7 +19,7 @@ from tests.vision.synthetic import odd_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build, report_text
-from worker.results.text import notes
+from worker.results.wording.text import notes
 from worker.vision import load_models, read_registry
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.

@@ -42,7 +42,7 @@ def resnet(name: str, folder: Path) -> SliceNet:
 
 def test_both_ways_give_the_same_answers_and_maps(tmp_path: Path) -> None:
     network, slices = resnet("mr-classifier", tmp_path), drawn_slices(64)
-    usual, usual_maps = inference.the_usual_way(network, slices)
+    usual, usual_maps = inference.judged_usually(network, slices)
     ours = folded(network)
     logits, maps = inference.judged(TorchEngine(TORCH, ours), ours, slices)
     torch.testing.assert_close(logits, usual, rtol=1e-3, atol=1e-3)

@@ -20,7 +20,7 @@ from tests.eligibility.rule import RULE
 from tests.imaging.compressed import compressed_slice
 from tests.imaging.made import ct_slice_of, enhanced_of, picture, series_in, slice_of, write
 from worker.imaging import build_volume, decode_frame, pixels
-from worker.imaging.slices import Slice, Slices, thinned
+from worker.imaging.slices import StoredSlice, StoredSlices, thinned
 from worker.imaging.units import uncalibrated
 
 pytestmark = pytest.mark.unit
@@ -225,7 +225,7 @@ def test_a_deflated_data_set_is_inflated_within_bounds(
 def test_slices_are_held_as_stored_and_looked_at_in_true_units(tmp_path: Path) -> None:
     datasets = [ct_slice_of(picture(seed=n), n) for n in range(1, 6)]
     voxels = build_volume(series_in(tmp_path, datasets), RULE).volume.voxels
-    assert isinstance(voxels, Slices)
+    assert isinstance(voxels, StoredSlices)
     whole = np.asarray(voxels)
     assert (whole.dtype, whole.shape) == (np.float32, (5, 16, 12))
     np.testing.assert_array_equal(voxels[2, 3:5, 1], whole[2, 3:5, 1])
@@ -245,8 +245,8 @@ def test_values_of_32_bits_are_held_in_16_where_they_fit(tmp_path: Path) -> None
         folder.mkdir()
         voxels = build_volume(series_in(folder, [slice_of(stored)]), RULE).volume.voxels
         np.testing.assert_array_equal(voxels[0], stored)
-        assert isinstance(voxels, Slices)
-        first: Slice = voxels._slices[0]
+        assert isinstance(voxels, StoredSlices)
+        first: StoredSlice = voxels._slices[0]
         assert first.stored.dtype.itemsize == held_bytes
 
 

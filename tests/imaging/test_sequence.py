@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from worker.imaging.sequence import guess_sequence
+from worker.imaging.stacks.sequence import guess_sequence
 
 pytestmark = pytest.mark.unit
 

@@ -5,9 +5,9 @@ import pytest
 from pydicom import Dataset
 
 from neurotriage.phantom import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
-from worker.results.display import window_of
 from worker.results.pictures import page, picture, typeface
-from worker.results.source_images import filled
+from worker.results.sources.display import window_of
+from worker.results.sources.scene import filled
 
 pytestmark = pytest.mark.unit
 

@@ -30,7 +30,7 @@ from neurotriage.phantom import (
 )
 from worker.results import build
 from worker.results.pictures.overlay import Layout
-from worker.results.source_images import MAX_OVERLAYS, overlay_slices, read_scene
+from worker.results.sources.scene import MAX_OVERLAYS, overlay_slices, read_scene
 
 
 def built(folder: Path, study: dict[str, Any], outcome: Outcome, **changes: Any) -> tuple[ResultObject, ...]:

@@ -40,7 +40,7 @@ from neurotriage.phantom import (
 from worker.results import build, picture_of
 from worker.results.pictures import overlay, page, panes, picture, typeface
 from worker.results.pictures.overlay import layout_of
-from worker.results.source_images import read_scene
+from worker.results.sources.scene import read_scene
 
 
 @pytest.mark.parametrize(

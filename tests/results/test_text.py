@@ -8,7 +8,7 @@ import pytest
 from neurotriage.core.values import Outcome
 from neurotriage.phantom import make_analysis, make_fused_analysis, make_pair, make_study
 from worker.results import report_text
-from worker.results.text import (
+from worker.results.wording.text import (
     deciding_prediction,
     main_finding,
     modalities_sentence,

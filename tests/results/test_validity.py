@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 
 from bench import validate
-from bench.validate import EVERYTHING_OF, FUSION, Case, cases_of, check, check_reports
+from bench.validate import EVERYTHING_OF, FUSION, ValidationCase, cases_of, check, check_reports
 from bench.validators import Absent, dciodvfy
 from neurotriage.core.values import Outcome, ResultKind
 from neurotriage.phantom import INSTALLATION, STUDIES, Made, make_analysis
@@ -43,7 +43,7 @@ def test_pixelmed_finds_no_error_on_reports_and_key_objects_of_one_series_and_of
 def test_an_object_that_is_not_valid_makes_the_command_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def spoilt(study: str, folder: Path) -> Iterator[Case]:
+    def spoilt(study: str, folder: Path) -> Iterator[ValidationCase]:
         case = next(cases_of(study, folder))
         dataset = dcmread(case.objects[0][1])
         del dataset.ConversionType

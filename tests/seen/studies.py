@@ -41,7 +41,7 @@ EXTRAS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ViewerCase:
     """A study with its results."""
 
     study_uid: str
@@ -54,7 +54,7 @@ class Case:
         return tuple(result for result in self.results if result.kind is kind)
 
 
-def positive_mr(folder: Path) -> Case:
+def positive_mr(folder: Path) -> ViewerCase:
     """The product's own answer to the sample MR with a tumour."""
     manifest = _written(folder, head_mr())
     case = _case(manifest, *_product(manifest))
@@ -62,7 +62,7 @@ def positive_mr(folder: Path) -> Case:
     return case
 
 
-def positive_ct(folder: Path) -> Case:
+def positive_ct(folder: Path) -> ViewerCase:
     """The product's own answer to the sample CT."""
     manifest = _written(folder, head_ct())
     case = _case(manifest, *_product(manifest))
@@ -70,7 +70,7 @@ def positive_ct(folder: Path) -> Case:
     return case
 
 
-def fusion(folder: Path) -> Case:
+def fusion(folder: Path) -> ViewerCase:
     """A CT and an MR of one patient in one frame of reference, judged together."""
     sample = head_pair()
     manifest = _written(folder, sample)
@@ -89,20 +89,20 @@ def fusion(folder: Path) -> Case:
     return _case(manifest, analysis, Evidence((*seen_by_mr.slices, *seen_by_ct.slices), seen_by_mr.key))
 
 
-def extras(folder: Path) -> Case:
+def extras(folder: Path) -> ViewerCase:
     """A drawn study with the objects that are off by default."""
     made = make_study(folder)
     return _case(made.manifest, *make_analysis(made, Outcome.PRESENT), kinds=EXTRAS)
 
 
-def negative_mr(folder: Path) -> Case:
+def negative_mr(folder: Path) -> ViewerCase:
     """A healthy head."""
     sample = healthy_head_mr()
     manifest = _written(folder, sample)
     return _case(manifest, *_frozen(manifest, sample, "MR", Outcome.ABSENT))
 
 
-def knee_mr(folder: Path) -> Case:
+def knee_mr(folder: Path) -> ViewerCase:
     """The product's own answer to a series that its header calls a knee."""
     sample = healthy_head_mr()
     first = sample.datasets[0].SeriesInstanceUID
@@ -116,7 +116,7 @@ def knee_mr(folder: Path) -> Case:
     return case
 
 
-CASES: Mapping[str, Callable[[Path], Case]] = {
+CASES: Mapping[str, Callable[[Path], ViewerCase]] = {
     "positive MR": positive_mr,
     "positive CT": positive_ct,
     "fusion": fusion,
@@ -198,10 +198,10 @@ def _case(
     analysis: Analysis,
     evidence: Evidence,
     kinds: AbstractSet[ResultKind] = USUAL_KINDS,
-) -> Case:
+) -> ViewerCase:
     assert manifest.study_instance_uid is not None
     results = build(analysis, evidence, manifest, INSTALLATION, kinds=kinds).objects
-    return Case(
+    return ViewerCase(
         study_uid=manifest.study_instance_uid,
         sources=tuple(instance.path for series in manifest.series for instance in series.instances),
         results=results,

@@ -19,7 +19,7 @@ from neurotriage.demo.send import send
 from neurotriage.embedded.process import LOOPBACK
 from tests.db.rows import analysed, claimed, ready_revision
 from tests.seen.pacs import AE_TITLE, Pacs
-from tests.seen.studies import CASES, Case, negative_mr
+from tests.seen.studies import CASES, ViewerCase, negative_mr
 from worker.delivery import deliver
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_a_report_that_would_leave_the_viewport_black_is_noticed(
     assert any("TypeError" in fault for fault in look.faults)
 
 
-def archive(case: Case, pacs: Pacs, engine: Engine, storage: Path) -> None:
+def archive(case: ViewerCase, pacs: Pacs, engine: Engine, storage: Path) -> None:
     """The modality sends its images, our delivery sends the results."""
     sent = send(case.sources, LOOPBACK, pacs.dicom_port, called=AE_TITLE, calling="MODALITY")
     assert len(sent.stored) == len(case.sources), sent
@@ -89,7 +89,7 @@ def _stored(result: ResultObject, storage: Path) -> WrittenObject:
     return WrittenObject(result, path, ("archive",))
 
 
-def expected_regions(case: Case) -> int:
+def expected_regions(case: ViewerCase) -> int:
     """The findings on the series that the report outlines; without one, the analysed head."""
     if case.outcome is not Outcome.PRESENT:
         return 1 if case.outcome.analysed else 0
@@ -100,13 +100,13 @@ def expected_regions(case: Case) -> int:
     return min(MAX_OUTLINES, sum(finding.series_uid == series for finding in case.findings))
 
 
-def frames(look: "Look", case: Case, kind: ResultKind) -> int:
+def frames(look: "Look", case: ViewerCase, kind: ResultKind) -> int:
     """How many images the viewer says that the series of a kind of result has; 0 where it lists none."""
     uids = {result.series_instance_uid for result in case.of(kind)}
     return sum(series.frames for series in look.series if series.uid in uids)
 
 
-def written(case: Case) -> list[tuple[str, str]]:
+def written(case: ViewerCase) -> list[tuple[str, str]]:
     """Image and probability of each region in the report, as OHIF words it."""
     return sorted(chain.from_iterable(map(_regions, case.of(ResultKind.REPORT))))
 

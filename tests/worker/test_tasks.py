@@ -30,7 +30,7 @@ from worker.results import Results, build
 STUDY = "2.25.100"
 
 
-class Site:
+class WorkerSite:
     """A worker, the storage, and a way to ask the tables."""
 
     def __init__(self, engine: Engine, url: str, broker_url: str, folder: Path) -> None:
@@ -88,11 +88,11 @@ class Site:
 
 
 @pytest.fixture
-def site(engine: Engine, database_url: str, broker_url: str, tmp_path: Path) -> Site:
-    return Site(engine, database_url, broker_url, tmp_path)
+def site(engine: Engine, database_url: str, broker_url: str, tmp_path: Path) -> WorkerSite:
+    return WorkerSite(engine, database_url, broker_url, tmp_path)
 
 
-def test_a_head_ct_without_a_model_leaves_a_page_and_rows(site: Site) -> None:
+def test_a_head_ct_without_a_model_leaves_a_page_and_rows(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     assert site.rows("select state, attempt, last_error from revisions") == [("analysed", 1, None)]
     assert site.rows("select outcome, triage, head_meant from analyses") == [("not_eligible", "none", True)]
@@ -105,13 +105,13 @@ def test_a_head_ct_without_a_model_leaves_a_page_and_rows(site: Site) -> None:
     assert Evidence.from_bytes(site.storage.evidence(1).read_bytes()).slices == ()
 
 
-def test_the_page_waits_for_those_who_want_it_and_their_bell_is_rung(site: Site) -> None:
+def test_the_page_waits_for_those_who_want_it_and_their_bell_is_rung(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     assert site.rows("select destination, state from deliveries") == [("pacs", "waiting")]
     assert site.broker.llen("delivery") == 1
 
 
-def test_no_broker_changes_nothing(site: Site) -> None:
+def test_no_broker_changes_nothing(site: WorkerSite) -> None:
     settings = site.worker.settings.model_copy(
         update={"broker": type(site.worker.settings.broker)(url="redis://127.0.0.1:1/0")}
     )
@@ -119,7 +119,7 @@ def test_no_broker_changes_nothing(site: Site) -> None:
     assert site.rows("select state from deliveries") == [("waiting",)]
 
 
-def test_a_bell_that_rings_twice_is_answered_once(site: Site) -> None:
+def test_a_bell_that_rings_twice_is_answered_once(site: WorkerSite) -> None:
     revision_id = site.receive(head_ct())
     site.worker.analyse(revision_id)
     site.worker.analyse(revision_id)
@@ -128,7 +128,7 @@ def test_a_bell_that_rings_twice_is_answered_once(site: Site) -> None:
     assert site.rows("select count(*) from analyses") == [(1,)]
 
 
-def test_an_attempt_that_breaks_is_given_back_with_its_traceback(site: Site) -> None:
+def test_an_attempt_that_breaks_is_given_back_with_its_traceback(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_mr()))  # whose weights cannot be loaded
     ((state, attempt, owner, lease, error),) = site.rows(
         "select state, attempt, owner, lease_until, last_error from revisions"
@@ -140,7 +140,7 @@ def test_an_attempt_that_breaks_is_given_back_with_its_traceback(site: Site) -> 
     assert site.rows("select detail ->> 'attempt' from events where kind = 'attempt_failed'") == [("1",)]
 
 
-def test_after_the_last_attempt_a_study_ends_failed_with_a_page(site: Site) -> None:
+def test_after_the_last_attempt_a_study_ends_failed_with_a_page(site: WorkerSite) -> None:
     revision_id = site.receive(head_mr())
     for _ in range(4):
         site.worker.analyse(revision_id)
@@ -155,7 +155,7 @@ def test_after_the_last_attempt_a_study_ends_failed_with_a_page(site: Site) -> N
     assert site.rows("select destination, state from deliveries") == [("pacs", "waiting")]
 
 
-def test_a_study_that_breaks_does_not_stop_the_next(site: Site) -> None:
+def test_a_study_that_breaks_does_not_stop_the_next(site: WorkerSite) -> None:
     broken = site.receive(head_mr())
     fine = site.receive(head_ct(StudyInstanceUID="2.25.101", SeriesInstanceUID="2.25.201"))
     site.worker.analyse(broken)
@@ -163,7 +163,7 @@ def test_a_study_that_breaks_does_not_stop_the_next(site: Site) -> None:
     assert sorted(site.rows("select state from revisions")) == [("analysed",), ("ready",)]
 
 
-def test_instances_that_are_not_selected_change_nothing(site: Site) -> None:
+def test_instances_that_are_not_selected_change_nothing(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     scout = head_ct(
         SeriesInstanceUID="2.25.202",
@@ -178,7 +178,7 @@ def test_instances_that_are_not_selected_change_nothing(site: Site) -> None:
     assert site.rows("select count(*) from result_objects") == [(1,)]
 
 
-def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: Site) -> None:
+def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     site.worker.__dict__["modalities"] = frozenset({"CT", "MR"})  # as after an update of the weights
     scout = head_ct(SeriesInstanceUID="2.25.202", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1]
@@ -187,14 +187,14 @@ def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: Site) -> 
     assert states == [("analysed",), ("analysed",)]
 
 
-def _again(site: Site, study_id: int = 1) -> int:
+def _again(site: WorkerSite, study_id: int = 1) -> int:
     with site.engine.begin() as connection:
         made = repeat.reprocess(connection, study_id, reason="asked for")
     assert made.revision_id is not None
     return made.revision_id
 
 
-def test_a_study_that_is_reprocessed_is_analysed_afresh_and_its_objects_are_new(site: Site) -> None:
+def test_a_study_that_is_reprocessed_is_analysed_afresh_and_its_objects_are_new(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     site.worker.analyse(_again(site))
     assert site.rows("select number, state, superseded from revisions order by number") == [
@@ -206,7 +206,7 @@ def test_a_study_that_is_reprocessed_is_analysed_afresh_and_its_objects_are_new(
 
 
 @pytest.mark.parametrize("way", ["reprocessed", "sent once more"])
-def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: Site, way: str) -> None:
+def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: WorkerSite, way: str) -> None:
     slices = head_ct()
     site.worker.analyse(site.receive(slices))
     scout = head_ct(SeriesInstanceUID="2.25.202", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1]
@@ -227,7 +227,7 @@ def test_a_study_that_failed_is_analysed_once_its_cause_is_gone(site: Site, way:
 
 
 @pytest.mark.usefixtures("anybody_may_read")
-def test_nobody_else_on_the_host_may_read_what_is_written(site: Site) -> None:
+def test_nobody_else_on_the_host_may_read_what_is_written(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in site.storage.root.rglob("*")}
     assert any(path.suffix == ".npz" for path in modes)
@@ -246,7 +246,7 @@ def anybody_may_read() -> Iterator[None]:
     os.umask(before)
 
 
-def test_a_selected_instance_that_comes_late_is_analysed(site: Site) -> None:
+def test_a_selected_instance_that_comes_late_is_analysed(site: WorkerSite) -> None:
     slices = head_ct()
     site.worker.analyse(site.receive(slices[:-1]))
     site.worker.analyse(site.receive(slices[-1:]))
@@ -259,7 +259,7 @@ def test_a_selected_instance_that_comes_late_is_analysed(site: Site) -> None:
     assert site.rows("select state from deliveries order by id") == [("given_up",), ("waiting",)]
 
 
-def _with_theft(site: Site) -> Callable[..., Any]:
+def _with_theft(site: WorkerSite) -> Callable[..., Any]:
     """Another worker takes the revision while this one builds its results."""
 
     def robbed(*parts: Any, **more: Any) -> Any:
@@ -270,7 +270,9 @@ def _with_theft(site: Site) -> Callable[..., Any]:
     return robbed
 
 
-def test_a_worker_that_lost_its_lease_records_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_lost_its_lease_records_nothing(
+    site: WorkerSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("worker.attempt.build", _with_theft(site))
     site.worker.analyse(site.receive(head_ct()))
     assert site.rows("select state, owner, last_error from revisions") == [("analysing", "thief", None)]
@@ -279,7 +281,7 @@ def test_a_worker_that_lost_its_lease_records_nothing(site: Site, monkeypatch: p
 
 
 def test_results_are_built_by_the_site_s_choices_and_name_the_report_that_they_replace(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: WorkerSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
 
@@ -305,7 +307,7 @@ def test_results_are_built_by_the_site_s_choices_and_name_the_report_that_they_r
     assert [report.sop_instance_uid for report in second["previous"]] == [uid]
 
 
-def test_an_identity_conflict_ends_without_anything_to_send(site: Site) -> None:
+def test_an_identity_conflict_ends_without_anything_to_send(site: WorkerSite) -> None:
     slices = head_ct(PatientID="P1")
     slices[3].PatientID = "P2"
     site.worker.analyse(site.receive(slices))
@@ -314,7 +316,7 @@ def test_an_identity_conflict_ends_without_anything_to_send(site: Site) -> None:
     assert site.rows("select count(*) from deliveries") == [(0,)]
 
 
-def test_a_storage_that_is_away_is_waited_for(site: Site) -> None:
+def test_a_storage_that_is_away_is_waited_for(site: WorkerSite) -> None:
     revision_id = site.receive(head_ct())
     store = site.storage.root / "store"
     aside = store.rename(site.storage.root / "aside")

@@ -33,11 +33,11 @@ class RightKeeper(Heartbeat):
         with self._engine.begin() as connection:
             return deliveries.renew(connection, self._right, lease_s=self._lease_s)
 
-    def tell_end(self) -> None:
+    def on_deadline(self) -> None:
         log.error("sender_hangs", destination=self._right.destination)
 
     def keep(self) -> None:
         """A sign of life. Raises ``RightLost``."""
-        self.lives()
+        self.restart_deadline()
         if not self.renew():
             raise RightLost

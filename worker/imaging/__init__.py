@@ -2,13 +2,13 @@
 
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from worker.imaging.build import BuiltVolume, build_stack, build_volume
-from worker.imaging.coverage import Slab, covered, slab_of_volume
-from worker.imaging.image import Image, read_images
 from worker.imaging.pixel_facts import extent, pixel_facts
 from worker.imaging.pixels import Pixels, decode_frame, open_pixels
-from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.registration import read_registrations
 from worker.imaging.slices import MAX_VOXELS
+from worker.imaging.stacks.coverage import Slab, covered, slab_of_volume
+from worker.imaging.stacks.image import Image, read_images
+from worker.imaging.stacks.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.units import calibration
 
 __all__ = [

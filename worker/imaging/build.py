@@ -1,4 +1,4 @@
-"""A series' images to volumes in true units."""
+"""From the images of a series to volumes in true units."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from neurotriage.core.volume import Volume, Voxels
 from neurotriage.core.wording import counted
 from neurotriage.dicom.geometry import FrameGeometry, plane_of
 from worker.eligibility import EligibilityRule
-from worker.imaging.image import Image, read_images
-from worker.imaging.plan import LeftOutImage, SeriesPlan, plan
-from worker.imaging.slices import MAX_VOXELS, Slices, read_slices, thinned, thinned_out
-from worker.imaging.stack import interior_gaps, steps_mm
+from worker.imaging.gaps import interior_gaps, steps_mm
+from worker.imaging.slices import MAX_VOXELS, StoredSlices, read_slices, thinned, thinned_out
+from worker.imaging.stacks.image import Image, read_images
+from worker.imaging.stacks.plan import LeftOutImage, SeriesPlan, plan
 
-# Slices of a series that are near-parallel to a stack fill its gaps, whatever became of them.
 # Frames this near along the normal show the same slice; the thinnest real step is 0.4 mm.
 SAME_PLACE_MM: Final = 0.1
+# Near-parallel images of a series fill the gaps of a stack, whether they are analysed or not.
 _NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltVolume:
-    """A volume with what was found out while building it."""
+    """A volume with what its images lack."""
 
     volume: Volume
     images: tuple[Image, ...]  # of its slices, in their order
-    left_out: tuple[LeftOutImage, ...]  # of the stack, what could not be decoded; of a series, all
-    missing: Reason | None  # MISSING_IMAGES where images have not come
-    oddities: tuple[str, ...] = ()  # what was wrong with images that were read, with counts
+    left_out: tuple[LeftOutImage, ...]  # of ``build_stack``: not decoded or thinned; of ``build_volume``: all
+    missing: Reason | None  # MISSING_IMAGES where images were not received
+    oddities: tuple[str, ...] = ()  # defects of images that were decoded nevertheless, with counts
 
 
 def build_volume(series: SeriesManifest, rule: EligibilityRule, most_voxels: int = MAX_VOXELS) -> BuiltVolume:
-    """The largest stack of a series, whatever its headers say it is. Raises ``Refused``.
+    """The largest stack of a series, without the rules of selection; at most ``most_voxels`` voxels.
 
-    NO_GEOMETRY, NO_CALIBRATION (CT), or why no pixels of it can be read.
+    Raises ``Refused``: NO_GEOMETRY, NO_CALIBRATION (CT), or the reason for which no pixels can be read.
     """
     images = read_images(series)
     kept = [image for image in images if (image.problem or image.uncalibrated) is None]
@@ -55,17 +55,17 @@ def build_volume(series: SeriesManifest, rule: EligibilityRule, most_voxels: int
 
 
 def build_stack(
-    whole: SeriesPlan, number: int, came: Sequence[Image], most_voxels: int = MAX_VOXELS
+    whole: SeriesPlan, number: int, received: Sequence[Image], most_voxels: int = MAX_VOXELS
 ) -> BuiltVolume:
-    """One stack (0-based) of a series, sorted along its normal by ImagePositionPatient and decoded.
+    """Decode one stack (``number``, 0-based) of a series; slices ascend along its normal (PS3.3 C.7.6.2).
 
-    Uneven steps and gantry tilt stay as they are. ``came``: all images of the series; those of them that lie
-    in a gap of the stack are not missing. Of more than ``most_voxels`` evenly spread slices are read. Raises
-    ``Refused`` where none can be decoded, with the first reason.
+    Voxels are in HU for CT; uneven steps and gantry tilt are kept. ``received``: all images of the series,
+    of which those in a gap of the stack are not missing. Beyond ``most_voxels``, evenly spread slices are
+    read. Raises ``Refused`` with the first reason where no slice can be decoded.
     """
     voxels, images, left_out, oddities = _decoded(whole.stacks[number], most_voxels)
     volume = _assembled(whole.series_instance_uid, number + 1, voxels, images)
-    missing = _stated_count(came) or _gaps([image.place for image in images], came)
+    missing = _stated_count(received) or _gaps([image.place for image in images], received)
     return BuiltVolume(volume, images, tuple(left_out), missing, oddities)
 
 
@@ -81,8 +81,8 @@ def _reason(reason: Reason) -> tuple[ReasonCode, str]:
 
 def _decoded(
     images: Sequence[Image], most_voxels: int
-) -> tuple[Slices, tuple[Image, ...], list[LeftOutImage], tuple[str, ...]]:
-    """The images that decode as voxels, those that do not or for which there is no room, and oddities."""
+) -> tuple[StoredSlices, tuple[Image, ...], list[LeftOutImage], tuple[str, ...]]:
+    """Voxels and images that decode; images that do not, or that do not fit into memory; oddities."""
     by_place = {image.place: image for image in images}
     taken, between = thinned([image.place for image in images], most_voxels)
     read, refused = read_slices(taken)
@@ -94,7 +94,7 @@ def _decoded(
     kept = [place for place in taken if place in read]
     odd = Counter(read[place].oddity for place in kept if read[place].oddity)
     oddities = tuple(f"{counted(count, 'image')}: {oddity}" for oddity, count in sorted(odd.items()))
-    voxels = Slices([read[place] for place in kept])
+    voxels = StoredSlices([read[place] for place in kept])
     return voxels, tuple(by_place[place] for place in kept), left_out, oddities
 
 
@@ -120,28 +120,28 @@ def _assembled(series_instance_uid: str, stack: int, voxels: Voxels, images: tup
 
 
 def _thickness_mm(kept: list[FrameGeometry]) -> float:
-    """The usual slice thickness; where it is unsaid, the usual step; for one slice, the pixel size."""
+    """The median slice thickness; if it is not stated, the median step; for one slice, the pixel size."""
     stated = [frame.thickness_mm for frame in kept if frame.thickness_mm is not None]
     return median(stated or steps_mm(kept) or kept[0].spacing_mm)
 
 
-def _stated_count(came: Sequence[Image]) -> Reason | None:
-    """The archive's own count. ImagesInAcquisition is no such count: an acquisition may fill many series."""
-    stated = max((image.of.series_images for image in came), default=0)
-    here = len({image.of.sop_instance_uid for image in came})
+def _stated_count(received: Sequence[Image]) -> Reason | None:
+    """By the archive's count (0020,1209). ImagesInAcquisition is none: it may span several series."""
+    stated = max((image.of.series_images for image in received), default=0)
+    here = len({image.of.sop_instance_uid for image in received})
     if stated <= here:
         return None
     sentence = f"the series states {stated} images, {here} {'is' if here == 1 else 'are'} here"
     return Reason(ReasonCode.MISSING_IMAGES, sentence)
 
 
-def _gaps(kept: list[FrameGeometry], came: Sequence[Image]) -> Reason | None:
-    """Holes of a stack that no image which came fills."""
+def _gaps(kept: list[FrameGeometry], received: Sequence[Image]) -> Reason | None:
+    """The gaps of a stack that no received image fills."""
     normal = kept[0].normal
     offsets = np.array(
         [
             float(np.dot(normal, image.place.position_mm))
-            for image in came
+            for image in received
             if image.geometry is not None and abs(float(np.dot(normal, image.place.normal))) > _NEAR_PARALLEL
         ]
     )

@@ -1,4 +1,4 @@
-"""The pixel data of one instance: checked against its header, then read frame by frame."""
+"""The pixel data of one instance, checked against the header and read frame by frame."""
 
 import io
 import warnings
@@ -39,11 +39,11 @@ from worker.decoding import (
 )
 from worker.imaging.units import Scaling, scaling_of
 
-# Far above any CT or MR matrix; a header that says more lies or is no slice.
+# Far above any CT or MR matrix; a header that states more is wrong or of no slice.
 MAX_SIDE_PX: Final = 16384
 # 4096 x 4096 is four times the largest CT or MR matrix in use. One frame in float32 is then 64 MB.
 MAX_FRAME_PX: Final = 1 << 24
-# Of a data set that was deflated as a whole (PS3.5 A.5); it cannot be read in parts.
+# Limit of a deflated data set (PS3.5 A.5), which cannot be read in parts.
 MAX_INFLATED_BYTES: Final = 256 << 20
 
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -55,11 +55,11 @@ _BROKEN: Final = (*MALFORMED, RuntimeError, RecursionError, MemoryError, Invalid
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """Where the Pixel Data element's value lies."""
+    """The location of the Pixel Data element's value."""
 
-    place: int
-    length: int | None  # None: undefined
-    held: int  # bytes from its place to its end, or to the file's
+    offset: int  # in bytes from the start of the file or of the inflated data set
+    length: int | None  # in bytes; None: undefined
+    held: int  # bytes from the offset to the end of the value, or of the file
     vr: str
     start: bytes  # the first bytes
 
@@ -79,17 +79,17 @@ class Pixels:
     _inflated: bytes | None
 
     def frame(self, number_from_1: int | None = None) -> NDArray[np.float32]:
-        """One frame (rows, columns) in true units; ``None`` is the first. Raises ``Refused``."""
+        """One frame (rows, columns) in true units (HU for CT); ``None``: the first. Raises ``Refused``."""
         return self.scaling(number_from_1).true_units(self.stored(number_from_1))
 
     def scaling(self, number_from_1: int | None = None) -> Scaling:
-        """How a frame's stored values become true units. Raises ``Refused``."""
+        """The conversion of a frame's stored values to true units. Raises ``Refused``."""
         return scaling_of(self.dataset, self._index(number_from_1))
 
     def stored(self, number_from_1: int | None = None) -> NDArray[np.integer]:
-        """One frame (rows, columns) as stored, without bits that belong to something else.
+        """One frame (rows, columns) as stored, reduced to Bits Stored (PS3.5 8.1.1).
 
-        Raises ``Refused``, of which ``DecoderEnded`` where decoding ended its process.
+        Raises ``Refused``; its subclass ``DecoderEnded`` where decoding ended the decoding process.
         """
         index = self._index(number_from_1)
         shift = self._misplaced_bits
@@ -106,15 +106,17 @@ class Pixels:
         return index
 
     def _native(self, index: int) -> NDArray[np.integer]:
-        """By bits, sign and byte order of the header (PS3.5 8.1.1)."""
+        """An uncompressed frame, by bits, sign and byte order of the header (PS3.5 8.1.1)."""
         sample_bytes = (whole_number(self.dataset, "BitsAllocated") or 0) // 8
         frame_bytes = self.rows * self.columns * sample_bytes
         begin = index * frame_bytes
         big = self.syntax == ExplicitVRBigEndian
-        words = big and sample_bytes == 1 and self._element.vr == "OW"  # PS3.5 8.1.2: bytes by twos
+        words = (
+            big and sample_bytes == 1 and self._element.vr == "OW"
+        )  # PS3.5 8.1.2: pairs of bytes are swapped
         spare = begin % 2 if words else 0
         with self._open() as file:
-            file.seek(self._element.place + begin - spare)
+            file.seek(self._element.offset + begin - spare)
             data = file.read(frame_bytes + spare + ((frame_bytes + spare) % 2 if words else 0))
         if words:
             data = np.frombuffer(data[: len(data) // 2 * 2], "<u2").byteswap().tobytes()
@@ -126,7 +128,7 @@ class Pixels:
         return stored.astype(stored.dtype.newbyteorder("="))
 
     def _decoded(self, fragments: Fragments, index: int, *, keep_unused_bits: bool) -> NDArray[np.integer]:
-        """A compressed frame: its stream is checked here and decoded in a child."""
+        """A compressed frame; its stream is checked here and decoded in a child process."""
         allocated = whole_number(self.dataset, "BitsAllocated") or 0
         image = ImageSize(self.rows, self.columns, 1, allocated)
         most = 2 * image.frame_bytes + (1 << 20)
@@ -156,7 +158,7 @@ class Pixels:
         return process_decoder().decode(question, stream)
 
     def _stream_header(self, stream: bytes) -> StreamHeader:
-        """By what the stream is, whatever the transfer syntax says it is. Raises ``ValueError``."""
+        """The header of the stream itself, whatever the stated transfer syntax. Raises ``ValueError``."""
         header = read_stream(stream)
         if header is not None:
             return header
@@ -166,7 +168,7 @@ class Pixels:
 
     @property
     def oddity(self) -> str:
-        """What was wrong with the pixel data although they can be read; else empty."""
+        """A defect of the pixel data, which can be decoded nevertheless; else empty."""
         wrong = self.fragments is not None and not self.syntax.is_compressed
         return _mislabelled(self.syntax) if wrong else ""
 
@@ -176,9 +178,9 @@ class Pixels:
 
     @cached_property
     def _misplaced_bits(self) -> int | None:
-        """By how many bits samples lie above bit 0: old devices use High Bit (PS3.5 8.1.1 notes).
+        """The number of bits by which samples lie above bit 0: High Bit of old devices (PS3.5 8.1.1 notes).
 
-        None where a sample fills what is allocated, or the header does not say how it lies.
+        None where a sample fills Bits Allocated, or the header does not state its bits.
         """
         if self.fragments is not None and self.syntax != RLELossless:
             return None
@@ -211,9 +213,9 @@ def decode_frame(path: Path, frame: int | None = None) -> NDArray[np.float32]:
 
 
 def open_pixels(path: Path) -> Pixels:
-    """Read a file's header and check what it claims against what it holds.
+    """Read the header of a DICOM file (PS3.10) and check it against the size of the pixel data.
 
-    What follows the pixel data is not read. Raises ``Refused``, and ``OSError`` where the storage fails.
+    Nothing behind the pixel data is read. Raises ``Refused``, and ``OSError`` where the storage fails.
     """
     try:
         with warnings.catch_warnings():
@@ -237,17 +239,17 @@ def open_pixels(path: Path) -> Pixels:
 
 
 def _read(path: Path) -> tuple[FileDataset, _Element | None, bytes | None]:
-    """Header and place of the pixel data; with them the whole data set where it came deflated."""
+    """Header and location of the pixel data, and the inflated data set if it was deflated."""
     with path.open("rb") as file:
         meta = _file_meta(path)
         deflated = text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
         inflated = _inflated(file) if deflated else None
         source = file if inflated is None else io.BytesIO(inflated)
-        found: list[_Element] = []
+        elements: list[_Element] = []
 
         def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
             if tag == _PIXEL_DATA:
-                found.append(_element(source, vr, length))
+                elements.append(_element(source, vr, length))
             return int(tag) >= _FLOAT_PIXEL_DATA
 
         if inflated is None:
@@ -255,18 +257,18 @@ def _read(path: Path) -> tuple[FileDataset, _Element | None, bytes | None]:
         else:
             body = read_dataset(source, is_implicit_VR=False, is_little_endian=True, stop_when=at_pixels)
             dataset = FileDataset(path, body, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
-    return dataset, found[0] if found else None, inflated
+    return dataset, elements[0] if elements else None, inflated
 
 
 def _element(source: IO[bytes], vr: str | None, length: int) -> _Element:
-    """The element whose value begins where ``source`` stands, and stays standing."""
-    place = source.tell()
+    """The element whose value begins at the position of ``source``, which is kept."""
+    offset = source.tell()
     start = source.read(_START_BYTES)
-    rest = source.seek(0, io.SEEK_END) - place
-    source.seek(place)
+    rest = source.seek(0, io.SEEK_END) - offset
+    source.seek(offset)
     stated = None if length == _UNDEFINED else length
     held = rest if stated is None else min(stated, rest)
-    return _Element(place, stated, held, vr or "OW", start[:held])
+    return _Element(offset, stated, held, vr or "OW", start[:held])
 
 
 def _file_meta(path: Path) -> FileMetaDataset:
@@ -300,7 +302,7 @@ def _checked_size(dataset: Dataset) -> tuple[int, int, int]:
     if rows > MAX_SIDE_PX or columns > MAX_SIDE_PX or rows * columns > MAX_FRAME_PX:
         side = int(MAX_FRAME_PX**0.5)
         raise _broken(f"the header claims {rows} x {columns} pixels a frame; {side} x {side} can be read")
-    # 0 and empty are one image to every writer that leaves them in a single-frame object.
+    # Writers that leave 0 or no value in a single-frame object mean one frame.
     frames = whole_number(dataset, "NumberOfFrames") or 1
     if frames < 1:
         raise _broken(described(dataset, "NumberOfFrames"))
@@ -308,7 +310,7 @@ def _checked_size(dataset: Dataset) -> tuple[int, int, int]:
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:
-    """From the File Meta; where there is none, as the data set was found to be encoded."""
+    """The Transfer Syntax UID of the File Meta; without one, by the encoding of the data set."""
     meta = getattr(dataset, "file_meta", None)
     stated = text(meta, "TransferSyntaxUID") if meta is not None else ""
     if stated:
@@ -323,7 +325,7 @@ def _transfer_syntax(dataset: FileDataset) -> UID:
 
 
 def _is_encapsulated(element: _Element, syntax: UID, dataset: Dataset, voxels: int) -> bool:
-    """Whether the pixel data are compressed: by their own bytes, for labels are wrong at times."""
+    """Whether the pixel data are compressed, by their own bytes: stated transfer syntaxes may be wrong."""
     if element.length is None:
         return True  # PS3.5 A.4: only encapsulated data have no length
     native_bytes = _native_bytes(dataset, voxels)
@@ -336,13 +338,13 @@ def _is_encapsulated(element: _Element, syntax: UID, dataset: Dataset, voxels: i
 def _fragments(file: IO[bytes], element: _Element, syntax: UID, dataset: Dataset, frames: int) -> Fragments:
     if not starts_with_item(element.start):
         if frames == 1 and _starts_stream(element.start):
-            return Fragments.bare(element.place, element.held)
+            return Fragments.bare(element.offset, element.held)
         raise _broken("the pixel data holds no fragment" if syntax.is_compressed else _mislabelled(syntax))
     offsets = value(dataset, "ExtendedOffsetTable")
     known = np.frombuffer(offsets[: len(offsets) // 8 * 8], "<u8") if isinstance(offsets, bytes) else ()
-    end = None if element.length is None else element.place + element.held
+    end = None if element.length is None else element.offset + element.held
     try:
-        return Fragments.find(file, element.place, frames, [int(offset) for offset in known], end=end)
+        return Fragments.find(file, element.offset, frames, [int(offset) for offset in known], end=end)
     except ValueError as error:
         raise _broken(first_line(error)) from error
 
@@ -352,7 +354,7 @@ def _native_bytes(dataset: Dataset, voxels: int) -> int:
 
 
 def _check_native(dataset: Dataset, element: _Element, voxels: int) -> None:
-    """Nothing is allocated by the header: native data must be there in full (PS3.5 8.1.1)."""
+    """Native data must be complete (PS3.5 8.1.1), so that no memory is allocated for a wrong header."""
     bits = whole_number(dataset, "BitsAllocated") or 0
     if bits not in (8, 16, 32):
         raise _broken(f"{described(dataset, 'BitsAllocated')}; 8, 16 or 32 can be read")
@@ -370,9 +372,9 @@ def _mislabelled(syntax: UID) -> str:
 
 
 def _aligned(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
-    """Samples moved to bit 0; what lies above or below them, such as old overlays, is dropped (PS3.5 8.1.1).
+    """Samples moved to bit 0, without bits above or below them, such as old overlays (PS3.5 8.1.1).
 
-    Signed ones keep their sign: the sign bit is that of Bits Stored.
+    Signed samples keep their sign, which is the highest bit of Bits Stored.
     """
     allocated = stored.dtype.itemsize * 8
     bits = whole_number(dataset, "BitsStored") or allocated

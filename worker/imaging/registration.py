@@ -1,4 +1,4 @@
-"""What Spatial Registration objects say of how frames of reference lie to each other (PS3.3 C.20.2)."""
+"""Transformations between frames of reference, from Spatial Registration objects (PS3.3 C.20.2)."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,17 +16,20 @@ from neurotriage.dicom.attributes import items, numbers
 from neurotriage.dicom.headers import read_header, text
 
 _RIGID: Final = "RIGID"
-_TURN_TOLERANCE: Final = 1e-3  # of a turn's matrix: what headers round
+_ROTATION_TOLERANCE: Final = 1e-3  # of a rotation matrix, for rounding in headers
 
 
 def read_registrations(series: Sequence[SeriesManifest]) -> tuple[Registration, ...]:
-    """Rigid transformations of all registration objects; what cannot be read says nothing."""
+    """The rigid transformations (4, 4) in mm of all Spatial Registration objects (PS3.3 C.20.2).
+
+    Objects that cannot be read, and transformations that are not rigid, are ignored.
+    """
     return tuple(
-        found
-        for one in series
-        for instance in one.instances
+        registration
+        for manifest in series
+        for instance in manifest.instances
         if instance.sop_class_uid == SpatialRegistrationStorage
-        for found in _of_object(instance.path)
+        for registration in _of_object(instance.path)
     )
 
 
@@ -43,7 +46,7 @@ def _of_object(path: Path) -> Iterator[Registration]:
 
 
 def _matrix(item: Dataset) -> NDArray[np.float64] | None:
-    """The item's matrices one after the other; None where one is missing or not rigid."""
+    """The product of the item's matrices (PS3.3 C.20.2.1.1); None where one is missing or not rigid."""
     result = np.eye(4)
     steps = [
         step for part in items(item, "MatrixRegistrationSequence") for step in items(part, "MatrixSequence")
@@ -53,6 +56,7 @@ def _matrix(item: Dataset) -> NDArray[np.float64] | None:
         if len(values) != 16 or text(step, "FrameOfReferenceTransformationMatrixType").upper() != _RIGID:
             return None
         result = np.array(values).reshape(4, 4) @ result
-    turn = result[:3, :3]
-    rigid = np.allclose(turn @ turn.T, np.eye(3), atol=_TURN_TOLERANCE) and np.linalg.det(turn) > 0
+    rotation = result[:3, :3]
+    orthogonal = np.allclose(rotation @ rotation.T, np.eye(3), atol=_ROTATION_TOLERANCE)
+    rigid = orthogonal and np.linalg.det(rotation) > 0
     return result if steps and rigid else None

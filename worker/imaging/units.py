@@ -1,4 +1,4 @@
-"""Stored values to true units: Hounsfield units for CT, rescaled signal for MR."""
+"""From stored values to true units: Hounsfield units for CT, rescaled signal for MR."""
 
 import math
 from dataclasses import dataclass
@@ -11,33 +11,33 @@ from pydicom.dataset import Dataset
 from neurotriage.dicom.attributes import described, functional_group, number, whole_number
 from neurotriage.dicom.headers import text
 
-# Below any CT number that a scanner measures: padding outside the reconstruction circle.
+# Values below are no CT numbers but padding outside the reconstruction circle.
 LOWEST_HU: Final = -1024.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How the stored values of one frame become true units, each frame by its own.
+    """The conversion of the stored values of one frame to true units.
 
-    The one scaling is the Modality LUT's RescaleSlope and RescaleIntercept (PS3.3 C.11.1), of a frame by its
-    Pixel Value Transformation (C.7.6.16.2.9). Vendors' further scales, such as Philips' (2005,100E), are not
-    applied: no network here looks at absolute MR signal.
+    It applies Rescale Slope and Intercept of the Modality LUT (PS3.3 C.11.1), or of the frame's Pixel Value
+    Transformation (C.7.6.16.2.9). Vendors' further scales, such as Philips' (2005,100E), are not applied: no
+    network uses absolute MR signal.
     """
 
     slope: float
     intercept: float
-    lowest: float  # no value is below
-    padding: tuple[int, int] | None  # stored values from the first to the second are padding (C.7.5.1.1.2),
-    outside: float  # which becomes this
-    turned_about: float | None  # where black and white change places: the darkest and the brightest added
+    lowest: float  # lower values are raised to this
+    padding: tuple[int, int] | None  # range of stored values, inclusive, that are padding (C.7.5.1.1.2)
+    outside: float  # the value of padding in true units
+    inverted_about: float | None  # sum of the darkest and the brightest value, if black and white are swapped
 
     def true_units(self, stored: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Values of the same shape, in float32. Padding is told by stored values, before they are scaled."""
+        """float32 of the same shape. Padding is recognised by stored values, before scaling."""
         values = stored.astype(np.float32)
         values *= np.float32(self.slope)
         values += np.float32(self.intercept)
-        if self.turned_about is not None:
-            np.subtract(np.float32(self.turned_about), values, out=values)
+        if self.inverted_about is not None:
+            np.subtract(np.float32(self.inverted_about), values, out=values)
         if self.lowest > -math.inf:
             np.maximum(values, np.float32(self.lowest), out=values)
         if self.padding is not None:
@@ -46,28 +46,31 @@ class Scaling:
 
 
 def scaling_of(dataset: Dataset, index: int = 0) -> Scaling:
-    """The scaling of a frame (0-based) by its header; without a calibration, values are taken as stored.
+    """The scaling of a frame (``index``, 0-based); without a calibration, stored values are true units.
 
-    MONOCHROME1 says how values are displayed, not what they are: CT numbers stay, MR signal is turned into
-    the sense of MONOCHROME2, in which networks know it.
+    MONOCHROME1 (PS3.3 C.7.6.3.1.2) concerns display: CT numbers are kept, MR signal is inverted to the sense
+    of MONOCHROME2, on which the networks were trained.
     """
     slope, intercept = calibration(dataset, index) or (1.0, 0.0)
     is_ct = text(dataset, "Modality").upper() == "CT"
-    turned_about = None
+    inverted_about = None
     if not is_ct and text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1":
-        turned_about = sum(_stored_range(dataset)) * slope + 2 * intercept
+        inverted_about = sum(_stored_range(dataset)) * slope + 2 * intercept
     return Scaling(
         slope=slope,
         intercept=intercept,
         lowest=LOWEST_HU if is_ct else -math.inf,
         padding=_padding(dataset),
         outside=LOWEST_HU if is_ct else 0.0,
-        turned_about=turned_about,
+        inverted_about=inverted_about,
     )
 
 
 def calibration(dataset: Dataset, index: int = 0) -> tuple[float, float] | None:
-    """(slope, intercept) of a frame; None where the header gives no usable pair."""
+    """(Rescale Slope, Rescale Intercept) of a frame (0-based); None where the header has no valid pair.
+
+    From Pixel Value Transformation (PS3.3 C.7.6.16.2.9), else from the Modality LUT (C.11.1).
+    """
     group = functional_group(dataset, index, "PixelValueTransformationSequence")
     for place in (group, dataset):
         if place is None:
@@ -79,7 +82,7 @@ def calibration(dataset: Dataset, index: int = 0) -> tuple[float, float] | None:
 
 
 def uncalibrated(dataset: Dataset, index: int = 0) -> str:
-    """Why a frame has no calibration, for a refusal: how its tags stand in the header."""
+    """The values of Rescale Slope and Intercept of a frame (0-based) without a calibration, for a refusal."""
     group = functional_group(dataset, index, "PixelValueTransformationSequence")
     place = dataset if group is None else group
     return f"{described(place, 'RescaleSlope')}, {described(place, 'RescaleIntercept')}"
@@ -93,7 +96,7 @@ def _stored_range(dataset: Dataset) -> tuple[int, int]:
 
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """PixelPaddingValue, up or down to PixelPaddingRangeLimit."""
+    """The range from PixelPaddingValue to PixelPaddingRangeLimit, lower value first (PS3.3 C.7.5.1.1.2)."""
     value = whole_number(dataset, "PixelPaddingValue")
     if value is None:
         return None
@@ -103,7 +106,7 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 
 
 def _as_stored(value: int, dataset: Dataset) -> int:
-    """Some writers give a signed padding value as its unsigned bit pattern, or the reverse."""
+    """Some writers state a signed padding value as its unsigned bit pattern, or the reverse."""
     lowest, highest = _stored_range(dataset)
     if lowest <= value <= highest:
         return value

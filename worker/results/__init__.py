@@ -1,10 +1,10 @@
-"""Result objects from an analysis: what a radiologist sees, a PACS accepts and a validator passes."""
+"""From an analysis to its DICOM result objects."""
 
 from worker.results.build import Results, build
 from worker.results.claims import claimed
 from worker.results.objects.capture import picture_of
-from worker.results.plain_text import report_text
 from worker.results.rejection import rejection_note
+from worker.results.wording.plain_text import report_text
 
 __all__ = [
     "Results",

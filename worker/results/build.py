@@ -30,13 +30,13 @@ from worker.results.objects import (
     report,
     segmentation,
 )
-from worker.results.source import identity_header
-from worker.results.source_images import Scene, read_scene
+from worker.results.sources.scene import Scene, read_scene
+from worker.results.sources.slices import identity_header
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What was made of an analysis, and what could not be made, with the reason."""
+    """The result objects of one analysis; an ``Omission`` gives the reason for each that is missing."""
 
     objects: tuple[ResultObject, ...]
     omissions: tuple[Omission, ...] = ()
@@ -58,23 +58,24 @@ def build(
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
     Every outcome has a page and a document. Overlays show the slices with a finding, or with evidence where
-    the outcome is open; the report exists where there is an image to point at, and names the ``previous``
-    reports of the study that it replaces. ``overlay`` says how overlays are
-    drawn. Key objects point at results of the ``named`` kinds only: whoever
-    gets them must have those too. What cannot be made is an ``Omission``. A study without a Study
-    Instance UID has no place in an archive, so nothing is made. Called again with the same values, the bytes
-    are the same. Reads the source files; never writes.
+    the outcome is open, in the style ``overlay``. The report needs an image to refer to, and names the
+    ``previous`` reports of the study that it replaces (PS3.3 C.17.2). Key objects refer to results of the
+    ``named`` kinds only: every destination of the key objects must receive those too. An object that cannot
+    be made is an ``Omission``; without a Study Instance UID nothing is made, for no archive could file it.
+
+    The same arguments give the same bytes. Reads the source files; writes none. Raises ``OSError`` where the
+    storage fails.
     """
     if analysis.study_instance_uid is None:
         reason = "the study has no Study Instance UID"
         return Results((), tuple(Omission(kind, reason) for kind in ResultKind if kind in kinds))
-    shown, seen = claimed(analysis, evidence, claims)
-    scene = read_scene(shown, seen, source)
+    shown, shown_evidence = claimed(analysis, evidence, claims)
+    scene = read_scene(shown, shown_evidence, source)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken)
-    again = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
+    rerun = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
     context = ResultContext(
-        shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, again
+        shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, rerun
     )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
@@ -94,7 +95,7 @@ def _made(
     previous: Sequence[ObjectReference],
     others: Sequence[ResultObject],
 ) -> Iterator[ResultObject | Omission]:
-    """One kind of object. ``others`` are those made before that it may point at."""
+    """Objects of one kind. ``others``: objects made before, to which this one may refer."""
     match kind:
         case ResultKind.PAGE:
             yield capture.page(context, scene)

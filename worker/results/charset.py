@@ -1,6 +1,6 @@
-"""In which character set an object is written: the source's where it holds every text, else UTF-8.
+"""The character set in which an object is written: the source's if it can encode every text, else UTF-8.
 
-Readers compare and garble names by their bytes: MRtrix 3.0.3 takes one study in two sets for two studies.
+Some readers compare names byte by byte: MRtrix 3.0.3 takes one study in two character sets for two studies.
 """
 
 import io
@@ -15,7 +15,7 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, VR
 
 UTF_8: Final = "ISO_IR 192"
 
-# Defined terms (PS3.3 C.12.1.1.2): sets of one byte, those with code extensions, those that stand alone.
+# Defined terms (PS3.3 C.12.1.1.2): single-byte sets, sets with code extensions, sets allowed only alone.
 _SINGLE_BYTE: Final = ("100", "101", "109", "110", "144", "127", "126", "138", "148", "203", "13", "166")
 _MULTI_BYTE: Final = frozenset(f"ISO 2022 IR {number}" for number in ("87", "159", "149", "58"))
 _EXTENSIONS: Final = _MULTI_BYTE | {f"ISO 2022 IR {number}" for number in (*_SINGLE_BYTE, "6")}
@@ -24,10 +24,11 @@ _DEFAULT: Final = ("", "None", "ISO_IR 6", "ISO 2022 IR 6")
 _SPELLING: Final = re.compile(r"ISO.(2022.)?IR.(\d+)", re.ASCII)
 
 
-def source_terms(header: Dataset) -> list[str]:
-    """The source's Specific Character Set as defined terms; empty for the default repertoire (ISO 646).
+def source_character_set(header: Dataset) -> list[str]:
+    """The source's Specific Character Set as defined terms (PS3.3 C.12.1.1.2).
 
-    A term that is only spelt wrongly (``ISO-IR 100``) is mended; where one is unknown, it is UTF-8.
+    Empty for the default repertoire (ISO 646). A misspelt term (``ISO-IR 100``) is corrected; an unknown one
+    gives UTF-8.
     """
     value = header.get("SpecificCharacterSet")
     terms = [_spelt(str(term)) for term in ([value] if value is None or isinstance(value, str) else value)]
@@ -42,9 +43,12 @@ def source_terms(header: Dataset) -> list[str]:
     return extended if all(term in _EXTENSIONS for term in extended if term) else [UTF_8]
 
 
-def settle(dataset: Dataset) -> None:
-    """Leave a finished data set in the character set that it states if that holds all of its text."""
-    terms = source_terms(dataset)
+def set_character_set(dataset: Dataset) -> None:
+    """Set Specific Character Set (0008,0005) of a finished data set.
+
+    The stated set is kept if every text survives encoding in it, else it becomes UTF-8 (ISO_IR 192).
+    """
+    terms = source_character_set(dataset)
     foreign = [element for element in _texts(dataset) if not _is_plain(element)]
     chosen = terms if all(_survives(element, terms) for element in foreign) else [UTF_8]
     if chosen:
@@ -75,12 +79,12 @@ def _values(element: DataElement) -> list[str]:
 
 
 def _is_plain(element: DataElement) -> bool:
-    """ISO 646, of which every set has all but the two characters that Japanese ones (ISO IR 14) replace."""
+    """Whether a text is the same bytes in every set: ISO 646, without what ISO IR 14 (Japan) replaces."""
     return all(value.isascii() and "~" not in value for value in _values(element))
 
 
 def _survives(element: DataElement, terms: list[str]) -> bool:
-    """Whether a text read back is the text that was written."""
+    """Whether a text that is written in these character sets reads back unchanged."""
     if not terms:
         return all(value.isascii() for value in _values(element))
     trial, file = Dataset(), io.BytesIO()

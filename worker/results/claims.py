@@ -1,17 +1,17 @@
-"""How much the results may say: what is taken out of an analysis cannot appear in any object."""
+"""Limits an analysis to what results may claim: what is removed here cannot appear in any object."""
 
 from dataclasses import replace
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import Analysis, Claims, Prediction, SeriesDecision, SliceScores
-from worker.results import text
+from worker.results.wording import text
 
 
 def claimed(analysis: Analysis, evidence: Evidence, claims: Claims) -> tuple[Analysis, Evidence]:
-    """What results are built from.
+    """The analysis and evidence that results may show under ``claims``.
 
-    ``triage-only`` leaves outcome, urgency, reasons and the probability of a tumour: no findings, no classes,
-    no heat maps, and no scores that single out a slice.
+    ``triage-only`` keeps outcome, urgency, reasons and the probability of a tumour. It removes findings,
+    classes, heat maps, masks, and slice scores, which would single out a slice.
     """
     if claims is Claims.RESEARCH:
         return analysis, evidence
@@ -30,6 +30,6 @@ def _without_classes(prediction: Prediction) -> Prediction:
 
 
 def _without_scores(series: SeriesDecision) -> SeriesDecision:
-    """The number of slices stays: results say how many were looked at."""
+    """All scores 0; their number stays, because results state how many slices were analysed."""
     level = (0.0,) * len(series.scores.tumour)
     return replace(series, scores=SliceScores(level, level))

@@ -1,6 +1,6 @@
-"""What all result objects share: the source's identity, our series and equipment, and Part 10 bytes.
+"""The modules that all result objects share (identity, series, equipment), and their Part 10 bytes.
 
-Nothing here asks a clock or draws a random number: rebuilt, an object has the same bytes.
+No clock and no random numbers here: an object that is built again has the same bytes.
 """
 
 import io
@@ -26,13 +26,13 @@ from neurotriage.core.values import (
 )
 from neurotriage.dicom.headers import MANUFACTURER
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
-from worker.results.charset import settle, source_terms
+from worker.results.charset import set_character_set, source_character_set
 from worker.results.identity import copy_identity
 
 MODEL_NAME = "neurotriage head triage"
 
 # A viewer may show only the newest object of a series of these kinds.
-_SERIES_EACH = frozenset(
+_OWN_SERIES = frozenset(
     {
         ResultKind.OVERLAY_FRAMES,
         ResultKind.OVERLAY_SERIES_FRAMES,
@@ -54,22 +54,22 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultContext:
-    """What every object of one analysis is made within."""
+    """The values that all objects of one analysis share."""
 
     analysis: Analysis
     study_uid: str
-    header: Dataset  # of a source image; identity is copied from it
+    header: Dataset  # of a source image; patient and study attributes are copied from it
     installation_uid: str
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
     overlay: OverlayStyle = OverlayStyle.HEAT
-    again: str = ""  # of the same images, because somebody asked: not the objects that there are already
+    rerun: str = ""  # names a requested second analysis of the same images, whose objects need new UIDs
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
-        """A UID that depends on all that shapes an object, and on nothing else.
+        """A UID (UUIDv5, PS3.5 B.2) that depends on everything that shapes an object, and on nothing else.
 
-        That is installation, study, analysed bytes, models, software version, claims, kind, its series'
-        label, the style of overlays that are not drawn as usual, ``again`` and ``parts``.
+        That is installation, study, digest of the analysed bytes, models, software version, claims, kind,
+        series label, overlay style (unless it is ``HEAT``), ``rerun`` and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
         unusual = kind in _OVERLAYS and self.overlay is not OverlayStyle.HEAT
@@ -85,13 +85,13 @@ class ResultContext:
             str(label.number),
             label.description,
             *([self.overlay.value] if unusual else []),
-            *filter(None, [self.again]),
+            *filter(None, [self.rerun]),
             *parts,
         )
 
     @property
     def made_at(self) -> datetime:
-        """When the study was analysed, in the time zone of the source's own dates."""
+        """When the study was analysed, in the time zone of the source (0008,0201)."""
         return self.analysis.analysed_at.astimezone(_zone(self.header, self.analysis.analysed_at))
 
 
@@ -100,28 +100,29 @@ def new_object(
 ) -> Dataset:
     """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1).
 
-    ``parts``: what else its UID depends on. Kinds in ``_SERIES_EACH`` have a series for each object.
+    ``index``: 0-based within the kind. ``parts``: further values on which its SOP Instance UID depends.
+    Objects of the kinds in ``_OWN_SERIES`` have a series each.
     """
     dataset = Dataset()
-    dataset.SpecificCharacterSet = source_terms(context.header)
+    dataset.SpecificCharacterSet = source_character_set(context.header)
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = context.uid(kind, str(index), *parts)
     dataset.InstanceCreatorUID = context.installation_uid
     dataset.StudyInstanceUID = context.study_uid
     copy_identity(context.header, dataset)
     dataset.Modality = modality
-    alone = kind in _SERIES_EACH
+    alone = kind in _OWN_SERIES
     dataset.InstanceNumber = 1 if alone else index + 1
     dataset.SeriesInstanceUID = context.uid(kind, "series", *([str(index)] if alone else []))
     dataset.SeriesNumber = context.labels[kind].number
     dataset.SeriesDescription = context.labels[kind].description
-    _date(context, dataset)
-    _sign(context, dataset)
+    _set_dates(context, dataset)
+    _set_equipment(context, dataset)
     return dataset
 
 
 def result_of(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:
-    """The finished object with its bytes."""
+    """A finished data set as a result with its Part 10 bytes; ``index`` is 0-based within the kind."""
     return ResultObject(
         kind=kind,
         index=index,
@@ -133,7 +134,7 @@ def result_of(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:
 
 
 def decimal(value: float) -> str:
-    """A number as a Decimal String of at most 16 characters (PS3.5 6.2)."""
+    """A number as a Decimal String of at most 16 characters (PS3.5 6.2). Raises ``ValueError``."""
     for digits in range(15, 5, -1):
         shown = f"{value:.{digits}g}"
         if len(shown) <= 16:
@@ -142,7 +143,9 @@ def decimal(value: float) -> str:
 
 
 def lossy_history(header: Dataset, dataset: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    """Copy Lossy Image Compression, its ratio and method from the source: it is never undone
+    (PS3.3 C.7.6.1.1.5).
+    """
     lossy = str(header.get("LossyImageCompression", "")) == "01"
     dataset.LossyImageCompression = "01" if lossy else "00"
     if lossy and "LossyImageCompressionRatio" in header:
@@ -152,7 +155,7 @@ def lossy_history(header: Dataset, dataset: Dataset) -> None:
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
-    """A code sequence item (PS3.3 8.8)."""
+    """A code sequence item: Code Value, Coding Scheme Designator, Code Meaning (PS3.3 table 8.8-1)."""
     item = Dataset()
     item.CodeValue = value
     item.CodingSchemeDesignator = scheme
@@ -163,9 +166,10 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
 def part10_bytes(dataset: Dataset) -> bytes:
     """A whole DICOM file in Explicit VR Little Endian (PS3.10).
 
-    Its character set is the one that the data set states, if that holds all text, else UTF-8.
+    Sets the data set's file meta information, and its character set to UTF-8 where the stated one cannot
+    encode all text.
     """
-    settle(dataset)
+    set_character_set(dataset)
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -188,7 +192,7 @@ def _zone(header: Dataset, analysed_at: datetime) -> timezone:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def _date(context: ResultContext, dataset: Dataset) -> None:
+def _set_dates(context: ResultContext, dataset: Dataset) -> None:
     made = context.made_at
     dataset.TimezoneOffsetFromUTC = made.strftime("%z")[:5]
     for name in ("InstanceCreation", "Series", "Content"):
@@ -196,8 +200,8 @@ def _date(context: ResultContext, dataset: Dataset) -> None:
         setattr(dataset, f"{name}Time", made.strftime("%H%M%S"))
 
 
-def _sign(context: ResultContext, dataset: Dataset) -> None:
-    """Say whose work this is: General Equipment (PS3.3 C.7.5.1) and Contributing Equipment (C.12.1)."""
+def _set_equipment(context: ResultContext, dataset: Dataset) -> None:
+    """Set General Equipment (PS3.3 C.7.5.1) and Contributing Equipment (C.12.1)."""
     analysis = context.analysis
     models = sorted({f"{p.model} {p.version}" for p in analysis.predictions})
     versions = [version[:64] for version in (analysis.software_version, *models)]
@@ -221,7 +225,7 @@ def _sign(context: ResultContext, dataset: Dataset) -> None:
 
 
 def _model_item(context: ResultContext, prediction: Prediction) -> Dataset:
-    """A model as a device of its own: its UID follows from its weights, wherever it is installed."""
+    """A model as a contributing device; its Device UID follows from its weights, at every site alike."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", "DCM", "Processing Equipment")])
     item.Manufacturer = MANUFACTURER

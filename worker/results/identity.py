@@ -1,6 +1,6 @@
-"""Whose study it is: patient and study attributes as the source has them.
+"""Patient and study attributes of result objects, copied from the source.
 
-An archive files an object by them, and one that lacks what its neighbours have looks like a mistake.
+Archives file an object by them, and readers take an object that lacks what its neighbours have for a mistake.
 """
 
 import re
@@ -17,8 +17,8 @@ from pydicom.valuerep import VR, PersonName
 
 from neurotriage.dicom.headers import MALFORMED
 
-# Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 ones are always
-# written, empty where the source has none.
+# Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 attributes are
+# always written, empty where the source has no value.
 _TYPE_2 = (
     "PatientName",
     "PatientID",
@@ -68,8 +68,8 @@ _TYPE_3 = (
     "NameOfPhysiciansReadingStudy",
     "ConsultingPhysicianName",
 )
-# Clinical Trial Subject and Study modules (C.7.1.3, C.7.2.3): what is there is copied, even if it is empty,
-# where the type 1 ones have values.
+# Clinical Trial Subject and Study modules (C.7.1.3, C.7.2.3): copied, also where empty, if all type 1
+# attributes have values.
 _TYPE_1_OF_A_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID")
 _OF_A_TRIAL = (
     *_TYPE_1_OF_A_TRIAL,
@@ -81,9 +81,9 @@ _OF_A_TRIAL = (
     "ClinicalTrialTimePointID",
     "ClinicalTrialTimePointDescription",
 )
-# What archives and people know a patient, an order and a study by: written as it came, whatever its length or
-# form. Another value would be another patient, order or study in the archive, and the archive that took it
-# from the source takes it from us.
+# Identifiers of patient, order and study are written as received, whatever their length or form: a changed
+# value would be another patient, order or study, and the archive that accepted it from the source accepts it
+# from us.
 _IDENTIFIERS = frozenset(
     {
         "PatientID",
@@ -116,13 +116,14 @@ _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def copy_identity(header: Dataset, dataset: Dataset) -> None:
-    """Patient and study attributes as the source has them, so that an archive files the object with it.
+    """Copy patient and study attributes of the source (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2) to ``dataset``.
 
-    Identifiers are copied as they are. Other values get the form that their VR wants where they have one
-    (2026.11.28 is 20261128); descriptions are cut to their length, and the rest is left empty.
+    Identifiers are copied unchanged. Other values are brought into the form of their VR (PS3.5 table 6.2-1)
+    where that is possible (2026.11.28 becomes 20261128); descriptions are cut to the VR's length; a value
+    that is still illegal is left empty.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values: they would stand in a log
+        warnings.simplefilter("ignore")  # warnings quote values, which must not reach a log
         _copy(header, dataset)
 
 
@@ -143,9 +144,9 @@ def _copy(header: Dataset, dataset: Dataset) -> None:
 
 
 def _value(header: Dataset, keyword: str) -> Any:
-    """An attribute's value as it may be written, or None where the source has none that is legal.
+    """An attribute's value as it may be written, or None where the source has no legal one.
 
-    What is legal goes by the VR of the dictionary (PS3.6): a source may state another one.
+    The VR is that of the dictionary (PS3.6), for a source may state another.
     """
     vr = VR(dictionary_VR(keyword))
     try:
@@ -169,7 +170,7 @@ def _value(header: Dataset, keyword: str) -> Any:
             return _legal(keyword, vr, " ".join(values))
         return [legal for value in values if (legal := _legal(keyword, vr, value))] or None
     except MALFORMED:
-        return None  # pydicom converts values when they are asked for, and this one is malformed
+        return None  # pydicom converts a value on access, and this one is malformed
 
 
 def _items(items: Sequence) -> Sequence | None:

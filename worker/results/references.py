@@ -1,4 +1,4 @@
-"""How an object names the images and objects that it speaks of."""
+"""Reference sequences: how an object names source images and other objects."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,11 +7,11 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from neurotriage.core.values import ObjectReference
 from worker.results.dataset import code_item
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 
 def image_reference(image: SourceSlice) -> Dataset:
-    """An image, with its frame where it has one (PS3.3 table 10-3)."""
+    """An item that refers to an image, and to its frame where it has one (PS3.3 table 10-3)."""
     item = _reference(image.reference)
     if image.frame is not None:
         item.ReferencedFrameNumber = image.frame
@@ -19,14 +19,14 @@ def image_reference(image: SourceSlice) -> Dataset:
 
 
 def image_references(images: Iterable[SourceSlice]) -> DicomSequence:
-    """Images by instance: the frames of one are named together."""
+    """One item per instance, with all its frames (PS3.3 table 10-3, Image SOP Instance Reference)."""
     instances: dict[str, list[SourceSlice]] = {}
     for image in images:
         instances.setdefault(image.sop_instance_uid, []).append(image)
     items = DicomSequence()
-    for own in instances.values():
-        item = _reference(own[0].reference)
-        frames = [image.frame for image in own if image.frame is not None]
+    for same_instance in instances.values():
+        item = _reference(same_instance[0].reference)
+        frames = [image.frame for image in same_instance if image.frame is not None]
         if frames:
             item.ReferencedFrameNumber = frames
         items.append(item)
@@ -34,7 +34,7 @@ def image_references(images: Iterable[SourceSlice]) -> DicomSequence:
 
 
 def source_image(image: SourceSlice) -> Dataset:
-    """An image that something was made from (PS3.3 C.7.6.1, Source Image Sequence)."""
+    """An item of Source Image Sequence (PS3.3 C.12.4), with the purpose of processing."""
     item = image_reference(image)
     item.PurposeOfReferenceCodeSequence = DicomSequence(
         [code_item("121322", "DCM", "Source image for image processing operation")]
@@ -43,12 +43,12 @@ def source_image(image: SourceSlice) -> Dataset:
 
 
 def evidence_of(dataset: Dataset, images: Iterable[SourceSlice]) -> DicomSequence:
-    """The instances of images, each once (PS3.3 C.17.2, Current Requested Procedure Evidence Sequence)."""
+    """Current Requested Procedure Evidence Sequence (PS3.3 C.17.2): each instance of ``images`` once."""
     return study_references(dataset, list(dict.fromkeys(image.reference for image in images)))
 
 
 def study_references(dataset: Dataset, objects: Sequence[ObjectReference]) -> DicomSequence:
-    """Objects of the document's own study, by series (PS3.3 table C.17-3)."""
+    """Objects of the document's own study, grouped by series (PS3.3 table C.17-3)."""
     study = Dataset()
     study.StudyInstanceUID = dataset.StudyInstanceUID
     study.ReferencedSeriesSequence = DicomSequence()

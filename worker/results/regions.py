@@ -1,7 +1,7 @@
-"""What the report outlines: findings on some of their slices, or else the analysed head.
+"""Regions of the report: outlines of findings on some of their slices, or else a frame around the head.
 
-Points are (column, row) in pixels; pixel edges are whole numbers and (0, 0) is the corner of the first pixel,
-in DICOM as in ``Finding`` (PS3.3 C.18.6.1.1).
+Points are (column, row) in pixels. Pixel edges lie on whole numbers and (0, 0) is the top left corner of the
+first pixel, in DICOM as in ``Finding`` (PS3.3 C.18.6.1.1).
 """
 
 from collections.abc import Sequence
@@ -13,71 +13,74 @@ from numpy.typing import NDArray
 
 from neurotriage.core.values import Analysis, Finding
 from worker.imaging.head import head_mask
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
 
-# Each costs about 8 kB and 30 ms here and a drawing in the viewer; the overlays show every slice.
+# Each outline costs about 8 kB and 30 ms, and a drawing in the viewer; the overlays show every slice.
 MAX_OUTLINES = 8
-HEAD_POINTS = 32  # of the frame around the head; with four or five a viewer takes it for a rectangle tool
+HEAD_POINTS = 32  # of the frame around the head; a viewer takes four or five points for a rectangle tool
 HEAD_MARGIN = 1.04  # the frame's size relative to the head's bounding box
-EDGE_SHARE = 0.02  # of the picture's width that the frame stays away from its edges
-RIGHT_EDGE_SHARE = 0.12  # on the right, where a viewer writes the numbers
+EDGE_SHARE = 0.02  # distance of the frame from the image's edges, as a share of its width
+RIGHT_EDGE_SHARE = 0.12  # the same on the right, where a viewer writes the measurements
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outlined:
-    """A finding as it is drawn on its image."""
+class OutlinedFinding:
+    """A finding with its outline on its image."""
 
-    place: int  # in the analysis' findings
+    index: int  # of the finding in ``Analysis.findings``
     finding: Finding
     image: SourceSlice
-    line: NDArray[np.float64]  # (n, 2) columns and rows, first = last
+    line: NDArray[np.float64]  # (n, 2) columns and rows in pixels; closed: first point = last point
 
     @property
     def area_px(self) -> float:
-        """By the shoelace formula."""
+        """The enclosed area in pixels, by the shoelace formula."""
         x, y = self.line.T
         return float(abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2)
 
 
-def outlined_findings(analysis: Analysis, scene: Scene) -> tuple[Outlined, ...]:
-    """The findings that can be drawn."""
-    found = []
-    for place, finding in enumerate(analysis.findings):
+def outlined_findings(analysis: Analysis, scene: Scene) -> tuple[OutlinedFinding, ...]:
+    """The findings whose image can be read and whose outline encloses an area, in the analysis' order."""
+    outlined = []
+    for index, finding in enumerate(analysis.findings):
         image = scene.find(finding.sop_instance_uid, finding.frame)
         if image is None:
             continue
         line = closed_outline(finding.outline, image.header.Rows, image.header.Columns)
         if line is not None:
-            found.append(Outlined(place, finding, image, line))
-    return tuple(found)
+            outlined.append(OutlinedFinding(index, finding, image, line))
+    return tuple(outlined)
 
 
-def chosen(outlined: Sequence[Outlined]) -> tuple[Outlined, ...]:
-    """At most ``MAX_OUTLINES`` of them, in the same order.
+def most_telling(outlined: Sequence[OutlinedFinding]) -> tuple[OutlinedFinding, ...]:
+    """At most ``MAX_OUTLINES`` of the outlined findings, in the same order.
 
-    Of each lesion first the largest slice, then the most probable, the first and the last one, then others by
-    size. Lesions take turns, the largest first.
+    Lesions take turns, the largest first. Each contributes the slice of its largest area, then its most
+    probable, its first and its last slice, then the others by area.
     """
-    lesions: dict[tuple[int, str], list[Outlined]] = {}
-    for one in outlined:
-        lesions.setdefault((one.finding.lesion, one.finding.series_uid), []).append(one)
+    lesions: dict[tuple[int, str], list[OutlinedFinding]] = {}
+    for item in outlined:
+        lesions.setdefault((item.finding.lesion, item.finding.series_uid), []).append(item)
     ranked = [_ranked(lesions[key]) for key in sorted(lesions, key=lambda key: key[0])]
-    turns = (one for turn in zip_longest(*ranked) for one in turn if one is not None)
-    kept = {one.place for one in islice(turns, MAX_OUTLINES)}
-    return tuple(one for one in outlined if one.place in kept)
+    turns = (item for turn in zip_longest(*ranked) for item in turn if item is not None)
+    kept = {item.index for item in islice(turns, MAX_OUTLINES)}
+    return tuple(item for item in outlined if item.index in kept)
 
 
-def _ranked(slices: Sequence[Outlined]) -> list[Outlined]:
-    """The slices of one lesion, those that say most about it first."""
-    by_size = sorted(slices, key=lambda one: -one.area_px)
-    along = sorted(slices, key=lambda one: one.image.number)
-    surest = max(by_size, key=lambda one: one.finding.probability)
-    return list(dict.fromkeys((by_size[0], surest, along[0], along[-1], *by_size)))
+def _ranked(slices: Sequence[OutlinedFinding]) -> list[OutlinedFinding]:
+    """The slices of one lesion in the order in which they are drawn."""
+    by_area = sorted(slices, key=lambda item: -item.area_px)
+    along = sorted(slices, key=lambda item: item.image.number)
+    most_probable = max(by_area, key=lambda item: item.finding.probability)
+    return list(dict.fromkeys((by_area[0], most_probable, along[0], along[-1], *by_area)))
 
 
 def head_frame(pixels: NDArray[np.float32], modality: str) -> NDArray[np.float64]:
-    """A closed ellipse around the head, (33, 2) columns and rows, inside the picture."""
+    """A closed ellipse around the head of a slice (rows, columns): (33, 2) columns and rows in pixels.
+
+    It lies inside the image; where no head is found, it frames the whole image.
+    """
     rows, columns = pixels.shape
     places = np.argwhere(head_mask(pixels, modality))
     if len(places) == 0:
@@ -97,7 +100,10 @@ def head_frame(pixels: NDArray[np.float32], modality: str) -> NDArray[np.float64
 def closed_outline(
     outline: Sequence[tuple[float, float]], rows: int, columns: int
 ) -> NDArray[np.float64] | None:
-    """A finding's outline as a closed line (n, 2) inside the image, or None if it has no area to show."""
+    """An outline of (column, row) in pixels as a closed line (n, 2) inside the image.
+
+    None where fewer than three distinct points remain, which enclose no area.
+    """
     points = [
         (round(min(max(x, 0.0), float(columns)), 2), round(min(max(y, 0.0), float(rows)), 2))
         for x, y in outline

@@ -1,4 +1,4 @@
-"""Rejection note (IHE IOCM; Key Object Selection, PS3.3 A.35.4, TID 2010): earlier results are withdrawn."""
+"""Rejection notes, which withdraw results (IHE IOCM; Key Object Selection, PS3.3 A.35.4, TID 2010)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,9 +19,9 @@ from neurotriage.core.values import (
 )
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, object_item
-from worker.results.source import identity_header
+from worker.results.sources.slices import identity_header
 
-# CID 7011 holds the reasons for which an object is rejected for its quality.
+# CID 7011 lists the reasons for a rejection for quality.
 REJECTED_FOR_QUALITY: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
 INAPPROPRIATE_PROCESSING: Final = Code("111219", "DCM", "Inappropriate image processing")
 _SERIES: Final = {ResultKind.KEY_OBJECTS: SeriesLabel(9919, "AI head triage: results withdrawn (research)")}
@@ -37,9 +37,11 @@ def rejection_note(
     index: int = 0,
     claims: Claims = Claims.RESEARCH,
 ) -> ResultObject | None:
-    """A note that names every object of ``withdrawn``; None without a study to file it under.
+    """A rejection note (IHE RAD TF-3 4.66, TID 2010) for all objects of ``withdrawn``.
 
-    ``analysis`` is the one that takes their place. Called again with the same values, the bytes are the same.
+    None without a Study Instance UID or without an object to withdraw. ``analysis`` replaces the withdrawn
+    results; ``index`` (0-based) tells several notes of one analysis apart. The same arguments give the same
+    bytes.
     """
     if analysis.study_instance_uid is None or not withdrawn:
         return None

@@ -1,6 +1,6 @@
-"""Which series of a study are analysed: rules over headers, with the tag that decided."""
+"""Selects the series of a study to analyse, by rules over headers, with the attribute that decided."""
 
-from worker.selection.select import choose, said_of, select
+from worker.selection.select import choose, describe_taken, select
 from worker.selection.series import ReadSeries
 
-__all__ = ["ReadSeries", "choose", "said_of", "select"]
+__all__ = ["ReadSeries", "choose", "describe_taken", "select"]

@@ -1,7 +1,7 @@
-"""Which part of the body a header speaks of, in the languages that scanners are run in.
+"""The part of the body that a header names, in the languages in which scanners are operated.
 
-Words are compared without accents and in capitals. A stem matches the start of a word, a whole word
-matches only itself; scripts without capitals match anywhere in the text.
+Words are compared in capitals and without accents. A stem matches the start of a word, a whole word only
+itself; in scripts without capitals a stem matches anywhere in the text.
 """
 
 import re
@@ -13,11 +13,11 @@ from worker.selection.facts import SeriesFacts
 
 
 class BodyPart(StrEnum):
-    """What a text says of the body."""
+    """The part of the body that a text names."""
 
     HEAD = "head"
     OTHER = "other"
-    UNSAID = "unsaid"
+    UNKNOWN = "unknown"
 
 
 # English, French, German, Italian, Spanish, Portuguese, Dutch, Scandinavian, Polish, Turkish, Romanian
@@ -43,7 +43,7 @@ _HEAD_ANYWHERE: Final = (
     "뇌",
     "두부",
 )
-# Says head only where nothing else is said: neuroradiology also images the spine.
+# Means the head only if no other part is named: neuroradiology also images the spine.
 _WEAK_HEAD_STEMS: Final = ("NEURO",)
 
 _OTHER_STEMS: Final = (
@@ -62,7 +62,7 @@ _OTHER_WORDS: Final = frozenset({
     "HALS", "IAC", "TMJ", "FACE", "HWS", "BWS", "LWS", "MRCP", "TAP", "JOINT",
 })  # fmt: skip
 
-# The most specific text first; the first that says anything decides.
+# The most specific text first; the first that names a part decides.
 _PLACES: Final = (
     ("SeriesDescription", "(0008,103E)"),
     ("BodyPartExamined", "(0018,0015)"),
@@ -73,13 +73,16 @@ _PLACES: Final = (
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a header text: capitals, without accents, split at everything but letters and digits."""
+    """The words of a header text, in capitals and without accents; empty for a text without words.
+
+    Words are separated by everything but letters and digits (Unicode NFKD, combining marks removed).
+    """
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.upper()) if not unicodedata.combining(c))
     return tuple(re.findall(r"[^\W_]+", plain))
 
 
 def body_part_in(text: str) -> BodyPart:
-    """What one text says. Where it names the head and another part, it says head."""
+    """The part that a text names; HEAD if it names the head and another part, UNKNOWN if it names none."""
     words = words_of(text)
     if _HEAD_WORDS.intersection(words) or any(word.startswith(_HEAD_STEMS) for word in words):
         return BodyPart.HEAD
@@ -89,13 +92,17 @@ def body_part_in(text: str) -> BodyPart:
         return BodyPart.OTHER
     if any(word.startswith(_WEAK_HEAD_STEMS) for word in words):
         return BodyPart.HEAD
-    return BodyPart.UNSAID
+    return BodyPart.UNKNOWN
 
 
 def body_part(facts: SeriesFacts) -> tuple[BodyPart, str]:
-    """The body part a series' header speaks of, and the tag that says so."""
+    """The body part that a series' header names, and the attribute with its value; (UNKNOWN, "") for none.
+
+    By Series Description, Body Part Examined, Anatomic Region, Protocol Name, Study Description, in this
+    order.
+    """
     for name, tag in _PLACES:
-        said = body_part_in(facts.texts.get(name, ""))
-        if said is not BodyPart.UNSAID:
-            return said, f"{tag} {name} = {facts.texts[name]}"
-    return BodyPart.UNSAID, ""
+        part = body_part_in(facts.texts.get(name, ""))
+        if part is not BodyPart.UNKNOWN:
+            return part, f"{tag} {name} = {facts.texts[name]}"
+    return BodyPart.UNKNOWN, ""

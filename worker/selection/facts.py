@@ -1,4 +1,4 @@
-"""What the headers of some images of a series say together, as plain values for the rules."""
+"""Header values of images of one series, summarised for the rules."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from worker.imaging import Image
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """Of one image, or of those of a series that are analysed. Texts are those that most of them have."""
+    """Header values of one image, or of the images to analyse; texts are the most frequent ones."""
 
     modality: str
     sop_class_uids: frozenset[str]
@@ -20,17 +20,17 @@ class SeriesFacts:
     own_result: bool
     has_pixels: bool
     colour: bool
-    uncalibrated: Reason | None  # why the first has no Hounsfield units
+    uncalibrated: Reason | None  # NO_CALIBRATION of the first CT image without Hounsfield units
     b_values: frozenset[float]  # s/mm2
     components: frozenset[str | None]
     sequence: str
     images: int
-    placed: bool  # all have a geometry
-    problem: Reason | None  # why the first has none
-    temporal_positions: int = 1  # as stated
-    places: int = 0  # of the largest stack
-    passes: int = 1  # over these
-    keyed: bool = True  # whether the passes can be told apart by more than a count
+    placed: bool  # whether all have a geometry
+    problem: Reason | None  # of the first image without one
+    temporal_positions: int = 1  # Number of Temporal Positions (0020,0105)
+    places: int = 0  # number of positions of the largest stack
+    passes: int = 1  # number of passes over these positions
+    keyed: bool = True  # whether more than a running number distinguishes the passes
 
     @property
     def type_words(self) -> frozenset[str]:
@@ -39,7 +39,7 @@ class SeriesFacts:
 
 
 def facts_of(images: Sequence[Image]) -> SeriesFacts:
-    """What some images say; they may come in any order."""
+    """The facts of some images, whatever their order; texts are empty and sets are empty without images."""
     return SeriesFacts(
         modality=usual([image.of.modality for image in images]),
         sop_class_uids=frozenset(image.of.sop_class_uid for image in images),
@@ -61,12 +61,12 @@ def facts_of(images: Sequence[Image]) -> SeriesFacts:
 
 
 def usual(stated: Sequence[str]) -> str:
-    """The commonest of some texts, of equally common ones the first by alphabet; "" of none."""
+    """The most frequent text, of equally frequent ones the first alphabetically; empty without texts."""
     counts = Counter(stated)
     return min(counts, key=lambda text: (-counts[text], text), default="")
 
 
 def _usual_texts(images: Sequence[Image]) -> dict[str, str]:
-    """Instances of many frames count by them."""
+    """The usual value of each text; a multi-frame instance counts once per frame."""
     names = dict.fromkeys(name for image in images for name in image.of.texts)
     return {name: usual([image.of.texts.get(name, "") for image in images]) for name in names}

@@ -1,4 +1,4 @@
-"""Which of the eligible series decide about a study."""
+"""Ranks the eligible series of a study."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 from worker.imaging import SeriesPlan
 from worker.selection.facts import SeriesFacts
 
-# More series than this cost time and add no kind of contrast.
+# More series cost time and add no further weighting.
 MAX_SERIES: Final = 4
-# How plainly a weighting shows a tumour; post-contrast T1 and FLAIR lead (EANO guideline, Lancet Oncol 2021).
+# How well a weighting shows a tumour; post-contrast T1 and FLAIR first (EANO guideline, Lancet Oncol 2021).
 _SEQUENCE_RANK: Final = {"T1c": 0, "FLAIR": 1, "T2": 2, "T1": 3, "PD": 4, "CT": 0}
 _LAST_RANK: Final = 5
 
@@ -16,17 +16,17 @@ Eligible = tuple[SeriesFacts, SeriesPlan]
 
 
 def ranked(eligible: Sequence[Eligible]) -> list[SeriesPlan]:
-    """All of them, best first; at most ``MAX_SERIES`` are analysed.
+    """The plans of all eligible series, the best first, of which at most ``MAX_SERIES`` are analysed.
 
-    The best series of each weighting comes before the second best of any; within one weighting the series
-    with more slices comes first. UIDs and the order of arrival decide nothing.
+    The best series of each weighting precedes the second best of any; within a weighting, the series with
+    more slices comes first. UIDs and the order of arrival decide nothing.
     """
-    seen: dict[str, int] = {}
+    earlier: dict[str, int] = {}
     rounds: list[tuple[int, int]] = []
     ordered = sorted(eligible, key=_rank)
     for place, (facts, _) in enumerate(ordered):
-        turn = seen.get(facts.sequence, 0)
-        seen[facts.sequence] = turn + 1
+        turn = earlier.get(facts.sequence, 0)
+        earlier[facts.sequence] = turn + 1
         rounds.append((turn, place))
     return [ordered[place][1] for _, place in sorted(rounds)]
 
@@ -35,7 +35,7 @@ def _rank(series: Eligible) -> tuple[object, ...]:
     facts, plan = series
     derived = any(values[:1] == ("DERIVED",) for values in facts.image_types)
     rank = _SEQUENCE_RANK.get(facts.sequence, _LAST_RANK)
-    # What is equal in all this is told apart by what the device says of it and where it lies.
+    # Series that are equal so far are ordered by the values of the device and by position.
     first = plan.stacks[0][0]
     return (
         rank, int(derived), -len(plan.images),

@@ -1,8 +1,8 @@
-"""Why a header turns an image or a series away. One rule per subject; the first that speaks decides.
+"""Rules that refuse an image or a series by its header. One rule per subject; the first that applies decides.
 
-Images are judged first, one by one, by what each says of itself; then the series, by those that are left.
-Words are those of PS3.3 (ImageType, C.7.6.1.1.2, C.8.3.1.1.1, C.8.13.3.1.1) and the names that scanners of
-the large makers give their series.
+Images are judged first, one by one, by their own values; then the series, by the images that remain. Words
+are those of Image Type (PS3.3 C.7.6.1.1.2, C.8.3.1.1.1, C.8.13.3.1.1) and the usual series names of the large
+makers.
 """
 
 import re
@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from neurotriage.core.values import Reason, ReasonCode
-from worker.imaging.kinds import MIN_B_VALUE
+from worker.imaging.stacks.kinds import MIN_B_VALUE
 from worker.selection.body import BodyPart, body_part, words_of
 from worker.selection.facts import SeriesFacts
 
@@ -56,7 +56,7 @@ _FUNCTIONAL_NAMED: Final = re.compile(r"FMRI|BOLD|RESTING|(?<![A-Z])RS ?FUNC|(?<
 _ANGIOGRAPHY_NAMED: Final = re.compile(
     r"(?<![A-Z])(TOF|MRA|MRV|CTA|CTV|PCA)(?![A-Z])|(?<![A-Z])ANGIO(?!M|B)|VENOGR"
 )
-# Before PHASE: of fat and water, or of the time after an injection.
+# Words before PHASE that mean fat and water, or the time after an injection.
 _NO_PHASE_MAP: Final = "".join(
     f"(?<!{word})(?<!{word} )"
     for word in (
@@ -77,17 +77,17 @@ _MAP_NAMED: Final = re.compile(
     r"(?<![A-Z])(MIP|MINIP|VRT|CPR|SUB|SUBTRACTION)(?![A-Z])|RENDER|COLOU?R|DOSE (REP|INFO)"
     r"|(?<![A-Z])T[12] MAP"
 )
-# Fewer places than this is no volume whose repetition would mean time.
+# Fewer positions than this are no volume whose repetition would be a time series.
 _MIN_PLACES_IN_TIME: Final = 3
 # Two passes may be a copy (sent again, or with and without normalization). A few more are phases of one
-# examination, of which one is taken, where something tells them apart; else, and beyond, they are time.
+# examination, of which one is analysed, if an attribute distinguishes them; else, or beyond, a time series.
 _COPIES: Final = 2
 _MAX_PHASES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rule's answer: the reason, and the tag with the value that decided."""
+    """The reason for which a rule refuses, and the attribute with the value that decided."""
 
     reason: Reason
     evidence: str
@@ -97,12 +97,12 @@ Rule = Callable[[SeriesFacts], Refusal | None]
 
 
 def refusal_of_image(facts: SeriesFacts) -> Refusal | None:
-    """The first rule that turns one image away by what it says of itself."""
+    """The refusal of one image by its own values; None if it may be part of a stack."""
     return _first(IMAGE_RULES, facts)
 
 
 def refusal_of(facts: SeriesFacts) -> Refusal | None:
-    """The first rule that turns a series away by its images, or None where it may be analysed."""
+    """The refusal of a series by the values of its images; None if it may be analysed."""
     return _first(SERIES_RULES, facts)
 
 
@@ -111,14 +111,14 @@ def _first(rules: tuple[Rule, ...], facts: SeriesFacts) -> Refusal | None:
 
 
 def _unread(facts: SeriesFacts) -> Refusal | None:
-    """Nothing is known of a file whose header cannot be read."""
+    """A file whose header cannot be read."""
     if facts.image_types or facts.problem is None:
         return None
     return Refusal(facts.problem, "the header")
 
 
 def _own_result(facts: SeriesFacts) -> Refusal | None:
-    """Only what is no slice: a scanner's image is one, whatever it says of its maker."""
+    """A result of ours, unless its SOP Class is that of a scanner's slice, whatever its Manufacturer says."""
     slices = frozenset().union(*_SLICE_CLASSES.values())
     if not facts.own_result or facts.sop_class_uids & slices:
         return None
@@ -131,9 +131,9 @@ def _sop_class(facts: SeriesFacts) -> Refusal | None:
     if any(uid.startswith(_SECONDARY_CAPTURE) for uid in facts.sop_class_uids):
         return _refusal(ReasonCode.SECONDARY_CAPTURE, "a secondary capture, not an acquired slice", evidence)
     if facts.modality not in _SLICE_CLASSES:
-        said = f"modality {facts.modality}" if facts.modality else "no modality"
+        modality = f"modality {facts.modality}" if facts.modality else "no modality"
         evidence = f"(0008,0060) Modality = {facts.modality}; {evidence}"
-        return _refusal(ReasonCode.OTHER_MODALITY, f"{said}; CT and MR are analysed", evidence)
+        return _refusal(ReasonCode.OTHER_MODALITY, f"{modality}; CT and MR are analysed", evidence)
     if not facts.sop_class_uids <= _SLICE_CLASSES[facts.modality]:
         sentence = f"not {facts.modality} image objects, though the modality says so"
         return _refusal(ReasonCode.NOT_AN_IMAGE, sentence, evidence)
@@ -164,10 +164,10 @@ def _not_a_human(facts: SeriesFacts) -> Refusal | None:
             ReasonCode.NOT_A_HUMAN, "an animal by its header", "(0010,2292) PatientBreedDescription"
         )
     for name in ("PatientID", "StudyDescription", "SeriesDescription", "ProtocolName"):
-        found = _OBJECT_WORDS.intersection(words_of(facts.texts.get(name, "")))
-        if found:
+        words = _OBJECT_WORDS.intersection(words_of(facts.texts.get(name, "")))
+        if words:
             sentence = "a phantom or an object by its header"
-            return _refusal(ReasonCode.NOT_A_HUMAN, sentence, f"{name} has the word {min(found)}")
+            return _refusal(ReasonCode.NOT_A_HUMAN, sentence, f"{name} has the word {min(words)}")
     return None
 
 
@@ -241,7 +241,7 @@ def _field_map(facts: SeriesFacts) -> Refusal | None:
 
 
 def _derived(facts: SeriesFacts) -> Refusal | None:
-    """Reformatted and recompressed slices are DERIVED too, and are taken; maps and projections are not."""
+    """Maps and projections; not all DERIVED images, which include reformatted and recompressed slices."""
     sentence = "a derived map or projection"
     if facts.type_words & _MAP_TYPES:
         return _refusal(ReasonCode.DERIVED, sentence, _type_evidence(facts))
@@ -267,7 +267,7 @@ def _no_calibration(facts: SeriesFacts) -> Refusal | None:
     return None if facts.uncalibrated is None else Refusal(facts.uncalibrated, "(0028,1052), (0028,1053)")
 
 
-# Of one image: its texts are not asked, they speak of the series.
+# Rules for one image do not use its texts, which describe the series.
 IMAGE_RULES: Final[tuple[Rule, ...]] = (
     _unread, _own_result, _sop_class, _no_pixels, _colour, _localizer, _mosaic, _perfusion, _diffusion,
     _functional, _derived, _no_geometry, _no_calibration,
@@ -276,13 +276,13 @@ SERIES_RULES: Final[tuple[Rule, ...]] = (
     _not_a_human, _localizer, _mosaic, _perfusion, _diffusion, _functional, _angiography, _field_map,
     _derived, _other_body_part,
 )  # fmt: skip
-# What these turn away is no slice of the head: nothing is missed without it.
+# Images refused for these reasons are no slices of the head, so that nothing is missed without them.
 ALIEN: Final = frozenset({
     ReasonCode.OWN_RESULT, ReasonCode.SECONDARY_CAPTURE, ReasonCode.OTHER_MODALITY, ReasonCode.NOT_AN_IMAGE,
     ReasonCode.COLOUR, ReasonCode.LOCALIZER, ReasonCode.MOSAIC, ReasonCode.PERFUSION, ReasonCode.DIFFUSION,
     ReasonCode.FUNCTIONAL, ReasonCode.DERIVED,
 })  # fmt: skip
-# One acquisition gives images of these kinds together with others that do not say so, such as b = 0.
+# Acquisitions of these kinds include images that do not state their kind, such as b = 0.
 TOGETHER: Final = frozenset({ReasonCode.DIFFUSION, ReasonCode.PERFUSION, ReasonCode.FUNCTIONAL})
 
 
@@ -293,7 +293,7 @@ def _by_name(
     sentence: str,
     more: tuple[str, ...] = (),
 ) -> Refusal | None:
-    """A series' own names only: a study's description, and a CT's protocol, speak of all its series."""
+    """By the names of the series alone: Study Description, and a CT's protocol, describe all series."""
     described = bool(facts.texts.get("SeriesDescription"))
     own = ("SeriesDescription",) if facts.modality == "CT" and described else _OWN_NAMES
     for name in (*own, *more):

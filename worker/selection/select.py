@@ -1,4 +1,4 @@
-"""Which series of a study are analysed, and what a study without one ends as."""
+"""Selects the series of a study to analyse, and the outcome of a study without one."""
 
 from neurotriage.core.values import Reason, ReasonCode, SeriesVerdict, StudyManifest
 from neurotriage.core.wording import counted
@@ -12,7 +12,7 @@ from worker.selection.series import ReadSeries, judge
 def select(study: StudyManifest, rule: EligibilityRule) -> tuple[SeriesVerdict, ...]:
     """A verdict for each series, in the manifest's order, by its headers alone.
 
-    Series with ``taken`` are to be built, looked at and analysed. Never raises for bad input.
+    Series with ``taken`` are to be analysed. Does not raise for malformed input.
     """
     return choose(study, rule)[0]
 
@@ -20,36 +20,38 @@ def select(study: StudyManifest, rule: EligibilityRule) -> tuple[SeriesVerdict, 
 def choose(
     study: StudyManifest, rule: EligibilityRule
 ) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...], tuple[ReadSeries, ...]]:
-    """The same, with the series that are taken, the best first, and the others."""
-    series = [judge(one.series_instance_uid, read_images(one), rule) for one in study.series]
-    order = ranked([(one.facts, one.plan) for one in series if one.refusal is None])
-    places = {id(plan): place for place, plan in enumerate(order)}
-    verdicts = tuple(_verdict_of(one, places.get(id(one.plan), MAX_SERIES)) for one in series)
-    taken = [one for one in series if places.get(id(one.plan), MAX_SERIES) < MAX_SERIES]
-    others = tuple(one for one in series if places.get(id(one.plan), MAX_SERIES) >= MAX_SERIES)
-    return verdicts, tuple(sorted(taken, key=lambda one: places[id(one.plan)])), others
+    """The verdicts of ``select``; the series to analyse, the best first; the other series."""
+    all_series = [
+        judge(manifest.series_instance_uid, read_images(manifest), rule) for manifest in study.series
+    ]
+    order = ranked([(series.facts, series.plan) for series in all_series if series.refusal is None])
+    ranks = {id(plan): rank for rank, plan in enumerate(order)}
+    verdicts = tuple(_verdict_of(series, ranks.get(id(series.plan), MAX_SERIES)) for series in all_series)
+    taken = [series for series in all_series if ranks.get(id(series.plan), MAX_SERIES) < MAX_SERIES]
+    others = tuple(series for series in all_series if ranks.get(id(series.plan), MAX_SERIES) >= MAX_SERIES)
+    return verdicts, tuple(sorted(taken, key=lambda series: ranks[id(series.plan)])), others
 
 
-def _verdict_of(series: ReadSeries, place: int) -> SeriesVerdict:
+def _verdict_of(series: ReadSeries, rank: int) -> SeriesVerdict:
     if series.refusal is not None:
         return _verdict(series, series.refusal.reason, series.refusal.evidence)
-    if place < MAX_SERIES:
+    if rank < MAX_SERIES:
         _, evidence = body_part(series.facts)
         reason = Reason(
-            ReasonCode.ELIGIBLE, said_of(series, len(series.plan.images), len(series.plan.stacks))
+            ReasonCode.ELIGIBLE, describe_taken(series, len(series.plan.images), len(series.plan.stacks))
         )
         return _verdict(series, reason, evidence or "no tag names a part of the body")
     text = f"eligible, but {MAX_SERIES} series of the study tell more"
     return _verdict(series, Reason(ReasonCode.LOWER_RANK, text), f"{series.facts.sequence} series")
 
 
-def said_of(series: ReadSeries, images: int, stacks: int) -> str:
-    """What is analysed of a series: ``30 CT images (CT)``, ``28 of 56 MR images (T1) in 2 stacks``."""
-    came = len(series.images)
+def describe_taken(series: ReadSeries, images: int, stacks: int) -> str:
+    """The analysed images of a series: ``30 CT images (CT)``, ``28 of 56 MR images (T1) in 2 stacks``."""
+    received = len(series.images)
     noun = f"{series.facts.modality} image"
-    count = counted(images, noun) if images == came else f"{images} of {counted(came, noun)}"
-    apart = f" in {stacks} stacks" if stacks > 1 else ""
-    return f"{count} ({series.facts.sequence}){apart}"
+    count = counted(images, noun) if images == received else f"{images} of {counted(received, noun)}"
+    in_stacks = f" in {stacks} stacks" if stacks > 1 else ""
+    return f"{count} ({series.facts.sequence}){in_stacks}"
 
 
 def _verdict(series: ReadSeries, reason: Reason, evidence: str) -> SeriesVerdict:

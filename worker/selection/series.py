@@ -1,4 +1,4 @@
-"""One series: its images judged one by one, what is left put into stacks, and those judged as a series."""
+"""Judges a series: its images one by one, the stacks of the remaining images, and the series as a whole."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,23 +10,26 @@ from worker.imaging import Image, LeftOutImage, SeriesPlan, plan
 from worker.selection.facts import SeriesFacts, facts_of
 from worker.selection.rules import ALIEN, TOGETHER, Refusal, refusal_of, refusal_of_image
 
-# Images of an acquisition that say what it is, as share of the places of those that do not.
+# Positions of images that state the kind of acquisition, as a share of the positions of those that do not.
 _ENOUGH_TO_NAME_IT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSeries:
-    """A series as its headers show it."""
+    """A series as read from its headers."""
 
     series_instance_uid: str
-    images: tuple[Image, ...]  # all that came
-    facts: SeriesFacts  # of those that are analysed, or of all where none is
+    images: tuple[Image, ...]  # all that were received
+    facts: SeriesFacts  # of the images to analyse, or of all images where there are none
     plan: SeriesPlan
-    refusal: Refusal | None  # why nothing of it is analysed
+    refusal: Refusal | None  # the reason for which nothing of it is analysed
 
 
 def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> ReadSeries:
-    """What of a series may be analysed; ``refusal`` where nothing may."""
+    """The stacks of a series that may be analysed, or the ``refusal`` where none may.
+
+    ``images``: all images of the series in any order. Does not raise for malformed images.
+    """
     refusals = _refusals(images)
     kept = [image for image, refusal in zip(images, refusals, strict=True) if refusal is None]
     turned_away = tuple(
@@ -57,25 +60,25 @@ def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRu
 
 
 def _refusals(images: Sequence[Image]) -> list[Refusal | None]:
-    """By image. Those that say the same of themselves are judged once."""
+    """The refusal of each image; images with the same values are judged once."""
     known: dict[object, Refusal | None] = {}
     refusals = []
     for image in images:
         of = image.of
-        said = (
+        values = (
             of.sop_class_uid, of.modality, of.photometric, of.colour, of.has_pixels, of.own_result,
             image.types, image.b_value, image.uncalibrated, image.geometry is None, image.problem,
         )  # fmt: skip
-        if said not in known:
-            known[said] = refusal_of_image(replace(facts_of([image]), texts={}, temporal_positions=1))
-        refusals.append(known[said])
+        if values not in known:
+            known[values] = refusal_of_image(replace(facts_of([image]), texts={}, temporal_positions=1))
+        refusals.append(known[values])
     return refusals
 
 
 def _named_together(
     kept: Sequence[Image], images: Sequence[Image], refusals: Sequence[Refusal | None]
 ) -> Refusal | None:
-    """The refusal of a whole acquisition of which some images say what all are."""
+    """The refusal of a whole acquisition, of which only some images state the kind."""
     for refusal in refusals:
         if refusal is None or refusal.reason.code not in TOGETHER:
             continue
@@ -98,7 +101,7 @@ def _places(images: Sequence[Image]) -> set[tuple[float, ...]]:
 
 
 def _commonest(refusals: Sequence[Refusal | None]) -> Refusal:
-    """What most images were turned away for; of equally common reasons the first by name."""
+    """The most frequent refusal of the images; of equally frequent reasons the first by name."""
     known = [refusal for refusal in refusals if refusal is not None]
     if not known:
         return Refusal(Reason(ReasonCode.NO_GEOMETRY, "the series has no image"), "")

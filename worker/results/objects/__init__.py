@@ -1,1 +1,1 @@
-"""The kinds of result object, one file for each."""
+"""The kinds of result object, a module for each."""

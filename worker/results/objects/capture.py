@@ -1,4 +1,4 @@
-"""Secondary Captures (PS3.3 A.8.1): the summary page, and source slices with what the model saw."""
+"""Secondary Captures (PS3.3 A.8.1, A.8.5): the summary page, and source slices with the model's marks."""
 
 import io
 from collections.abc import Collection, Iterator
@@ -11,7 +11,6 @@ from pydicom.tag import Tag
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
 
 from neurotriage.core.values import Claims, Omission, OverlayStyle, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, decimal, lossy_history, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.pictures import picture
@@ -20,12 +19,13 @@ from worker.results.pictures.page import page_picture
 from worker.results.pictures.panes import shown_slices
 from worker.results.pictures.picture import Picture
 from worker.results.references import source_image
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, marks_on, overlay_slices
+from worker.results.sources.scene import Scene, marks_on, overlay_slices
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 
 def page(context: ResultContext, scene: Scene) -> ResultObject:
-    """The summary page; there is one for every outcome."""
+    """The summary page, a Secondary Capture (PS3.3 A.8.1) of every outcome."""
     shown = page_picture(context, scene)
     dataset = _capture(context, ResultKind.PAGE, 0, shown)
     dataset.PatientOrientation = ""
@@ -36,7 +36,11 @@ def page(context: ResultContext, scene: Scene) -> ResultObject:
 
 
 def overlays(context: ResultContext, scene: Scene, kind: ResultKind) -> Iterator[ResultObject | Omission]:
-    """Slices with heat map, outline and notice, at the place of their source: those that matter, or all."""
+    """Slices with heat map, outline and notice as Secondary Captures (PS3.3 A.8.1) with their geometry.
+
+    Those of ``overlay_slices``, or for ``OVERLAY_SERIES`` all slices of the scene. In the style ``BOTH`` they
+    have no geometry. A slice that cannot be decoded gives an ``Omission``.
+    """
     images = _overlaid(context, scene, kind)
     if not images:
         yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
@@ -48,7 +52,7 @@ def overlays(context: ResultContext, scene: Scene, kind: ResultKind) -> Iterator
             continue
         placed, shown = drawn
         dataset = _capture(context, kind, index, shown)
-        if context.overlay is OverlayStyle.BOTH:  # of two pictures side by side no place is true
+        if context.overlay is OverlayStyle.BOTH:  # two pictures side by side have no common geometry
             dataset.PatientOrientation = _edges(image)
         else:
             _place(context, dataset, placed)
@@ -60,9 +64,10 @@ def overlays(context: ResultContext, scene: Scene, kind: ResultKind) -> Iterator
 def overlay_frames(
     context: ResultContext, scene: Scene, kind: ResultKind
 ) -> Iterator[ResultObject | Omission]:
-    """The same pictures as frames: one Multi-frame True Color object for each stack.
+    """The overlays as frames of one Multi-frame True Color Secondary Capture (PS3.3 A.8.5) per stack.
 
-    Frames have a place in the patient, so the style ``BOTH`` is ``HEAT`` here.
+    Each frame has its position in the patient, so the style ``BOTH`` becomes ``HEAT``. A stack that cannot be
+    one object (``multiframe.objection``) and a slice that cannot be decoded give an ``Omission``.
     """
     style = OverlayStyle.HEAT if context.overlay is OverlayStyle.BOTH else context.overlay
     images = _overlaid(context, scene, kind)
@@ -70,44 +75,44 @@ def overlay_frames(
         yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
     index = 0
     for key in dict.fromkeys(image.stack_key for image in images):
-        own = [image for image in images if image.stack_key == key]
-        refused = multiframe.objection(own) or _size_objection(own)
+        stack = [image for image in images if image.stack_key == key]
+        refused = multiframe.objection(stack) or _size_objection(stack)
         if refused:
             yield Omission(kind, refused)
             continue
-        drawn = [(image, _drawn(context, scene, image, style)) for image in own]
-        yield from (_undecoded(kind, image) for image, found in drawn if found is None)
-        frames = [found for _, found in drawn if found is not None]
+        drawn = [(image, _drawn(context, scene, image, style)) for image in stack]
+        yield from (_undecoded(kind, image) for image, overlay in drawn if overlay is None)
+        frames = [overlay for _, overlay in drawn if overlay is not None]
         if frames:
-            series = [_enlarged(image) for image in scene.stack_of(own[0])]
+            series = [_enlarged(image) for image in scene.stack_of(stack[0])]
             yield _frames(context, kind, index, series, frames)
             index += 1
 
 
 def _overlaid(context: ResultContext, scene: Scene, kind: ResultKind) -> tuple[SourceSlice, ...]:
-    """The slices that matter, or all where a kind shows all and one of them matters."""
+    """The slices to mark, or all slices where the kind shows whole series and there is one to mark."""
     images = overlay_slices(context.analysis, scene)
-    every = kind in (ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES)
-    return scene.slices if images and every else images
+    whole = kind in (ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_SERIES_FRAMES)
+    return scene.slices if images and whole else images
 
 
 def _drawn(
     context: ResultContext, scene: Scene, image: SourceSlice, style: OverlayStyle
 ) -> tuple[SourceSlice, Picture] | None:
-    """The overlay of a slice, and the slice on the overlay's grid; None where it cannot be decoded."""
+    """A slice with the geometry of its overlay, and the overlay; None where it cannot be decoded."""
     pixels = scene.pixels(image)
     if pixels is None:
         return None
     grey = picture.grey(pixels, scene.window(image))
-    seen = marks_on(context.analysis, scene, image)
-    return _enlarged(image), overlay_picture(context, image, grey, seen, style)
+    evidence = marks_on(context.analysis, scene, image)
+    return _enlarged(image), overlay_picture(context, image, grey, evidence, style)
 
 
 def _enlarged(image: SourceSlice) -> SourceSlice:
-    """The slice on the grid of its overlay: finer, and beginning further out by the margin."""
+    """The slice with the geometry of its overlay: smaller pixels, and a first pixel outside the slice."""
     layout = layout_of(image)
     finer_mm = image.spacing_mm[0] / layout.factor, image.spacing_mm[1] / layout.factor
-    # The slice's edges stay where they are; the centre of its first pixel does not.
+    # Enlarging keeps the slice's edges in place but moves the centre of its first pixel.
     down_px = layout.above_px + (layout.factor - 1) / 2
     along_px = layout.side_px + (layout.factor - 1) / 2
     return replace(
@@ -135,7 +140,7 @@ def _frames(
     series: Collection[SourceSlice],
     drawn: Collection[tuple[SourceSlice, Picture]],
 ) -> ResultObject:
-    """A Multi-frame True Color Secondary Capture (PS3.3 A.8.5) of the pictures of one series."""
+    """A Multi-frame True Color Secondary Capture (PS3.3 A.8.5) of the pictures of one stack."""
     images = [image for image, _ in drawn]
     shown = np.stack([shown for _, shown in drawn])
     dataset = _capture(context, kind, index, shown, MultiFrameTrueColorSecondaryCaptureImageStorage)
@@ -148,7 +153,7 @@ def _frames(
 
 
 def picture_of(result: ResultObject) -> bytes | None:
-    """The picture of a Secondary Capture as PNG, for people without a viewer; None for other objects."""
+    """The picture of a single-frame Secondary Capture as the bytes of a PNG; None for other objects."""
     if result.sop_class_uid != SecondaryCaptureImageStorage:
         return None
     return picture.png(dcmread(io.BytesIO(result.data)).pixel_array)
@@ -161,8 +166,8 @@ def _capture(
     shown: Picture,
     sop_class_uid: str = SecondaryCaptureImageStorage,
 ) -> Dataset:
-    """A Secondary Capture of an RGB picture (rows, columns, 3), or of several (frames, rows, columns, 3),
-    without place or sources.
+    """A Secondary Capture of an RGB picture (rows, columns, 3) or of several (frames, rows, columns, 3),
+    still without geometry and source images.
     """
     dataset = new_object(context, kind, index, sop_class_uid, modality="OT")
     dataset.ConversionType = "WSD"
@@ -170,7 +175,7 @@ def _capture(
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     dataset.DateOfSecondaryCapture = dataset.ContentDate
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
-    dataset.BurnedInAnnotation = "NO"  # the outcome and notices are drawn, nobody's identity is
+    dataset.BurnedInAnnotation = "NO"  # outcome and notices are drawn, no identity
     dataset.DerivationDescription = _derivation(context, kind)
     lossy_history(context.header, dataset)
     dataset.SamplesPerPixel = 3
@@ -195,7 +200,7 @@ _OUTLINE = "Outline: the model's lesion mask."
 
 
 def _derivation(context: ResultContext, kind: ResultKind) -> str:
-    """How the picture came to be (at most 1024 characters)."""
+    """Derivation Description (0008,2111), at most 1024 characters."""
     models = "; ".join(
         f"{p.model} {p.version} sha256 {p.sha256} threshold {p.threshold:g}"
         for p in context.analysis.predictions
@@ -209,14 +214,14 @@ def _derivation(context: ResultContext, kind: ResultKind) -> str:
 
 
 def _place(context: ResultContext, dataset: Dataset, image: SourceSlice) -> None:
-    """The geometry, as additional attributes: viewers then sort and cross-reference the picture."""
+    """Add the geometry (PS3.3 C.7.6.2), by which viewers sort and cross-reference the picture."""
     dataset.ImagePositionPatient = [decimal(value) for value in image.position_mm]
     dataset.ImageOrientationPatient = [
         decimal(value) for value in (*image.row_direction, *image.column_direction)
     ]
     dataset.PixelSpacing = [decimal(value) for value in image.spacing_mm]
     dataset.SliceThickness = "" if image.thickness_mm is None else decimal(image.thickness_mm)
-    # Without a frame of reference the overlays get one of their own, so that they sort among themselves.
+    # If the source has no frame of reference, the overlays get their own, so that viewers sort them.
     own_frame_uid = context.uid(ResultKind.OVERLAY, "frame of reference", image.series_uid)
     dataset.FrameOfReferenceUID = image.header.get("FrameOfReferenceUID") or own_frame_uid
     dataset.PositionReferenceIndicator = str(image.header.get("PositionReferenceIndicator", "") or "")[:64]
@@ -224,6 +229,6 @@ def _place(context: ResultContext, dataset: Dataset, image: SourceSlice) -> None
 
 
 def _edges(image: SourceSlice) -> list[str]:
-    """Which way rows and columns run (PS3.3 C.7.6.1.1.1)."""
+    """Patient Orientation (0020,0020): the directions of rows and columns (PS3.3 C.7.6.1.1.1)."""
     _, right, _, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
     return [right, bottom]

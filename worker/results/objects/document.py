@@ -1,25 +1,25 @@
-"""Encapsulated PDF (PS3.3 A.45.1): one page that a referrer can read."""
+"""Encapsulated PDF (PS3.3 A.45.1): one page for the referring physician."""
 
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EncapsulatedPDFStorage
 
 from neurotriage.core.values import ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.pictures.panes import shown_slices
-from worker.results.pictures.pdf_page import letter
+from worker.results.pictures.pdf_page import pdf_document
 from worker.results.references import image_references
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.wording import text
 
 KIND = ResultKind.DOCUMENT
 
 
 def document(context: ResultContext, scene: Scene) -> ResultObject:
-    """The document; there is one for every outcome."""
+    """The document, an Encapsulated PDF (PS3.3 A.45.1) of every outcome."""
     dataset = new_object(context, KIND, 0, EncapsulatedPDFStorage, "DOC")
     dataset.BodyPartExamined = "HEAD"
     dataset.ConversionType = "WSD"
-    dataset.BurnedInAnnotation = "NO"  # nobody's identity is on the page
+    dataset.BurnedInAnnotation = "NO"  # no identity on the page
     dataset.RecognizableVisualFeatures = "NO"
     dataset.AcquisitionDateTime = ""
     dataset.DocumentTitle = f"AI head triage: {text.verdict(context.analysis.outcome).title}"
@@ -29,7 +29,7 @@ def document(context: ResultContext, scene: Scene) -> ResultObject:
     images = shown_slices(context, scene)
     if images:
         dataset.SourceInstanceSequence = image_references(images)
-    data = letter(context, scene)
+    data = pdf_document(context, scene)
     dataset.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
     dataset.EncapsulatedDocumentLength = len(data)
     return result_of(dataset, KIND, 0)

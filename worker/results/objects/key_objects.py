@@ -1,4 +1,4 @@
-"""Key Object Selection: which images of the study to look at first."""
+"""Key Object Selection (PS3.3 A.35.4): the images of the study to look at first."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,10 +7,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from neurotriage.core.values import Claims, ObjectReference, Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects.selection import fill_selection, image_item, object_item
-from worker.results.source_images import Scene, marked_slices
+from worker.results.sources.scene import Scene, marked_slices
+from worker.results.wording import text
 
 KIND: Final = ResultKind.KEY_OBJECTS
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
@@ -19,7 +19,10 @@ OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
 def key_objects(
     context: ResultContext, scene: Scene, made: Sequence[ResultObject]
 ) -> ResultObject | Omission:
-    """The slices with findings, and what was ``made`` of them. With triage-only claims no slice is named."""
+    """A Key Object Selection (TID 2010) of the slices with findings and of the result objects in ``made``.
+
+    With triage-only claims it names no slice. An ``Omission`` where there is nothing to refer to.
+    """
     images = marked_slices(context.analysis, scene)
     if not context.analysis.outcome.marked:
         return Omission(KIND, text.nothing_marked(context.analysis, context.claims))
@@ -38,5 +41,5 @@ def key_objects(
 
 def _description(context: ResultContext) -> str:
     title = text.verdict(context.analysis.outcome).title
-    told = "" if context.claims is Claims.TRIAGE_ONLY else f" {text.summary(context.analysis)}"
-    return f"{title}.{told} {text.RESEARCH_NOTICE}."
+    summary = "" if context.claims is Claims.TRIAGE_ONLY else f" {text.summary(context.analysis)}"
+    return f"{title}.{summary} {text.RESEARCH_NOTICE}."

@@ -1,7 +1,7 @@
-"""What objects of many frames share: each frame has a place in the patient (PS3.3 C.7.6.16).
+"""The modules of multi-frame objects whose frames each have a position in the patient (PS3.3 C.7.6.16).
 
-Written here and not by a library, because the order of the frames, the references to frames of a multi-frame
-source and each UID have to be ours: the same analysis gives the same bytes.
+Written here rather than by highdicom, because we determine the order of frames, the references to frames of a
+multi-frame source and every UID: the same analysis gives the same bytes.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,20 @@ from pydicom.sr.coding import Code
 from neurotriage.dicom.uids import derived_uid
 from worker.results.dataset import code_item, decimal, lossy_history
 from worker.results.references import image_references, source_image
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 SEGMENTED = Code("113076", "DCM", "Segmentation")
 CALCULATED = Code("112187", "DCM", "Unspecified method of calculation")
 EXTRACTED = Code("113091", "DCM", "Spatially-related frames extracted from the volume")
-MAX_BYTES = 256 * 2**20  # of pixels in one object
-SAME = 1e-3  # how far directions (cosines) and pixel sizes (mm) of one stack may differ
+MAX_BYTES = 256 * 2**20  # of pixel data in one object
+SAME = 1e-3  # tolerance of direction cosines and of pixel sizes in mm within a stack
 
 
 def objection(series: Sequence[SourceSlice]) -> str:
-    """Why the slices of a series cannot be frames of one object; empty where they can."""
+    """The reason for which slices cannot be frames of one object; empty where they can.
+
+    They need a frame of reference and the same orientation, matrix and pixel size.
+    """
     first = series[0]
     if not first.header.get("FrameOfReferenceUID"):
         return "the source has no frame of reference"
@@ -39,7 +42,7 @@ def objection(series: Sequence[SourceSlice]) -> str:
 
 
 def size_objection(frames: int, rows: int, columns: int, bytes_per_pixel: int) -> str:
-    """Why so many frames are too much for one object; empty where they are not."""
+    """The reason for which the frames exceed ``MAX_BYTES`` in one object; empty where they do not."""
     if bytes_per_pixel * rows * columns * frames <= MAX_BYTES:
         return ""
     return f"{frames} frames of {rows} x {columns} pixels would be larger than {MAX_BYTES >> 20} MiB"
@@ -54,10 +57,7 @@ def add_frames(
     dimensions: Sequence[tuple[str, str, str]] = (),
     each: Dataset | None = None,
 ) -> None:
-    """One grey frame for each of ``images``, in their order, with the matrix of its source.
-
-    Arguments as of ``place_frames``.
-    """
+    """Image Pixel (PS3.3 C.7.6.3, without the pixels) of one grey frame per image, and ``place_frames``."""
     first = images[0]
     dataset.Rows, dataset.Columns = first.header.Rows, first.header.Columns
     dataset.SamplesPerPixel = 1
@@ -78,12 +78,13 @@ def place_frames(
     dimensions: Sequence[tuple[str, str, str]] = (),
     each: Dataset | None = None,
 ) -> None:
-    """Say where one frame for each of ``images`` lies, in their order, and what it was made from.
+    """Set functional groups (PS3.3 C.7.6.16) and dimensions (C.7.6.17) of one frame per image, in order.
 
-    ``series``: all slices of their stack. ``derivation``: the code of how the frames came to be. ``shared``:
-    further functional groups of all frames. ``dimensions``: attribute, functional group and label of those
-    before the position; all frames have the value 1 there. ``each``: functional groups that every frame
-    repeats, for readers that look for them nowhere else.
+    ``series``: all slices of the stack of ``images``, for the slice spacing. ``derivation``: code of the
+    Derivation Image macro. ``shared``: further functional groups of all frames; it is changed.
+    ``dimensions``: attribute, functional group and label of the dimensions before the position, whose index
+    is 1 in all frames. ``each``: functional groups repeated in every frame, for readers that ignore the
+    shared ones.
     """
     first = images[0]
     dataset.NumberOfFrames = len(images)
@@ -114,7 +115,7 @@ def _plane(image: SourceSlice) -> tuple[float, ...]:
 
 
 def _pixel_measures(series: Sequence[SourceSlice], first: SourceSlice) -> Dataset:
-    """Pixel Measures (PS3.3 C.7.6.16.2.1), with the mean step between the slices of the series."""
+    """Pixel Measures (PS3.3 C.7.6.16.2.1), with the mean step in mm between the slices of the series."""
     measures = Dataset()
     measures.PixelSpacing = [decimal(value) for value in first.spacing_mm]
     normal = np.cross(first.row_direction, first.column_direction)
@@ -132,7 +133,7 @@ def _pixel_measures(series: Sequence[SourceSlice], first: SourceSlice) -> Datase
 def _frame_groups(image: SourceSlice, derivation: Code, indices: Sequence[int], more: Dataset) -> Dataset:
     """Derivation Image, Frame Content and Plane Position of one frame, and ``more``.
 
-    The last of ``indices`` counts the frames along their stack (PS3.3 C.7.6.16.2.2.4).
+    The last of ``indices`` is the frame's 1-based position in its stack (PS3.3 C.7.6.16.2.2.4).
     """
     source = source_image(image)
     source.SpatialLocationsPreserved = "YES"
@@ -165,7 +166,7 @@ def _organise(dataset: Dataset, dimensions: Sequence[tuple[str, str, str]]) -> N
 
 
 def _refer_to_series(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
-    """Common Instance Reference module (PS3.3 C.12.2); a viewer drops a segmentation without it."""
+    """Common Instance Reference module (PS3.3 C.12.2), without which viewers ignore a segmentation."""
     series = Dataset()
     series.SeriesInstanceUID = images[0].series_uid
     series.ReferencedInstanceSequence = image_references(images)

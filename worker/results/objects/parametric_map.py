@@ -1,7 +1,7 @@
-"""Parametric Maps (PS3.3 A.75): the heat maps as 32 bit float, a frame for each slice of their series.
+"""Parametric Maps (PS3.3 A.75): the heat maps as 32 bit float, a frame for each slice of their stack.
 
-The frames run along the slice normal, ascending: a viewer that pours them into a volume in the order of the
-file, without a look at their positions, then has them in the right place.
+The frames ascend along the slice normal, so that viewers which build a volume in frame order, without regard
+to the positions, build it right.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,25 +14,28 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ParametricMapStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, code_item, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import BRAIN
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 KIND = ResultKind.PARAMETRIC_MAP
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 
 def parametric_maps(context: ResultContext, scene: Scene) -> Iterator[ResultObject | Omission]:
-    """One object for each stack with heat maps; slices without one are all zero."""
-    seen = [series for series in scene.stacks() if any(image.key in scene.evidence for image in series)]
-    if not seen or not context.analysis.outcome.marked:
+    """One Parametric Map (PS3.3 A.75) per stack with heat maps: float32 in 0..1, 0 on slices without one.
+
+    A stack that cannot be one object (``multiframe.objection``) gives an ``Omission``.
+    """
+    with_heat = [series for series in scene.stacks() if any(image.key in scene.evidence for image in series)]
+    if not with_heat or not context.analysis.outcome.marked:
         yield Omission(KIND, text.nothing_marked(context.analysis, context.claims))
         return
     index = 0
-    for series in seen:
+    for series in with_heat:
         refused = multiframe.objection(series) or _size_objection(series)
         if refused:
             yield Omission(KIND, refused)
@@ -69,13 +72,12 @@ def _map(context: ResultContext, scene: Scene, index: int, series: Sequence[Sour
 
 
 def _shared_groups() -> Dataset:
-    """What the numbers are and how they are shown: 0 to 1, without a unit."""
+    """Frame type, window, anatomy, and the real world values: 0 to 1, without a unit."""
     shared, kind, window, values, anatomy = Dataset(), Dataset(), Dataset(), Dataset(), Dataset()
     kind.FrameType = _FRAME_TYPE
     window.WindowCenter, window.WindowWidth = "0.5", "1"
-    window.VOILUTFunction = (
-        "LINEAR_EXACT"  # by the default, LINEAR, a width of 1 is a step (PS3.3 C.11.2.1.2)
-    )
+    # By the default function, LINEAR, a width of 1 is a step (PS3.3 C.11.2.1.2).
+    window.VOILUTFunction = "LINEAR_EXACT"
     anatomy.FrameLaterality = "U"
     anatomy.AnatomicRegionSequence = DicomSequence([code_item(*BRAIN[:3])])
     values.RescaleIntercept, values.RescaleSlope, values.RescaleType = "0", "1", "US"

@@ -1,4 +1,4 @@
-"""Grayscale Softcopy Presentation States (PS3.3 A.33.1): outlines for a viewer to lay over the sources."""
+"""Grayscale Softcopy Presentation States (PS3.3 A.33.1): outlines that viewers draw over the images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,26 +8,29 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
 from worker.imaging import calibration
-from worker.results import text
 from worker.results.dataset import ResultContext, decimal, new_object, result_of
 from worker.results.references import image_reference, image_references
-from worker.results.regions import Outlined, outlined_findings
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.regions import OutlinedFinding, outlined_findings
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 KIND = ResultKind.PRESENTATION_STATE
 LAYER = "AI"
-_BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # of the displayed area, where the notice stands
+_BOTTOM = ([0.0, 0.94], [1.0, 1.0])  # corners of the notice, as shares of the displayed area
 
 
 def presentation_states(context: ResultContext, scene: Scene) -> Iterator[ResultObject | Omission]:
-    """One state for the findings of a series, or more where its images differ in calibration."""
-    groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[Outlined]] = {}
-    for one in outlined_findings(context.analysis, scene):
-        rescale = calibration(one.image.header, (one.image.frame or 1) - 1)
-        groups.setdefault((one.image.stack_key, rescale), []).append(one)
-    for index, ((_, rescale), own) in enumerate(groups.items()):
-        yield _state(context, scene, index, own, rescale)
+    """One presentation state (PS3.3 A.33.1) per stack with findings.
+
+    Several where the images of a stack differ in Rescale Slope or Intercept, which a state holds once.
+    """
+    groups: dict[tuple[tuple[str, int], tuple[float, float] | None], list[OutlinedFinding]] = {}
+    for item in outlined_findings(context.analysis, scene):
+        rescale = calibration(item.image.header, (item.image.frame or 1) - 1)
+        groups.setdefault((item.image.stack_key, rescale), []).append(item)
+    for index, ((_, rescale), outlined) in enumerate(groups.items()):
+        yield _state(context, scene, index, outlined, rescale)
     if not groups:
         yield Omission(KIND, text.nothing_marked(context.analysis, context.claims))
 
@@ -36,11 +39,11 @@ def _state(
     context: ResultContext,
     scene: Scene,
     index: int,
-    own: Sequence[Outlined],
+    outlined: Sequence[OutlinedFinding],
     rescale: tuple[float, float] | None,
 ) -> ResultObject:
     dataset = new_object(context, KIND, index, GrayscaleSoftcopyPresentationStateStorage, "PR")
-    images = list({one.image.key: one.image for one in own}.values())
+    images = list({item.image.key: item.image for item in outlined}.values())
     dataset.BodyPartExamined = "HEAD"
     dataset.ContentLabel = "AI_OUTLINES"
     dataset.ContentDescription = "Outlines of a research model, not for diagnosis"
@@ -58,14 +61,14 @@ def _state(
     layer.GraphicLayer, layer.GraphicLayerOrder = LAYER, 1
     dataset.GraphicLayerSequence = DicomSequence([layer])
     dataset.GraphicAnnotationSequence = DicomSequence(
-        [_annotation(image, [one for one in own if one.image is image]) for image in images]
+        [_annotation(image, [item for item in outlined if item.image is image]) for image in images]
     )
     _set_grey(dataset, scene, images[0], rescale)
     return result_of(dataset, KIND, index)
 
 
 def _areas(images: Sequence[SourceSlice]) -> DicomSequence:
-    """Each image as a whole, by matrix and pixel size (PS3.3 C.10.4)."""
+    """Displayed Area (PS3.3 C.10.4): each image as a whole, an item per matrix and pixel size."""
     alike: dict[tuple[int, int, tuple[float, float]], list[SourceSlice]] = {}
     for image in images:
         alike.setdefault((image.header.Rows, image.header.Columns, image.spacing_mm), []).append(image)
@@ -81,35 +84,35 @@ def _areas(images: Sequence[SourceSlice]) -> DicomSequence:
     return areas
 
 
-def _annotation(image: SourceSlice, own: Sequence[Outlined]) -> Dataset:
-    """Outlines with their words, and the notice, on one image (PS3.3 C.10.5)."""
+def _annotation(image: SourceSlice, outlined: Sequence[OutlinedFinding]) -> Dataset:
+    """Graphic Annotation (PS3.3 C.10.5) of one image: outlines, their labels and the notice."""
     annotation = Dataset()
     annotation.ReferencedImageSequence = DicomSequence([image_reference(image)])
     annotation.GraphicLayer = LAYER
-    annotation.TextObjectSequence = DicomSequence([_notice(), *map(_words, own)])
-    annotation.GraphicObjectSequence = DicomSequence(map(_outline, own))
+    annotation.TextObjectSequence = DicomSequence([_notice(), *map(_label, outlined)])
+    annotation.GraphicObjectSequence = DicomSequence(map(_outline, outlined))
     return annotation
 
 
-def _outline(one: Outlined) -> Dataset:
+def _outline(outlined: OutlinedFinding) -> Dataset:
     """Columns and rows, (0, 0) the corner of the first pixel (PS3.3 C.10.5.1.2)."""
     graphic = Dataset()
     graphic.GraphicAnnotationUnits = "PIXEL"
     graphic.GraphicDimensions = 2
-    graphic.NumberOfGraphicPoints = len(one.line)
-    graphic.GraphicData = one.line.ravel().tolist()
+    graphic.NumberOfGraphicPoints = len(outlined.line)
+    graphic.GraphicData = outlined.line.ravel().tolist()
     graphic.GraphicType = "POLYLINE"
     graphic.GraphicFilled = "N"
     return graphic
 
 
-def _words(one: Outlined) -> Dataset:
-    words = Dataset()
-    words.AnchorPointAnnotationUnits = "PIXEL"
-    words.UnformattedTextValue = f"AI: lesion {one.finding.lesion}, {text.percent(one.finding.probability)}"
-    words.AnchorPoint = [float(one.line[:, 0].max()), float(one.line[:, 1].min())]
-    words.AnchorPointVisibility = "N"
-    return words
+def _label(outlined: OutlinedFinding) -> Dataset:
+    finding, label = outlined.finding, Dataset()
+    label.AnchorPointAnnotationUnits = "PIXEL"
+    label.UnformattedTextValue = f"AI: lesion {finding.lesion}, {text.percent(finding.probability)}"
+    label.AnchorPoint = [float(outlined.line[:, 0].max()), float(outlined.line[:, 1].min())]
+    label.AnchorPointVisibility = "N"
+    return label
 
 
 def _notice() -> Dataset:
@@ -124,14 +127,14 @@ def _notice() -> Dataset:
 def _set_grey(
     dataset: Dataset, scene: Scene, image: SourceSlice, rescale: tuple[float, float] | None
 ) -> None:
-    """Modality LUT, window and polarity: the images look as they do in our pictures."""
+    """Modality LUT, window and polarity, so that the images look as in our pictures."""
     if rescale is not None:
         dataset.RescaleSlope, dataset.RescaleIntercept = (decimal(value) for value in rescale)
         dataset.RescaleType = "HU" if image.modality == "CT" else "US"
     inverted = str(image.header.get("PhotometricInterpretation", "")) == "MONOCHROME1"
     dataset.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
     low, high = scene.window(image)
-    # A linear window is at least 1 wide (PS3.3 C.11.2.1.2), and ours speaks of MONOCHROME2.
+    # A linear window is at least 1 wide (PS3.3 C.11.2.1.2), and ours is for MONOCHROME2.
     if high - low >= 1 and not inverted:
         window = Dataset()
         window.WindowCenter, window.WindowWidth = decimal((low + high) / 2), decimal(high - low)

@@ -1,11 +1,11 @@
 """The report: a Comprehensive 3D SR (PS3.3 A.35.13) with root template TID 1500 (PS3.16).
 
-Each measurement group has a region (TID 1410): viewers cannot show one without. So a study without a
-finding has one group that frames the analysed head, and a study without an image has no report. A lesion
-that is seen on many slices is outlined on some, and the comment says on how many it is seen.
+Each measurement group has a region (TID 1410), because viewers show none without. A study without a finding
+therefore has one group that frames the analysed head, and a study without an image has no report. A lesion on
+many slices is outlined on some of them, and the comment gives the number of slices.
 
-One report speaks of CT and MR together: its image library and evidence name the key image of each, its
-comment what is seen on either, and its regions lie on the series that decided (viewers draw one series only).
+A report covers CT and MR together: image library and evidence refer to a key image of each, the comment
+describes both, and the regions lie on the deciding series (viewers draw one series only).
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from neurotriage.core.values import (
     Side,
 )
 from neurotriage.dicom.headers import MANUFACTURER
-from worker.results import text
 from worker.results.dataset import MODEL_NAME, ResultContext, new_object, result_of
 from worker.results.references import evidence_of, study_references
-from worker.results.regions import Outlined, chosen, head_frame, outlined_findings
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, middle
+from worker.results.regions import OutlinedFinding, head_frame, most_telling, outlined_findings
+from worker.results.sources.scene import Scene, middle
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
 PROBABILITY = Code("122157", "DCM", "Probability")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
@@ -63,7 +63,10 @@ WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without find
 def report(
     context: ResultContext, scene: Scene, previous: Sequence[ObjectReference] = ()
 ) -> ResultObject | Omission:
-    """The report, or why there is no image for it to point at. It replaces the ``previous`` ones."""
+    """The report (PS3.3 A.35.13, TID 1500), which replaces the ``previous`` ones (C.17.2).
+
+    An ``Omission`` where there is no image to refer to.
+    """
     if scene.key is None:
         return Omission(ResultKind.REPORT, text.nothing_shown(context.analysis))
     regions = _regions(context, scene, scene.key)
@@ -75,7 +78,7 @@ def report(
     dataset = new_object(context, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
         observation_context=observer(context),
-        procedure_reported=_PROCEDURES[outlined[0].modality],  # TID 1500 takes one: that of the regions
+        procedure_reported=_PROCEDURES[outlined[0].modality],  # TID 1500 allows one: that of the regions
         imaging_measurements=[group for _, group in regions],
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[_library_entry(image) for image in images],
@@ -89,16 +92,16 @@ def report(
 
 
 def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tuple[SourceSlice, PlanarGroup]]:
-    """Image and measurement group of each finding that is outlined, else of the analysed head.
+    """Image and measurement group of each outlined finding, else of the analysed head.
 
-    All findings are on one series, that which decided: OHIF 3.13 opens a report on the series of its first
-    region and never shows those of another.
+    All findings are on the deciding series: OHIF 3.13 opens a report on the series of its first region and
+    never shows regions of another.
     """
     main = text.main_finding(context.analysis)
     outlined = outlined_findings(context.analysis, scene)
-    drawn = chosen([one for one in outlined if main and one.finding.series_uid == main.series_uid])
+    drawn = most_telling([item for item in outlined if main and item.finding.series_uid == main.series_uid])
     if drawn:
-        return [(one.image, _finding_group(context, one)) for one in drawn]
+        return [(item.image, _finding_group(context, item)) for item in drawn]
     image = middle(scene.stack_of(key))
     pixels = scene.pixels(image)
     return (
@@ -106,13 +109,13 @@ def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tup
     )
 
 
-def _finding_group(context: ResultContext, outlined: Outlined) -> PlanarGroup:
-    """TID 1410 for one lesion on one slice. Each group has a UID of its own, or viewers would merge them."""
+def _finding_group(context: ResultContext, outlined: OutlinedFinding) -> PlanarGroup:
+    """TID 1410 for one lesion on one slice, each with its own Tracking UID, or viewers would merge them."""
     finding, image = outlined.finding, outlined.image
     prediction = text.prediction_for(context.analysis, *image.stack_key)
     return PlanarGroup(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=context.uid(ResultKind.REPORT, "group", str(outlined.place)),
+            uid=context.uid(ResultKind.REPORT, "group", str(outlined.index)),
             identifier=f"Lesion {finding.lesion}, {_place(image)}",
         ),
         referenced_region=_region(image, outlined.line),
@@ -127,13 +130,13 @@ def _finding_group(context: ResultContext, outlined: Outlined) -> PlanarGroup:
 
 
 def _place(image: SourceSlice) -> str:
-    """Where an image lies: slices are counted in their stack."""
+    """The slice number in the stack, and the stack where it is not the first."""
     stack = f"stack {image.stack}, " if image.stack > 1 else ""
     return f"{stack}slice {image.number}"
 
 
 def _head_group(context: ResultContext, image: SourceSlice, line: NDArray[np.float64]) -> PlanarGroup:
-    """TID 1410 that frames what was analysed and carries the study's probability. It claims no finding."""
+    """TID 1410 for the analysed head with the study's probability. It claims no finding."""
     prediction = text.deciding_prediction(context.analysis)
     measurements = []
     if prediction is not None:
@@ -160,7 +163,7 @@ def _region(image: SourceSlice, line: NDArray[np.float64]) -> hd.sr.ImageRegion:
 
 
 def _algorithm(prediction: Prediction | None) -> hd.sr.AlgorithmIdentification | None:
-    """TID 4019: exactly which model this was, and at which operating point it worked."""
+    """TID 4019: name, version and weights of the model, and its threshold."""
     if prediction is None:
         return None
     return hd.sr.AlgorithmIdentification(
@@ -176,7 +179,7 @@ def _algorithm(prediction: Prediction | None) -> hd.sr.AlgorithmIdentification |
 
 
 def _measurement(name: Code, value: float, unit: Code, prediction: Prediction | None) -> hd.sr.Measurement:
-    """A number that names its model in short (some viewers cannot read a number without a child item)."""
+    """A NUM item with the model as a child (some viewers cannot read a NUM item without one)."""
     named = (
         None if prediction is None else hd.sr.AlgorithmIdentification(prediction.model, prediction.version)
     )
@@ -184,6 +187,7 @@ def _measurement(name: Code, value: float, unit: Code, prediction: Prediction | 
 
 
 def observer(context: ResultContext) -> hd.sr.ObservationContext:
+    """This installation as device observer (TID 1001, TID 1004)."""
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=context.installation_uid,
         name=MANUFACTURER,
@@ -199,7 +203,7 @@ def observer(context: ResultContext) -> hd.sr.ObservationContext:
 
 
 def _evaluations(context: ResultContext, outlines: int) -> Dataset:
-    """The statement about the whole study, beside the groups (TID 1500 row 12)."""
+    """Qualitative evaluations of the whole study, beside the measurement groups (TID 1500 row 12)."""
     analysis = context.analysis
     run = WITH_FINDINGS if analysis.outcome is Outcome.PRESENT else WITHOUT_FINDINGS
     contains = hd.sr.RelationshipTypeValues.CONTAINS
@@ -228,7 +232,7 @@ def _evaluations(context: ResultContext, outlines: int) -> Dataset:
 
 
 def _separate(container: Dataset) -> None:
-    """Items, not running text (PS3.3 C.18.8), of which renderers leave out what a number is called."""
+    """Continuity of Content SEPARATE (PS3.3 C.18.8); renderers omit the names of CONTINUOUS numbers."""
     container.ContinuityOfContent = "SEPARATE"
     for item in container.ContentSequence:
         if item.ValueType == "CONTAINER":
@@ -236,7 +240,7 @@ def _separate(container: Dataset) -> None:
 
 
 def _library_entry(image: SourceSlice) -> Dataset:
-    """What TID 1602 says of a referenced image; a frame's geometry stands for its instance."""
+    """The attributes from which TID 1602 is filled; of a multi-frame instance, the geometry of the frame."""
     entry = Dataset()
     for keyword in (
         "SOPClassUID",
@@ -268,7 +272,7 @@ def _document(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
 
 
 def _replace(dataset: Dataset, previous: Sequence[ObjectReference]) -> None:
-    """Name the reports that this one takes the place of; no report replaces itself (PS3.3 C.17.2)."""
+    """Predecessor Documents (PS3.3 C.17.2), without this report itself."""
     others = [item for item in previous if item.sop_instance_uid != dataset.SOPInstanceUID]
     if others:
         dataset.PredecessorDocumentsSequence = study_references(dataset, others)

@@ -1,4 +1,4 @@
-"""Segmentations (PS3.3 A.51): the lesion masks, as BINARY for most viewers or as a label map."""
+"""Segmentations (PS3.3 A.51): the lesion masks, BINARY for most viewers or as a label map."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,14 +12,14 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, SegmentationStorage
 
 from neurotriage.core.values import Omission, ResultKind, ResultObject
-from worker.results import text
 from worker.results.dataset import ResultContext, new_object, result_of
 from worker.results.objects import multiframe
 from worker.results.objects.report import ARTIFICIAL_INTELLIGENCE, BRAIN, NEOPLASM
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
-LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # pydicom does not know it yet
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # not in pydicom yet
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 SEGMENT_COLOUR = (38000, 46000, 50000)  # CIELab as unsigned 16 bit (PS3.3 C.10.7.1.1): a warm red
 
@@ -27,7 +27,11 @@ SEGMENT_COLOUR = (38000, 46000, 50000)  # CIELab as unsigned 16 bit (PS3.3 C.10.
 def segmentations(
     context: ResultContext, scene: Scene, kind: ResultKind
 ) -> Iterator[ResultObject | Omission]:
-    """One object for each stack with a mask. ``kind`` says whether BINARY or a label map."""
+    """One Segmentation (PS3.3 A.51) per stack with a lesion mask, a frame per slice with a mask.
+
+    ``kind``: ``SEGMENTATION`` (BINARY, one bit per pixel) or ``LABELMAP`` (one byte per pixel). A stack that
+    cannot be one object (``multiframe.objection``) gives an ``Omission``.
+    """
     masked = [series for series in scene.stacks() if any(map(scene.has_mask, series))]
     if not masked or not context.analysis.outcome.marked:
         yield Omission(kind, text.nothing_marked(context.analysis, context.claims))
@@ -46,7 +50,10 @@ def segmentations(
 
 
 def _unaligned(image: SourceSlice) -> str:
-    """The bits of all frames are one stream (PS3.5 8.1.1), and archives and viewers cut it into bytes."""
+    """The reason for which frames of this matrix cannot be BINARY; empty where they can.
+
+    The bits of all frames are one stream (PS3.5 8.1.1), but archives and viewers start each frame at a byte.
+    """
     rows, columns = image.header.Rows, image.header.Columns
     if rows * columns % 8 == 0:
         return ""
@@ -124,7 +131,7 @@ def _background(segment: Dataset) -> Dataset:
 
 
 def _set_pixels(dataset: Dataset, masks: NDArray[np.bool_], labels: bool) -> None:
-    """Masks (frames, rows, columns) as bytes, or as one stream of bits, the first pixel lowest."""
+    """Set Pixel Data from masks (frames, rows, columns): bytes, or one stream of bits, first pixel lowest."""
     dataset.BitsAllocated = dataset.BitsStored = 8 if labels else 1
     dataset.HighBit = dataset.BitsStored - 1
     dataset.PixelRepresentation = 0

@@ -1,4 +1,4 @@
-"""Key Object Selection documents (PS3.3 A.35.4, TID 2010): a title, a sentence, and what is pointed at."""
+"""Key Object Selection documents (PS3.3 A.35.4, TID 2010): a title, a description, and references."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -18,13 +18,13 @@ from neurotriage.core.values import ObjectReference
 from worker.results.dataset import ResultContext
 from worker.results.objects.report import observer
 from worker.results.references import study_references
-from worker.results.source import SourceSlice
+from worker.results.sources.slices import SourceSlice
 
 Item = hd.sr.ImageContentItem | hd.sr.CompositeContentItem
 
 _MODIFIER: Final = Code("113011", "DCM", "Document Title Modifier")
 _DESCRIPTION: Final = Code("113012", "DCM", "Key Object Description")
-_UNNAMED: Final = Code("260753009", "SCT", "Source")  # highdicom asks for a name; it is taken off again
+_UNNAMED: Final = Code("260753009", "SCT", "Source")  # required by highdicom; removed again below
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _NO_IMAGES: Final = frozenset(
     {
@@ -37,7 +37,7 @@ _NO_IMAGES: Final = frozenset(
 
 
 def image_item(image: SourceSlice) -> Item:
-    """Points at an image of the study, with its frame where it has one."""
+    """An IMAGE item (TID 2010) for a source image, with its frame where it has one."""
     return hd.sr.ImageContentItem(
         _UNNAMED,
         image.sop_class_uid,
@@ -48,7 +48,7 @@ def image_item(image: SourceSlice) -> Item:
 
 
 def object_item(reference: ObjectReference) -> Item:
-    """Points at a result object: IMAGE where it has pixels, else COMPOSITE."""
+    """An item for a result object: IMAGE where it has pixels, else COMPOSITE (TID 2010)."""
     other = reference.sop_class_uid in _NO_IMAGES
     content = hd.sr.CompositeContentItem if other else hd.sr.ImageContentItem
     return content(_UNNAMED, reference.sop_class_uid, reference.sop_instance_uid, relationship_type=_CONTAINS)
@@ -63,7 +63,10 @@ def fill_selection(
     evidence: Sequence[ObjectReference],
     modifier: Code | None = None,
 ) -> None:
-    """Write the document's content into ``dataset``. ``evidence`` are the objects that the items point at."""
+    """Write the content tree (TID 2010) and Key Object Document (PS3.3 C.17.6.2) into ``dataset``.
+
+    ``words``: Key Object Description. ``evidence``: the objects to which ``items`` refer.
+    """
     concept = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
     root = hd.sr.ContainerContentItem(title, template_id="2010")
     root.ContentSequence = hd.sr.ContentSequence(

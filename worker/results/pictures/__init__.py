@@ -1,1 +1,1 @@
-"""What results show: slices, the summary page, the one-page document."""
+"""Rendering: slices, overlays, the summary page and the one-page PDF."""

@@ -1,8 +1,8 @@
-"""The summary page: one picture that stands alone in a PACS that hides everything else.
+"""The summary page: one picture that suffices in a PACS which shows no other kind of result.
 
-A fixed grid on a viewer's dark ground: the verdict across the whole width (legible in a thumbnail), one
-sentence, two panes, one row of facts, the research notice. No type is smaller than 18 px. No identity is
-drawn: the archive shows it, and the picture may travel without it.
+A fixed grid on a dark background: the outcome across the whole width (legible in a thumbnail), the summary,
+two or three panes, a row of facts, the research notice. No type is smaller than 18 px. The patient's identity
+is not drawn: the archive shows it, and a picture may be copied without it.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from PIL import Image, ImageDraw
 
 from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
 from neurotriage.core.wording import date_and_time
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices, without_identity
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.wording import text
 
 WIDTH_PX, HEIGHT_PX = 1200, 960
 MARGIN_PX, GAP_PX = 36, 24
 TEXT_WIDTH_PX = WIDTH_PX - 2 * MARGIN_PX
 
-# Baselines and edges of the rows that stay, from the top; pictures take what is left between them.
+# Baselines and edges of the fixed rows, from the top; the panes take the space between them.
 HEADLINE_Y, SUMMARY_Y = 112, 164
 FOOTER_Y = HEIGHT_PX - 48
 FACTS_Y = FOOTER_Y - 86
@@ -32,11 +32,11 @@ LEGEND_Y = FACTS_Y - 14
 
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
 CAPTION_PX, TABLE_PX, NOTE_PX = 19, 21, 20
-ROW_PX = 26  # a row of captions, of the legend
-LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below their rule
+ROW_PX = 26  # a row of captions or of the legend
+LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below the line above them
 GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
-FEW_ROWS = 4  # of the table, that have room for long reasons
+FEW_ROWS = 4  # up to this many rows of the table have room for long reasons
 
 Colour = tuple[int, int, int]
 GROUND: Colour = (13, 16, 20)
@@ -61,7 +61,7 @@ class _Canvas:
 
 
 def page_picture(context: ResultContext, scene: Scene) -> Picture:
-    """The page, uint8 RGB of shape (960, 1200, 3)."""
+    """The summary page, uint8 RGB of shape (960, 1200, 3)."""
     analysis = context.analysis
     image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), GROUND)
     canvas = _Canvas(image, ImageDraw.Draw(image))
@@ -80,9 +80,9 @@ def page_picture(context: ResultContext, scene: Scene) -> Picture:
 
 
 def _headline(canvas: _Canvas, outcome: Outcome, bottom_y: float) -> None:
-    """The verdict across the width; the rest of the phrase beside it, in two lines if need be.
+    """The headline across the width, the rest of the phrase beside it in up to two lines.
 
-    A stripe runs down to the last of the sentences below it.
+    A coloured stripe on the left extends to ``bottom_y``.
     """
     verdict = text.verdict(outcome)
     accent = _ACCENTS.get(outcome, _UNANALYSED_ACCENT)
@@ -96,7 +96,7 @@ def _headline(canvas: _Canvas, outcome: Outcome, bottom_y: float) -> None:
 
 
 def _lines(canvas: _Canvas, words: str, size_px: int, colour: Colour, baseline_y: float, most: int) -> float:
-    """Sentences in at most so many lines; the next baseline."""
+    """Draw text in at most ``most`` lines; returns the next baseline."""
     face = font(size_px)
     for line in wrap(words, face, TEXT_WIDTH_PX, most):
         write(canvas.draw, (MARGIN_PX, baseline_y), line, face, colour)
@@ -105,24 +105,24 @@ def _lines(canvas: _Canvas, words: str, size_px: int, colour: Colour, baseline_y
 
 
 def _panes(canvas: _Canvas, context: ResultContext, scene: Scene, words_end_y: float) -> None:
-    """The pictures as large as there is room for, with their captions and what the colours mean."""
+    """The panes as large as the space allows, with captions and the colour scale."""
     top_y = round(words_end_y) - 12
-    together = text.apart(context.analysis) if len(scene.keys) > 1 else ""
+    by_modality = text.highest_by_modality(context.analysis) if len(scene.keys) > 1 else ""
     count = max(len(shown_slices(context, scene)), 2)
     width_px = (TEXT_WIDTH_PX - (count - 1) * GAP_PX) // count
     captions = 3 if count > 2 else 2
-    below_px = ROW_PX * (captions + 1 + bool(together)) - 2
+    below_px = ROW_PX * (captions + 1 + bool(by_modality)) - 2
     side_px = min(width_px, LEGEND_Y - below_px - top_y)
     shown = panes(context, scene, side_px)
     if not shown:
         _table(canvas, context, top_y + 24, LEGEND_Y, "No picture can be shown. Series of this study")
         return
-    for place, pane in enumerate(shown):
-        left_x = MARGIN_PX + place * (width_px + GAP_PX)  # captions may be wider than their pictures
+    for number, pane in enumerate(shown):
+        left_x = MARGIN_PX + number * (width_px + GAP_PX)  # captions may be wider than their pictures
         canvas.image.paste(Image.fromarray(pane.shown), (left_x, top_y))
         _caption(canvas, (left_x, top_y + side_px + ROW_PX - 2), pane.caption, captions, width_px)
-    if together:
-        write(canvas.draw, (MARGIN_PX, LEGEND_Y - ROW_PX), together, font(CAPTION_PX), WHITE)
+    if by_modality:
+        write(canvas.draw, (MARGIN_PX, LEGEND_Y - ROW_PX), by_modality, font(CAPTION_PX), WHITE)
     if any(pane.heat for pane in shown):
         x = legend_bar(canvas.image, canvas.draw, (MARGIN_PX, LEGEND_Y), SMALL_PX, 100)
         write(
@@ -137,7 +137,7 @@ def _panes(canvas: _Canvas, context: ResultContext, scene: Scene, words_end_y: f
 def _caption(
     canvas: _Canvas, place: tuple[float, float], caption: Caption, lines: int, width_px: float
 ) -> None:
-    """What is shown; on which slice, where there are two lines on the one that has room; of which series."""
+    """Title, slice and series. In two lines, the slice is written where there is room for it."""
     x, y = place
     bold, face = font(CAPTION_PX, True), font(CAPTION_PX)
     title = shorten(caption.title, bold, width_px)
@@ -155,7 +155,7 @@ def _caption(
 
 
 def _facts(canvas: _Canvas, analysis: Analysis) -> None:
-    """A row of labelled values; the last one, the models, takes the width that is left."""
+    """A row of labelled values; the last, the models, takes the remaining width."""
     canvas.draw.line((MARGIN_PX, FACTS_Y, WIDTH_PX - MARGIN_PX, FACTS_Y), fill=RULE)
     x = MARGIN_PX
     prediction = text.deciding_prediction(analysis)
@@ -169,7 +169,7 @@ def _facts(canvas: _Canvas, analysis: Analysis) -> None:
 
 
 def _value(canvas: _Canvas, left_x: int, value: str, width_px: int) -> None:
-    """In one line, or two small ones where it is long."""
+    """One line, or two small ones for a long value."""
     face = fitted(value, VALUE_PX, width_px, bold=True, least_px=SMALL_PX)
     if face.getlength(value) <= width_px:
         write(canvas.draw, (left_x, FACTS_Y + VALUE_DY), value, face, WHITE)
@@ -179,7 +179,7 @@ def _value(canvas: _Canvas, left_x: int, value: str, width_px: int) -> None:
 
 
 def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -> None:
-    """The probability as a number and on a scale with the threshold that it was held against."""
+    """The probability as a number, and on a scale with the threshold."""
     face = font(VALUE_PX, True)
     label = f"Probability of tumour ({text.beside_threshold(probability, threshold)})"
     write(canvas.draw, (left_x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), MUTED)
@@ -192,7 +192,7 @@ def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -
 
 
 def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
-    """Label, value and width of each fact."""
+    """Label, value and width in pixels of each fact."""
     lesions, alike = text.lesions(analysis), text.look_alike(analysis)
     columns = []
     if alike is not None:
@@ -208,7 +208,7 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
 
 
 def _table(canvas: _Canvas, context: ResultContext, top_y: float, bottom_y: float, title: str) -> None:
-    """What was decided about each series, refused ones first, as many as there is room for."""
+    """The verdicts of the series, refused ones first, as many as fit."""
     ordered = sorted(context.analysis.verdicts, key=lambda item: item.taken)
     if not ordered:
         return

@@ -1,4 +1,4 @@
-"""The square pictures that the summary page and the document show: slices as a reader wants to see them."""
+"""The square pictures of the summary page and the PDF: slices with their captions."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,22 +12,22 @@ from pydicom import Dataset
 
 from neurotriage.core.evidence import SliceEvidence
 from neurotriage.core.values import Finding, ReasonCode
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures import picture
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import font, write
-from worker.results.source import SourceSlice
-from worker.results.source_images import Scene, findings_on, marks_on, montage_slices
+from worker.results.sources.scene import Scene, findings_on, marks_on, montage_slices
+from worker.results.sources.slices import SourceSlice
+from worker.results.wording import text
 
-MARK_SHARE = 24 / 552  # height of the orientation marks, and of the rim that is left for them
+MARK_SHARE = 24 / 552  # height of the orientation letters and of their rim, as a share of the side
 MONTAGE_GAP_PX = 4
 Colour = tuple[int, int, int]
 GROUND: Colour = (0, 0, 0)
 MARKS: Colour = (255, 196, 84)
 WORDS: Colour = (255, 255, 255)
 
-# What the colours mean, beside their bar.
+# Explains the colours beside their bar.
 COLOURS = (
     f"{text.RELEVANCE_NOTICE}; hottest point = probability of slice and neighbours; "
     f"clear below {text.percent(picture.HEAT_CLEAR)}"
@@ -36,15 +36,15 @@ COLOURS = (
 _NOTHING = "Nothing marked"
 NO_OUTLINE = "no outline"
 
-# Of names and ids in free text.
+# Names and ids in free text: the shortest that is blanked, and the shortest that is blanked inside a word.
 _SHORTEST_BLANKED: Final = 3
-_SHORTEST_INSIDE: Final = 5  # letters; shorter names are blanked as words of their own only
+_SHORTEST_INSIDE: Final = 5
 _OF_ANY_HEAD: Final = frozenset({"head", "brain", "skull", "axial", "routine", "contrast"})
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What a picture shows, on which slice, of which series."""
+    """The caption of a picture: its subject, slice and series."""
 
     title: str
     place: str = ""
@@ -53,32 +53,33 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pane:
-    """A finished square picture, what it shows in words, and whether a heat map lies over it."""
+    """A square picture with its caption."""
 
-    shown: Picture
+    shown: Picture  # uint8 RGB (side, side, 3)
     caption: Caption
-    heat: bool = False
+    heat: bool = False  # whether a heat map is drawn on it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Subject:
-    """A slice to be shown, and the lesions for which it is."""
+    """A slice to show, and the findings that it is shown for."""
 
     image: SourceSlice
     findings: tuple[Finding, ...] = ()
 
 
 def shown_slices(context: ResultContext, scene: Scene) -> tuple[SourceSlice, ...]:
-    """The slices that the large pictures show."""
+    """The slices of the panes, for references to source images; empty where no image can be read."""
     return tuple(subject.image for subject in _subjects(context, scene))
 
 
 def panes(context: ResultContext, scene: Scene, side_px: int) -> tuple[Pane, ...]:
-    """Two or three panes, or none where no picture can be shown.
+    """Two or three square pictures of ``side_px``; empty where no image can be decoded.
 
-    One lesion: its largest slice, and beside it the same with heat map and outline. More lesions, or CT and
-    MR: the largest slice of each with its marks. Marks on other slices than the one that decided: that one,
-    and the surest of them. Nothing marked: the slice that says most, and beside it what was looked at.
+    - One lesion: the slice of its largest extent, without and with heat map and outline.
+    - Several lesions, or CT and MR: the slice of each one's largest extent with its marks.
+    - Marks on other slices than the deciding one: the deciding slice, and the most probable marked one.
+    - No marks: the deciding slice, and a montage of the analysed stack.
     """
     subjects = _subjects(context, scene)
     if len(subjects) > 1:
@@ -105,60 +106,62 @@ def panes(context: ResultContext, scene: Scene, side_px: int) -> tuple[Pane, ...
 
 
 def _subjects(context: ResultContext, scene: Scene) -> tuple[_Subject, ...]:
-    """What the panes are of: the largest lesions, and of each other modality the slice that says most.
+    """The slices to show: those of the largest lesions, and the key slice of each other modality.
 
-    Lesions that are largest on the same slice share it.
+    Lesions with their largest extent on the same slice share it.
     """
     several = len(scene.keys) > 1
-    told = text.lesions(context.analysis)[: text.LESIONS_TOLD - 1 if several else text.LESIONS_TOLD]
+    most = text.MAX_LESIONS_SHOWN - 1 if several else text.MAX_LESIONS_SHOWN
     by_image: dict[tuple[str, int | None], list[Finding]] = {}
-    for finding in told:
+    for finding in text.lesions(context.analysis)[:most]:
         by_image.setdefault((finding.sop_instance_uid, finding.frame), []).append(finding)
-    found = [(scene.find(*key), tuple(findings)) for key, findings in by_image.items()]
-    subjects = [_Subject(image, findings) for image, findings in found if image is not None]
+    images = [(scene.find(*key), tuple(findings)) for key, findings in by_image.items()]
+    subjects = [_Subject(image, findings) for image, findings in images if image is not None]
     shown = {subject.image.modality for subject in subjects}
     for key in scene.keys:
         if key.modality not in shown:
             subjects.append(_Subject(key, findings_on(context.analysis, key)))
-    surest = max(scene.evidence.values(), key=lambda item: float(item.heat.max()), default=None)
-    if len(subjects) == 1 and surest is not None and not _marks(context, scene, subjects[0].image):
-        # What made the study suspicious of a bleed may lie elsewhere than what drew the eye of the model.
-        image = scene.find(surest.sop_instance_uid, surest.frame)
+    hottest = max(scene.evidence.values(), key=lambda item: float(item.heat.max()), default=None)
+    if len(subjects) == 1 and hottest is not None and not _marks(context, scene, subjects[0].image):
+        # A slice suspicious of a tumour mimic need not be the one most suspicious of a tumour.
+        image = scene.find(hottest.sop_instance_uid, hottest.frame)
         subjects += [] if image is None else [_Subject(image)]
     return tuple(sorted(subjects, key=lambda item: item.image.modality) if several else subjects)
 
 
 def _marks(context: ResultContext, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
-    """What the model saw on a slice, where results may show it."""
+    """The evidence of a slice, if the outcome allows marks; else None."""
     return marks_on(context.analysis, scene, image) if context.analysis.outcome.marked else None
 
 
 def _marked_pane(context: ResultContext, scene: Scene, subject: _Subject, side_px: int) -> tuple[Pane, ...]:
-    """A slice with what the model saw there; nothing where it cannot be decoded."""
+    """A slice with its marks; empty where it cannot be decoded."""
     image, pixels = subject.image, scene.pixels(subject.image)
     if pixels is None:
         return ()
-    seen, box = _marks(context, scene, image), _box(context, scene, image, [pixels])
+    evidence, box = _marks(context, scene, image), _box(context, scene, image, [pixels])
     grey = picture.grey(pixels, scene.window(image))
-    shown = _square(image, grey, box, side_px, seen, findings_on(context.analysis, image) if seen else ())
-    if seen is None and not subject.findings:
+    shown = _square(
+        image, grey, box, side_px, evidence, findings_on(context.analysis, image) if evidence else ()
+    )
+    if evidence is None and not subject.findings:
         title = _unmarked(context, scene, image)
     else:
-        title = _title(subject.findings, seen)
+        title = _title(subject.findings, evidence)
         if _decided_by_look_alike(context) and not subject.findings:
-            title = f"Tumour {title}"  # and not that of the bleed beside it
+            title = f"Tumour {title}"  # not of the mimic in the pane beside it
     caption = _caption(context, image, title)
-    return (Pane(shown, caption, heat=seen is not None and bool(seen.heat.any())),)
+    return (Pane(shown, caption, heat=evidence is not None and bool(evidence.heat.any())),)
 
 
-def _title(findings: Sequence[Finding], seen: SliceEvidence | None) -> str:
+def _title(findings: Sequence[Finding], evidence: SliceEvidence | None) -> str:
     if findings:
         return "; ".join(f"lesion {f.lesion}: {text.place_words(f)}" for f in findings).capitalize()
-    return _NOTHING if seen is None else f"{marks_words(seen)}, {NO_OUTLINE}"
+    return _NOTHING if evidence is None else f"{marks_words(evidence)}, {NO_OUTLINE}"
 
 
 def _unmarked(context: ResultContext, scene: Scene, image: SourceSlice) -> str:
-    """Of a slice without marks, why it is shown: by what may be a bleed it decided; else that it has none."""
+    """The title of a slice without marks: that it decided as a possible mimic, or that it has none."""
     if _decided_by_look_alike(context) and image is scene.key:
         return f"Highest for {text.LOOK_ALIKE_NAME.lower()}"
     return _NOTHING
@@ -173,10 +176,10 @@ def _part_of(context: ResultContext, image: SourceSlice) -> str:
     return "stack" if stacks > 1 else "series"
 
 
-def marks_words(seen: SliceEvidence) -> str:
-    """What the model said of a marked slice: by itself, and with its neighbours, which the colours follow."""
-    alone, smoothed = text.percent(seen.probability), text.percent(float(seen.heat.max()))
-    if alone == smoothed or not seen.heat.any():
+def marks_words(evidence: SliceEvidence) -> str:
+    """The tumour probability of a marked slice in percent: with its neighbours, as coloured, and alone."""
+    alone, smoothed = text.percent(evidence.probability), text.percent(float(evidence.heat.max()))
+    if alone == smoothed or not evidence.heat.any():
         return alone
     return f"{smoothed} with neighbours, {alone} alone"
 
@@ -188,21 +191,24 @@ def _caption(context: ResultContext, image: SourceSlice, title: str) -> Caption:
 def _box(
     context: ResultContext, scene: Scene, image: SourceSlice, slices: Sequence[NDArray[np.float32]]
 ) -> tuple[slice, slice]:
-    """The part of a slice that holds the head and all marks."""
-    seen = _marks(context, scene, image)
-    marks = np.zeros(slices[0].shape, dtype=np.bool_) if seen is None else picture.marked(seen)
+    """Rows and columns of a slice that contain the head and all marks."""
+    evidence = _marks(context, scene, image)
+    marks = np.zeros(slices[0].shape, dtype=np.bool_) if evidence is None else picture.marked_pixels(evidence)
     return picture.head_box(slices, image.modality, marks)
 
 
 def slice_words(image: SourceSlice) -> str:
-    """Where a slice lies in its stack, and what the source calls it: ``slice 10 of 15 (image 10)``."""
+    """``slice 10 of 15 (image 10)``: 1-based position in the stack, Instance Number or frame."""
     instance = image.header.get("InstanceNumber", None)
     stored = f"frame {image.frame}" if image.frame else f"image {instance}" if instance is not None else ""
     return f"slice {image.number} of {image.count}{f' ({stored})' if stored else ''}"
 
 
 def series_words(image: SourceSlice, header: Dataset) -> str:
-    """Which series a slice is of, so that a reader finds it: ``MR · Series 3 · AX FLAIR``."""
+    """``MR · Series 3 · AX FLAIR``: modality, Series Number and description of a slice's series.
+
+    ``header``: of the patient, whose names and ids are blanked.
+    """
     description = without_identity(str(image.header.get("SeriesDescription", "")), header)
     series = f"Series {image.header.get('SeriesNumber', None) or '?'}"
     stack = "" if image.stack == 1 else f"stack {image.stack}"
@@ -212,7 +218,7 @@ def series_words(image: SourceSlice, header: Dataset) -> str:
 def legend_bar(
     canvas: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[float, float], size_px: float, width_px: int
 ) -> float:
-    """The colours from 0 to 100 % on a baseline; where they end."""
+    """Draw the colour scale from 0 to 100 % at ``place`` (x, baseline y) in pixels; returns its right end."""
     x, y = place
     face, height = font(size_px), round(0.7 * size_px)
     write(draw, (x, y), "0 %", face, WORDS)
@@ -224,9 +230,10 @@ def legend_bar(
 
 
 def without_identity(words: str, header: Dataset) -> str:
-    """Free text of a header, the patient's names and id blanked should somebody have typed them there.
+    """Free text of a header with the patient's names and ids replaced by ``...``.
 
-    A name that every description of a head may hold tells nobody's while it stands there without the others.
+    Names of three letters and more; shorter than five letters, only whole words. A name that is also a usual
+    word of descriptions (Head) is replaced only beside another name or id.
     """
     identity = (
         f"{header.get('PatientName', '')} {header.get('PatientID', '')} {header.get('OtherPatientIDs', '')}"
@@ -240,7 +247,7 @@ def without_identity(words: str, header: Dataset) -> str:
 def _blanked(words: str, parts: Iterable[str]) -> str:
     for part in sorted(parts, key=len, reverse=True):
         name = re.escape(part)
-        # Letters of a short name stand in many a word: LAI in FLAIR.
+        # Short names occur inside words: LAI in FLAIR.
         if part.isalpha() and len(part) < _SHORTEST_INSIDE:
             name = rf"(?<![^\W\d_]){name}(?![^\W\d_])"
         words = re.sub(name, "...", words, flags=re.IGNORECASE)
@@ -252,16 +259,16 @@ def _square(
     grey: Picture,
     box: tuple[slice, slice],
     side_px: int,
-    seen: SliceEvidence | None = None,
+    evidence: SliceEvidence | None = None,
     findings: Sequence[Finding] = (),
 ) -> Picture:
-    """The slice in the middle of a black square, the patient's directions at its edges.
+    """A slice centred on a black square, with orientation letters at its edges.
 
-    Of several ``findings`` each has its number beside its outline.
+    Of several ``findings``, each has its number beside its outline.
     """
     mark_px = round(side_px * MARK_SHARE)
     canvas = Image.new("RGB", (side_px, side_px), GROUND)
-    _paste(canvas, _fitted_slice(grey, image, box, side_px - 2 * mark_px, seen), (0, 0), side_px)
+    _paste(canvas, _fitted_slice(grey, image, box, side_px - 2 * mark_px, evidence), (0, 0), side_px)
     middle, inset = side_px / 2, mark_px / 3
     left, right, top, bottom = picture.orientation_marks(image.row_direction, image.column_direction)
     draw, face = ImageDraw.Draw(canvas), font(mark_px, True)
@@ -283,7 +290,7 @@ def _number(
     side_px: int,
     findings: Sequence[Finding],
 ) -> None:
-    """Numbers beside the outlines of a slice with several lesions."""
+    """Lesion numbers beside the outlines, if the slice has several lesions."""
     if len(findings) < 2:
         return
     mark_px = round(side_px * MARK_SHARE)
@@ -304,23 +311,23 @@ def _fitted_slice(
     image: SourceSlice,
     box: tuple[slice, slice],
     side_px: int,
-    seen: SliceEvidence | None = None,
+    evidence: SliceEvidence | None = None,
 ) -> Picture:
-    """The part of a slice in ``box``, in true proportions, as large as a square of ``side_px`` allows."""
+    """The part of a slice in ``box``, in true proportions, as large as fits a square of ``side_px``."""
     part = grey[box]
     height_mm, width_mm = part.shape[0] * image.spacing_mm[0], part.shape[1] * image.spacing_mm[1]
     scale = side_px / max(height_mm, width_mm)
     shown = picture.resized(part, max(round(height_mm * scale), 1), max(round(width_mm * scale), 1))
-    if seen is None:
+    if evidence is None:
         return shown
-    return picture.with_outline(picture.with_heat(shown, seen.heat[box]), seen.mask[box], line_px=2)
+    return picture.with_outline(picture.with_heat(shown, evidence.heat[box]), evidence.mask[box], line_px=2)
 
 
 def _montage(tiles: Sequence[Picture], tile_px: int, side_px: int) -> Picture:
     canvas = Image.new("RGB", (side_px, side_px), GROUND)
     step = tile_px + MONTAGE_GAP_PX
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, 3)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, 3)
         _paste(canvas, tile, (column * step, row * step), tile_px)
     return np.asarray(canvas)
 

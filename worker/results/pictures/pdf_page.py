@@ -1,8 +1,8 @@
-"""The document for a referrer: one A4 page in plain words, as PDF.
+"""The document for the referring physician: one A4 page in plain words, as PDF.
 
-No identity stands on it. The archive shows the patient's name beside the document, in whatever script it is
-written; a page that has to draw the name needs a typeface for every script, and a wrong or missing glyph in a
-name is worse than none. So a printed or exported page names the study by its UID alone.
+It does not name the patient. The archive shows the name beside the document, in any script; drawing it would
+need a typeface for every script, and a wrong or missing glyph in a name is worse than none. A printed or
+exported page therefore names the study by its UID alone.
 """
 
 import io
@@ -22,12 +22,12 @@ from reportlab.pdfgen.canvas import Canvas
 from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
 from neurotriage.dicom.headers import MANUFACTURER
-from worker.results import text
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
 from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
-from worker.results.source_images import Scene
+from worker.results.sources.scene import Scene
+from worker.results.wording import text
 
 WIDTH_PT, HEIGHT_PT = A4
 MARGIN_PT, GAP_PT = 48.0, 14.0
@@ -36,7 +36,7 @@ LARGEST_PANE_PT = (INNER_PT - GAP_PT) / 2
 PANE_PX = 720  # about 210 pixels an inch
 FOOTER_PT = 62.0
 MAX_ROWS = 12  # of the table of series
-# The tint keeps the brightness of the slice, so nothing of it is left in grey.
+# The tint keeps the brightness of the slice, so a print in grey does not show it.
 IN_GREY = "A print in grey shows the outlines only: the colours have the brightness of the slice beneath."
 
 REGULAR, BOLD = "Inter", "Inter-SemiBold"
@@ -59,8 +59,8 @@ _MEANINGS = {
 _NOT_JUDGED = f"No model judged this study, which speaks neither for nor against a tumour. {_DECIDES}"
 
 
-def letter(context: ResultContext, scene: Scene) -> bytes:
-    """The document. The same values give the same bytes."""
+def pdf_document(context: ResultContext, scene: Scene) -> bytes:
+    """The PDF file (ISO 32000-1) of one A4 page. The same arguments give the same bytes."""
     _register_fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en-US")
@@ -70,14 +70,14 @@ def letter(context: ResultContext, scene: Scene) -> bytes:
     canvas.setProducer(MANUFACTURER)
     canvas.setDateFormatter(lambda *_: _pdf_date(context.made_at))
     canvas.setSubject(text.RESEARCH_NOTICE)
-    _Letter(canvas, context, scene).draw()
+    _Page(canvas, context, scene).draw()
     canvas.showPage()
     canvas.save()
     return buffer.getvalue()
 
 
 def _pdf_date(when: datetime) -> str:
-    """ISO 32000-1 7.9.4: the document is as old as the analysis, not as the library's fixed time."""
+    """A PDF date (ISO 32000-1 7.9.4): that of the analysis, in place of reportlab's fixed one."""
     zone = when.strftime("%z")
     return f"D:{when:%Y%m%d%H%M%S}{zone[:3]}'{zone[3:5]}'"
 
@@ -88,8 +88,8 @@ def _register_fonts() -> None:
         pdfmetrics.registerFont(TTFont(name, str(FONTS / file)))
 
 
-class _Letter:
-    """A page that is filled from the top; ``_y`` is where the next row begins, in points from below."""
+class _Page:
+    """A page that is filled from the top; ``_y`` is the next baseline, in points from the bottom edge."""
 
     def __init__(self, canvas: Canvas, context: ResultContext, scene: Scene) -> None:
         self._canvas = canvas
@@ -103,7 +103,7 @@ class _Letter:
         self._banner()
         self._headline()
         self._gauge()
-        # With triage-only claims the document says the verdict and nothing about where it comes from.
+        # With triage-only claims the document states the outcome without its origin.
         if self._frame.claims is Claims.RESEARCH and self._analysis.outcome.analysed:
             self._pictures(panes(self._frame, self._scene, PANE_PX))
         self._facts(_facts(self._frame))
@@ -128,7 +128,7 @@ class _Letter:
         font: str = REGULAR,
         colour: Color = INK,
     ) -> None:
-        """Words in at most ``lines`` lines, from the next row on."""
+        """Text in at most ``lines`` lines, from the next row on."""
         split = simpleSplit(drawable(words), font, size_pt, WIDTH_PT - MARGIN_PT - x)
         if len(split) > lines:
             split = [*split[: lines - 1], split[lines - 1].rstrip() + " …"]
@@ -157,7 +157,7 @@ class _Letter:
         self._y -= 8
 
     def _gauge(self) -> None:
-        """The probability on a scale, with the threshold that it was held against."""
+        """The probability on a scale with the threshold."""
         prediction = text.deciding_prediction(self._analysis)
         if prediction is None:
             return
@@ -192,7 +192,7 @@ class _Letter:
             return
         side_pt = min((INNER_PT - (len(shown) - 1) * GAP_PT) / len(shown), LARGEST_PANE_PT)
         self._y -= side_pt - 8
-        left_pt = [MARGIN_PT + place * (side_pt + GAP_PT) for place in range(len(shown))]
+        left_pt = [MARGIN_PT + number * (side_pt + GAP_PT) for number in range(len(shown))]
         for x, pane in zip(left_pt, shown, strict=True):
             self._canvas.drawImage(_reader(Image.fromarray(pane.shown)), x, self._y, side_pt, side_pt)
         captions = [[*filter(None, astuple(pane.caption)), "", ""] for pane in shown]
@@ -251,12 +251,14 @@ def _reader(picture: Image.Image) -> ImageReader:
 
 
 def _facts(context: ResultContext) -> list[tuple[str, str]]:
-    """What is known, label and value."""
+    """Label and value of each fact that is known."""
     analysis = context.analysis
-    found, alike = text.lesions(analysis), text.look_alike(analysis)
-    lesions = [(f"Lesion {item.lesion}", text.place_words(item)) for item in found[: text.LESIONS_TOLD]]
-    if len(found) > len(lesions):
-        lesions.append(("", f"and {len(found) - len(lesions)} more"))
+    outlined, alike = text.lesions(analysis), text.look_alike(analysis)
+    lesions = [
+        (f"Lesion {item.lesion}", text.place_words(item)) for item in outlined[: text.MAX_LESIONS_SHOWN]
+    ]
+    if len(outlined) > len(lesions):
+        lesions.append(("", f"and {len(outlined) - len(lesions)} more"))
     rows = [
         *lesions,
         (text.LOOK_ALIKE_NAME, "" if alike is None else f"{text.percent(alike)}, by the model"),
@@ -268,7 +270,7 @@ def _facts(context: ResultContext) -> list[tuple[str, str]]:
 
 
 def _series_rows(context: ResultContext) -> list[tuple[str, str]]:
-    """Each series with what was decided about it, refused ones first, as many as there is room for."""
+    """Series and verdict, refused ones first; at most ``MAX_ROWS``, and the number of the others."""
     ordered = sorted(context.analysis.verdicts, key=lambda item: item.taken)
     rows = [
         (

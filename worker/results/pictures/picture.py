@@ -1,4 +1,4 @@
-"""A slice as a reader wants to see it: windowed, with heat map, outline and orientation marks.
+"""Rendering of a slice: window, heat map, outline, orientation letters.
 
 Pictures are uint8 RGB arrays of shape (rows, columns, 3).
 """
@@ -16,14 +16,14 @@ from worker.imaging.head import head_mask
 
 Picture = NDArray[np.uint8]
 
-HEAT_CLEAR = 0.25  # of the heat map's scale from 0 to 1: below there is no colour
-HEAT_FULL = 0.6  # from here on the tint has its full strength
-HEAT_FLATTENS = 0.35  # share of the contrast that gives room to a tint of full strength
-CROP_MARGIN = 0.08  # air left around the head, as a share of its size
+HEAT_CLEAR = 0.25  # heat map value (0..1) below which there is no colour
+HEAT_FULL = 0.6  # heat map value from which the tint has its full strength
+HEAT_FLATTENS = 0.35  # share by which a full tint reduces the contrast, to leave room for colour
+CROP_MARGIN = 0.08  # margin around the head, as a share of its size
 OBLIQUE = 0.35  # direction cosine (about 20 degrees) from which a second letter is shown
 
-# The heat map's colours by its value. They tint and never cover: the grey beneath keeps its brightness, so a
-# faint lesion stays as visible as it was. From violet to orange, which readers with weak colours tell apart.
+# Heat map value, red, green, blue. Colours tint but never cover: the grey beneath keeps its brightness, so a
+# faint lesion remains visible. Violet to orange can be told apart with a colour vision deficiency.
 _TINTS = np.array(
     [
         (HEAT_CLEAR, 70, 70, 235), (0.45, 170, 60, 215), (0.65, 225, 50, 120), (0.85, 250, 60, 30),
@@ -35,24 +35,23 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue
 
 
 def grey(pixels: NDArray[np.float32], window: tuple[float, float]) -> Picture:
-    """The slice in grey, as RGB."""
+    """A slice (rows, columns) in true units as a picture; ``window``: the values shown black and white."""
     low, high = window
     scaled = np.clip((np.nan_to_num(pixels, nan=low) - low) / (high - low), 0.0, 1.0)
     return np.repeat((scaled * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def resized(picture: Picture, rows: int, columns: int) -> Picture:
-    """The picture on another grid over the same area, pixel edges on pixel edges."""
+    """The picture (rows, columns, 3) on another grid over the same area, so that the outer edges agree."""
     image = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BICUBIC)
     return np.asarray(image)
 
 
 def tinted(grey: NDArray[np.floating], heat: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Colours 0..255, shape (..., 3), of grey values 0..255 under a heat map of values 0..1.
+    """Colours 0..255 (..., 3) of grey values 0..255 (...) under a heat map 0..1 of the same shape.
 
-    The same value has the same tint on every slice of every study. None below ``HEAT_CLEAR``, full from
-    ``HEAT_FULL`` on. The brightness is that of the grey value, which moves a little towards the middle, where
-    there is room for colour.
+    A value has the same tint on every slice of every study: none below ``HEAT_CLEAR``, full from
+    ``HEAT_FULL``. The brightness is that of the grey value, moved to the middle to leave room for colour.
     """
     strength = np.clip((heat - HEAT_CLEAR) / (HEAT_FULL - HEAT_CLEAR), 0.0, 1.0).astype(np.float32)
     flat = HEAT_FLATTENS * strength
@@ -65,7 +64,7 @@ def tinted(grey: NDArray[np.floating], heat: NDArray[np.floating]) -> NDArray[np
 
 
 def with_heat(picture: Picture, heat: NDArray[np.float16]) -> Picture:
-    """Tint a grey picture by a heat map (0..1, any grid over the same area)."""
+    """A copy of a grey picture tinted by a heat map 0..1 (rows, columns) of any grid over the same area."""
     rows, columns = picture.shape[:2]
     coarse = Image.fromarray(np.nan_to_num(heat.astype(np.float32)), mode="F")
     fine = np.asarray(coarse.resize((columns, rows), Image.Resampling.BILINEAR))
@@ -81,13 +80,16 @@ def with_heat(picture: Picture, heat: NDArray[np.float16]) -> Picture:
 
 
 def colour_bar(width_px: int, height_px: int) -> Picture:
-    """The heat map's colours from 0 to 1 as they look on tissue of a middle grey."""
+    """The heat map's colours from 0 to 1 on middle grey, uint8 (height_px, width_px, 3)."""
     colours = tinted(np.full(width_px, 128.0), np.linspace(0.0, 1.0, width_px))
     return np.repeat((colours + np.float32(0.5)).astype(np.uint8)[None], height_px, axis=0)
 
 
 def with_outline(picture: Picture, mask: NDArray[np.bool_], line_px: float) -> Picture:
-    """Draw the border of a mask: white, on a black rim, just outside the lesion."""
+    """The picture with the border of a mask: white with a black rim, just outside the lesion.
+
+    ``mask`` (rows, columns) of any grid over the same area; ``line_px`` is the width of the white line.
+    """
     if not mask.any():
         return picture
     rows, columns = picture.shape[:2]
@@ -110,7 +112,10 @@ def _around(places: NDArray[np.intp], margin_px: int) -> slice:
 def orientation_marks(
     row_direction: NDArray[np.float64], column_direction: NDArray[np.float64]
 ) -> tuple[str, str, str, str]:
-    """Letters for left, right, top and bottom edge (PS3.3 C.7.6.1.1.1): R L, A P, H F of the patient."""
+    """Letters (R L, A P, H F) for the left, right, top and bottom edge (PS3.3 C.7.6.1.1.1).
+
+    Directions (3,) of increasing column and row index, in the patient coordinate system.
+    """
     return (
         direction_letters(-row_direction),
         direction_letters(row_direction),
@@ -120,7 +125,10 @@ def orientation_marks(
 
 
 def direction_letters(direction: NDArray[np.float64]) -> str:
-    """One letter, or two for an oblique direction, strongest first. Patient axes are L, P, H."""
+    """One letter for a direction (3,) in the patient coordinate system, or two, the larger component first.
+
+    The second from a direction cosine of ``OBLIQUE``. The axes point to L, P and H (PS3.3 C.7.6.2.1.1).
+    """
     letters = [
         (abs(part), positive if part > 0 else negative)
         for part, positive, negative in zip(direction, "LPH", "RAF", strict=True)
@@ -130,26 +138,27 @@ def direction_letters(direction: NDArray[np.float64]) -> str:
     return letters[0][1] + second
 
 
-def marked(seen: SliceEvidence) -> NDArray[np.bool_]:
-    """The pixels that carry a mark: heat map in colour, or lesion mask."""
-    return np.asarray(seen.mask | (seen.heat >= HEAT_CLEAR))
+def marked_pixels(evidence: SliceEvidence) -> NDArray[np.bool_]:
+    """A mask (rows, columns) of the pixels with a mark: coloured by the heat map, or in the lesion mask."""
+    return np.asarray(evidence.mask | (evidence.heat >= HEAT_CLEAR))
 
 
 def head_box(
     slices: Sequence[NDArray[np.float32]], modality: str, also: NDArray[np.bool_]
 ) -> tuple[slice, slice]:
-    """Rows and columns that hold the head on all given slices, and ``also`` these pixels, with a margin.
+    """Rows and columns that contain the head on all given slices and the pixels ``also``, with a margin.
 
-    Everything, if nothing is seen.
+    ``slices`` and ``also`` (rows, columns); slices of another shape are ignored. The whole slice where no
+    head is found and ``also`` is empty.
     """
     rows, columns = also.shape
-    held = also.copy()
+    kept = also.copy()
     for pixels in slices:
-        if pixels.shape == held.shape:
-            held |= head_mask(pixels, modality)
-    if not held.any():
+        if pixels.shape == kept.shape:
+            kept |= head_mask(pixels, modality)
+    if not kept.any():
         return slice(0, rows), slice(0, columns)
-    row_places, column_places = np.nonzero(held)
+    row_places, column_places = np.nonzero(kept)
     return _with_margin(row_places, rows), _with_margin(column_places, columns)
 
 
@@ -160,7 +169,7 @@ def _with_margin(places: NDArray[np.intp], length: int) -> slice:
 
 
 def png(picture: Picture) -> bytes:
-    """The picture as a PNG file, packed fast rather than tight: it lies beside the DICOM object."""
+    """The bytes of a PNG file, compressed quickly rather than well: a copy beside the DICOM object."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

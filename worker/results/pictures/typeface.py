@@ -1,4 +1,4 @@
-"""Text on pictures: Inter (SIL Open Font Licence, ``fonts/OFL.txt``), measured, wrapped and cut to fit."""
+"""Text on pictures in Inter (SIL Open Font Licence, ``fonts/OFL.txt``): measured, wrapped and shortened."""
 
 import re
 from functools import cache, lru_cache
@@ -9,7 +9,7 @@ from PIL import ImageDraw, ImageFont
 
 FONTS = Path(__file__).parent / "fonts"
 _ELLIPSIS = "…"
-# What the shipped fonts can draw; anything else (kanji in a series description) is shown as a question mark.
+# Characters in the shipped fonts; others (kanji in a series description) become question marks.
 _DRAWABLE = (range(0x20, 0x7F), range(0xA0, 0x180), range(0x384, 0x3CF), range(0x400, 0x460))
 _PUNCTUATION = "–—‘’“”•…−€"
 
@@ -18,7 +18,7 @@ _WORD = re.compile(r"(?:[\d.<>-]+ (?:mm|%)|\S)\S*")
 
 
 class _RememberingFont(ImageFont.FreeTypeFont):
-    """Keeps what it drew last: most lines of a study's pictures are the same, and rims are slow to draw."""
+    """Caches drawn text: most lines of a study's pictures are the same, and rims are slow to draw."""
 
     def __init__(self, *how: Any, **choices: Any) -> None:
         super().__init__(*how, **choices)
@@ -27,19 +27,19 @@ class _RememberingFont(ImageFont.FreeTypeFont):
 
 @cache
 def font(size_px: float, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The typeface at a size. Basic layout: the same pixels on every machine."""
+    """Inter at a size in pixels, in Pillow's basic layout, which gives the same pixels on every machine."""
     name = "Inter-SemiBold.ttf" if bold else "Inter-Regular.ttf"
     return _RememberingFont(FONTS / name, size_px, layout_engine=ImageFont.Layout.BASIC)
 
 
 def drawable(text: str) -> str:
-    """One line of text that the fonts can draw."""
+    """The text as one line, with a question mark for each character that the fonts lack."""
     flat = " ".join(text.split())
     return "".join(c if c in _PUNCTUATION or any(ord(c) in r for r in _DRAWABLE) else "?" for c in flat)
 
 
 def shorten(text: str, face: ImageFont.FreeTypeFont, width_px: float) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
+    """The text as one line, or as much of its beginning as fits ``width_px``, with an ellipsis."""
     text = drawable(text)
     if face.getlength(text) <= width_px:
         return text
@@ -49,9 +49,9 @@ def shorten(text: str, face: ImageFont.FreeTypeFont, width_px: float) -> str:
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width_px: float, max_lines: int) -> list[str]:
-    """The text in at most ``max_lines`` lines; what does not fit ends in an ellipsis.
+    """The text in at most ``max_lines`` lines of ``width_px`` pixels; an ellipsis ends one that is too long.
 
-    A number stays with its unit.
+    A number is not separated from its unit; empty for an empty text.
     """
     lines: list[str] = []
     words = _WORD.findall(drawable(text))
@@ -68,13 +68,16 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width_px: float, max_lines: in
 def fitted(
     text: str, size_px: float, width_px: float, bold: bool = False, least_px: float = 0.0
 ) -> ImageFont.FreeTypeFont:
-    """The typeface at ``size_px``, or down to ``least_px`` where the text would be too wide."""
+    """The font of ``size_px``, or a smaller one in which the text fits ``width_px`` pixels.
+
+    Not smaller than ``least_px``, in which the text may be too wide.
+    """
     text = drawable(text)
     length = font(size_px, bold).getlength(text)
     if length <= width_px:
         return font(size_px, bold)
     size = int(size_px * width_px / length)
-    # Letters do not shrink quite as their size does: each is hinted.
+    # Widths are not proportional to the size, because glyphs are hinted.
     while size > max(least_px, 1) and font(size, bold).getlength(text) > width_px:
         size -= 1
     return font(max(size, least_px), bold)
@@ -89,7 +92,10 @@ def write(
     anchor: str = "ls",
     rim_px: int = 0,
 ) -> None:
-    """Draw one line; ``rim_px`` of black around it keeps it legible on any picture."""
+    """Draw one line at ``place`` (x, y) in pixels; a black rim of ``rim_px`` keeps it legible on any picture.
+
+    ``anchor``: as of Pillow; by default left end and baseline.
+    """
     draw.text(
         place, drawable(text), fill=colour, font=face, anchor=anchor, stroke_width=rim_px, stroke_fill="black"
     )

@@ -1,4 +1,4 @@
-"""What runs a network on a host: the engines, and which of them a host chose by measurement."""
+"""Inference engines, and the choice among them by measurement on a host."""
 
 from worker.vision.engines.choice import Choice, Measurement, allowed, host, read_choice, write_choice
 from worker.vision.engines.eager import CUDA, TORCH, TorchEngine

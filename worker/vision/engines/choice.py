@@ -1,4 +1,4 @@
-"""What was measured on this host, and the engine that follows from it; kept as one JSON file per model."""
+"""Measurements on this host and the engine chosen by them, a JSON file per model."""
 
 import json
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ from pathlib import Path
 
 from neurotriage.core.storage import make_private
 
-MAX_DP = 0.01  # single or half precision: a probability may differ from the reference by so much
+MAX_DP = 0.01  # single or half precision: largest difference of a probability from the reference
 MAX_DP_INT8 = 0.03
 MAX_AUC_LOSS = 0.005  # int8 only: area under the ROC curve on val slices, against the reference
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One engine on one host, against eager torch in single precision."""
+    """One engine on one host, compared with eager torch in single precision."""
 
     engine: str
     slices_per_s: float
     max_abs_dp: float  # largest difference of a calibrated tumour probability
     auc_loss: float | None = None  # on val slices; None where it was not measured
-    problem: str = ""  # why it was not measured
+    problem: str = ""  # the reason for which it was not measured
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine of one model on one host, and why."""
+    """The engine of one model on one host, with the measurements."""
 
     model: str
     sha256: str  # of the weights
@@ -35,24 +35,23 @@ class Choice:
     measured: tuple[Measurement, ...]
 
 
-def allowed(found: Measurement) -> bool:
-    """Whether an engine answers as the reference does. Int8 must have been held against labels."""
-    if found.problem:
+def allowed(measurement: Measurement) -> bool:
+    """Whether an engine is exact: within ``MAX_DP``, or for int8 ``MAX_DP_INT8`` and ``MAX_AUC_LOSS``."""
+    if measurement.problem:
         return False
-    if found.engine.endswith("int8"):
-        return (
-            found.auc_loss is not None and found.auc_loss <= MAX_AUC_LOSS and found.max_abs_dp <= MAX_DP_INT8
-        )
-    return found.max_abs_dp <= MAX_DP
+    if measurement.engine.endswith("int8"):
+        loss = measurement.auc_loss
+        return loss is not None and loss <= MAX_AUC_LOSS and measurement.max_abs_dp <= MAX_DP_INT8
+    return measurement.max_abs_dp <= MAX_DP
 
 
 def fastest(measured: Sequence[Measurement]) -> str:
-    """The fastest engine that is allowed."""
-    return max(filter(allowed, measured), key=lambda found: found.slices_per_s).engine
+    """The name of the fastest engine that is ``allowed``. Raises ``ValueError`` where none is."""
+    return max(filter(allowed, measured), key=lambda measurement: measurement.slices_per_s).engine
 
 
 def host(threads: int) -> str:
-    """What a measurement holds for: the processor, what it can do, the threads that torch was given."""
+    """The conditions of a measurement: processor, its instruction sets, and torch's threads (0: all)."""
     lines = _cpu_lines()
     name = lines.get("model name", "unknown")
     flags = sha256(lines.get("flags", "").encode()).hexdigest()[:8]
@@ -60,17 +59,20 @@ def host(threads: int) -> str:
 
 
 def read_choice(folder: Path, weights_sha256: str, threads: int) -> Choice | None:
-    """What was measured for these weights on this host; None where nothing was, or it cannot be read."""
+    """The choice for these weights on this host; None where there is none, or where it cannot be read.
+
+    ``weights_sha256``: hexadecimal SHA-256 of the weights file.
+    """
     try:
         row = json.loads(choice_file(folder, weights_sha256, threads).read_text(encoding="utf-8"))
-        measured = tuple(Measurement(**found) for found in row.pop("measured"))
+        measured = tuple(Measurement(**measurement) for measurement in row.pop("measured"))
         return Choice(**row, measured=measured)
     except (OSError, KeyError, TypeError, ValueError):
         return None
 
 
 def write_choice(folder: Path, choice: Choice, threads: int) -> Path:
-    """Keep a choice; returns its file."""
+    """Write a choice to a JSON file, atomically, and return its path. Raises ``OSError``."""
     path = choice_file(folder, choice.sha256, threads)
     make_private(path.parent)
     fresh = path.with_suffix(".part")
@@ -80,7 +82,7 @@ def write_choice(folder: Path, choice: Choice, threads: int) -> Path:
 
 
 def choice_file(folder: Path, weights_sha256: str, threads: int) -> Path:
-    """Weights and host are in the name, so that others do not find it."""
+    """The JSON file of a choice, named by the first digits of the SHA-256 of weights and host."""
     return folder / f"{weights_sha256[:16]}-{sha256(host(threads).encode()).hexdigest()[:8]}.json"
 
 

@@ -1,4 +1,4 @@
-"""PyTorch as an engine: eager, channels last. On the CPU it is the reference."""
+"""PyTorch as an engine, eager and channels last; on the CPU it is the reference."""
 
 from copy import deepcopy
 from itertools import pairwise
@@ -25,15 +25,18 @@ def folded(network: Network) -> Network:
 
 
 class TorchEngine:
-    """A network on one device; heads and what they average are in single precision whatever runs below."""
+    """A network on one device.
+
+    Heads and pooling run in single precision, encoder and decoder on CUDA in bfloat16.
+    """
 
     def __init__(self, name: str, network: Network) -> None:
         if name == CUDA and not torch.cuda.is_available():
             raise EngineUnavailable("there is no GPU that torch can use")
         self.name = name
         self.device = "cuda" if name == CUDA else "cpu"
-        mine = deepcopy(network) if name == CUDA else network  # the heads are needed on the CPU too
-        self.network = mine.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        own = deepcopy(network) if name == CUDA else network  # the heads are needed on the CPU too
+        self.network = own.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, slices: Tensor) -> SliceOutputs:

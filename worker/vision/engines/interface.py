@@ -1,4 +1,4 @@
-"""What every engine does."""
+"""The interface of all engines."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class EngineUnavailable(SetupError):
 
 
 class Engine(Protocol):
-    """Runs one network: encoder, decoder and heads. The explanation is worked out from what it returns."""
+    """Runs one network: encoder, decoder and heads. Grad-CAM is computed from the outputs."""
 
     @property
     def name(self) -> str: ...
@@ -22,5 +22,5 @@ class Engine(Protocol):
     def device(self) -> str: ...
 
     def __call__(self, slices: Tensor) -> SliceOutputs:
-        """Slices (N, 1, S, S) float32 on the CPU to float32 outputs on the CPU."""
+        """Slices (N, 1, S, S), float32 in 0..1 on the CPU, to float32 outputs on the CPU."""
         ...

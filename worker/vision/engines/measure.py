@@ -1,4 +1,4 @@
-"""How fast each engine runs a network on this host, and how far it is from the reference."""
+"""Measures the speed of each engine on this host and its difference from the reference."""
 
 import time
 from collections.abc import Callable
@@ -24,31 +24,35 @@ ROUNDS = 7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """What engines are held against: slices (n, 1, S, S), and where labels are known what is true of them."""
+    """The slices on which engines are compared, with a measure of accuracy where labels are known."""
 
-    slices: NDArray[np.float32]
-    auc: Callable[[NDArray[np.float64]], float] | None = None  # of n tumour probabilities
-    calibration: NDArray[np.float32] | None = None  # other slices, by which int8 learns its ranges
+    slices: NDArray[np.float32]  # (n, 1, S, S) in 0..1
+    auc: Callable[[NDArray[np.float64]], float] | None = None  # of (n,) tumour probabilities
+    calibration: NDArray[np.float32] | None = None  # (m, 1, S, S) other slices, for the ranges of int8
 
 
 def choose(network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Choice:
-    """Measure every engine that can run here; files that are made for them lie in ``folder``."""
+    """Measure every engine that can run here and choose the fastest that is exact enough.
+
+    ONNX files are written to ``folder``; ``threads`` 0: all. An engine that cannot run gives a measurement
+    with a ``problem``.
+    """
     reference = probabilities(TorchEngine(TORCH, network), card, trial.slices)
     measured = []
     for name in ENGINES:
         try:
             engine = _opened(name, network, card, trial, folder, threads)
-            found = _measured(engine, card, trial, reference)
+            measurement = _measured(engine, card, trial, reference)
         except EngineUnavailable as error:
-            found = Measurement(name, 0.0, 0.0, problem=str(error))
-        if name == ONNX_INT8 and not allowed(found):
+            measurement = Measurement(name, 0.0, 0.0, problem=str(error))
+        if name == ONNX_INT8 and not allowed(measurement):
             engine_file(folder, card, name).unlink(missing_ok=True)
-        measured.append(found)
+        measured.append(measurement)
     return Choice(card.name, card.sha256, host(threads), fastest(measured), tuple(measured))
 
 
 def probabilities(engine: Engine, card: ModelCard, slices: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n,) calibrated probabilities of tumour."""
+    """(n,) calibrated tumour probabilities in 0..1 of slices (n, 1, S, S)."""
     logits = [
         engine(torch.from_numpy(slices[start : start + BATCH_SLICES])).tumour.double()
         for start in range(0, len(slices), BATCH_SLICES)
@@ -58,7 +62,7 @@ def probabilities(engine: Engine, card: ModelCard, slices: NDArray[np.float32]) 
 
 
 def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
-    """Median over some rounds of one batch, after a first one that does not count."""
+    """Slices per second: the median of ``ROUNDS`` batches of ``BATCH_SLICES``, after one to warm up."""
     batch = torch.from_numpy(np.resize(slices, (BATCH_SLICES, *slices.shape[1:])))
     engine(batch)
     seconds = []
@@ -79,12 +83,12 @@ def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: 
 
 
 def _measured(engine: Engine, card: ModelCard, trial: Trial, reference: NDArray[np.float64]) -> Measurement:
-    found = probabilities(engine, card, trial.slices)
+    measured = probabilities(engine, card, trial.slices)
     result = Measurement(
         engine=engine.name,
         slices_per_s=round(slices_per_s(engine, trial.slices), 1),
-        max_abs_dp=round(float(np.abs(found - reference).max()), 5),
+        max_abs_dp=round(float(np.abs(measured - reference).max()), 5),
     )
     if trial.auc is None:
         return result
-    return replace(result, auc_loss=round(trial.auc(reference) - trial.auc(found), 5))
+    return replace(result, auc_loss=round(trial.auc(reference) - trial.auc(measured), 5))

@@ -1,11 +1,11 @@
-"""PyTorch in bfloat16 for processors that multiply it: weights laid out for oneDNN once, layers fused.
+"""PyTorch in bfloat16 on processors with bfloat16 instructions: weights reordered for oneDNN, layers fused.
 
-Eager PyTorch lays out the weights anew for each batch and writes every convolution's result before it adds
-the shortcut and clamps it. oneDNN does a convolution, the addition after it and the activation in one go;
-these are the operators that torch's own compiler uses, which would need a C++ compiler on the host.
+Eager PyTorch reorders the weights for each batch and writes the result of every convolution before it adds
+the shortcut and applies the activation. oneDNN computes convolution, addition and activation in one operator;
+these are the operators of torch's own compiler, which would need a C++ compiler on the host.
 
-Networks of thin bottlenecks stay in single precision: the first layers of EfficientNet-Lite0 and MobileNetV2
-round so much in bfloat16 that probabilities move by up to 0.09 (ResNet-50: 0.007).
+Networks with narrow bottlenecks stay in single precision: rounding to bfloat16 in the first layers of
+EfficientNet-Lite0 and MobileNetV2 changes probabilities by up to 0.09 (ResNet-50: 0.007).
 """
 
 import operator
@@ -23,7 +23,7 @@ from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
 
 TORCH_BF16 = "torch-bf16"
 
-Activation = tuple[str, list[float]]  # in oneDNN's words, with its numbers
+Activation = tuple[str, list[float]]  # oneDNN's name, with its parameters
 NONE: Activation = ("none", [])
 RELU: Activation = ("relu", [])
 ACTIVATION_LAYERS: Mapping[type[nn.Module], Activation] = {
@@ -32,11 +32,11 @@ ACTIVATION_LAYERS: Mapping[type[nn.Module], Activation] = {
 }
 ACTIVATION_FUNCTIONS: Mapping[Callable[..., Any], Activation] = {functional.relu6: ("hardtanh", [0.0, 6.0])}
 ADDITIONS = (operator.add, operator.iadd)
-WIDE = frozenset({RESNET50})  # architectures that bfloat16 does not harm
+WIDE = frozenset({RESNET50})  # architectures that bfloat16 does not degrade
 
 
 class FusedEngine:
-    """A network whose batch norms are folded; its heads, and what they average, are in single precision."""
+    """A network with folded batch norms, fused; the heads and their average are in single precision."""
 
     name, device = TORCH_BF16, "cpu"
 
@@ -53,7 +53,10 @@ class FusedEngine:
 
 
 class FusedConvolution(nn.Module):
-    """A convolution, an addition after it where there is one, and an activation where there is one."""
+    """A convolution, then an optional addition, then an optional activation, in one oneDNN operator.
+
+    Raises ``NotImplementedError`` for a padding that oneDNN does not have.
+    """
 
     def __init__(self, layer: nn.Conv2d, activation: Activation, precision: torch.dtype) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class FusedConvolution(nn.Module):
 
 
 class _Maps(nn.Module):
-    """What costs the time, as a module of its own, so that it can be traced."""
+    """``network.maps`` as a module, so that it can be traced."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -93,9 +96,9 @@ class _Maps(nn.Module):
 
 
 def fused(network: Network) -> fx.GraphModule:
-    """``network.maps`` with every convolution fused with what follows it; the network stays as it is."""
+    """``network.maps`` with each convolution fused with what follows it; the network is not changed."""
     members = [module for module in network.modules() if isinstance(module, SliceNet)]
-    wide = {id(layer) for one in members if one.architecture in WIDE for layer in one.modules()}
+    wide = {id(layer) for member in members if member.architecture in WIDE for layer in member.modules()}
     traced = fx.symbolic_trace(_Maps(network))
     layers = dict(traced.named_modules())
     for node in list(traced.graph.nodes):
@@ -106,9 +109,9 @@ def fused(network: Network) -> fx.GraphModule:
     for node in list(traced.graph.nodes):
         layer = layers.get(node.target) if node.op == "call_module" else None
         if isinstance(layer, nn.Conv2d):
-            run = _run(node, layers)
+            part = _fused_nodes(node, layers)
             precision = torch.bfloat16 if id(layer) in wide else torch.float32
-            _replace(run, traced, next(names), FusedConvolution(layer, run.activation, precision))
+            _replace(part, traced, next(names), FusedConvolution(layer, part.activation, precision))
     traced.graph.lint()
     traced.delete_all_unused_submodules()
     traced.recompile()
@@ -116,15 +119,15 @@ def fused(network: Network) -> fx.GraphModule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """A convolution and what is done with its result alone."""
+class _FusedNodes:
+    """A convolution and the operations to fuse with it: nothing else uses its result."""
 
     nodes: tuple[fx.Node, ...]  # the convolution first
     added: fx.Node | None
     activation: Activation
 
 
-def _run(node: fx.Node, layers: Mapping[str, nn.Module]) -> _Run:
+def _fused_nodes(node: fx.Node, layers: Mapping[str, nn.Module]) -> _FusedNodes:
     nodes, added = [node], _added(node)
     if added is not None:
         nodes.append(next(iter(node.users)))
@@ -132,17 +135,17 @@ def _run(node: fx.Node, layers: Mapping[str, nn.Module]) -> _Run:
     activation = NONE if follower is None else _activation(follower, layers)
     # oneDNN's addition is followed by a ReLU or by nothing.
     if follower is None or activation == NONE or (added is not None and activation != RELU):
-        return _Run(tuple(nodes), added, NONE)
-    return _Run((*nodes, follower), added, activation)
+        return _FusedNodes(tuple(nodes), added, NONE)
+    return _FusedNodes((*nodes, follower), added, activation)
 
 
-def _replace(run: _Run, traced: fx.GraphModule, name: str, whole: FusedConvolution) -> None:
-    first, last = run.nodes[0], run.nodes[-1]
-    inputs = (first.args[0],) if run.added is None else (first.args[0], run.added)
+def _replace(part: _FusedNodes, traced: fx.GraphModule, name: str, whole: FusedConvolution) -> None:
+    first, last = part.nodes[0], part.nodes[-1]
+    inputs = (first.args[0],) if part.added is None else (first.args[0], part.added)
     traced.add_submodule(name, whole)
-    with traced.graph.inserting_before(last):  # by then what is added is there
+    with traced.graph.inserting_before(last):  # where the added value is available
         last.replace_all_uses_with(traced.graph.call_module(name, inputs))
-    for node in reversed(run.nodes):
+    for node in reversed(part.nodes):
         traced.graph.erase_node(node)
 
 
@@ -151,11 +154,11 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _added(node: fx.Node) -> fx.Node | None:
-    """What is added to a convolution's result and to nothing else of it."""
+    """The other operand of an addition that alone uses the result of a convolution; else None."""
     after = _only_user(node)
     if after is None or after.op != "call_function" or after.target not in ADDITIONS:
         return None
-    others = [one for one in after.all_input_nodes if one is not node]
+    others = [operand for operand in after.all_input_nodes if operand is not node]
     return others[0] if len(others) == 1 else None
 
 

@@ -1,7 +1,7 @@
 """ONNX Runtime as an engine. Its files are made on the host from the network, never shipped.
 
 Needs the extra ``engines``. Int8 is static quantisation (Jacob et al., CVPR 2018), per channel, in the QDQ
-form, of everything but the heads; it has to see real slices to know the range of each map.
+format, of everything but the heads; it needs real slices to calibrate the range of each map.
 """
 
 import logging
@@ -30,7 +30,7 @@ CALIBRATION_BATCH = 8
 def export_onnx(network: Network, input_px: int, path: Path) -> None:
     """Write a network as one ONNX file: ``slices`` (N, 1, S, S) to the fields of ``SliceOutputs``.
 
-    Raises EngineUnavailable where the packages for it are missing.
+    Raises ``EngineUnavailable`` where the packages for it are missing.
     """
     _export(network, {INPUT: torch.zeros(2, 1, input_px, input_px)}, SliceOutputs._fields, path)
 
@@ -38,8 +38,8 @@ def export_onnx(network: Network, input_px: int, path: Path) -> None:
 def export_fusion_onnx(network: FusionNet, path: Path) -> None:
     """Write the fusion: ``ct`` and ``mr`` (N, C), ``given`` (N, 2) to the fields of ``FusionOutputs``.
 
-    C are ``pooled`` and ``deepest`` of the slice network, one after the other. Raises EngineUnavailable
-    where the packages for it are missing.
+    The C channels are ``pooled`` and ``deepest`` of the slice network, concatenated. Raises
+    ``EngineUnavailable`` where the packages for it are missing.
     """
     shapes = zip(MODALITIES, network.architectures, strict=True)
     inputs = {modality.lower(): torch.zeros(2, sum(channels_of(name))) for modality, name in shapes}
@@ -49,7 +49,7 @@ def export_fusion_onnx(network: FusionNet, path: Path) -> None:
 def _export(
     network: torch.nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path
 ) -> None:
-    """The first axis of every input is free."""
+    """Export with a dynamic first axis of every input."""
     _needed("onnx", "onnxscript")
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = torch.export.Dim("rows")
@@ -71,7 +71,10 @@ def _export(
 
 
 def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
-    """An int8 version of an ONNX file; the ranges come from ``slices`` (N, 1, S, S)."""
+    """Write an int8 version of an ONNX file, calibrated on ``slices`` (N, 1, S, S).
+
+    Raises ``EngineUnavailable`` where the packages for it are missing.
+    """
     _needed("onnx", "onnxruntime")
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -104,12 +107,12 @@ def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
 
 
 class OnnxEngine:
-    """A session on the CPU."""
+    """ONNX Runtime on the CPU."""
 
     device = "cpu"
 
     def __init__(self, name: str, path: Path, threads: int) -> None:
-        """``threads``: 0 leaves ONNX Runtime's own choice. Raises EngineUnavailable."""
+        """``threads``: 0 leaves the number to ONNX Runtime. Raises ``EngineUnavailable``."""
         _needed("onnxruntime")
         import onnxruntime
 
@@ -139,7 +142,7 @@ def _needed(*packages: str) -> None:
 
 @contextmanager
 def _quiet() -> Any:
-    """Without the exporter's remarks on its own parts."""
+    """Suppress the exporter's log messages and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""From an engine's name to an engine."""
+"""Opens engines by name."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ ENGINES = (TORCH, TORCH_BF16, ONNX, ONNX_INT8, CUDA)
 def open_engine(name: str, network: Network, card: ModelCard, folder: Path | None, threads: int) -> Engine:
     """The engine of that name for a network.
 
-    ``folder`` holds the files that ONNX Runtime needs; that in single precision is made there when it is
-    missing, the int8 one only by measurement. Raises EngineUnavailable where it cannot run here.
+    ``folder`` holds the ONNX files: that in single precision is written if it is missing, that in int8 only
+    by measurement. ``threads`` 0: all. Raises ``EngineUnavailable`` where the engine cannot run here.
     """
     if name in (TORCH, CUDA):
         return TorchEngine(name, network)
@@ -37,10 +37,10 @@ def open_engine(name: str, network: Network, card: ModelCard, folder: Path | Non
 
 
 def unmeasured_engine(network: Network, card: ModelCard) -> Engine:
-    """The engine of a host on which none was measured: by what the processor can do, and checked.
+    """The engine of a host without measurements.
 
-    A GPU where torch finds one; else bfloat16 where the processor multiplies it, if the drawn slices are
-    answered as they were at the model's export; else the reference.
+    CUDA where torch has a GPU; else bfloat16 where the processor has it, if the tumour probabilities of the
+    drawn slices differ by at most ``MAX_DP`` from those at the model's export; else the reference.
     """
     if torch.cuda.is_available():
         return TorchEngine(CUDA, network)
@@ -48,11 +48,11 @@ def unmeasured_engine(network: Network, card: ModelCard) -> Engine:
         fused = FusedEngine(network)
         if largest_dp(fused, card) <= MAX_DP:
             return fused
-    except (EngineUnavailable, RuntimeError):  # oneDNN has no such layer here
+    except (EngineUnavailable, RuntimeError):  # oneDNN lacks the layer here
         pass
     return TorchEngine(TORCH, network)
 
 
 def engine_file(folder: Path, card: ModelCard, name: str) -> Path:
-    """Where an engine's file of these weights lies."""
+    """The ONNX file of an engine for these weights, named by their SHA-256 and the input size in pixels."""
     return folder / f"{card.sha256[:16]}-{card.input_px}{'-int8' if name == ONNX_INT8 else ''}.onnx"

@@ -1,4 +1,4 @@
-"""The slice network, its architectures, and several of them as one."""
+"""The slice network, its architectures, and ensembles of them."""
 
 from worker.vision.network.encoders import TOP_CHANNELS
 from worker.vision.network.ensemble import Ensemble, MemberMaps, Network, member_maps

@@ -2,7 +2,7 @@
 
 EfficientNet-Lite0 is written out here (Tan and Le, ICML 2019, in its "Lite" form: no squeeze-and-excitation,
 ReLU6 instead of swish). ResNet-50 (He et al., CVPR 2016) and MobileNetV2 (Sandler et al., CVPR 2018) are
-torchvision's, with its names of parameters, so that its ImageNet weights load; the first convolution takes
+torchvision's, with its parameter names, so that its ImageNet weights load; the first convolution takes
 one grey channel.
 """
 
@@ -24,11 +24,14 @@ STAGES = (
     (6, 320, 1, 1, 3),
 )
 STEM_CHANNELS, TOP_CHANNELS = 32, 1280
-MOBILENET_STRIDES = (3, 6, 13, 18)  # the last layer before each halving, and the top
+MOBILENET_STRIDES = (3, 6, 13, 18)  # the last layer before each downsampling, and the top
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise, project; with a shortcut where the shape allows (MBConv without SE)."""
+    """MBConv without squeeze-and-excitation (Sandler et al., CVPR 2018): expand, depthwise, project.
+
+    (N, ``inputs``, h, w) to (N, ``outputs``, h / ``stride``, w / ``stride``), with a shortcut if both agree.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -44,7 +47,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Maps of 24, 40, 112 and 1280 channels."""
+    """Slices (N, 1, S, S) in 0..1 to maps of 24, 40, 112 and 1280 channels at stride 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +71,10 @@ class EfficientNetLite0(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Maps of 256, 512, 1024 and 2048 channels; parameters are named as torchvision's, without ``fc``."""
+    """Slices (N, 1, S, S) in 0..1 to maps of 256, 512, 1024 and 2048 channels at stride 4, 8, 16 and 32.
+
+    Parameters have torchvision's names, without ``fc``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +95,10 @@ class ResNet50(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Maps of 24, 32, 96 and 1280 channels; parameters are named as torchvision's, without ``classifier``."""
+    """Slices (N, 1, S, S) in 0..1 to maps of 24, 32, 96 and 1280 channels at stride 4, 8, 16 and 32.
+
+    Parameters have torchvision's names, without ``classifier``.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Several slice networks that answer as one: the mean of their logits."""
+"""Several slice networks as one: the mean of their logits."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -10,13 +10,14 @@ from worker.vision.network.slice_net import SliceNet, SliceOutputs
 
 
 class Ensemble(nn.Module):
-    """Members answer together (Lakshminarayanan et al., NeurIPS 2017); in use like one ``SliceNet``.
+    """An ensemble (Lakshminarayanan et al., NeurIPS 2017) with the interface of one ``SliceNet``.
 
-    Tumour, class, head and mask logits are the means of the members'. ``features``, ``pooled`` and
-    ``deepest`` are theirs side by side along the channels, so Grad-CAM of the mean logit stays exact.
+    Tumour, class, head and mask logits are the means of the members' logits. ``features``, ``pooled`` and
+    ``deepest`` are those of the members concatenated along the channels, so Grad-CAM of the mean logit is
+    exact.
 
-    ``mirrored``: each slice is looked at as it is and with left and right exchanged, which takes twice the
-    time; the maps are the means of both looks.
+    ``mirrored``: each slice is evaluated as it is and with left and right exchanged, which takes twice the
+    time; the maps are the means of both.
     """
 
     def __init__(self, members: Sequence[SliceNet], *, mirrored: bool = False) -> None:
@@ -35,47 +36,47 @@ class Ensemble(nn.Module):
         return self.heads(*self.maps(x))
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What costs the time: ``features``, ``mask`` and ``deepest`` of the outputs."""
+        """``features``, ``mask`` and ``deepest`` of the outputs for slices (N, 1, S, S)."""
         slices = x.shape[0]
         if self.mirrored:
             x = torch.cat([x, x.flip(3)])
         features, masks, deepest = zip(*(member.maps(x) for member in self.networks), strict=True)
-        beside, mask, deepest_beside = (
+        all_features, mask, all_deepest = (
             torch.cat(features, 1),
             torch.stack(masks).mean(0),
             torch.cat(deepest, 1),
         )
         if not self.mirrored:
-            return beside, mask, deepest_beside
+            return all_features, mask, all_deepest
         return (
-            _mean_look(beside, slices),
-            _mean_look(mask, slices),
-            _mean_look(deepest_beside, slices, ()),
+            _mirror_mean(all_features, slices),
+            _mirror_mean(mask, slices),
+            _mirror_mean(all_deepest, slices, ()),
         )
 
     def heads(self, features: Tensor, mask: Tensor, deepest: Tensor) -> SliceOutputs:
-        """What ``maps`` gave, judged."""
+        """The outputs for N slices from their ``maps``."""
         parts = zip(
             self.networks,
-            _apart(features, self.feature_channels),
-            _apart(deepest, self.deepest_channels),
+            _split(features, self.feature_channels),
+            _split(deepest, self.deepest_channels),
             strict=True,
         )
-        said = [member.heads(its_features, mask, its_deepest) for member, its_features, its_deepest in parts]
+        outputs = [member.heads(own, mask, own_deepest) for member, own, own_deepest in parts]
         return SliceOutputs(
-            tumour=torch.stack([one.tumour for one in said]).mean(0),
-            classes=torch.stack([one.classes for one in said]).mean(0),
+            tumour=torch.stack([output.tumour for output in outputs]).mean(0),
+            classes=torch.stack([output.classes for output in outputs]).mean(0),
             mask=mask,
-            head=torch.stack([one.head for one in said]).mean(0),
+            head=torch.stack([output.head for output in outputs]).mean(0),
             features=features,
-            pooled=torch.cat([one.pooled for one in said], 1),
+            pooled=torch.cat([output.pooled for output in outputs], 1),
             deepest=deepest,
         )
 
     def tumour_gradient(self, pooled: Tensor) -> Tensor:
         """(N, C) gradient of the mean tumour logit with respect to the averages ``pooled`` (N, C)."""
-        parts = zip(self.networks, _apart(pooled, self.feature_channels), strict=True)
-        gradients = [member.tumour_gradient(its_pooled) for member, its_pooled in parts]
+        parts = zip(self.networks, _split(pooled, self.feature_channels), strict=True)
+        gradients = [member.tumour_gradient(own_pooled) for member, own_pooled in parts]
         return torch.cat(gradients, 1) / len(gradients)
 
 
@@ -83,7 +84,7 @@ Network = SliceNet | Ensemble
 
 
 class MemberMaps(NamedTuple):
-    """What one member of a network sees, of N slices."""
+    """The maps of one member of a network for N slices."""
 
     features: Tensor  # (N, C, fh, fw)
     pooled: Tensor  # (N, C)
@@ -91,21 +92,21 @@ class MemberMaps(NamedTuple):
 
 
 def member_maps(network: Network, outputs: SliceOutputs, place: int = 0) -> MemberMaps:
-    """The channels of the outputs that are those of the member at ``place``, in the order of the card's.
+    """The maps of the member at ``place``, the 0-based index in the model card.
 
-    A network of its own is its only member.
+    A ``SliceNet`` is its own only member. Raises ``IndexError`` for a member that is not there.
     """
     return MemberMaps(
-        _apart(outputs.features, network.feature_channels)[place],
-        _apart(outputs.pooled, network.feature_channels)[place],
-        _apart(outputs.deepest, network.deepest_channels)[place],
+        _split(outputs.features, network.feature_channels)[place],
+        _split(outputs.pooled, network.feature_channels)[place],
+        _split(outputs.deepest, network.deepest_channels)[place],
     )
 
 
-def _mean_look(maps: Tensor, slices: int, columns: Sequence[int] = (3,)) -> Tensor:
-    """(2N, ...), N ``slices`` as they are and N mirrored, to (N, ...); ``columns`` is the axis to mirror."""
+def _mirror_mean(maps: Tensor, slices: int, columns: Sequence[int] = (3,)) -> Tensor:
+    """(2N, ...), N ``slices`` and N mirrored ones, to their mean (N, ...); ``columns``: mirrored axes."""
     return (maps[:slices] + maps[slices:].flip(tuple(columns))) / 2
 
 
-def _apart(maps: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:
+def _split(maps: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:
     return torch.split(maps, list(channels), 1)

@@ -1,10 +1,10 @@
-"""The fusion network: what the CT encoder and the MR encoder saw of one place in the head, judged together.
+"""The fusion network, which classifies a CT and an MR slice of the same position in the head together.
 
-It has no encoder of its own. Of each modality it sees what a ``SliceNet`` gives anyway: ``pooled``, the
-average of the decoder's stride-8 map, and ``deepest``, that of the encoder's last map; so one forward pass of
-each encoder serves detection, fusion and explanation. The gradient of a score with respect to ``pooled`` is,
-but for a factor that is the same everywhere, that with respect to each pixel of the stride-8 map: Grad-CAM
-of the fused score is exact and as fine as that of the network alone, and CT and MR have maps of their own.
+It has no encoder. Its inputs are outputs of a ``SliceNet`` per modality: ``pooled``, the average of the
+decoder's stride-8 map, and ``deepest``, that of the encoder's last map; so one forward pass of each encoder
+serves detection, fusion and explanation. The gradient of a score with respect to ``pooled`` is, up to a
+constant factor, that with respect to each pixel of the stride-8 map: Grad-CAM of the fused score is exact, as
+fine as that of the single network, and separate for CT and MR.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ MODALITIES = ("CT", "MR")  # in the order in which they are concatenated
 
 
 class FusionOutputs(NamedTuple):
-    """What the network says of N pairs of slices; all are logits, not probabilities."""
+    """Outputs for N pairs of slices; all are logits, not probabilities."""
 
     classes: Tensor  # (N, 3) in the order of CLASSES
     grade: Tensor  # (N,) a glioma of WHO grade 3 rather than 2
@@ -30,16 +30,16 @@ class FusionOutputs(NamedTuple):
 
 
 def channels_of(architecture: str) -> tuple[int, int]:
-    """How many channels ``pooled`` and ``deepest`` of an architecture have."""
+    """The numbers of channels of ``pooled`` and ``deepest`` of an architecture. Raises ``KeyError``."""
     shape = ARCHITECTURES[architecture]
     return shape.feature_channels, shape.encoder_channels[3]
 
 
 class FusionNet(nn.Module):
-    """``pooled`` and ``deepest`` of a CT and of an MR slice (N, C) each, concatenated in this order.
+    """Inputs ``ct`` and ``mr`` (N, C): ``pooled`` and ``deepest`` of the slices, concatenated in this order.
 
-    ``architectures``: of the two encoders, CT first. ``given`` (N, 2), bool, says which of the two is there,
-    at least one; what is not counts as zeros after its projection, whatever the tensor holds.
+    ``architectures``: of the two encoders, CT first. ``given`` (N, 2), bool: which modalities are present, at
+    least one; a missing one counts as zeros after its projection, whatever its tensor holds.
     """
 
     def __init__(self, architectures: tuple[str, str]) -> None:
@@ -56,11 +56,11 @@ class FusionNet(nn.Module):
         return self.heads(self.embedding(ct, mr, given))
 
     def embedding(self, ct: Tensor, mr: Tensor, given: Tensor) -> Tensor:
-        """(N, 1024) of length 1: both projections, one after the other."""
+        """(N, 1024) of norm 1: the two projections concatenated."""
         return functional.normalize(self._joined(ct, mr, given), dim=1)
 
     def heads(self, embedding: Tensor) -> FusionOutputs:
-        """What ``embedding`` gave, judged."""
+        """The outputs for N embeddings (N, 1024)."""
         hidden = functional.dropout(functional.relu(self.first(embedding)), DROPOUT, self.training)
         return FusionOutputs(
             self.classes(hidden), self.grade(embedding).squeeze(1), self.survival(embedding).squeeze(1)
@@ -72,7 +72,7 @@ class FusionNet(nn.Module):
         """(N, C) for CT and for MR: gradient of a score with respect to ``pooled`` of each.
 
         The score is the sum of the class logits times ``weights`` (N, 3); without them, the tumour's logit.
-        The backward pass through heads, normalisation and projections, written out; for evaluation mode.
+        The backward pass through heads, normalisation and projections in closed form; for evaluation mode.
         """
         joined = self._joined(ct, mr, given)
         length = joined.norm(dim=1, keepdim=True)
@@ -95,7 +95,7 @@ class FusionNet(nn.Module):
 
 
 def tumour_logit(classes: Tensor) -> Tensor:
-    """(N,) of class logits (N, 3): tumour is what is not healthy."""
+    """(N,) logit of any class but healthy, from class logits (N, 3)."""
     return classes[:, 1:].logsumexp(1) - classes[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""What the encoders and the decoder are built from."""
+"""Layers of the encoders and the decoder."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,12 +11,15 @@ Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def standardised(x: Tensor) -> Tensor:
-    """Grey in 0..1 as ImageNet's encoders expect it."""
+    """Grey values in 0..1 standardised by ImageNet's mean and standard deviation; any shape."""
     return (x - GREY_MEAN) / GREY_STD
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm and ReLU6, padded as TensorFlow's "same" pads (the weights expect that)."""
+    """Convolution, batch norm and ReLU6: (N, C, h, w) to (N, C', h / stride, w / stride).
+
+    Padded as TensorFlow's "same", which the weights require.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
@@ -37,5 +40,5 @@ class ConvNorm(nn.Module):
 
 
 def enlarged(x: Tensor) -> Tensor:
-    """Twice the rows and columns, bilinear."""
+    """(N, C, h, w) to (N, C, 2h, 2w), bilinear."""
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
 """The slice network: an encoder, a top-down decoder and small heads; one class for every architecture.
 
-Decoder: a feature pyramid (Lin et al., CVPR 2017). The heads see the global average of the pyramid's
+Decoder: a feature pyramid (Lin et al., CVPR 2017). The heads use the global average of the pyramid's
 stride-8 map only, so Grad-CAM (Selvaraju et al., ICCV 2017) needs no backward pass through the network: the
 gradient of a logit with respect to a feature is that with respect to its average / (h * w), everywhere.
 """
@@ -17,14 +17,14 @@ from worker.vision.network.encoders import EfficientNetLite0, MobileNetV2, ResNe
 from worker.vision.network.layers import ConvNorm, Maps, enlarged
 
 CLASSES = ("healthy", "benign", "malignant")
-CT_CLASSES = ("healthy", "look_alike", "tumour")  # look-alikes: bleeds, infarcts, clips
-CLASSES_OF = {"MR": CLASSES, "CT": CT_CLASSES}  # by modality; as many of each, so one network serves both
+CT_CLASSES = ("healthy", "look_alike", "tumour")  # look_alike: haemorrhage, infarct or surgical clip
+CLASSES_OF = {"MR": CLASSES, "CT": CT_CLASSES}  # by modality; equally many, so that one network serves both
 DROPOUT = 0.2  # before the heads, where they share a dense layer
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What differs between networks."""
+    """The parameters in which networks differ: numbers of channels, and units of the dense layer."""
 
     encoder: Callable[[], nn.Module]
     encoder_channels: tuple[int, int, int, int]  # of its maps at stride 4, 8, 16 and 32
@@ -42,19 +42,19 @@ ARCHITECTURES = {
 
 
 class SliceOutputs(NamedTuple):
-    """What the network says of N slices; all are logits, not probabilities."""
+    """Outputs for N slices; all scores are logits, not probabilities."""
 
     tumour: Tensor  # (N,) tumour on this slice
     classes: Tensor  # (N, 3) in the order of CLASSES_OF the modality
     mask: Tensor  # (N, 1, h, w) lesion, at stride 4
-    head: Tensor  # (N,) this is a head slice with brain
-    features: Tensor  # (N, C, fh, fw) what the heads average, at stride 8
+    head: Tensor  # (N,) a head slice with brain
+    features: Tensor  # (N, C, fh, fw) the map that the heads average, at stride 8
     pooled: Tensor  # (N, C) the average
     deepest: Tensor  # (N, D) average of the encoder's last map
 
 
 class Decoder(nn.Module):
-    """Top-down pyramid: the stride-8 map that the heads average, and the lesion's logits at stride 4."""
+    """Top-down pyramid: the maps of an encoder to ``features`` and ``mask`` of ``SliceOutputs``."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -89,31 +89,31 @@ class SliceNet(nn.Module):
         self.encoder = shape.encoder()
         self.decoder = Decoder(shape)
         self.dense = nn.Linear(shape.feature_channels, shape.dense) if shape.dense else None
-        seen = shape.dense or shape.feature_channels
-        self.tumour = nn.Linear(seen, 1)
-        self.classes = nn.Linear(seen, len(CLASSES))
-        self.head = nn.Linear(seen, 1)
+        inputs = shape.dense or shape.feature_channels
+        self.tumour = nn.Linear(inputs, 1)
+        self.classes = nn.Linear(inputs, len(CLASSES))
+        self.head = nn.Linear(inputs, 1)
 
     def forward(self, x: Tensor) -> SliceOutputs:
         return self.heads(*self.maps(x))
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What costs the time: ``features``, ``mask`` and ``deepest`` of the outputs."""
+        """``features``, ``mask`` and ``deepest`` of the outputs for slices (N, 1, S, S)."""
         maps = self.encoder(x)
         features, mask = self.decoder(maps)
         return features, mask, maps[3].mean((2, 3))
 
     def heads(self, features: Tensor, mask: Tensor, deepest: Tensor) -> SliceOutputs:
-        """What ``maps`` gave, judged."""
+        """The outputs for N slices from their ``maps``."""
         pooled = features.mean((2, 3))
-        seen = pooled
+        inputs = pooled
         if self.dense is not None:
-            seen = functional.dropout(functional.relu(self.dense(pooled)), DROPOUT, self.training)
+            inputs = functional.dropout(functional.relu(self.dense(pooled)), DROPOUT, self.training)
         return SliceOutputs(
-            tumour=self.tumour(seen).squeeze(1),
-            classes=self.classes(seen),
+            tumour=self.tumour(inputs).squeeze(1),
+            classes=self.classes(inputs),
             mask=mask,
-            head=self.head(seen).squeeze(1),
+            head=self.head(inputs).squeeze(1),
             features=features,
             pooled=pooled,
             deepest=deepest,
@@ -122,7 +122,7 @@ class SliceNet(nn.Module):
     def tumour_gradient(self, pooled: Tensor) -> Tensor:
         """(N, C) gradient of the tumour logit with respect to the averages ``pooled`` (N, C).
 
-        The backward pass through the heads, written out: constant for a linear head.
+        The backward pass through the heads in closed form: constant for a linear head.
         """
         if self.dense is None:
             return self.tumour.weight.expand(len(pooled), -1)

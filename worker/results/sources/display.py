@@ -1,4 +1,4 @@
-"""The grey values between which a slice is shown."""
+"""The grey window in which a slice is shown."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,14 @@ from worker.imaging.head import head_mask
 CT_WINDOW_HU = (0.0, 80.0)  # level 40, width 80: the usual brain window
 MR_PERCENTILES = (1.0, 99.0)  # of the head's pixels
 SAMPLE_PX = 10_000  # values of a slice that are looked at for its window
+Window = tuple[float, float]  # the darkest and the brightest value shown, in true units
 
 
-def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    """The darkest and the brightest value to show, the same for all given slices."""
+def window_of(modality: str, slices: Sequence[NDArray[np.float32]]) -> Window:
+    """The darkest and the brightest value to show, in HU for CT, the same for all given slices.
+
+    ``slices`` (rows, columns), in true units; (0, 1) where an MR without a head is given.
+    """
     if modality == "CT":
         return CT_WINDOW_HU
     heads = [_thinned(pixels[head_mask(pixels, modality)]) for pixels in slices]

@@ -1,14 +1,14 @@
-"""The whole result as plain text: what stands in summary.txt and on a terminal."""
+"""A whole result as plain text, for ``summary.txt`` and the terminal."""
 
 from collections.abc import Iterator, Mapping
 
 from neurotriage.core.values import Analysis, Prediction, SeriesVerdict
 from neurotriage.core.wording import date_and_time
-from worker.results import text
+from worker.results.wording import text
 
 
 def report_text(analysis: Analysis) -> str:
-    """The whole result as plain text, for a terminal."""
+    """Outcome, predictions, findings, series verdicts and degradations, each line with a line break."""
     return "\n".join(_report_lines(analysis)) + "\n"
 
 
@@ -30,14 +30,14 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
         values = ", ".join(
             f"{name} {text.percent(value)}" for name, value in prediction.probabilities.items()
         )
-        about = _about(prediction, names)
+        subject = _subject(prediction, names)
         yield (
             f"Model      {prediction.model} {prediction.version} "
-            f"({prediction.engine}, {prediction.device}), of {about}"
+            f"({prediction.engine}, {prediction.device}), of {subject}"
         )
         yield f"           {values}; threshold {text.percent(prediction.threshold)}"
         if prediction.left_out:
-            yield f"           tumour {text.without(prediction)}"
+            yield f"           tumour {text.without_each(prediction)}"
     for finding in analysis.findings:
         frame = "" if finding.frame is None else f", frame {finding.frame}"
         yield (
@@ -62,8 +62,8 @@ def _series_name(item: SeriesVerdict) -> str:
     return f"{item.modality} {item.description}".strip() or "without description"
 
 
-def _about(prediction: Prediction, names: Mapping[str, str]) -> str:
-    """What a prediction speaks of: ``the study``, ``CT HEAD, stack 2``."""
+def _subject(prediction: Prediction, names: Mapping[str, str]) -> str:
+    """The subject of a prediction: ``the study``, ``CT HEAD, stack 2``."""
     if prediction.series_uid is None:
         return "the study"
     stack = "" if prediction.stack == 1 else f", stack {prediction.stack}"

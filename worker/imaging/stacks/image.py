@@ -1,4 +1,4 @@
-"""What the headers of a series say of each of its images, read once."""
+"""The header values of each image of a series, read once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, Series
 from neurotriage.dicom.attributes import functional_group, items, whole_number
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from neurotriage.dicom.headers import is_own_result, read_image_header, text
-from worker.imaging.kinds import WHAT, WHEN
-from worker.imaging.sequence import guess_sequence
-from worker.imaging.stated import Value, b_value, component, type_words
+from worker.imaging.stacks.attributes import Value, b_value, component, type_words
+from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES
+from worker.imaging.stacks.sequence import guess_sequence
 from worker.imaging.units import calibration, uncalibrated
 
 _TEXTS: Final = (
@@ -26,7 +26,7 @@ _TEXTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """What holds for all frames of an instance."""
+    """Header values that all frames of an instance share (PS3.3 C.7.6.1, C.7.5.1)."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -38,9 +38,9 @@ class InstanceFacts:
     has_pixels: bool
     own_result: bool
     frame_of_reference_uid: str | None
-    temporal_positions: int  # as stated
-    series_images: int  # as the archive states them, 0 where it does not
-    series_order: tuple[int, str, str]  # number, date and time of the series: ranks it among others
+    temporal_positions: int  # Number of Temporal Positions (0020,0105), 1 where it is not stated
+    series_images: int  # Number of Series Related Instances (0020,1209), 0 where it is not stated
+    series_order: tuple[int, str, str]  # Series Number, Date and Time, by which series are ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +52,28 @@ class Image:
     problem: Reason | None  # why it has no geometry, or cannot be read
     types: tuple[tuple[str, ...], ...] = ()  # values of ImageType and FrameType, in capitals
     component: str | None = None
-    b_value: float | None = None
+    b_value: float | None = None  # s/mm2
     uncalibrated: Reason | None = None  # NO_CALIBRATION of a CT image without Hounsfield units
     sequence: str = "unknown"
-    kind: tuple[Value, ...] = ()  # by the rows of ``kinds.WHAT``, then ``kinds.WHEN``
+    kind: tuple[Value, ...] = ()  # by the rows of ``kinds``: KIND_ATTRIBUTES, then PASS_ATTRIBUTES
 
     @property
     def key(self) -> tuple[str, int | None]:
-        """What names it: SOP Instance UID and frame."""
+        """SOP Instance UID and 1-based frame, which identify the image."""
         return self.of.sop_instance_uid, self.geometry.frame if self.geometry is not None else None
 
     @property
     def place(self) -> FrameGeometry:
-        """Its geometry, which it must have."""
-        assert self.geometry is not None  # noqa: S101 - images without one are left out first
+        """The geometry. Only for images that have one: the others are left out before stacks are planned."""
+        assert self.geometry is not None  # noqa: S101
         return self.geometry
 
 
 def read_images(series: SeriesManifest) -> tuple[Image, ...]:
-    """Every image of a series. Never raises for a bad instance: ``problem`` says what is wrong.
+    """Every image of a series (an instance, or a frame of one), in the manifest's order.
 
-    In the manifest's order: whoever decides anything must not go by it.
+    Does not raise for a malformed instance, whose ``problem`` gives the reason. The order is that of arrival,
+    on which no decision may depend.
     """
     return tuple(image for instance in series.instances for image in _images(instance))
 
@@ -157,7 +158,7 @@ def _image(
         b_value=b_value(header, index),
         uncalibrated=_uncalibrated(facts, header, index),
         sequence=guess_sequence(header, index),
-        kind=tuple(attribute.read(header, index) for attribute in (*WHAT, *WHEN)),
+        kind=tuple(attribute.read(header, index) for attribute in (*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)),
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from worker.imaging.kinds import sharpness
-from worker.imaging.stated import b_value, component, fat_water, seconds
+from worker.imaging.stacks.attributes import b_value, component, fat_water, seconds
+from worker.imaging.stacks.kinds import sharpness
 
 pytestmark = pytest.mark.unit
 

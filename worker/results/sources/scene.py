@@ -1,4 +1,4 @@
-"""Which images a study's results show, and their pixels."""
+"""The images that the results of a study show, and their pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,26 +12,28 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import Analysis, Finding, StudyManifest
 from worker.imaging import Pixels, open_pixels
-from worker.results import text
-from worker.results.display import window_of
-from worker.results.source import SourceSlice, analysed_slices
+from worker.results.sources.display import Window, window_of
+from worker.results.sources.slices import SourceSlice, analysed_slices
+from worker.results.wording import text
 
 MAX_OVERLAYS = 25
-NEIGHBOURS = 1  # slices shown on either side of one with a finding
-MONTAGE = 9  # slices that show what was looked at where nothing was found
+NEIGHBOURS = 1  # slices shown on either side of a slice with a finding
+MONTAGE = 9  # slices that represent the analysed stack where nothing was found
 
-SliceKey = tuple[str, int | None]
+SliceKey = tuple[str, int | None]  # SOP Instance UID and 1-based frame
+StackKey = tuple[str, int]  # Series Instance UID and 1-based stack
+Polygon = Sequence[tuple[float, float]]  # (column, row) in pixels; pixel edges lie on whole numbers
 
 
 class FrameReader:
-    """Slices in true units. The last file stays at hand: frames of one file come one after the other."""
+    """Reads slices in true units. The last file's header is kept, for its frames are read in sequence."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._opened: Pixels | None = None
 
     def read(self, image: SourceSlice) -> NDArray[np.float32] | None:
-        """The slice, or None where it cannot be decoded (a neighbour that nobody analysed)."""
+        """The slice (rows, columns), in HU for CT; None where an unanalysed neighbour cannot be decoded."""
         try:
             if self._opened is None or self._path != image.path:
                 self._opened, self._path = open_pixels(image.path), image.path
@@ -42,45 +44,49 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """The analysed images of a study, sorted, with what the model saw on them."""
+    """The images that results show, with the model's evidence on them.
 
-    slices: tuple[
-        SourceSlice, ...
-    ]  # of all series that findings or evidence speak of, else of the analysed one
-    keys: tuple[SourceSlice, ...] = ()  # the slice that decided, then one of each other modality
-    evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)  # where there is something to mark
-    # by stack, once asked for
-    _windows: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
+    ``slices``: those of all series with findings or evidence, and of one analysed series of each other
+    modality, stack by stack. ``keys``: the key images, the deciding one first, then one per other modality.
+    """
+
+    slices: tuple[SourceSlice, ...]
+    keys: tuple[SourceSlice, ...] = ()
+    evidence: dict[SliceKey, SliceEvidence] = field(default_factory=dict)  # of slices with a mark only
+    _windows: dict[StackKey, Window] = field(default_factory=dict)  # filled on demand
     _reader: FrameReader = field(default_factory=FrameReader)
 
     @property
     def key(self) -> SourceSlice | None:
-        """The slice that decided."""
+        """The deciding slice; None where nothing was analysed."""
         return self.keys[0] if self.keys else None
 
     def find(self, sop_instance_uid: str, frame: int | None) -> SourceSlice | None:
-        """The image of a finding."""
+        """The slice of this instance and 1-based frame; None where it is not in the scene."""
         return next((s for s in self.slices if s.key == (sop_instance_uid, frame)), None)
 
     def pixels(self, image: SourceSlice) -> NDArray[np.float32] | None:
-        """A slice in true units, or None where it cannot be decoded."""
+        """A slice (rows, columns) in true units (HU for CT); None where it cannot be decoded."""
         return self._reader.read(image)
 
     def stack_of(self, image: SourceSlice) -> tuple[SourceSlice, ...]:
-        """The slices of the image's stack: of one orientation, matrix and pixel size."""
+        """The slices of the image's stack, which share orientation, matrix and pixel size."""
         return tuple(s for s in self.slices if s.stack_key == image.stack_key)
 
     def stacks(self) -> tuple[tuple[SourceSlice, ...], ...]:
-        """The slices by stack."""
+        """The slices grouped by stack, in scene order."""
         keys = dict.fromkeys(image.stack_key for image in self.slices)
         return tuple(tuple(s for s in self.slices if s.stack_key == key) for key in keys)
 
     def has_mask(self, image: SourceSlice) -> bool:
-        """True where the model outlined something on a slice."""
+        """Whether the lesion mask of a slice has a pixel; False without evidence."""
         return image.key in self.evidence and bool(self.evidence[image.key].mask.any())
 
-    def window(self, image: SourceSlice) -> tuple[float, float]:
-        """Of the image's whole stack, by slices all along it, so that all its pictures look alike."""
+    def window(self, image: SourceSlice) -> Window:
+        """The grey window (HU for CT) of the image's stack, the same for all its slices.
+
+        For MR it is measured on slices spread evenly along the stack.
+        """
         key = image.stack_key
         if key not in self._windows:
             sample = () if image.modality == "CT" else _spread(self.stack_of(image))
@@ -90,7 +96,7 @@ class Scene:
 
 
 def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) -> Scene:
-    """Find the images of an analysis; empty where nothing was analysed."""
+    """The images of an analysis that results show; empty where nothing was analysed. Reads headers only."""
     if not analysis.outcome.analysed:
         return Scene(())
     wanted = _shown_series(analysis, evidence)
@@ -107,7 +113,7 @@ def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) ->
 
 
 def _shown_series(analysis: Analysis, evidence: Evidence) -> list[str]:
-    """Series UIDs whose images are shown, the deciding one first; at least one of each modality."""
+    """UIDs of the series whose images are shown, the deciding series first; one at least of each modality."""
     uids = [evidence.slices[evidence.key].series_uid] if evidence.key is not None else []
     uids += [f.series_uid for f in analysis.findings] + [e.series_uid for e in evidence.slices]
     analysed = sorted(
@@ -124,43 +130,46 @@ def _shown_series(analysis: Analysis, evidence: Evidence) -> list[str]:
 
 
 def overlay_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
-    """The slices with a finding, or else with evidence, and their neighbours; at most ``MAX_OVERLAYS``.
+    """The slices with a finding, or else with evidence, and their neighbours, in scene order.
 
-    A study without a tumour gets none: a heat map on it would only mislead. Where there are too many, the
-    most probable slices stay.
+    At most ``MAX_OVERLAYS``, the most probable ones. Empty for a study without a tumour, where a heat map
+    would mislead.
     """
     marked = _marked(analysis, scene)
     rank: dict[int, float] = {}
-    for place, image in enumerate(scene.slices):
+    for index, image in enumerate(scene.slices):
         if image.key not in marked:
             continue
-        for near in range(max(place - NEIGHBOURS, 0), min(place + NEIGHBOURS + 1, len(scene.slices))):
+        for near in range(max(index - NEIGHBOURS, 0), min(index + NEIGHBOURS + 1, len(scene.slices))):
             if scene.slices[near].stack_key == image.stack_key:
-                # A neighbour goes before a marked slice does, if there are too many.
-                worth = marked[image.key] + (1.0 if near == place else 0.0)
-                rank[near] = max(rank.get(near, 0.0), worth)
-    best = sorted(rank, key=lambda place: (-rank[place], place))[:MAX_OVERLAYS]
-    return tuple(scene.slices[place] for place in sorted(best))
+                # Where there are too many, neighbours are dropped before marked slices.
+                priority = marked[image.key] + (1.0 if near == index else 0.0)
+                rank[near] = max(rank.get(near, 0.0), priority)
+    best = sorted(rank, key=lambda index: (-rank[index], index))[:MAX_OVERLAYS]
+    return tuple(scene.slices[index] for index in sorted(best))
 
 
 def marked_slices(analysis: Analysis, scene: Scene) -> tuple[SourceSlice, ...]:
-    """The slices with a finding, or else with evidence; at most ``MAX_OVERLAYS``, the most probable ones."""
+    """The slices with a finding, or else with evidence, in scene order.
+
+    At most ``MAX_OVERLAYS``, the most probable ones; empty for a study without a tumour.
+    """
     marked = _marked(analysis, scene)
-    places = [place for place, image in enumerate(scene.slices) if image.key in marked]
-    best = sorted(places, key=lambda place: (-marked[scene.slices[place].key], place))[:MAX_OVERLAYS]
-    return tuple(scene.slices[place] for place in sorted(best))
+    indices = [index for index, image in enumerate(scene.slices) if image.key in marked]
+    best = sorted(indices, key=lambda index: (-marked[scene.slices[index].key], index))[:MAX_OVERLAYS]
+    return tuple(scene.slices[index] for index in sorted(best))
 
 
 def _marked(analysis: Analysis, scene: Scene) -> dict[SliceKey, float]:
-    """Probability by slice: those with a finding, or else with evidence."""
+    """Tumour probability (0..1) of the slices with a finding, or else with evidence."""
     if not analysis.outcome.marked:
         return {}
-    found = {(f.sop_instance_uid, f.frame): f.probability for f in analysis.findings}
-    return found or {key: item.probability for key, item in scene.evidence.items()}
+    of_findings = {(f.sop_instance_uid, f.frame): f.probability for f in analysis.findings}
+    return of_findings or {key: item.probability for key, item in scene.evidence.items()}
 
 
 def montage_slices(scene: Scene) -> tuple[SourceSlice, ...]:
-    """What was looked at: slices all along the deciding stack."""
+    """At most ``MONTAGE`` slices spread evenly along the deciding stack; empty where nothing was analysed."""
     return () if scene.key is None else _spread(scene.stack_of(scene.key))
 
 
@@ -171,14 +180,17 @@ def _spread(series: Sequence[SourceSlice]) -> tuple[SourceSlice, ...]:
 
 
 def findings_on(analysis: Analysis, image: SourceSlice) -> tuple[Finding, ...]:
-    """The lesions on a slice."""
+    """The findings on a slice; empty where there are none."""
     return tuple(f for f in analysis.findings if (f.sop_instance_uid, f.frame) == image.key)
 
 
 def marks_on(analysis: Analysis, scene: Scene, image: SourceSlice) -> SliceEvidence | None:
-    """What the model saw on a slice: what was kept, or else the outlines of its lesions; None for nothing."""
-    found = findings_on(analysis, image)
-    if image.key in scene.evidence or not found:
+    """The evidence of a slice (heat map, lesion mask); None where nothing is marked.
+
+    Where only findings were kept, the mask is filled from their outlines and the heat map is 0.
+    """
+    findings = findings_on(analysis, image)
+    if image.key in scene.evidence or not findings:
         return scene.evidence.get(image.key)
     shape = int(image.header.Rows), int(image.header.Columns)
     return SliceEvidence(
@@ -186,21 +198,21 @@ def marks_on(analysis: Analysis, scene: Scene, image: SourceSlice) -> SliceEvide
         sop_instance_uid=image.sop_instance_uid,
         frame=image.frame,
         slice_index=image.number - 1,
-        probability=max(finding.probability for finding in found),
+        probability=max(finding.probability for finding in findings),
         heat=np.zeros(shape, dtype=np.float16),
-        mask=filled([finding.outline for finding in found], shape),
+        mask=filled([finding.outline for finding in findings], shape),
     )
 
 
 def middle(series: Sequence[SourceSlice]) -> SourceSlice:
-    """The slice halfway along."""
+    """The slice halfway along the series, which must not be empty."""
     return series[len(series) // 2]
 
 
 def _key_slices(
     analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]
 ) -> tuple[SourceSlice, ...]:
-    """The slice that decided, and the one that says most in each other modality."""
+    """The deciding slice, and the key slice of each other modality."""
     if not slices:
         return ()
     deciding = _key_slice(analysis, evidence, slices)
@@ -210,8 +222,9 @@ def _key_slices(
 
 
 def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice, ...]) -> SourceSlice:
-    """Of some slices, the one that decided, else of the largest finding, else of the surest evidence, else
-    of the highest score, else the middle one."""
+    """The key slice among some slices: the deciding one, else that of the largest finding, else that of the
+    most probable evidence, else that of the highest score, else the middle one.
+    """
     by_key = {image.key: image for image in slices}
     if evidence.key is not None:
         decided = evidence.slices[evidence.key]
@@ -221,21 +234,21 @@ def _key_slice(analysis: Analysis, evidence: Evidence, slices: tuple[SourceSlice
     finding = text.main_finding(replace(analysis, findings=own))
     if finding is not None:
         return by_key[finding.sop_instance_uid, finding.frame]
-    seen = [item for item in evidence.slices if (item.sop_instance_uid, item.frame) in by_key]
-    if seen:
-        surest = max(seen, key=lambda item: item.probability)
-        return by_key[surest.sop_instance_uid, surest.frame]
+    with_evidence = [item for item in evidence.slices if (item.sop_instance_uid, item.frame) in by_key]
+    if with_evidence:
+        most_probable = max(with_evidence, key=lambda item: item.probability)
+        return by_key[most_probable.sop_instance_uid, most_probable.frame]
     for item in analysis.series:
         series = [image for image in slices if image.stack_key == (item.series_instance_uid, item.stack)]
-        # Scores that are all the same single no slice out.
+        # Equal scores distinguish no slice.
         if len(series) == len(item.scores.tumour) and len(set(item.scores.tumour)) > 1:
             return series[int(np.argmax(item.scores.tumour))]
     return middle(slices)
 
 
-def filled(outlines: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels (rows, columns) whose centre lies within an outline of (x, y), whole numbers pixel edges."""
-    fine = Image.new("1", (3 * shape[1], 3 * shape[0]))  # nine to a pixel; the one in the middle counts
+def filled(outlines: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask of ``shape`` (rows, columns): the pixels whose centre lies within one of the outlines."""
+    fine = Image.new("1", (3 * shape[1], 3 * shape[0]))  # 3 x 3 per pixel, of which the middle one counts
     for outline in outlines:
         if len(outline) > 2:
             ImageDraw.Draw(fine).polygon([(3 * x - 0.5, 3 * y - 0.5) for x, y in outline], fill=1)

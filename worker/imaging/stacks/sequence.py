@@ -1,4 +1,4 @@
-"""Which MR weighting a series has, guessed from its names and timing."""
+"""The MR weighting of a series, from its names and timing."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from neurotriage.dicom.attributes import functional_group, number, numbers
 from neurotriage.dicom.headers import text
-from worker.imaging.stated import agent_given
+from worker.imaging.stacks.attributes import agent_given
 
 UNKNOWN: Final = "unknown"
 _NAMES: Final = ("SeriesDescription", "ProtocolName", "SequenceName")
@@ -22,7 +22,7 @@ _SHORT_REPETITION_MS: Final = 1100.0
 _FLUID_INVERSION_MS: Final = 1500.0  # nulls cerebrospinal fluid
 _GRADIENT_T2_ECHO_MS: Final = 15.0
 _GRADIENT_T1_REPETITION_MS: Final = 500.0
-_T1_INVERSION_MS: Final = 400.0  # from here on up to that of fluid T1 is weighed; below it fat is nulled
+_T1_INVERSION_MS: Final = 400.0  # up to that of fluid it gives T1 weighting; below, it nulls fat
 
 # AcquisitionContrast (0008,9209) of Enhanced MR, PS3.3 C.8.13.3.1.4.
 _STATED: Final = {
@@ -32,8 +32,8 @@ _STATED: Final = {
     "PROTON_DENSITY": "PD",
     "FLUID_ATTENUATED": "FLAIR",
 }
-# What a name says, and the timing that rules it out. FLAIR against T2 and T1 against PD hang on an inversion
-# time that many leave out: there the name stays.
+# The weighting by name, and that by timing which overrules it. FLAIR against T2 and T1 against PD depend on
+# an inversion time that many headers omit: there the name is kept.
 _RULED_OUT: Final = frozenset({
     ("T1", "T2"), ("T1", "FLAIR"), ("PD", "T2"), ("PD", "FLAIR"), ("PD", "T1"),
     ("T2", "T1"), ("T2", "PD"), ("T2", "FLAIR"), ("FLAIR", "T1"),
@@ -53,7 +53,8 @@ _AGENT_NAMED: Final = re.compile(
 def guess_sequence(dataset: Dataset, index: int = 0) -> str:
     """T1, T1c, T2, FLAIR, PD or unknown for a frame (0-based) of an MR header; "CT" for a CT header.
 
-    Names say what somebody called a sequence; where the timing contradicts them beyond doubt, it wins.
+    Acquisition Contrast (PS3.3 C.8.13.3.1.4) decides, else the names of the series, unless its timing
+    contradicts them beyond doubt.
     """
     if text(dataset, "Modality").upper() == "CT":
         return "CT"
@@ -61,7 +62,7 @@ def guess_sequence(dataset: Dataset, index: int = 0) -> str:
     weighting = _stated(dataset, index)
     if not weighting:
         timing = _timing(dataset, index)
-        weighting = _weighed(_named(names), timing)
+        weighting = _weighting(_named(names), timing)
     if weighting == "T1" and (agent_given(dataset) or _AGENT_NAMED.search(names)):
         return "T1c"
     return weighting
@@ -76,7 +77,7 @@ class _Timing:
 
     @property
     def weighting(self) -> str:
-        """What the timing alone says."""
+        """The weighting by timing alone."""
         echo, repetition = self.echo_ms, self.repetition_ms
         if echo is None or repetition is None:
             return UNKNOWN
@@ -97,15 +98,15 @@ class _Timing:
         return "T1" if repetition <= _SHORT_REPETITION_MS else UNKNOWN
 
 
-def _weighed(named: str, timing: _Timing) -> str:
-    """The name's weighting, unless the timing rules it out."""
+def _weighting(named: str, timing: _Timing) -> str:
+    """The weighting by name, unless the timing overrules it."""
     timed = timing.weighting
     if not named:
         return timed
     if named == "FLAIR" and timing.echo_ms is not None and timing.echo_ms <= _SHORT_ECHO_MS:
         return "T1"  # GE's T1 FLAIR, with or without its T1
     if timing.gradient and timed != "T2":
-        return named  # balanced gradient echoes are as fast as T1's
+        return named  # balanced gradient echoes have the timing of T1
     if (named, timed) in _RULED_OUT:
         return timed
     return named

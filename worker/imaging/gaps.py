@@ -1,4 +1,4 @@
-"""Which frames of a stack follow each other, and what is missing between them."""
+"""Steps between neighbouring frames of a stack, and slices that are missing between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,38 +10,38 @@ import numpy as np
 
 from neurotriage.dicom.geometry import FrameGeometry
 
-# A step is missing images where it is 2, 3, ... regular steps within this part of a step ...
+# A step has missing images if it is 2, 3, ... regular steps within this share of a step ...
 _STEP_TOLERANCE: Final = 0.15
-# ... and nearly all other steps are regular: a stack whose steps vary by design misses nothing.
+# ... and at least this share of all steps is regular: steps that vary by design miss nothing.
 _REGULAR_SHARE: Final = 0.7
 _MIN_STEPS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Slices that are not there between two neighbours of a regular stack."""
+    """Slices that are missing between two neighbours of a regular stack."""
 
-    before: int  # index of the slice before the gap
-    missing: int
+    before: int  # 0-based index of the slice before the gap
+    missing: int  # number of slices
     step_mm: float
 
 
 def sorted_along_normal(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
-    """Ascending along the slice normal."""
+    """The frames ascending along the slice normal of the first (PS3.3 C.7.6.2.1.1)."""
     return sorted(frames, key=lambda frame: _offset_along(frames[0], frame))
 
 
 def steps_mm(ordered: Sequence[FrameGeometry]) -> list[float]:
-    """Distances between neighbouring slices along the normal of the first."""
+    """Distances in mm between neighbouring slices along the normal of the first; empty for one slice."""
     offsets = [_offset_along(ordered[0], frame) for frame in ordered]
     return [after - before for before, after in pairwise(offsets)]
 
 
 def interior_gaps(ordered: Sequence[FrameGeometry]) -> tuple[Gap, ...]:
-    """Where an otherwise regular stack leaves out one slice or more.
+    """The gaps of one slice or more in an otherwise regular stack of sorted frames; often empty.
 
-    A wide step is no gap where its slices are as thick as the step (blocks of different thickness in one
-    CT series), nor where the instance numbers run on without a hole (two slabs acquired apart).
+    A wide step is no gap if its slices are as thick as the step (blocks of different thickness in a CT
+    series), or if instance numbers continue across it (two slabs acquired separately).
     """
     steps = steps_mm(ordered)
     if len(steps) < _MIN_STEPS:
@@ -74,7 +74,7 @@ def _numbers_run_on(ordered: Sequence[FrameGeometry], index: int) -> bool:
     jumps = [None if a is None or b is None else b - a for a, b in pairwise(numbers)]
     if any(jump is None for jump in jumps):
         return False
-    # Only where numbers follow the places throughout do they prove that nothing was left out.
+    # Numbers prove that nothing is missing only if they follow the positions in the whole stack.
     return jumps[index] in (-1, 1) and all(jump == jumps[index] for jump in jumps)
 
 

@@ -1,4 +1,4 @@
-"""The sentences: what an outcome is called, what is said of a study, and the plain-text report."""
+"""The titles and sentences that every result shows, derived from an analysis."""
 
 import re
 from collections import Counter
@@ -16,12 +16,12 @@ from neurotriage.core.values import (
     Triage,
 )
 from neurotriage.core.wording import counted, percent_beside
-from neurotriage.core.wording import percent as percent  # for all that results say
+from neurotriage.core.wording import percent as percent  # results import it from here
 
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
-LOOK_ALIKE_NAME = "Bleed, infarct or clip"  # what a look-alike may be
-LESIONS_TOLD = 3  # of a study, in sentences and pictures
+LOOK_ALIKE_NAME = "Bleed, infarct or clip"  # possible tumour mimics
+MAX_LESIONS_SHOWN = 3  # of a study, in sentences and pictures
 TRIAGE_ONLY_SENTENCE = "The model suspects a tumour. Where it may be and of what kind is not reported."
 MODALITIES = ("CT", "MR")
 TUMOUR = "tumour"  # keys of probabilities in a prediction
@@ -33,11 +33,11 @@ _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
 
 @dataclass(frozen=True, slots=True)
 class OutcomeTitle:
-    """The outcome in words large enough for a thumbnail, and the rest of the phrase."""
+    """The outcome in a few words, legible in a thumbnail, and the rest of the phrase."""
 
     headline: str
     rest: str = ""
-    joint: str = ""  # what stands between the two in running text
+    joint: str = ""  # between the two in running text
 
     @property
     def title(self) -> str:
@@ -58,28 +58,34 @@ _VERDICTS = {
 
 
 def verdict(outcome: Outcome) -> OutcomeTitle:
-    """What an outcome is called on every result."""
+    """The title of an outcome, the same on every result."""
     return _VERDICTS[outcome]
 
 
 def beside_threshold(probability: float, threshold: float) -> str:
-    """``threshold 75 %``; where the probability reads the same, on which side of it that lies."""
+    """``threshold 75 %``, or ``just below the threshold`` where both round to the same percentage.
+
+    Probability and threshold in 0..1.
+    """
     if percent(probability) != percent(threshold):
         return f"threshold {percent(threshold)}"
     return f"just {'below' if probability < threshold else 'above'} the threshold"
 
 
 def deciding_prediction(analysis: Analysis) -> Prediction | None:
-    """The prediction that speaks of a tumour: the first about the study, else the highest of the series."""
-    speaking = [p for p in analysis.predictions if TUMOUR in p.probabilities]
-    about_study = [p for p in speaking if p.series_uid is None]
-    if about_study:
-        return about_study[0]
-    return max(speaking, key=lambda p: p.probabilities[TUMOUR], default=None)
+    """The prediction with the deciding tumour probability; None where no model gave one.
+
+    The first for the whole study, else that of the highest probability of a series.
+    """
+    of_tumour = [p for p in analysis.predictions if TUMOUR in p.probabilities]
+    of_study = [p for p in of_tumour if p.series_uid is None]
+    if of_study:
+        return of_study[0]
+    return max(of_tumour, key=lambda p: p.probabilities[TUMOUR], default=None)
 
 
 def prediction_for(analysis: Analysis, series_uid: str, stack: int = 1) -> Prediction | None:
-    """The prediction about a stack of a series, else the one that decided."""
+    """The tumour prediction for a stack (1-based) of a series, else the deciding one; None without either."""
     own = [
         p
         for p in analysis.predictions
@@ -89,36 +95,39 @@ def prediction_for(analysis: Analysis, series_uid: str, stack: int = 1) -> Predi
 
 
 def look_alike(analysis: Analysis) -> float | None:
-    """The probability that something else looks wrong, where it decides outcome or urgency; else None."""
-    told = [p.probabilities[LOOK_ALIKE] for p in analysis.predictions if LOOK_ALIKE in p.probabilities]
+    """The probability (0..1) of a tumour mimic where it decides outcome or urgency; else None."""
+    mimics = [p.probabilities[LOOK_ALIKE] for p in analysis.predictions if LOOK_ALIKE in p.probabilities]
     outcome = any(reason.code is ReasonCode.LOOK_ALIKE for reason in analysis.reasons)
     urgency = analysis.outcome is Outcome.PRESENT and analysis.triage is Triage.URGENT
-    return max(told, default=None) if outcome or urgency else None
+    return max(mimics, default=None) if outcome or urgency else None
 
 
 def lesions(analysis: Analysis) -> tuple[Finding, ...]:
-    """Each lesion of the series that decided, at its largest extent, the largest first."""
+    """One finding per lesion of the deciding series, that of the largest ``size_mm``; largest lesion first.
+
+    The deciding series is that of the highest tumour probability; empty where nothing was outlined.
+    """
     scores: dict[str | None, float] = {}
     for p in analysis.predictions:
         scores[p.series_uid] = max(scores.get(p.series_uid, 0.0), p.probabilities.get(TUMOUR, 0.0))
-    surest = max(
+    deciding_uid = max(
         (f.series_uid for f in analysis.findings), key=lambda uid: scores.get(uid, 0.0), default=None
     )
     largest: dict[int, Finding] = {}
     for finding in analysis.findings:
         known = largest.get(finding.lesion)
-        if finding.series_uid == surest and (known is None or finding.size_mm > known.size_mm):
+        if finding.series_uid == deciding_uid and (known is None or finding.size_mm > known.size_mm):
             largest[finding.lesion] = finding
     return tuple(sorted(largest.values(), key=lambda finding: (-finding.size_mm, finding.lesion)))
 
 
 def main_finding(analysis: Analysis) -> Finding | None:
-    """The largest lesion at its largest extent; None if nothing was outlined."""
+    """The finding of the largest ``size_mm`` in the deciding series; None if nothing was outlined."""
     return next(iter(lesions(analysis)), None)
 
 
 def summary(analysis: Analysis, claims: Claims = Claims.RESEARCH) -> str:
-    """What a reader should know of the study, in one or two sentences."""
+    """The summary of a study in one or two sentences, within ``claims``; never empty."""
     if analysis.outcome is Outcome.PRESENT:
         return _present(analysis) if claims is Claims.RESEARCH else TRIAGE_ONLY_SENTENCE
     if analysis.outcome is Outcome.ABSENT:
@@ -127,7 +136,7 @@ def summary(analysis: Analysis, claims: Claims = Claims.RESEARCH) -> str:
 
 
 def extent(analysis: Analysis, outlines: int) -> str:
-    """On how many slices findings are seen, where only ``outlines`` of them are drawn; else empty."""
+    """A sentence on the number of slices with findings, if only ``outlines`` are drawn; else empty."""
     if outlines >= len(analysis.findings):
         return ""
     modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
@@ -142,13 +151,13 @@ def extent(analysis: Analysis, outlines: int) -> str:
 
 
 def notes(analysis: Analysis) -> str:
-    """What was not looked at or not done as it should be, in sentences; series by their descriptions."""
+    """The degradations of an analysis as sentences, series by description instead of UID; else empty."""
     names = {item.series_instance_uid: _series_name(item) for item in analysis.verdicts}
 
     def name(match: re.Match[str]) -> str:
         return names.get(match[1], "a series")
 
-    return " ".join(f"Note: {_sentence(_SERIES_UID.sub(name, told))}" for told in analysis.degradations)
+    return " ".join(f"Note: {_sentence(_SERIES_UID.sub(name, note))}" for note in analysis.degradations)
 
 
 def _series_name(item: SeriesVerdict) -> str:
@@ -157,7 +166,7 @@ def _series_name(item: SeriesVerdict) -> str:
 
 
 def nothing_marked(analysis: Analysis, claims: Claims) -> str:
-    """Why no image of a study can be marked."""
+    """The reason for which no image of a study is marked, as in an ``Omission``."""
     if not analysis.outcome.analysed:
         return "the study was not analysed"
     if claims is Claims.TRIAGE_ONLY:
@@ -168,47 +177,47 @@ def nothing_marked(analysis: Analysis, claims: Claims) -> str:
 
 
 def nothing_shown(analysis: Analysis) -> str:
-    """Why there is no image of a study to point at."""
+    """The reason for which a report has no image to refer to, as in an ``Omission``."""
     if not analysis.outcome.analysed:
         return "the study was not analysed"
     return "no image of the analysed series can be read"
 
 
 def modalities_used(analysis: Analysis) -> tuple[str, ...]:
-    """Of the series that a model judged."""
+    """The modalities of the analysed series, sorted; empty where none was analysed."""
     modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
     judged = (item.series_instance_uid for item in analysis.series if item.outcome.analysed)
     return tuple(sorted({modality_of[uid] for uid in judged if uid in modality_of}))
 
 
 def modalities_words(analysis: Analysis) -> str:
-    """``CT and MR``, or ``MR, no CT``; empty where nothing was judged."""
+    """``CT and MR``, or ``MR, no CT``; empty where no series was analysed."""
     used = modalities_used(analysis)
     missing = [modality for modality in MODALITIES if modality not in used]
     return ", ".join(filter(None, (" and ".join(used), " ".join(f"no {m}" for m in missing)))) if used else ""
 
 
 def modalities_sentence(analysis: Analysis) -> str:
-    """What the answer rests on, and what it lacks; empty where nothing was judged."""
+    """The modalities used and those missing, as a sentence; empty where no series was analysed."""
     words = modalities_words(analysis)
-    return " ".join(filter(None, (f"Modalities used: {words}." if words else "", together(analysis))))
+    return " ".join(filter(None, (f"Modalities used: {words}." if words else "", fused_sentence(analysis))))
 
 
-def together(analysis: Analysis) -> str:
-    """What CT and MR say together and with either left out; empty where they were not judged together."""
+def fused_sentence(analysis: Analysis) -> str:
+    """The fused probability, and that without either modality; empty without a fused prediction."""
     for p in analysis.predictions:
         if p.left_out and TUMOUR in p.probabilities:
-            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without(p)}."
+            return f"Judged together: {percent(p.probabilities[TUMOUR])}; {without_each(p)}."
     return ""
 
 
-def without(prediction: Prediction) -> str:
-    """What a score of several modalities is without each of them."""
+def without_each(prediction: Prediction) -> str:
+    """``without the CT 80 %, without the MR 60 %``: the fused probability without each modality."""
     return ", ".join(f"without the {name} {percent(value)}" for name, value in prediction.left_out.items())
 
 
-def apart(analysis: Analysis) -> str:
-    """What the series of each modality say by themselves: ``Highest of a series: CT 91 %, MR 98 %``."""
+def highest_by_modality(analysis: Analysis) -> str:
+    """``Highest of a series: CT 91 %, MR 98 %``; empty where no series has a tumour probability."""
     highest: dict[str, float] = {}
     for p in analysis.predictions:
         if p.series_uid is not None and TUMOUR in p.probabilities:
@@ -218,7 +227,7 @@ def apart(analysis: Analysis) -> str:
 
 
 def probability_sentence(analysis: Analysis) -> str:
-    """Probability beside the threshold that it was held against; empty where no model spoke."""
+    """The deciding probability with its threshold; empty where no model gave one."""
     prediction = deciding_prediction(analysis)
     if prediction is None:
         return ""
@@ -229,29 +238,29 @@ def probability_sentence(analysis: Analysis) -> str:
 
 
 def model_names(analysis: Analysis) -> str:
-    """The models with their versions, the one that decided first: ``mr-tumour 1.0.0, mr-class 1.0.0``."""
+    """``mr-tumour 1.0.0, mr-class 1.0.0``, the deciding model first; empty without a prediction."""
     deciding = deciding_prediction(analysis)
     ordered = sorted(analysis.predictions, key=lambda p: (p is not deciding, p.model, p.version))
     return ", ".join(dict.fromkeys(f"{p.model} {p.version}" for p in ordered))
 
 
 def place_words(finding: Finding) -> str:
-    """``left, 38 mm``."""
+    """Side and size of a finding: ``left, 38 mm``."""
     return f"{_SIDES[finding.side]}, {finding.size_mm:.0f} mm"
 
 
 def _present(analysis: Analysis) -> str:
-    found = lesions(analysis)
-    if not found:
+    outlined = lesions(analysis)
+    if not outlined:
         return "Tumour suspected by the model; no outline could be drawn."
-    if len(found) == 1:
-        return f"One suspected lesion {_where(analysis, found[0])}."
-    told = "; ".join(
-        f"{_where(analysis, finding)} (lesion {finding.lesion})" for finding in found[:LESIONS_TOLD]
+    if len(outlined) == 1:
+        return f"One suspected lesion {_where(analysis, outlined[0])}."
+    places = "; ".join(
+        f"{_where(analysis, finding)} (lesion {finding.lesion})" for finding in outlined[:MAX_LESIONS_SHOWN]
     )
-    more = len(found) - LESIONS_TOLD
+    more = len(outlined) - MAX_LESIONS_SHOWN
     rest = f"; and {more} more" if more > 0 else ""
-    return f"{len(found)} suspected lesions: {told}{rest}."
+    return f"{len(outlined)} suspected lesions: {places}{rest}."
 
 
 def _where(analysis: Analysis, finding: Finding) -> str:
@@ -265,7 +274,7 @@ def _where(analysis: Analysis, finding: Finding) -> str:
 
 
 def _slices_of_stack(analysis: Analysis, finding: Finding) -> int:
-    """How many slices the stack of a finding has; 0 where no decision tells."""
+    """The number of slices in the stack of a finding; 0 where no decision lists them."""
     own = [item for item in analysis.series if item.series_instance_uid == finding.series_uid]
     image = finding.sop_instance_uid, finding.frame
     for item in own:
@@ -283,6 +292,6 @@ def _coverage(analysis: Analysis) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Reasons become sentences: a capital first and a full stop last."""
+    """A reason with a capital first letter and a full stop."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

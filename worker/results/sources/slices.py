@@ -1,4 +1,4 @@
-"""The images behind an analysis: headers for identity, slices with their place in the patient."""
+"""The source images of an analysis: headers for identity, slices with their position in the patient."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from worker.imaging import FrameGeometry, frames_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceSlice:
-    """One stored image (an instance, or a frame of one) with its geometry (PS3.3 C.7.6.2)."""
+    """One source image (an instance, or a frame of one) with its geometry (PS3.3 C.7.6.2, C.7.6.16.2)."""
 
     path: Path
     series_uid: str
@@ -42,22 +42,22 @@ class SourceSlice:
 
     @property
     def key(self) -> tuple[str, int | None]:
-        """What names the image: SOP Instance UID and frame."""
+        """SOP Instance UID and 1-based frame, which identify the image."""
         return self.sop_instance_uid, self.frame
 
     @property
     def stack_key(self) -> tuple[str, int]:
-        """What names its stack: Series Instance UID and number of the stack."""
+        """Series Instance UID and 1-based stack, which identify the stack."""
         return self.series_uid, self.stack
 
     @property
     def stack_names(self) -> tuple[str, ...]:
-        """The same as parts of a UID; of the first stack the series alone."""
+        """The stack as parts of a UID: the series, and from the second stack on its number."""
         return (self.series_uid,) if self.stack == 1 else (self.series_uid, f"stack {self.stack}")
 
     @property
     def reference(self) -> ObjectReference:
-        """Its instance."""
+        """A reference to the instance."""
         return ObjectReference(self.sop_class_uid, self.sop_instance_uid, self.series_uid)
 
     @property
@@ -66,8 +66,8 @@ class SourceSlice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Image:
-    """An instance, or a frame of one, as read."""
+class _PlacedImage:
+    """An instance, or a frame of one, that has a position in the patient."""
 
     instance: ManifestInstance
     header: Dataset
@@ -75,12 +75,12 @@ class _Image:
 
 
 def identity_header(source: StudyManifest, preferred: Sequence[str]) -> Dataset:
-    """The header that patient and study attributes are copied from.
+    """The header from which patient and study attributes are copied, without pixels.
 
-    That of the first readable instance, looked for in the ``preferred`` series first; empty where no file
-    of the study can be read.
+    That of the first readable instance, in the ``preferred`` series (Series Instance UIDs) first; empty where
+    no file of the study can be read.
     """
-    rank = {uid: place for place, uid in enumerate(preferred)}
+    rank = {uid: position for position, uid in enumerate(preferred)}
     ordered = sorted(source.series, key=lambda s: rank.get(s.series_instance_uid, len(rank)))
     for instance in _instances(ordered):
         header = _header(instance)
@@ -90,10 +90,10 @@ def identity_header(source: StudyManifest, preferred: Sequence[str]) -> Dataset:
 
 
 def analysed_slices(series: SeriesManifest, decisions: Sequence[SeriesDecision]) -> tuple[SourceSlice, ...]:
-    """The images of a series that were analysed, stack by stack, in the order of their volumes.
+    """The analysed images of a series, stack by stack, in the order of the volume's slices.
 
-    Where no decision names its slices: all images of the series that have a place in the patient, sorted
-    along the slice normal, ascending.
+    If no decision lists its slices: all images of the series with a position in the patient, ascending along
+    the slice normal. Images that can no longer be read are left out.
     """
     images = _images(series)
     if not any(decision.slices for decision in decisions):
@@ -106,24 +106,24 @@ def analysed_slices(series: SeriesManifest, decisions: Sequence[SeriesDecision])
     return tuple(stacks)
 
 
-def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _Image]:
-    """Every image of a series that has a place in the patient, by SOP Instance UID and frame."""
-    images: dict[tuple[str, int | None], _Image] = {}
-    first = {instance.sop_instance_uid: instance for instance in reversed(series.instances)}  # it counts
+def _images(series: SeriesManifest) -> dict[tuple[str, int | None], _PlacedImage]:
+    """Every image of a series with a position in the patient, by SOP Instance UID and 1-based frame."""
+    images: dict[tuple[str, int | None], _PlacedImage] = {}
+    first = {instance.sop_instance_uid: instance for instance in reversed(series.instances)}
     for instance in first.values():
         try:
             header = read_header(instance.path)
             frames = frames_of(header, instance.path)
-        except Refused:  # what selection and imaging have told
+        except Refused:  # selection and imaging have recorded the reason
             continue
         for geometry in frames:
             if isinstance(geometry, Reason):
                 continue
-            images[instance.sop_instance_uid, geometry.frame] = _Image(instance, header, geometry)
+            images[instance.sop_instance_uid, geometry.frame] = _PlacedImage(instance, header, geometry)
     return images
 
 
-def _stack(series: SeriesManifest, stack: int, ordered: Sequence[_Image]) -> tuple[SourceSlice, ...]:
+def _stack(series: SeriesManifest, stack: int, ordered: Sequence[_PlacedImage]) -> tuple[SourceSlice, ...]:
     return tuple(
         SourceSlice(
             path=image.instance.path,
@@ -151,7 +151,7 @@ def _instances(series: Sequence[SeriesManifest]) -> Iterator[ManifestInstance]:
 
 
 def _header(instance: ManifestInstance) -> Dataset | None:
-    """The header of one instance, or None for what selection refused because it cannot be read."""
+    """The header of one instance, or None where it cannot be read, which selection has recorded."""
     try:
         return read_header(instance.path)
     except Refused:

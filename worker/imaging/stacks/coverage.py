@@ -1,4 +1,4 @@
-"""Whether what one image shows lies within slices that were looked at."""
+"""Whether the part of the head that an image shows lies within analysed slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from neurotriage.core.volume import Volume
 from neurotriage.dicom.geometry import FrameGeometry
 
 PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
-# An image is looked for at nine points: its centre, and this share of its sides apart, where a head is.
+# An image is tested at nine points around its centre, this share of its sides apart, where the head is.
 _SPREAD: Final = 1 / 3
 _NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
-_SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))  # scanners round
+_SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))  # for rounding by scanners
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slab:
-    """The space that the slices of one stack fill."""
+    """The space that the slices of one stack fill, in the patient coordinate system (PS3.3 C.7.6.2.1.1)."""
 
-    row_direction: NDArray[np.float64]
-    column_direction: NDArray[np.float64]
+    row_direction: NDArray[np.float64]  # (3,) of increasing column index
+    column_direction: NDArray[np.float64]  # (3,) of increasing row index
     corners_mm: NDArray[np.float64]  # (n, 3) centres of the first pixels, ascending along the normal
     size_mm: tuple[float, float]  # along the row direction, along the column direction
     matrix: tuple[int, int]  # rows, columns
-    half_mm: float  # of the thickness, or of the usual step where that is wider
+    half_mm: float  # half the thickness, or half the median step where that is larger
 
     def holds(self, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Points (m, 3) to (m,): whether each lies in a slice, in its field of view."""
+        """Whether each of the points (m, 3) in mm lies in a slice and its field of view: bool (m,)."""
         normal = np.cross(self.row_direction, self.column_direction)
         along, offsets = points_mm @ normal, self.corners_mm @ normal
         nearest = np.abs(along[:, None] - offsets[None, :]).argmin(1)
@@ -41,16 +41,16 @@ class Slab:
         return inside
 
     def holds_centre_of(self, place: FrameGeometry) -> bool:
-        """Whether the middle of an image lies in a slice."""
+        """Whether the centre of an image lies in a slice and its field of view."""
         return bool(self.holds(_centre_mm(place)[None])[0])
 
     def is_near_parallel_to(self, place: FrameGeometry) -> bool:
-        """Whether an image is a section of the same kind, by as much as a gantry is tilted."""
+        """Whether the normals differ by 30 degrees at most, the tilt of a gantry."""
         normal = np.cross(self.row_direction, self.column_direction)
         return abs(float(normal @ place.normal)) >= _NEAR_PARALLEL
 
     def in_row(self, place: FrameGeometry) -> bool:
-        """Whether an image stands among the slices: of the same grid, or near-parallel in a gap of them."""
+        """Whether an image belongs among the slices: on their grid, or near-parallel and in a gap."""
         if not self.is_near_parallel_to(place):
             return False
         turned = np.abs([*self.row_direction, *self.column_direction] - np.array(place.orientation)).max()
@@ -69,7 +69,7 @@ class Slab:
 
 
 def slab_of_images(places: Sequence[FrameGeometry]) -> Slab:
-    """Of images of one grid."""
+    """The slab of images that share orientation, matrix and pixel size; at least one."""
     first = places[0]
     ordered = sorted(places, key=lambda place: float(np.dot(first.normal, place.position_mm)))
     thickness_mm = [place.thickness_mm for place in places if place.thickness_mm is not None]
@@ -84,7 +84,7 @@ def slab_of_images(places: Sequence[FrameGeometry]) -> Slab:
 
 
 def slab_of_volume(volume: Volume) -> Slab:
-    """Of what was analysed."""
+    """The slab of an analysed volume (slices, rows, columns)."""
     _, rows, columns = volume.voxels.shape
     return _slab(
         volume.row_direction,
@@ -97,7 +97,7 @@ def slab_of_volume(volume: Volume) -> Slab:
 
 
 def covered(place: FrameGeometry, slabs: Sequence[Slab]) -> bool:
-    """Whether each point of an image's middle lies in one of the slabs."""
+    """Whether all nine points of an image lie in one slab or another; False without slabs."""
     points = _points_mm(place)
     inside = np.zeros(len(points), bool)
     for slab in slabs:

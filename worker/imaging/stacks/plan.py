@@ -1,6 +1,6 @@
-"""The images of a series to stacks: which are analysed together, which are left out and why.
+"""Groups the images of a series into stacks, and gives a reason for each image that is left out.
 
-Nothing here goes by UIDs or by the order of the images: both say nothing of the patient.
+Neither UIDs nor the order of arrival decide anything: both carry no information on the patient.
 """
 
 from collections import Counter
@@ -17,56 +17,56 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.core.wording import counted
 from worker.eligibility import EligibilityRule, is_enough
-from worker.imaging.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
-from worker.imaging.image import Image
-from worker.imaging.kinds import WHAT, WHEN, sharpness
-from worker.imaging.passes import Kind, Places, kinds_of, poor
 from worker.imaging.pixels import decode_frame
+from worker.imaging.stacks.coverage import PLACE_TOLERANCE_MM, covered, slab_of_images
+from worker.imaging.stacks.image import Image
+from worker.imaging.stacks.kinds import KIND_ATTRIBUTES, PASS_ATTRIBUTES, sharpness
+from worker.imaging.stacks.passes import Kind, Places, kinds_of, poor
 
-# More stacks of one series cost time; a tilt, a field of view and a second pass are three.
+# More stacks of one series cost time; another tilt, field of view and pass make three.
 MAX_STACKS: Final = 4
-# Directions within half a degree are one: scanners round. Corners of a head then lie within a millimetre.
+# Directions within half a degree are the same, for rounding; it moves the corners of a head by a millimetre.
 _SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))
 _SAME_SPACING_MM: Final = 1e-3
-# Slices of one stack follow a line, also a sheared one; those of a second pass may lie beside it.
+# The slices of one stack follow a line, which may be oblique; those of a second pass may lie beside it.
 _BESIDE_MM: Final = 2.0
-_MAX_PAIRS: Final = 200  # images of which each with each gives the slope of that line
-# More images of one position and no other are no passes: somebody lost the positions.
+_MAX_PAIRS: Final = 200  # images from whose pairs the slope of that line is estimated
+# More images than this at the only position of a grid are no passes: their positions were lost.
 _COPIES: Final = 2
-# Slices that turn so far away from most of the series, and are few, are its scout.
+# A few slices turned this far from most of the series are its localizer.
 _SCOUT_COS: Final = float(np.cos(np.deg2rad(45.0)))
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutImage:
-    """An image that is not analysed, and why."""
+    """An image that is not analysed, and the reason."""
 
     image: Image
     reason: Reason
-    alien: bool = False  # no slice of the head, or a copy of one: nothing is missed without it
+    alien: bool = False  # no slice of the head, or a copy of one, so that nothing is missed without it
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """What of a series is analysed."""
+    """The stacks of a series to analyse, and the images left out."""
 
     series_instance_uid: str
     stacks: tuple[tuple[Image, ...], ...]  # the largest first, each ascending along its normal
     left_out: tuple[LeftOutImage, ...]
-    passes: int = 1  # over the places of the first stack
-    keyed: bool = True  # whether they can be told apart by more than a count
+    passes: int = 1  # number of passes over the positions of the first stack
+    keyed: bool = True  # whether more than a running number distinguishes them
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """Those that are to be analysed."""
+        """The images of all stacks."""
         return tuple(image for stack in self.stacks for image in stack)
 
 
 def plan(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> SeriesPlan:
-    """Stacks of images that all have a geometry; at most ``MAX_STACKS``.
+    """At most ``MAX_STACKS`` stacks of images, which must all have a geometry (PS3.3 C.7.6.2).
 
     A grid (orientation, matrix, pixel size, line) that is large enough for an answer is a stack of its own.
-    In a grid the best kind is taken (``kinds``), and of others what lies at places that it does not cover.
+    In a grid the best kind is analysed (``kinds``), and of others the images at positions it does not cover.
     """
     grids = [line for grid in _grids(sorted(images, key=_content)) for line in _lines(grid)]
     stacks: list[_Stack] = []
@@ -95,9 +95,9 @@ class _Stack:
 
     @property
     def grade(self) -> tuple[int, ...]:
-        """How much is to be said against pictures of this kind, whatever their grid."""
+        """Rank of the kind of image, whatever its grid: 0 is best."""
         first = self.images[0]
-        stated = dict(zip((attribute.name for attribute in WHAT), first.kind, strict=False))
+        stated = dict(zip((attribute.name for attribute in KIND_ATTRIBUTES), first.kind, strict=False))
         kernel = stated["kernel"]
         return (
             int(poor(first)),
@@ -115,10 +115,11 @@ def _usable(images: Sequence[Image], rule: EligibilityRule) -> bool:
 
 
 def _content(image: Image) -> tuple[object, ...]:
-    """What an image says of itself but its UIDs: images of equal content are exchangeable."""
+    """All values of an image but its UIDs: images of equal content are interchangeable."""
     place = image.place
     ranks = tuple(
-        attribute.rank(stated) for attribute, stated in zip((*WHAT, *WHEN), image.kind, strict=True)
+        attribute.rank(stated)
+        for attribute, stated in zip((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES), image.kind, strict=True)
     )
     return (
         place.orientation, place.rows, place.columns, place.spacing_mm, place.position_mm,
@@ -127,16 +128,16 @@ def _content(image: Image) -> tuple[object, ...]:
 
 
 def _grids(images: Sequence[Image]) -> list[list[Image]]:
-    """Images of one space, orientation, matrix and pixel size each."""
-    # Some writers give each image a frame of reference of its own; that says nothing.
+    """Images by frame of reference, orientation, matrix and pixel size."""
+    # Some writers give each image its own frame of reference, which is then ignored.
     spaces = len({image.of.frame_of_reference_uid for image in images}) <= MAX_STACKS
     grids: list[list[Image]] = []
     for image in images:
-        home = next((grid for grid in grids if _same_grid(grid[0], image, spaces)), None)
-        if home is None:
+        match = next((grid for grid in grids if _same_grid(grid[0], image, spaces)), None)
+        if match is None:
             grids.append([image])
         else:
-            home.append(image)
+            match.append(image)
     return grids
 
 
@@ -145,39 +146,39 @@ def _same_grid(first: Image, image: Image, spaces: bool) -> bool:
         return False
     if spaces and first.of.frame_of_reference_uid != image.of.frame_of_reference_uid:
         return False
-    one, other = first.place, image.place
-    if (one.rows, one.columns) != (other.rows, other.columns):
+    place, other = first.place, image.place
+    if (place.rows, place.columns) != (other.rows, other.columns):
         return False
-    if max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
+    if max(abs(a - b) for a, b in zip(place.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
         return False
-    apart = max(abs(a - b) for a, b in zip(one.orientation, other.orientation, strict=True))
-    return apart <= _SAME_DIRECTION
+    difference = max(abs(a - b) for a, b in zip(place.orientation, other.orientation, strict=True))
+    return difference <= _SAME_DIRECTION
 
 
 def _lines(grid: list[Image]) -> list[list[Image]]:
-    """Images of one grid that follow one straight line each."""
+    """Images of one grid by the straight line that their positions follow."""
     first = grid[0].place
     positions = np.array([image.place.position_mm for image in grid])
     along = positions @ first.normal
     lines = [np.arange(len(grid))]
     for direction in (np.array(first.orientation[:3]), np.array(first.orientation[3:])):
         across = positions @ direction
-        beside = across - _slope(along, across) * along
-        lines = [part for line in lines for part in _clusters(line, beside[line])]
-    return [[grid[place] for place in line] for line in lines]
+        beside_mm = across - _slope(along, across) * along
+        lines = [part for line in lines for part in _clusters(line, beside_mm[line])]
+    return [[grid[index] for index in line] for line in lines]
 
 
 def _slope(along: NDArray[np.float64], across: NDArray[np.float64]) -> float:
-    """The usual shift across per mm along (Theil-Sen), which parallel lines share."""
-    some = np.argsort(along, kind="stable")[
+    """The median shift across per mm along (Theil-Sen estimator), which parallel lines share."""
+    sample = np.argsort(along, kind="stable")[
         np.linspace(0, len(along) - 1, min(len(along), _MAX_PAIRS)).astype(int)
     ]
-    one, other = np.triu_indices(len(some), 1)
-    steps = along[some][other] - along[some][one]
+    first, second = np.triu_indices(len(sample), 1)
+    steps = along[sample][second] - along[sample][first]
     far = np.abs(steps) > PLACE_TOLERANCE_MM
     if not far.any():
         return 0.0
-    shifts = across[some][other] - across[some][one]
+    shifts = across[sample][second] - across[sample][first]
     return float(np.median(shifts[far] / steps[far]))
 
 
@@ -188,7 +189,7 @@ def _clusters(indices: NDArray[np.intp], values: NDArray[np.float64]) -> list[ND
 
 
 def _places(images: Sequence[Image]) -> Places:
-    """Where images of one grid lie along their normal; those within the tolerance at the very same place."""
+    """Positions in mm of images of one grid along their normal; equal for those within the tolerance."""
     normal = images[0].place.normal
     offsets = sorted((float(np.dot(normal, image.place.position_mm)), image.key) for image in images)
     places: dict[tuple[str, int | None], float] = {offsets[0][1]: offsets[0][0]}
@@ -200,13 +201,13 @@ def _places(images: Sequence[Image]) -> Places:
 def _stacks_of(
     grid: list[Image], spared: bool, rule: EligibilityRule
 ) -> tuple[list[_Stack], list[LeftOutImage]]:
-    """Stacks of one grid, and what is left out. ``spared``: the series has better than poor images."""
+    """Stacks and left-out images of one grid. ``spared``: the series has images that are not ``poor``."""
     places = _places(grid)
     left_out: list[LeftOutImage] = []
     candidates: list[_Stack] = []
     strays: list[Image] = []
     kinds = kinds_of(grid, places)
-    if len(set(places.values())) == 1 and len(kinds) > _COPIES:  # a middle one is most likely to show a head
+    if len(set(places.values())) == 1 and len(kinds) > _COPIES:  # the middle one most likely shows a head
         kinds = [replace(kind, stray=place != len(kinds) // 2) for place, kind in enumerate(kinds)]
     for kind in kinds:
         single, double = _without_doubles(kind, places)
@@ -239,13 +240,15 @@ def _stacks_of(
 
 
 def _stray(image: Image, stacks: Sequence[_Stack], places: Places, wrong: str) -> LeftOutImage:
-    """An image at the place of an analysed one: where packages meet, or somebody lost its position."""
+    """An image at the position of an analysed one: where packages meet, or because its position was lost."""
     for other in (
         other for stack in stacks for other in stack.images if places[other.key] == places[image.key]
     ):
-        for column, attribute in enumerate((*WHAT, *WHEN)):
+        for column, attribute in enumerate((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)):
             if not attribute.weak and image.kind[column] != other.kind[column]:
-                return LeftOutImage(image, Reason(ReasonCode.OTHER_KIND, attribute.said(image.kind[column])))
+                return LeftOutImage(
+                    image, Reason(ReasonCode.OTHER_KIND, attribute.describe(image.kind[column]))
+                )
     return LeftOutImage(image, Reason(ReasonCode.SAME_PLACE, wrong))
 
 
@@ -255,7 +258,7 @@ def _one_position(grid: Sequence[Image], places: Places) -> str:
 
 
 def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[LeftOutImage]]:
-    """Of images at one place that nothing tells apart: one where the pixels are the same, else none."""
+    """One of several indistinguishable images at one position if their pixels are the same, else none."""
     at: dict[float, list[Image]] = {}
     for image in kind.images:
         at.setdefault(places[image.key], []).append(image)
@@ -277,7 +280,7 @@ def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[Left
 
 
 def _digest(image: Image) -> str:
-    """Of the pixels; of those that cannot be decoded a name of their own."""
+    """SHA-256 of the pixels in true units; of those that cannot be decoded, a unique name."""
     try:
         return sha256(decode_frame(image.of.path, image.place.frame).tobytes()).hexdigest()
     except Refused:
@@ -289,31 +292,31 @@ def _other_kind(images: Sequence[Image], taken: Sequence[_Stack]) -> list[LeftOu
 
 
 def _difference(image: Image, taken: Sequence[_Stack]) -> Reason:
-    """In which row of the tables an image differs from what is taken."""
+    """The attribute in which an image differs from the analysed ones, as a reason."""
     if not taken:
         return Reason(ReasonCode.OTHER_KIND, f"{_poor_word(image)}, which are not analysed")
     chosen = taken[0].images
-    for column, attribute in enumerate((*WHAT, *WHEN)):
+    for column, attribute in enumerate((*KIND_ATTRIBUTES, *PASS_ATTRIBUTES)):
         stated = image.kind[column]
         there = {other.kind[column] for other in chosen}
-        if attribute.apart(stated) or stated not in there:
-            text = attribute.said(stated)
-            if len(there) == 1 and attribute.said(chosen[0].kind[column]) != text:
-                text += f" (taken: {attribute.said(chosen[0].kind[column])})"
+        if attribute.poor(stated) or stated not in there:
+            text = attribute.describe(stated)
+            if len(there) == 1 and attribute.describe(chosen[0].kind[column]) != text:
+                text += f" (taken: {attribute.describe(chosen[0].kind[column])})"
             return Reason(ReasonCode.OTHER_KIND, text)
     return Reason(ReasonCode.OTHER_KIND, "another pass over places that are analysed")
 
 
 def _poor_word(image: Image) -> str:
     return next(
-        attribute.said(stated)
-        for attribute, stated in zip(WHAT, image.kind, strict=False)
-        if attribute.apart(stated)
+        attribute.describe(stated)
+        for attribute, stated in zip(KIND_ATTRIBUTES, image.kind, strict=False)
+        if attribute.poor(stated)
     )
 
 
 def _chosen(stacks: list[_Stack]) -> tuple[list[_Stack], list[LeftOutImage]]:
-    """The stacks that are analysed, the largest first, and what is left out of the others."""
+    """The stacks to analyse, the largest first, and the left-out images of the others."""
     if not stacks:
         return [], []
     left_out: list[LeftOutImage] = []
@@ -341,16 +344,16 @@ def _weight(stack: _Stack) -> tuple[int, ...]:
 
 
 def _too_small(stack: _Stack, main: _Stack) -> list[LeftOutImage]:
-    one, other = stack.images[0].place, main.images[0].place
-    cosine = min(1.0, abs(float(np.dot(one.normal, other.normal))))
+    place, other = stack.images[0].place, main.images[0].place
+    cosine = min(1.0, abs(float(np.dot(place.normal, other.normal))))
     if cosine < _SCOUT_COS:
         scout = Reason(ReasonCode.LOCALIZER, "a localizer by its orientation")
         return [LeftOutImage(image, scout, alien=True) for image in stack.images]
     angle = f"slices turned by {np.rad2deg(np.arccos(cosine)):.0f} degrees"
-    if (one.rows, one.columns) != (other.rows, other.columns):
-        text = f"another matrix ({one.rows} x {one.columns})"
-    elif max(abs(a - b) for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
-        text = f"another pixel size ({one.spacing_mm[0]:.3g} mm)"
+    if (place.rows, place.columns) != (other.rows, other.columns):
+        text = f"another matrix ({place.rows} x {place.columns})"
+    elif max(abs(a - b) for a, b in zip(place.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
+        text = f"another pixel size ({place.spacing_mm[0]:.3g} mm)"
     else:
         text = angle if cosine < np.cos(np.deg2rad(0.5)) else "another grid beside the other slices"
     reason = Reason(ReasonCode.INCONSISTENT_GEOMETRY, f"{text}, and too few for an answer of their own")
