@@ -14,11 +14,11 @@ from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import analyses, leases, recall
-from db.analyses import LastAnalysis, WrittenObject
 from db.engine import connect
-from db.leases import Lease
-from db.recall import Retracted
+from db.studies import analyses, leases, recall
+from db.studies.analyses import LastAnalysis, WrittenObject
+from db.studies.leases import Lease
+from db.studies.recall import Retracted
 from neurotriage import __version__
 from neurotriage.core.doorbell import DELIVER, ring
 from neurotriage.core.errors import Unavailable

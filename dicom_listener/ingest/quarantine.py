@@ -8,8 +8,8 @@ from typing import Final, Literal
 import structlog
 from sqlalchemy import Engine
 
-from db import intake
 from db.engine import is_unfit_value, outage_as_unavailable
+from db.studies import intake
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.peer_text import peer_text
 from neurotriage.core.reception import Reception

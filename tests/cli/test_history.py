@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
-from db import analyses, deliveries, leases
+from db.delivery import deliveries
+from db.studies import analyses, leases
 from neurotriage.cli import app
 from neurotriage.core.result_json import unanalysed_entry
 from neurotriage.core.settings import CONFIG_VARIABLE

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from db import analyses, intake, leases
-from db.analyses import WrittenObject
-from db.instances import record_instances
-from db.leases import Lease
+from db.studies import analyses, intake, leases
+from db.studies.analyses import WrittenObject
+from db.studies.instances import record_instances
+from db.studies.leases import Lease
 from db.tables import Study
 from neurotriage.core.reception import Reception
 from neurotriage.core.values import (

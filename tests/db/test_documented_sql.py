@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from db import intake, migrate
+from db import migrate
+from db.studies import intake
 from neurotriage.core.values import Reason, ReasonCode
 from tests.db.rows import RECEPTION, analysed, claimed, ready_revision, written
 

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import intake, migrate, queries
-from db.instances import record_instances
+from db import migrate, queries
+from db.studies import intake
+from db.studies.instances import record_instances
 from db.tables import Base
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.values import Reason, ReasonCode

@@ -7,7 +7,7 @@ import pytest
 from pynetdicom import evt
 from sqlalchemy import text
 
-from db import deliveries
+from db.delivery import deliveries
 from tests.conftest import until
 from tests.delivery.conftest import Site, listener, uid_of
 from worker.delivery import right

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from db import analyses
+from db.studies import analyses
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database

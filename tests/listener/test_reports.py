@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
-from db import deliveries, proof
+from db.delivery import deliveries, proof
 from dicom_listener.association.server import Listener
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.spool import Spool

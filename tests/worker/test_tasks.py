@@ -12,8 +12,8 @@ import redis
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine, text
 
-from db import intake, leases, repeat
-from db.instances import record_instances
+from db.studies import intake, leases, repeat
+from db.studies.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings, Settings

@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import deliveries, proof
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import deliveries, proof
+from db.delivery.deliveries import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.states import DeliveryState

@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import proof
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import proof
+from db.delivery.deliveries import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid

@@ -6,8 +6,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import deliveries
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import deliveries
+from db.delivery.deliveries import DueDelivery, SendingRight
 from worker.delivery.peer import ArchiveClient, Unanswered
 
 log = structlog.get_logger()

@@ -5,8 +5,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import deliveries
-from db.deliveries import SendingRight
+from db.delivery import deliveries
+from db.delivery.deliveries import SendingRight
 from worker.lease import Heartbeat
 
 log = structlog.get_logger()

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, text
 
-from db import recall
-from db.analyses import WrittenObject
-from db.leases import Lease
+from db.studies import recall
+from db.studies.analyses import WrittenObject
+from db.studies.leases import Lease
 from neurotriage.core.values import NoteKind
 from tests.db.rows import analysed, claimed, ready_revision, receive, written
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
-from db.leases import Lease, finish
+from db.studies.leases import Lease, finish
 from db.tables import (
     AnalysisRow,
     Delivery,

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine, select, text
 
-from db import deliveries
-from db.instances import record_instances
+from db.delivery import deliveries
+from db.studies.instances import record_instances
 from db.tables import Delivery, Event
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, written

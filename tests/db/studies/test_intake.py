@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
-from db import intake, leases
-from db.instances import record_instances
+from db.studies import intake, leases
+from db.studies.instances import record_instances
 from db.tables import Instance, Revision, RevisionInstance, Study
 from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.dicom.headers import InstanceHeader

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
-from db.repeat import last_failed
+from db.studies.repeat import last_failed
 from db.tables import Instance, ResultObjectRow, Series, Study
 from neurotriage.core.reception import Reception
 from neurotriage.core.states import StudyState

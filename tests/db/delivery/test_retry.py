@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from db import deliveries
+from db.delivery import deliveries
 from db.tables import Delivery, Event
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written

@@ -2,8 +2,9 @@
 
 from sqlalchemy import Engine, text
 
-from db import deliveries, proof, queries, sweep
-from db.deliveries import SendingRight
+from db import queries, sweep
+from db.delivery import deliveries, proof
+from db.delivery.deliveries import SendingRight
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
 

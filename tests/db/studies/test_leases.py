@@ -2,7 +2,8 @@
 
 from sqlalchemy import Engine, select, text
 
-from db import analyses, leases, sweep
+from db import sweep
+from db.studies import analyses, leases
 from db.tables import Revision
 from neurotriage.core.states import RevisionState
 from tests.db.rows import NOW, analysis, claimed, ready_revision

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, select
 
 from db import events
-from db.leases import Lease
-from db.repeat import repeat
+from db.studies.leases import Lease
+from db.studies.repeat import repeat
 from db.tables import AnalysisRow, Delivery, ModelVersion, PredictionRow, ResultObjectRow, Revision, Study
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind, ObjectReference

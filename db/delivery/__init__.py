@@ -1,0 +1,1 @@
+"""What is sent to which destination, by whom, and whether it arrived."""

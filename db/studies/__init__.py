@@ -1,0 +1,1 @@
+"""From received instances to the rows of an analysis."""
