@@ -18,6 +18,7 @@ from db.engine import connect
 from db.studies import analyses, leases, recall
 from db.studies.analyses import LastAnalysis, WrittenObject
 from db.studies.leases import Lease
+from db.studies.manifest import read_manifest
 from db.studies.recall import Retracted
 from neurotriage import __version__
 from neurotriage.core.doorbell import DELIVER, ring
@@ -133,7 +134,7 @@ class Worker:
         """Analyse, write the results, record them; the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
-            manifest = leases.manifest(connection, held.revision_id, self.storage)
+            manifest = read_manifest(connection, held.revision_id, self.storage)
             installation = analyses.installation_uid(connection)
             last = analyses.last_analysis(connection, held.study_id)
             previous = analyses.last_report(connection, held.study_id)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from db import events
 from db.clock import seconds
-from db.delivery.deliveries import FRESH, DueDelivery, SendingRight, deliveries, held
+from db.delivery.deliveries import FRESH, DueDelivery, deliveries
+from db.delivery.destinations import SendingRight, held
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind

@@ -12,13 +12,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
+from db.studies.parents import Received, lock_studies, series_ids
 from db.studies.repeat import last_failed
-from db.tables import Instance, ResultObjectRow, Series, Study
+from db.tables import Instance, ResultObjectRow, Study
 from neurotriage.core.reception import Reception
 from neurotriage.core.states import StudyState
 from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
 
-Received = tuple[InstanceHeader, Reception]
 _Uid = tuple[int, str]  # study, SOP Instance UID
 _Key = tuple[int, str, str]  # and the digest
 
@@ -58,8 +58,8 @@ def record_instances(
     ``now``: by the clock to which ``received_at`` belongs; without it, they are taken to have come now.
     """
     # From here on the studies' rows are locked: intake of one study is one after the other.
-    studies = _studies(connection, received)
-    series = _series(connection, studies, received)
+    studies = lock_studies(connection, received)
+    series = series_ids(connection, studies, received)
     known = _known(connection, studies, received)
     ours = _ours(connection, received, installations)
     standings = {key: row.standing for key, row in known.items()}
@@ -95,71 +95,6 @@ def record_instances(
     _insert(connection, list(fresh.values()), now)
     _note_other_uids(connection, came)
     return new
-
-
-def _studies(connection: Connection, received: Iterable[Received]) -> dict[str, int]:
-    """The locked studies by UID. In one order everywhere, so that two batches never wait for each other."""
-    rows: dict[str, dict[str, Any]] = {}
-    for header, reception in received:
-        rows.setdefault(
-            header.study_instance_uid,
-            {
-                "study_instance_uid": header.study_instance_uid,
-                "state": StudyState.QUIET,
-                "patient_id": header.patient_id,
-                "issuer_of_patient_id": header.issuer_of_patient_id,
-                "accession_number": header.accession_number,
-                "study_date": header.study_date,
-                "description": header.study_description,
-                "first_received_at": reception.received_at,
-            },
-        )
-    connection.execute(
-        insert(Study)
-        .values(last_received_at=func.clock_timestamp())
-        .on_conflict_do_nothing(index_elements=[Study.study_instance_uid]),
-        [rows[uid] for uid in sorted(rows)],
-    )
-    found = connection.execute(
-        select(Study.study_instance_uid, Study.id)
-        .where(Study.study_instance_uid.in_(rows))
-        .order_by(Study.study_instance_uid)
-        .with_for_update()
-    )
-    return {row.study_instance_uid: row.id for row in found}
-
-
-def _series(
-    connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
-) -> dict[tuple[int, str], int]:
-    """The series by study and UID."""
-    rows: dict[tuple[int, str], dict[str, Any]] = {}
-    for header, _ in received:
-        study_id = studies[header.study_instance_uid]
-        rows.setdefault(
-            (study_id, header.series_instance_uid),
-            {
-                "study_id": study_id,
-                "series_instance_uid": header.series_instance_uid,
-                "modality": header.modality,
-                "number": header.series_number,
-                "description": header.series_description,
-                "body_part": header.body_part,
-                "manufacturer": header.manufacturer,
-                "model_name": header.model_name,
-                "station_name": header.station_name,
-            },
-        )
-    connection.execute(
-        insert(Series).on_conflict_do_nothing(index_elements=[Series.study_id, Series.series_instance_uid]),
-        list(rows.values()),
-    )
-    found = connection.execute(
-        select(Series.study_id, Series.series_instance_uid, Series.id).where(
-            tuple_(Series.study_id, Series.series_instance_uid).in_(rows)
-        )
-    )
-    return {(row.study_id, row.series_instance_uid): row.id for row in found}
 
 
 def _known(

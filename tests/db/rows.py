@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from db.studies import analyses, intake, leases
+from db.studies import analyses, assembly, leases
 from db.studies.analyses import WrittenObject
 from db.studies.instances import record_instances
 from db.studies.leases import Lease
@@ -72,7 +72,7 @@ def receive(connection: Connection, *numbers: int, study: str = STUDY) -> int:
 def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) -> int:
     """A revision that waits for a worker; its id."""
     study_id = receive(connection, *(numbers or (1, 2)), study=study)
-    revision_id = intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+    revision_id = assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
     assert revision_id is not None
     return revision_id
 

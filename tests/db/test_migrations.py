@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import migrate, queries
-from db.studies import intake
+from db import migrate, queries, refusals
 from db.studies.instances import record_instances
 from db.tables import Base
 from neurotriage.core.errors import Unavailable
@@ -148,8 +147,8 @@ def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine)
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
         reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
-        intake.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
-        intake.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
+        refusals.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
+        refusals.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
         shown = {
             view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
             for view in migrate.VIEWS

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
-from db.delivery import deliveries, proof
+from db.delivery import deliveries, destinations, proof
 from dicom_listener.association.server import Listener
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.spool import Spool
@@ -34,7 +34,7 @@ def asked(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         analysed(connection, held, written(1, "pacs"), written(2, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
         sent = deliveries.due(connection, "pacs")
         for delivery in sent:

@@ -10,7 +10,8 @@ import structlog
 from sqlalchemy import Engine
 
 from db.delivery import proof
-from db.delivery.deliveries import DueDelivery, SendingRight
+from db.delivery.deliveries import DueDelivery
+from db.delivery.destinations import SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, select, text
 
-from db.delivery import deliveries
+from db.delivery import deliveries, destinations
 from db.studies.instances import record_instances
 from db.tables import Delivery, Event
 from neurotriage.core.states import DeliveryState
@@ -11,25 +11,25 @@ from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, 
 
 def test_one_process_sends_to_a_destination(engine: Engine) -> None:
     with engine.begin() as connection:
-        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
-        assert deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60) is None
-        assert deliveries.take_destination(connection, "other", owner="w2", lease_s=60) is not None
-        deliveries.release(connection, right)
-        assert deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60) is not None
+        assert destinations.take(connection, "pacs", owner="w2", lease_s=60) is None
+        assert destinations.take(connection, "other", owner="w2", lease_s=60) is not None
+        destinations.release(connection, right)
+        assert destinations.take(connection, "pacs", owner="w2", lease_s=60) is not None
 
 
 def test_a_sender_that_lost_its_right_begins_and_settles_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        lost = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        lost = destinations.take(connection, "pacs", owner="w1", lease_s=60)
         assert lost is not None
     with engine.begin() as connection:
         connection.execute(text("update destination_leases set lease_until = now() - interval '1 second'"))
     with engine.begin() as connection:
         (due,) = deliveries.due(connection, "pacs")
         assert not deliveries.begin(connection, lost, due.id)
-        right = deliveries.take_destination(connection, "pacs", owner="w2", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w2", lease_s=60)
         assert right is not None
         assert deliveries.begin(connection, right, due.id)
         assert not deliveries.settle(connection, lost, due, DeliveryState.STORED, "late")
@@ -39,7 +39,7 @@ def test_a_sender_that_lost_its_right_begins_and_settles_nothing(engine: Engine)
 def test_what_must_wait_is_due_later(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
         (due,) = deliveries.due(connection, "pacs")
         deliveries.begin(connection, right, due.id)

@@ -3,8 +3,8 @@
 from sqlalchemy import Engine, text
 
 from db import queries, sweep
-from db.delivery import deliveries, proof
-from db.delivery.deliveries import SendingRight
+from db.delivery import deliveries, destinations, proof
+from db.delivery.destinations import SendingRight
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
 
@@ -12,7 +12,7 @@ from tests.db.rows import analysed, claimed, ready_revision, written
 def _stored(engine: Engine) -> SendingRight:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
         (sent,) = deliveries.due(connection, "pacs")
         deliveries.begin(connection, right, sent.id)
@@ -23,7 +23,7 @@ def _stored(engine: Engine) -> SendingRight:
 def test_a_destination_with_something_to_prove_is_rung_for(engine: Engine) -> None:
     right = _stored(engine)
     with engine.begin() as connection:
-        deliveries.release(connection, right)
+        destinations.release(connection, right)
         assert sweep.destinations_to_ring(connection, every_s=0) == ["pacs"]
         connection.execute(text("update deliveries set proof_due_at = now() + interval '1 hour'"))
         assert sweep.destinations_to_ring(connection, every_s=0) == []

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from db.delivery import deliveries
+from db.delivery import deliveries, destinations
 from db.tables import Delivery, Event
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import analysed, claimed, ready_revision, written
@@ -82,7 +82,7 @@ def test_a_replaced_result_is_never_retried(engine: Engine) -> None:
 def test_what_is_under_way_when_a_newer_revision_comes_is_cancelled(engine: Engine) -> None:
     with engine.begin() as connection:
         _study(connection, 1, "pacs")
-        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
         (sending,) = deliveries.due(connection, "pacs")
         assert deliveries.begin(connection, right, sending.id)

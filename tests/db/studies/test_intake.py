@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
-from db.studies import intake, leases
+from db import refusals
+from db.studies import assembly, leases
 from db.studies.instances import record_instances
 from db.tables import Instance, Revision, RevisionInstance, Study
 from neurotriage.core.states import RevisionState, StudyState
@@ -46,7 +47,7 @@ def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> N
         record_instances(connection, [(header(1), RECEPTION)])  # one of its images is enough
     assert _state(engine) == StudyState.OPEN
     with engine.begin() as connection:
-        again = intake.freeze(connection, held.study_id, idle_s=0, completed_by="quiet")
+        again = assembly.freeze(connection, held.study_id, idle_s=0, completed_by="quiet")
         assert again is not None
         counts = connection.execute(
             select(func.count()).select_from(RevisionInstance).group_by(RevisionInstance.revision_id)
@@ -147,7 +148,7 @@ def test_what_merely_says_that_we_made_it_makes_way_for_the_image_itself(
         for number, batch in enumerate(batches):
             if frozen and number:
                 study_id = connection.execute(select(Study.id)).scalar_one()
-                assert intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+                assert assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
             assert record_instances(connection, [(one, RECEPTION) for one in batch])[-1]
         rows = connection.execute(select(Instance.counts).order_by(Instance.id)).scalars().all()
         assert rows == [False, True]
@@ -174,22 +175,22 @@ def test_the_clock_of_a_study_starts_when_its_instance_came_and_not_when_it_was_
     now = NOW + timedelta(seconds=40)
     with engine.begin() as connection:
         record_instances(connection, [(header(1), RECEPTION)], now=now)
-        (study,) = intake.open_studies(connection, idle_s=39)
+        (study,) = assembly.open_studies(connection, idle_s=39)
         assert 40 <= study.idle_s < 50
         assert study.peers == {("SCANNER", "127.0.0.1")}
         # One that came before, and was recorded later, does not turn the clock back.
         earlier = replace(RECEPTION, received_at=NOW - timedelta(seconds=100))
         record_instances(connection, [(header(2), earlier)], now=now)
-        assert [study.idle_s < 50 for study in intake.open_studies(connection, idle_s=0)] == [True]
+        assert [study.idle_s < 50 for study in assembly.open_studies(connection, idle_s=0)] == [True]
         record_instances(connection, [(header(3), replace(RECEPTION, received_at=now))], now=now)
-        assert intake.open_studies(connection, idle_s=20) == []
+        assert assembly.open_studies(connection, idle_s=20) == []
 
 
 def test_whoever_makes_up_new_contexts_each_time_fills_no_table(engine: Engine) -> None:
     with engine.begin() as connection:
         for number in range(20):
-            intake.record_refused_context(connection, ("A", "10.0.0.1"), f"1.2.{number}", [], limit=10)
-        intake.record_refused_context(connection, ("A", "10.0.0.1"), "1.2.3", [], limit=10)
+            refusals.record_refused_context(connection, ("A", "10.0.0.1"), f"1.2.{number}", [], limit=10)
+        refusals.record_refused_context(connection, ("A", "10.0.0.1"), "1.2.3", [], limit=10)
         rows = connection.execute(text("select sop_class_uid, times from refused_contexts")).all()
     assert len(rows) == 11
     assert ("other", 10) in rows
@@ -208,7 +209,7 @@ def test_a_late_instance_makes_the_next_revision(engine: Engine) -> None:
 def test_a_study_that_is_not_idle_is_not_frozen(engine: Engine) -> None:
     with engine.begin() as connection:
         study_id = receive(connection, 1)
-        assert intake.freeze(connection, study_id, idle_s=60, completed_by="quiet") is None
+        assert assembly.freeze(connection, study_id, idle_s=60, completed_by="quiet") is None
     assert _state(engine) == StudyState.OPEN
 
 
@@ -217,7 +218,7 @@ def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
         receive(connection, 1)
         record_instances(connection, [(header(2, patient="P2"), RECEPTION)])
         study_id = connection.execute(select(Study.id)).scalar_one()
-        intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+        assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
         conflict = connection.execute(select(Study.conflict)).scalar_one()
         assert conflict is not None
         assert "2 different patients" in conflict

@@ -1,6 +1,5 @@
-"""From open studies to frozen revisions, and what came beside instances."""
+"""From open studies to frozen revisions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, update
@@ -8,10 +7,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
-from db.tables import Instance, Quarantined, RefusedContext, Revision, RevisionInstance, Study
-from neurotriage.core.reception import Reception, Sender
+from db.tables import Instance, Revision, RevisionInstance, Study
+from neurotriage.core.reception import Sender
 from neurotriage.core.states import RevisionState, StudyState
-from neurotriage.core.values import Reason, digest_of
+from neurotriage.core.values import digest_of
 from neurotriage.dicom.headers import RESULT_CLASSES
 from neurotriage.dicom.patients import identity_conflict
 
@@ -23,61 +22,6 @@ class OpenStudy:
     id: int
     idle_s: float
     peers: frozenset[Sender]  # who sent instances of it
-
-
-def quarantine(
-    connection: Connection, name: str, path: str, reason: Reason, reception: Reception, *, kind: str
-) -> None:
-    """Record what could not be used, and that it lies at ``path`` below the root. Idempotent by name."""
-    connection.execute(
-        insert(Quarantined)
-        .values(
-            kind=kind,
-            name=name,
-            path=path,
-            size_bytes=reception.size_bytes,
-            code=reason.code,
-            reason=reason.text,
-            peer_ae_title=reception.peer_ae_title,
-            peer_host=reception.peer_host,
-            received_at=reception.received_at,
-        )
-        .on_conflict_do_nothing(index_elements=[Quarantined.name])
-    )
-
-
-def record_refused_context(
-    connection: Connection,
-    peer: Sender,
-    sop_class_uid: str,
-    transfer_syntaxes: Sequence[str],
-    *,
-    limit: int = 5000,
-) -> None:
-    """Count a presentation context that a peer proposed and we refused.
-
-    Whoever makes up a new one each time fills no table: past ``limit`` rows, unknown ones are counted in the
-    row ``other`` of their peer.
-    """
-    what = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
-    key = {"peer_ae_title": peer[0], "peer_host": peer[1], **what}
-    counted = connection.execute(
-        update(RefusedContext)
-        .where(*(getattr(RefusedContext, name) == value for name, value in key.items()))
-        .values(times=RefusedContext.times + 1, last_at=func.now())
-    )
-    if counted.rowcount:
-        return
-    rows = connection.execute(select(func.count(RefusedContext.id))).scalar_one()
-    if rows >= limit:
-        key = {"peer_ae_title": "", "peer_host": peer[1], "sop_class_uid": "other", "transfer_syntaxes": ""}
-    connection.execute(
-        insert(RefusedContext)
-        .values(**key)
-        .on_conflict_do_update(
-            index_elements=list(key), set_={"times": RefusedContext.times + 1, "last_at": func.now()}
-        )
-    )
 
 
 def open_studies(connection: Connection, *, idle_s: float) -> list[OpenStudy]:
