@@ -1,4 +1,4 @@
-"""What was received and could not be used, and what peers proposed and we refused."""
+"""Files that could not be used, and presentation contexts that we refused."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,10 @@ from neurotriage.core.values import Reason
 def quarantine(
     connection: Connection, name: str, path: str, reason: Reason, reception: Reception, *, kind: str
 ) -> None:
-    """Record what could not be used, and that it lies at ``path`` below the root. Idempotent by name."""
+    """Record a file that could not be used and lies at ``path`` below the storage root.
+
+    ``kind``: instance, report or note. A ``name`` that is there already is left as it is.
+    """
     connection.execute(
         insert(Quarantined)
         .values(
@@ -41,8 +44,8 @@ def record_refused_context(
 ) -> None:
     """Count a presentation context that a peer proposed and we refused.
 
-    Whoever makes up a new one each time fills no table: past ``limit`` rows, unknown ones are counted in the
-    row ``other`` of their peer.
+    So that nobody fills the table by proposing a new one each time, from ``limit`` rows on unknown ones are
+    counted in the row ``other`` of the peer's address.
     """
     what = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
     key = {"peer_ae_title": peer[0], "peer_host": peer[1], **what}

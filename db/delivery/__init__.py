@@ -1,1 +1,1 @@
-"""What is sent to which destination, by whom, and whether it arrived."""
+"""Results on their way to destinations: who may send, how far each has come, whether it is proven."""

@@ -15,7 +15,7 @@ from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
 
 _STATUS_LIMIT = 500
-# Of a delivery that starts anew.
+# The columns of a delivery that starts anew.
 FRESH: Final = {
     "attempts": 0,
     "failures": 0,
@@ -32,7 +32,7 @@ FRESH: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """An object that waits to be sent, or to be proven."""
+    """An object that is to be sent to a destination, or to be proven there."""
 
     id: int
     study_id: int
@@ -53,7 +53,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A cause for which objects wait for long."""
+    """A cause for which objects have waited for long at a destination."""
 
     status: str
     objects: int
@@ -61,10 +61,10 @@ class Alarm:
 
 
 def due(connection: Connection, destination: str, *, limit: int = 200) -> list[DueDelivery]:
-    """What waits for a destination, study by study, oldest first.
+    """At most ``limit`` deliveries that wait for a destination and are due, study by study, oldest first.
 
-    ``sending`` counts as waiting: its sender is gone, or it would hold the lease. Its result is made
-    repeatable by derived UIDs, so sending twice is harmless.
+    ``sending`` counts as waiting: its sender is gone, or it would hold the lease. The UIDs of results are
+    derived, so sending one twice is harmless.
     """
     waits = (
         Delivery.destination == destination,
@@ -75,7 +75,10 @@ def due(connection: Connection, destination: str, *, limit: int = 200) -> list[D
 
 
 def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int = 200) -> list[DueDelivery]:
-    """Deliveries with what sending and proving need, study by study, oldest first."""
+    """At most ``limit`` deliveries that meet all conditions, study by study, oldest first.
+
+    ``where`` may name ``Delivery``, ``ResultObjectRow``, ``AnalysisRow`` and ``Study``.
+    """
     rows = connection.execute(
         select(
             Delivery.id,
@@ -105,7 +108,7 @@ def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int =
 
 
 def begin(connection: Connection, right: SendingRight, delivery_id: int) -> bool:
-    """Mark one object as being sent. False: the right was lost or the delivery was cancelled."""
+    """Mark a delivery as being sent; one attempt more. False: the right was lost, or it was cancelled."""
     moved = connection.execute(
         update(Delivery)
         .where(
@@ -130,10 +133,12 @@ def settle(
     failures: int = 0,
     comment: str = "",
 ) -> bool:
-    """Write how sending one object ended. False: the right was lost, the next holder will settle it.
+    """Write how sending an object ended. False: the right was lost, and the next holder will settle it.
 
-    What was cancelled while it was sent does not wait again. ``prove``: a proof is wanted of what is stored.
-    ``comment``: the destination's own words, bounded by the caller.
+    A delivery that was cancelled while it was sent does not wait again. ``status``: the answer in our words,
+    of which 500 characters are kept; ``comment``: in the destination's own, bounded by the caller. ``prove``:
+    look for a proof of what is stored. ``failures`` replaces the count of answers that speak against the
+    object.
     """
     now = func.clock_timestamp()
     values: dict[str, Any] = {
@@ -171,9 +176,9 @@ def settle(
 def alarm(
     connection: Connection, destination: str, deliveries: Collection[DueDelivery], *, after_s: float
 ) -> list[Alarm]:
-    """Raise the alarm, once, for what has waited for ``after_s``: an event per study and cause.
+    """Raise the alarm, once, for those of the deliveries that have waited for ``after_s``; a cause each.
 
-    The causes are the sentences of the last answers.
+    A cause is the sentence of the last answer. An event is recorded per study and cause.
     """
     raised = Delivery.alarmed_at.is_not(None)
     waits = (Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
@@ -208,9 +213,11 @@ def alarm(
 def retry(
     connection: Connection, *, study_ids: Collection[int] | None = None, destination: str | None = None
 ) -> int:
-    """Let wait again what was refused, given up or lost there, and try at once what waits; how many.
+    """Let deliveries wait again that were refused, given up or lost, and try waiting ones now; how many.
 
-    Results that a newer revision replaced stay where they are. None means every study or destination.
+    Results that a newer revision replaced stay as they are. ``None`` means every study or every destination;
+    a destination stands for those behind its slash too. Pauses of queries at these destinations end. Locks
+    the deliveries.
     """
     lost = and_(Delivery.state == DeliveryState.STORED, Delivery.alarmed_at.is_not(None))
     ended = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.GIVEN_UP))

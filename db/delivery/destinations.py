@@ -18,7 +18,10 @@ class SendingRight:
 
 
 def take(connection: Connection, destination: str, *, owner: str, lease_s: float) -> SendingRight | None:
-    """Become the one process that sends to a destination. None: another one does."""
+    """Become the one process that sends to a destination, for ``lease_s``. None: another process does.
+
+    Adds the destination's row where it is missing.
+    """
     connection.execute(
         insert(DestinationLease)
         .values(destination=destination)
@@ -38,7 +41,7 @@ def take(connection: Connection, destination: str, *, owner: str, lease_s: float
 
 
 def renew(connection: Connection, right: SendingRight, *, lease_s: float) -> bool:
-    """Lengthen the lease. False: it was lost, stop sending."""
+    """Let the right live for ``lease_s`` from now. False: it ran out or was taken over, so stop sending."""
     renewed = connection.execute(
         update(DestinationLease)
         .where(*held(right))
@@ -48,12 +51,12 @@ def renew(connection: Connection, right: SendingRight, *, lease_s: float) -> boo
 
 
 def release(connection: Connection, right: SendingRight) -> None:
-    """Let others send; nothing happens where the lease was lost."""
+    """Let others send. Nothing happens where the right was lost."""
     connection.execute(update(DestinationLease).where(*held(right)).values(lease_until=None, owner=None))
 
 
 def held(right: SendingRight) -> tuple[ColumnElement[bool], ...]:
-    """True of the destination's row as long as the right is ours."""
+    """Conditions on ``destination_leases``: the row is the destination's, and the right is still held."""
     return (
         DestinationLease.destination == right.destination,
         DestinationLease.token == right.token,
@@ -62,13 +65,16 @@ def held(right: SendingRight) -> tuple[ColumnElement[bool], ...]:
 
 
 def query_pause_s(connection: Connection, destination: str) -> float:
-    """For how many seconds a destination is asked nothing, because it left a query unanswered."""
+    """For how many seconds more no query goes to a destination; 0 where nothing keeps from it."""
     left = func.extract("epoch", DestinationLease.no_queries_until - func.clock_timestamp())
     row = connection.execute(select(left).where(DestinationLease.destination == destination))
     return max(0.0, float(row.scalar_one_or_none() or 0.0))
 
 
 def pause_queries(connection: Connection, right: SendingRight, *, for_s: float) -> None:
-    """Remember that a destination left a query unanswered."""
+    """Send no query to a destination for ``for_s``, because it left one unanswered.
+
+    Nothing happens where the right was lost.
+    """
     until = func.clock_timestamp() + seconds(for_s)
     connection.execute(update(DestinationLease).where(*held(right)).values(no_queries_until=until))

@@ -1,13 +1,13 @@
-"""The proof of a delivery: the destination committed the object, or it was found there.
+"""The proof of a delivery: the destination committed the object, or a query found it there.
 
-What is stored and wants a proof has ``proof_due_at``: when to look next. It is empty once there is a proof,
-or where none can be had. An object that the destination lost is sent again, a bounded number of times.
+A stored object that is to be proven has ``proof_due_at``, the time to look next. It is empty once there is a
+proof, or where none can be had. An object that the destination lost is sent again, a bounded number of times.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, Row, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, exists, func, select, update
 
 from db import events
 from db.clock import seconds
@@ -20,7 +20,10 @@ from neurotriage.dicom.commitment import CommitmentReport
 
 
 def due(connection: Connection, destination: str, *, revision_id: int | None = None) -> list[DueDelivery]:
-    """What is stored at a destination and should be proven now, study by study."""
+    """Deliveries stored at a destination whose proof is due, study by study, oldest first.
+
+    ``revision_id``: of this revision only.
+    """
     where = [
         Delivery.destination == destination,
         Delivery.state == DeliveryState.STORED,
@@ -31,7 +34,7 @@ def due(connection: Connection, destination: str, *, revision_id: int | None = N
     return deliveries(connection, *where)
 
 
-def ask(
+def record_request(
     connection: Connection,
     right: SendingRight,
     objects: Iterable[DueDelivery],
@@ -40,9 +43,10 @@ def ask(
     ae_title: str,
     wait_s: float,
 ) -> bool:
-    """Note a storage commitment before it is asked for: its answer may be faster than we are.
+    """Record a storage commitment (PS3.4 annex J) before it is asked for: the report may come at once.
 
-    ``ae_title`` is who is asked.
+    ``ae_title``: the one that is asked, whose report alone counts. The proof is looked for again in
+    ``wait_s``. False: the right was lost, so do not ask.
     """
     asked = connection.execute(
         update(Delivery)
@@ -57,15 +61,21 @@ def ask(
     return asked.rowcount > 0
 
 
-def found(connection: Connection, right: SendingRight, objects: Collection[DueDelivery]) -> None:
-    """Note that a query found the objects."""
+def record_found(connection: Connection, right: SendingRight, objects: Collection[DueDelivery]) -> None:
+    """Record that a query found the objects, and end their alarm.
+
+    Nothing happens where the right was lost.
+    """
     _end(connection, right, objects, found_at=func.clock_timestamp(), proof="found by query")
 
 
-def no_proof(
+def record_unproven(
     connection: Connection, right: SendingRight, objects: Collection[DueDelivery], why: str, *, alarm: bool
 ) -> None:
-    """Look for a proof no more. ``alarm``: there should have been one."""
+    """Look for a proof no more, because of ``why``. ``alarm``: there should have been one.
+
+    Nothing happens where the right was lost.
+    """
     values = {"alarmed_at": func.clock_timestamp()} if alarm else {}
     _end(connection, right, objects, kind="unproven", proof=why, **values)
 
@@ -101,10 +111,10 @@ def _end(
         )
 
 
-def put_off(
+def postpone(
     connection: Connection, right: SendingRight, objects: Iterable[DueDelivery], why: str, *, in_s: float
 ) -> None:
-    """Look again later."""
+    """Look for the proof again in ``in_s``, and keep ``why``. Nothing happens where the right was lost."""
     connection.execute(
         update(Delivery)
         .where(Delivery.id.in_([item.id for item in objects]), exists().where(*held(right)))
@@ -116,7 +126,7 @@ def put_off(
     )
 
 
-def lost(
+def record_lost(
     connection: Connection,
     objects: Iterable[DueDelivery],
     why: str,
@@ -124,10 +134,10 @@ def lost(
     max_resends: int,
     retry_in_s: float,
 ) -> int:
-    """The destination said success and does not have the objects: send them again; how many.
+    """Record that the destination said success and does not have the objects; how many are sent again.
 
-    Raises an alarm in any case. What was sent again ``max_resends`` times, or was replaced by a newer
-    revision, stays unproven.
+    Raises an alarm in any case. An object that was sent again ``max_resends`` times, or was replaced by a
+    newer revision, stays unproven. Locks the deliveries.
     """
     rows = connection.execute(
         select(
@@ -145,13 +155,19 @@ def lost(
         .where(Delivery.id.in_([item.id for item in objects]), Delivery.state == DeliveryState.STORED)
         .with_for_update(of=Delivery)
     ).all()
-    return sum(_lose(connection, row, why, max_resends, retry_in_s) for row in rows)
+    return sum(_record_loss(connection, row, why, max_resends, retry_in_s) for row in rows)
 
 
-def _lose(connection: Connection, row: Row, why: str, max_resends: int, retry_in_s: float) -> bool:  # type: ignore[type-arg]
+def _record_loss(
+    connection: Connection,
+    row: Row,  # type: ignore[type-arg]
+    why: str,
+    max_resends: int,
+    retry_in_s: float,
+) -> bool:
     again = row.resends < max_resends and not row.replaced
     now = func.clock_timestamp()
-    # What it said of the object before is taken back.
+    # Proofs from before the loss count no more.
     values: dict[str, object] = {"alarmed_at": now, "proof": why, "committed_at": None, "found_at": None}
     if again:
         values = {
@@ -185,22 +201,39 @@ def record_report(
     max_resends: int,
     retry_in_s: float,
 ) -> int:
-    """Match the answer to a storage commitment to its deliveries; how many it is about.
+    """Match the report of a storage commitment to its deliveries; how many it is about.
 
-    Only ``ae_title``, the peer that reports, can speak of what it was asked. Objects that we did not ask
-    about in this transaction are passed over.
+    ``ae_title``: the peer that reports; it can speak only of what it was asked. Objects that are not of this
+    transaction are passed over. Failed ones are sent again as by ``record_lost``. A report about nothing of
+    ours is an event ``commitment_unknown``.
     """
     title = "".join(character for character in ae_title if character.isprintable()).strip()
     asked = deliveries(
         connection,
         Delivery.commitment_uid == report.transaction_uid,
-        # Empty: asked before this was kept.
-        or_(Delivery.commitment_ae_title.is_(None), Delivery.commitment_ae_title == title),
+        Delivery.commitment_ae_title == title,
         Delivery.state == DeliveryState.STORED,
         limit=10_000,
     )
     promised, reasons = set(report.committed), dict(report.failed)
     committed = [item for item in asked if item.sop_instance_uid in promised]
+    _record_committed(connection, committed)
+    failed = [item for item in asked if item.sop_instance_uid in reasons]
+    for item in failed:
+        why = f"not committed by the destination: {_failure(reasons[item.sop_instance_uid])}"
+        record_lost(connection, [item], why, max_resends=max_resends, retry_in_s=retry_in_s)
+    if not committed and not failed:
+        events.record(
+            connection,
+            "commitment_unknown",
+            transaction_uid=report.transaction_uid,
+            peer_ae_title=title,
+        )
+    return len(committed) + len(failed)
+
+
+def _record_committed(connection: Connection, committed: Collection[DueDelivery]) -> None:
+    """A report that comes twice is recorded once."""
     fresh = connection.execute(
         update(Delivery)
         .where(Delivery.id.in_([item.id for item in committed]), Delivery.committed_at.is_(None))
@@ -216,18 +249,6 @@ def record_report(
     studies = Counter((item.study_id, item.revision_id) for item in committed if item.id in new)
     for (study_id, revision_id), count in studies.items():
         events.record(connection, "committed", study_id=study_id, revision_id=revision_id, objects=count)
-    failed = [item for item in asked if item.sop_instance_uid in reasons]
-    for item in failed:
-        why = f"not committed by the destination: {_failure(reasons[item.sop_instance_uid])}"
-        lost(connection, [item], why, max_resends=max_resends, retry_in_s=retry_in_s)
-    if not committed and not failed:
-        events.record(
-            connection,
-            "commitment_unknown",
-            transaction_uid=report.transaction_uid,
-            peer_ae_title=title,
-        )
-    return len(committed) + len(failed)
 
 
 def _failure(reason: int) -> str:

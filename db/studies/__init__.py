@@ -1,1 +1,1 @@
-"""From received instances to the rows of an analysis."""
+"""A study from received instances over frozen revisions to the rows of its analysis."""

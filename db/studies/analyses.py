@@ -1,4 +1,4 @@
-"""What an analysis leaves behind, in one transaction with the move that ends its revision."""
+"""The rows of an analysis, written in one transaction with the move that ends its revision."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class WrittenObject:
 
 @dataclass(frozen=True, slots=True)
 class LastAnalysis:
-    """What decides whether a new revision of a study would say anything new."""
+    """The inputs of an analysis: where they are equal, a new revision would say nothing new."""
 
     input_digest: str
     software_version: str
@@ -60,12 +60,15 @@ class LastAnalysis:
 
 
 def installation_uid(connection: Connection) -> str:
-    """Part of every UID that we derive."""
+    """The UID of this installation, part of every UID that we derive."""
     return connection.execute(select(Installation.uid)).scalar_one()
 
 
 def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
-    """What was last analysed of a study; None where the newest revision that ended failed."""
+    """The analysis of a study's newest revision that ended.
+
+    None where that one failed, or none has ended. A revision that ended ``unchanged`` is passed over.
+    """
     row = connection.execute(
         select(
             Revision.state,
@@ -90,7 +93,10 @@ def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
 
 
 def sender(connection: Connection, study_id: int) -> tuple[str, str]:
-    """Calling AE title and address of the peer that a study came from first."""
+    """Calling AE title and address of the peer that a study came from first; results of ours do not count.
+
+    Raises SQLAlchemy's ``NoResultFound`` where the study has no instance.
+    """
     row = connection.execute(
         select(Instance.peer_ae_title, Instance.peer_host)
         .where(Instance.study_id == study_id, ~Instance.own_result)
@@ -124,7 +130,12 @@ def record_analysis(
     objects: Iterable[WrittenObject],
     claims: Claims = Claims.RESEARCH,
 ) -> bool:
-    """Write all rows of an analysis and end its revision. False: the lease was lost, nothing is written."""
+    """Write all rows of an analysis and end its revision. False: the lease was lost, nothing is written.
+
+    Locks the study's row. Where a newer revision has ended already, this one is superseded from the start and
+    only its rejection notes are delivered; else the older ones are superseded, and their waiting deliveries
+    cancelled but for rejection notes.
+    """
     state = RevisionState.FAILED if analysis.outcome is Outcome.FAILED else RevisionState.ANALYSED
     if not finish(
         connection, held, state, outcome=analysis.outcome, reasons=[r.code for r in analysis.reasons]
@@ -223,7 +234,7 @@ def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any
 
 
 def _superseded(connection: Connection, held: Lease) -> bool:
-    """Settle which revision counts: the newest that ended. Waiting deliveries of older ones are cancelled."""
+    """Whether a newer revision has ended. If not, supersede older ones and cancel their deliveries."""
     connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update())
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
     newer = connection.execute(

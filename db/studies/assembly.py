@@ -25,7 +25,7 @@ class OpenStudy:
 
 
 def open_studies(connection: Connection, *, idle_s: float) -> list[OpenStudy]:
-    """The studies to which instances may still come and none has for ``idle_s``, with who sent them."""
+    """Open studies to which no instance has come for ``idle_s``, the longest idle first."""
     idle = func.extract("epoch", func.clock_timestamp() - Study.last_received_at)
     peer = func.jsonb_build_array(Instance.peer_ae_title, Instance.peer_host)
     quiet = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
@@ -40,10 +40,11 @@ def open_studies(connection: Connection, *, idle_s: float) -> list[OpenStudy]:
 
 
 def freeze(connection: Connection, study_id: int, *, idle_s: float, completed_by: str) -> int | None:
-    """Make the next revision of a study that has been idle for ``idle_s``; its id.
+    """Close a study that has been idle for ``idle_s`` and make its next revision; the revision's id.
 
-    None where an instance came meanwhile, another process was faster, or nothing has changed since the
-    last revision.
+    None where an instance came meanwhile, another process was faster, or nothing has changed since the last
+    revision. ``completed_by`` names the evidence. Locks the study's row. A study of several patients gets its
+    ``conflict`` here.
     """
     idle = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
     locked = connection.execute(

@@ -24,7 +24,7 @@ _Key = tuple[int, str, str]  # and the digest
 
 
 class _Standing(IntEnum):
-    """Which of several instances under one UID counts: the highest, of equal ones the first."""
+    """Of several instances under one UID the one of the highest standing counts; of equal ones, the first."""
 
     OURS = 0  # by our records; no image of a study
     CLAIMS_OURS = 1  # says so without proof
@@ -33,7 +33,7 @@ class _Standing(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A row that was there before."""
+    """An instance that was recorded before this batch."""
 
     id: int
     standing: _Standing
@@ -47,17 +47,17 @@ def record_instances(
     now: datetime | None = None,
     installations: Collection[str] = (),
 ) -> list[bool]:
-    """Write the rows of instances, in the order in which they came; for each: is it new, and does it count?
+    """Write the rows of instances in the order in which they came; for each, whether it is new and counts.
 
-    The same instance again only raises its counter, but starts a study again that failed. The same SOP
-    Instance UID with other bytes is kept and marked: the first counts, but what merely names us as its maker
-    makes way for what does not. Results of ours never open a study; ours is what stands in our records, or
-    what one of the ``installations`` made and is of a kind that is never analysed. Needs all four UIDs in the
-    headers.
+    The same instance again only raises its counter, but starts a study again that failed. Other bytes under a
+    known SOP Instance UID are kept and marked: the first instance counts, but one that merely names us as its
+    maker makes way for one that does not. Results of ours never open a study: an object is ours where it
+    stands in our records, or where one of the ``installations`` made it and it is of a class that is never
+    analysed. The headers need all four UIDs. Locks the rows of the studies until the transaction ends.
 
-    ``now``: by the clock to which ``received_at`` belongs; without it, they are taken to have come now.
+    ``now``: by the clock to which ``received_at`` belongs; without it, all are taken to have come now.
     """
-    # From here on the studies' rows are locked: intake of one study is one after the other.
+    # Their rows are locked from here on, so that two batches of a study come one after the other.
     studies = lock_studies(connection, received)
     series = series_ids(connection, studies, received)
     known = _known(connection, studies, received)
@@ -190,7 +190,7 @@ def _count(connection: Connection, repeated: Counter[int]) -> None:
 
 
 def _start_again(connection: Connection, repeated: Collection[int]) -> None:
-    """The images of a study that failed, sent once more, open it: whoever sends again wants an answer."""
+    """Open studies that failed and whose images came once more: whoever sends again wants an answer."""
     if not repeated:
         return
     failed = connection.execute(
@@ -202,7 +202,7 @@ def _start_again(connection: Connection, repeated: Collection[int]) -> None:
 
 
 def _displace(connection: Connection, rows: Mapping[_Key, _Known]) -> None:
-    """What counted and merely named us as its maker counts no more."""
+    """Let instances that merely named us as their maker count no more."""
     if rows:
         ids = [row.id for row in rows.values()]
         connection.execute(update(Instance).where(Instance.id.in_(ids)).values(counts=False))
@@ -215,7 +215,7 @@ def _note_other_bytes(connection: Connection, study_id: int, sop_instance_uid: s
 
 
 def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime | None) -> None:
-    """New instances, with what follows from them for their studies."""
+    """Insert new instances, open their studies, and record what is odd about them."""
     if not rows:
         return
     connection.execute(insert(Instance), rows)
@@ -238,7 +238,7 @@ def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]], now: date
 
 
 def _note_other_uids(connection: Connection, came: Mapping[_Key, Received]) -> None:
-    """A sender that names another SOP Instance UID than the data set does."""
+    """Record where the C-STORE request named another SOP Instance UID than the data set does."""
     for (study_id, uid, _), (_, reception) in came.items():
         affected = reception.affected_sop_instance_uid
         if affected and affected != uid:
@@ -252,7 +252,7 @@ def _note_other_uids(connection: Connection, came: Mapping[_Key, Received]) -> N
 
 
 def _open(connection: Connection, ages_s: Mapping[int, float]) -> None:
-    """A new instance opens its study, or keeps it open for longer; by study, how long ago it came."""
+    """Open studies, or keep them open; ``ages_s``: how long ago the newest instance of each came."""
     if not ages_s:
         return
     closed = connection.execute(

@@ -28,7 +28,10 @@ class Lease:
 
 
 def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: float) -> Lease | None:
-    """Take a revision that waits, or whose holder is gone. None: somebody else did, or it has ended."""
+    """Take a revision that waits, or whose lease ran out. None: somebody else holds it, or it has ended.
+
+    Raises its ``attempt`` and ``token``; the lease lives for ``lease_s``.
+    """
     free = or_(
         Revision.state == RevisionState.READY,
         and_(Revision.state == RevisionState.ANALYSING, lease_is_dead(Revision.lease_until)),
@@ -59,7 +62,7 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
 
 
 def renew(connection: Connection, held: Lease, *, lease_s: float) -> bool:
-    """Lengthen the lease. False: there is none any more, it was lost or has ended."""
+    """Let the lease live for ``lease_s`` from now. False: it was taken over, or the revision has ended."""
     renewed = connection.execute(
         update(Revision).where(*_mine(held)).values(lease_until=func.clock_timestamp() + seconds(lease_s))
     )
@@ -67,7 +70,7 @@ def renew(connection: Connection, held: Lease, *, lease_s: float) -> bool:
 
 
 def is_lost(connection: Connection, held: Lease) -> bool:
-    """Whether somebody else has claimed the revision since."""
+    """Whether somebody else has claimed the revision since. A lease that merely ran out is not lost."""
     token = connection.execute(select(Revision.token).where(Revision.id == held.revision_id)).scalar_one()
     return token != held.token
 
@@ -75,7 +78,8 @@ def is_lost(connection: Connection, held: Lease) -> bool:
 def give_back(connection: Connection, held: Lease, error: str, *, retry_in_s: float = 0.0) -> bool:
     """Leave the revision to another attempt, with the error that stopped this one.
 
-    ``retry_in_s`` keeps the lease for that long, so that nobody tries again before.
+    ``retry_in_s`` keeps the lease for that long, so that nobody tries again before. Kept are the last 8000
+    characters of ``error``; its last line goes into the event. False: the lease was lost, nothing is written.
     """
     values: dict[str, Any] = {"state": RevisionState.READY, "owner": None, "lease_until": None}
     if retry_in_s:
@@ -96,7 +100,10 @@ def give_back(connection: Connection, held: Lease, error: str, *, retry_in_s: fl
 
 
 def finish(connection: Connection, held: Lease, state: RevisionState, **detail: object) -> bool:
-    """End the revision. False: the lease was lost and nothing may be written."""
+    """End the revision in ``state``, which is the event's kind too; ``detail`` goes into the event.
+
+    False: the lease was lost, nothing is written, and the caller must write nothing either.
+    """
     moved = connection.execute(
         update(Revision)
         .where(*_mine(held))
@@ -117,7 +124,7 @@ def _mine(held: Lease) -> tuple[ColumnElement[bool], ...]:
 
 
 def fail_abandoned(connection: Connection, *, attempts: int) -> int:
-    """Fail what used up more than ``attempts`` and whose holder is gone. The number of revisions."""
+    """Fail revisions that used up ``attempts`` and that nobody holds; how many."""
     rows = connection.execute(
         update(Revision)
         .where(

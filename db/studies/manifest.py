@@ -10,7 +10,11 @@ from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, Series
 
 
 def read_manifest(connection: Connection, revision_id: int, storage: Storage) -> StudyManifest:
-    """The frozen study of a revision. Instances are in the order of their numbers."""
+    """The frozen study of a revision, with the paths of its files.
+
+    Series are in the order of their UIDs, instances in that of their numbers, those without a number last.
+    Raises SQLAlchemy's ``NoResultFound`` for an unknown id.
+    """
     revision = connection.execute(
         select(Revision.number, Revision.completed_by, Study.study_instance_uid, Study.conflict)
         .join(Study, Study.id == Revision.study_id)
@@ -40,7 +44,9 @@ def read_manifest(connection: Connection, revision_id: int, storage: Storage) ->
     return StudyManifest(
         study_instance_uid=revision.study_instance_uid,
         revision=revision.number,
-        series=tuple(SeriesManifest(uid, kind, tuple(found)) for uid, (kind, found) in series.items()),
+        series=tuple(
+            SeriesManifest(uid, modality, tuple(instances)) for uid, (modality, instances) in series.items()
+        ),
         completed_by=revision.completed_by,
         conflict=Reason(ReasonCode.IDENTITY_CONFLICT, revision.conflict) if revision.conflict else None,
     )

@@ -15,7 +15,10 @@ Received = tuple[InstanceHeader, Reception]
 
 
 def lock_studies(connection: Connection, received: Iterable[Received]) -> dict[str, int]:
-    """The locked studies by UID. In one order everywhere, so that two batches never wait for each other."""
+    """Ids of the studies by UID; new ones are inserted, and all are locked until the transaction ends.
+
+    They are locked in the order of their UIDs, so that two batches never wait for each other in a circle.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for header, reception in received:
         rows.setdefault(
@@ -37,19 +40,19 @@ def lock_studies(connection: Connection, received: Iterable[Received]) -> dict[s
         .on_conflict_do_nothing(index_elements=[Study.study_instance_uid]),
         [rows[uid] for uid in sorted(rows)],
     )
-    found = connection.execute(
+    stored = connection.execute(
         select(Study.study_instance_uid, Study.id)
         .where(Study.study_instance_uid.in_(rows))
         .order_by(Study.study_instance_uid)
         .with_for_update()
     )
-    return {row.study_instance_uid: row.id for row in found}
+    return {row.study_instance_uid: row.id for row in stored}
 
 
 def series_ids(
     connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
 ) -> dict[tuple[int, str], int]:
-    """The series by study and UID."""
+    """Ids of the series by study and UID; new ones are inserted. ``studies``: as ``lock_studies`` gave it."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for header, _ in received:
         study_id = studies[header.study_instance_uid]
@@ -71,9 +74,9 @@ def series_ids(
         insert(Series).on_conflict_do_nothing(index_elements=[Series.study_id, Series.series_instance_uid]),
         list(rows.values()),
     )
-    found = connection.execute(
+    stored = connection.execute(
         select(Series.study_id, Series.series_instance_uid, Series.id).where(
             tuple_(Series.study_id, Series.series_instance_uid).in_(rows)
         )
     )
-    return {(row.study_id, row.series_instance_uid): row.id for row in found}
+    return {(row.study_id, row.series_instance_uid): row.id for row in stored}

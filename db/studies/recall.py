@@ -1,4 +1,4 @@
-"""What a model produced, and its analysis anew."""
+"""Recall of a model: the studies that it answered for, their analysis anew, the results to be withdrawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Produced:
 
 
 def produced(connection: Connection, model: str, version: str) -> list[Produced]:
-    """Everything that a model had a say in, oldest first."""
+    """Analyses with a prediction of this model and version, oldest first; empty where there is none."""
     objects = select(func.count()).where(ResultObjectRow.analysis_id == AnalysisRow.id)
     stored = (
         select(func.count())
@@ -69,6 +69,7 @@ def analyse_again(connection: Connection, study_id: int, model: str, version: st
     """Make a revision of a study's newest instances, to be analysed by the models of today; its id.
 
     None where images still arrive or a revision waits: that one is analysed by the models of today anyway.
+    Locks the study's row.
     """
     made = repeat(connection, study_id, completed_by=RECALL)
     if made.revision_id is None:
@@ -81,14 +82,18 @@ def analyse_again(connection: Connection, study_id: int, model: str, version: st
 
 @dataclass(frozen=True, slots=True)
 class Retracted:
-    """A result object that a recall takes back, and where it may lie."""
+    """A result object that a recall withdraws, and a destination that may have it."""
 
     reference: ObjectReference
     destination: str
 
 
 def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
-    """What was sent of a study between the recall before and the revision held, which takes it back."""
+    """Result objects that the recall held has to withdraw, with each destination that may have them.
+
+    These are the objects sent since the recall before that was analysed, its own included; no rejection
+    notes. Each is named once per destination, in the order in which it was made.
+    """
     study_id = held.study_id
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
     before = (

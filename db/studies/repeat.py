@@ -28,10 +28,10 @@ class Repeated:
 
 
 def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repeated:
-    """Make a revision of a study's newest instances.
+    """Make a revision of the instances that a study's newest revision has.
 
     None is made where images still arrive or a revision waits: that one is analysed by the models and
-    settings of today anyway.
+    settings of today anyway. Locks the study's row. Raises SQLAlchemy's ``NoResultFound`` for an unknown id.
     """
     study = connection.execute(
         select(Study.study_instance_uid, Study.state).where(Study.id == study_id).with_for_update()
@@ -71,7 +71,7 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
 
 
 def reprocess(connection: Connection, study_id: int, *, reason: str) -> Repeated:
-    """Make a revision that is analysed afresh, whatever came of the one before, and keep who wanted it."""
+    """As ``repeat``; the revision is analysed afresh, whatever came of the one before. ``reason`` is kept."""
     made = repeat(connection, study_id, completed_by=REPROCESSED)
     if made.revision_id is not None:
         events.record(
@@ -81,7 +81,7 @@ def reprocess(connection: Connection, study_id: int, *, reason: str) -> Repeated
 
 
 def last_failed() -> ColumnElement[bool]:
-    """True of a study whose newest revision that says something failed."""
+    """True of a study whose newest revision failed; those that ended ``unchanged`` are passed over."""
     newest = (
         select(Revision.state)
         .where(Revision.study_id == Study.id, Revision.state != RevisionState.UNCHANGED)
@@ -96,9 +96,10 @@ def last_failed() -> ColumnElement[bool]:
 def candidates(
     connection: Connection, *, failed: bool, since: datetime | None, limit: int
 ) -> tuple[list[int], int]:
-    """Studies to analyse again, the newest ``limit`` of them, and how many there are in all.
+    """Ids of the newest ``limit`` studies to analyse again, newest first, and how many there are in all.
 
-    ``failed``: whose newest revision failed; ``since``: whose first image came then or later.
+    ``failed``: only those whose newest revision failed, else all that are open or have a revision; ``since``:
+    only those whose first image came then or later.
     """
     where = [
         last_failed()

@@ -40,7 +40,7 @@ def asked(engine: Engine) -> None:
         for delivery in sent:
             deliveries.begin(connection, right, delivery.id)
             deliveries.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=True)
-        assert proof.ask(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
+        assert proof.record_request(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
 
 
 def report(*committed: int, failed: tuple[int, ...] = (), transaction: str = TRANSACTION) -> Dataset:

@@ -256,7 +256,7 @@ class Sender:
                 connection, self._right, delivery, stored, text, failures=delivery.failures
             ):
                 raise RightLost
-            proof.found(connection, self._right, [delivery])
+            proof.record_found(connection, self._right, [delivery])
         self._tell(delivery, DeliveryState.STORED, text)
 
     def _tell(self, delivery: DueDelivery, state: DeliveryState, text: str) -> None:

@@ -34,9 +34,9 @@ def test_a_sender_that_lost_its_right_proves_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("update destination_leases set token = token + 1"))
         objects = proof.due(connection, "pacs")
-        proof.found(connection, right, objects)
-        proof.put_off(connection, right, objects, "later", in_s=60)
-        assert not proof.ask(connection, right, objects, "2.25.1", ae_title="PACS", wait_s=60)
+        proof.record_found(connection, right, objects)
+        proof.postpone(connection, right, objects, "later", in_s=60)
+        assert not proof.record_request(connection, right, objects, "2.25.1", ae_title="PACS", wait_s=60)
         assert proof.due(connection, "pacs") == objects
 
 
