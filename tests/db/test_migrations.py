@@ -1,22 +1,17 @@
 """The schema comes from the migrations, and goes again."""
 
 import re
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import ProgrammingError
 
-from db import migrate, queries, refusals
-from db.studies.instances import record_instances
+from db import migrate, queries
 from db.tables import Base
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.values import Reason, ReasonCode
-from neurotriage.dicom.headers import InstanceHeader
 from tests.conftest import ROOT
-from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, receive, written
+from tests.db.rows import receive
 
 _SCHEMA = {
     "columns": """
@@ -83,92 +78,6 @@ def test_migrations_can_be_undone_and_done_again(engine: Engine) -> None:
     assert migrate.problem(engine) is None
 
 
-def test_a_reader_may_read_the_views_and_nothing_else(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("drop role if exists reader"))
-        connection.execute(text("create role reader"))
-    migrate.grant_reader(engine, "reader")
-    with engine.begin() as connection:
-        connection.execute(text("set local role reader"))
-        for view in migrate.VIEWS:
-            connection.execute(text(f"select * from {view}")).all()  # noqa: S608
-        with pytest.raises(ProgrammingError, match="permission denied"):
-            connection.execute(text("select * from studies"))
-
-
-def test_the_view_has_one_row_per_study_with_its_outcome_and_deliveries(engine: Engine) -> None:
-    with engine.begin() as connection:
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"), written(2, "pacs"))
-        receive(connection, 1, study="1.2.4")
-        rows = {row["study_instance_uid"]: row for row in queries.study_results(connection, limit=10)}
-    assert rows["1.2.3"]["outcome"] == "present"
-    assert rows["1.2.3"]["deliveries_waiting"] == 2
-    assert rows["1.2.3"]["tumour_probability"] == pytest.approx(0.9)
-    assert rows["1.2.4"]["outcome"] is None
-    assert rows["1.2.4"]["state"] == "open"
-
-
-def test_the_view_says_who_sent_a_study_what_made_it_and_who_gets_its_results(engine: Engine) -> None:
-    with engine.begin() as connection:
-        record_instances(connection, [(_scout(), RECEPTION)])
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"), written(2, "archive"))
-        (row,) = queries.study_results(connection, limit=10)
-    expected = {
-        "sender_ae_title": "SCANNER",
-        "sender_host": "127.0.0.1",
-        "modality": "MR",
-        "manufacturer": "MAKER",
-        "model_name": "Scanner 3T",
-        "station_name": "MR1",
-        "reason_codes": "tumour",
-        "models": "mr 1",
-        "destinations": "archive, pacs",
-    }
-    assert {name: row[name] for name in expected} == expected
-
-
-def _scout() -> InstanceHeader:
-    """Of a series that came first and decided nothing."""
-    other = header(99)
-    return replace(other, series_instance_uid="1.2.3.0", modality="CT", manufacturer="ANOTHER")
-
-
-def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> None:
-    with engine.begin() as connection:
-        receive(connection, 1)
-        (row,) = queries.study_results(connection, limit=10)
-    assert (row["modality"], row["manufacturer"], row["reason_codes"]) == ("MR", "MAKER", None)
-    assert (row["models"], row["destinations"]) == (None, None)
-
-
-def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine) -> None:
-    with engine.begin() as connection:
-        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
-        refusals.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
-        refusals.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
-        shown = {
-            view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
-            for view in migrate.VIEWS
-        }
-    sent = shown["delivery_status"]
-    assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
-    aside = shown["quarantined_objects"]
-    assert (aside["sender_ae_title"], aside["code"], aside["path"]) == (
-        "SCANNER",
-        "not_dicom",
-        "quarantine/f.dcm",
-    )
-    refused = shown["refused_presentation_contexts"]
-    assert (refused["sender_host"], refused["transfer_syntaxes"], refused["times"]) == (
-        "10.0.0.1",
-        "1.2 1.3",
-        1,
-    )
-
-
 def test_an_older_schema_is_named_and_migrated_up_and_down_again(engine: Engine, later_revision: str) -> None:
     older, newest = migrate.revisions()[-2:]
     assert newest == later_revision
@@ -226,20 +135,3 @@ def test_a_revision_that_databases_have_run_is_never_edited() -> None:
     assert not edited, f"{edited}: databases have run it as it was; write a new revision instead"
     new = digests.keys() - frozen.keys()
     assert not new, f"add to tests/db/frozen_revisions.txt: {[f'{digests[name]}  {name}' for name in new]}"
-
-
-def test_the_history_of_a_study_tells_series_hops_and_deliveries(engine: Engine) -> None:
-    with engine.begin() as connection:
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"))
-        known = queries.history(connection, held.study_id)
-    assert known.analysis is not None
-    assert [verdict["code"] for verdict in known.verdicts] == ["eligible"]
-    assert [event["kind"] for event in known.events] == [
-        "received",
-        "quiet",
-        "ready",
-        "analysing",
-        "analysed",
-    ]
-    assert [(item.state, item.destination) for item in known.objects] == [("waiting", "pacs")]

@@ -1,17 +1,17 @@
 """Instances to rows, studies to revisions."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
-from db import refusals
 from db.studies import assembly, leases
 from db.studies.instances import record_instances
-from db.tables import Instance, Revision, RevisionInstance, Study
+from db.tables import Instance, RevisionInstance, Study
 from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.dicom.headers import InstanceHeader
 from tests.db.rows import (
@@ -149,7 +149,7 @@ def test_what_merely_says_that_we_made_it_makes_way_for_the_image_itself(
             if frozen and number:
                 study_id = connection.execute(select(Study.id)).scalar_one()
                 assert assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
-            assert record_instances(connection, [(one, RECEPTION) for one in batch])[-1]
+            assert record_instances(connection, [(instance, RECEPTION) for instance in batch])[-1]
         rows = connection.execute(select(Instance.counts).order_by(Instance.id)).scalars().all()
         assert rows == [False, True]
         assert connection.execute(select(Study.state)).scalar_one() == StudyState.OPEN
@@ -169,64 +169,7 @@ def test_another_uid_on_the_wire_than_in_the_data_set_is_an_event(engine: Engine
         ]
 
 
-def test_the_clock_of_a_study_starts_when_its_instance_came_and_not_when_it_was_recorded(
-    engine: Engine,
-) -> None:
-    now = NOW + timedelta(seconds=40)
-    with engine.begin() as connection:
-        record_instances(connection, [(header(1), RECEPTION)], now=now)
-        (study,) = assembly.open_studies(connection, idle_s=39)
-        assert 40 <= study.idle_s < 50
-        assert study.peers == {("SCANNER", "127.0.0.1")}
-        # One that came before, and was recorded later, does not turn the clock back.
-        earlier = replace(RECEPTION, received_at=NOW - timedelta(seconds=100))
-        record_instances(connection, [(header(2), earlier)], now=now)
-        assert [study.idle_s < 50 for study in assembly.open_studies(connection, idle_s=0)] == [True]
-        record_instances(connection, [(header(3), replace(RECEPTION, received_at=now))], now=now)
-        assert assembly.open_studies(connection, idle_s=20) == []
-
-
-def test_whoever_makes_up_new_contexts_each_time_fills_no_table(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for number in range(20):
-            refusals.record_refused_context(connection, ("A", "10.0.0.1"), f"1.2.{number}", [], limit=10)
-        refusals.record_refused_context(connection, ("A", "10.0.0.1"), "1.2.3", [], limit=10)
-        rows = connection.execute(text("select sop_class_uid, times from refused_contexts")).all()
-    assert len(rows) == 11
-    assert ("other", 10) in rows
-    assert ("1.2.3", 2) in rows
-
-
-def test_a_late_instance_makes_the_next_revision(engine: Engine) -> None:
-    with engine.begin() as connection:
-        first = ready_revision(connection, 1)
-        second = ready_revision(connection, 2)
-        numbers = connection.execute(select(Revision.number).order_by(Revision.id)).scalars().all()
-        assert first != second
-        assert numbers == [1, 2]
-
-
-def test_a_study_that_is_not_idle_is_not_frozen(engine: Engine) -> None:
-    with engine.begin() as connection:
-        study_id = receive(connection, 1)
-        assert assembly.freeze(connection, study_id, idle_s=60, completed_by="quiet") is None
-    assert _state(engine) == StudyState.OPEN
-
-
-def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
-    with engine.begin() as connection:
-        receive(connection, 1)
-        record_instances(connection, [(header(2, patient="P2"), RECEPTION)])
-        study_id = connection.execute(select(Study.id)).scalar_one()
-        assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
-        conflict = connection.execute(select(Study.conflict)).scalar_one()
-        assert conflict is not None
-        assert "2 different patients" in conflict
-
-
 def test_many_writers_of_one_instance_leave_one_row(engine: Engine) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     def write(_: int) -> bool:
         with engine.begin() as connection:
             (new,) = record_instances(connection, [(header(1), RECEPTION)])
@@ -259,10 +202,10 @@ def test_a_batch_leaves_the_rows_that_its_instances_leave_one_by_one(engine: Eng
     with engine.connect() as connection:
         receive(connection, 2)  # one of them is known already
         before = connection.begin_nested()
-        singly = [record_instances(connection, [(one, RECEPTION)])[0] for one in came]
+        singly = [record_instances(connection, [(instance, RECEPTION)])[0] for instance in came]
         rows = _all_rows(connection)
         before.rollback()
-        assert record_instances(connection, [(one, RECEPTION) for one in came]) == singly
+        assert record_instances(connection, [(instance, RECEPTION) for instance in came]) == singly
         assert _all_rows(connection) == rows
     assert singly == [
         *(True, False, False, False, False, False, False, True, True, True),
@@ -279,3 +222,72 @@ def test_a_batch_costs_as_many_statements_as_one_instance(engine: Engine) -> Non
         return next(count)
 
     assert statements(range(64)) == statements(range(1)) < 10
+
+
+def test_a_study_and_its_series_are_named_by_what_came_first(engine: Engine) -> None:
+    later = replace(header(2), patient_id="", study_description="later", series_description="later")
+    with engine.begin() as connection:
+        for instance in (header(1), later):
+            record_instances(connection, [(instance, RECEPTION)])
+        row = connection.execute(select(Study.patient_id, Study.description, Study.first_received_at)).one()
+        assert tuple(row) == ("P1", "", NOW)
+        assert connection.execute(text("select description from series")).scalars().all() == ["T1"]
+
+
+def test_one_series_uid_in_two_studies_is_two_series(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for study in ("1.2.3", "1.2.4"):
+            instance = replace(header(1, study=study), series_instance_uid="1.2.9")
+            record_instances(connection, [(instance, RECEPTION)])
+        rows = connection.execute(text("select count(*), count(distinct study_id) from series")).one()
+        assert tuple(rows) == (2, 2)
+
+
+def test_one_instance_uid_in_two_studies_counts_in_both(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for study in ("1.2.3", "1.2.4"):
+            instance = replace(header(1, study=study), sop_instance_uid="1.2.9.9")
+            assert record_instances(connection, [(instance, RECEPTION)]) == [True]
+
+
+def test_what_comes_again_changes_neither_study_nor_series(engine: Engine) -> None:
+    with engine.begin() as connection:
+        record_instances(connection, [(header(1), RECEPTION)])
+        before = _all_rows(connection)
+        assert record_instances(connection, [(header(1), RECEPTION)]) == [False]
+        assert _all_rows(connection)[:2] == before[:2]
+
+
+def test_other_bytes_under_a_uid_are_an_event_of_their_study(engine: Engine) -> None:
+    with engine.begin() as connection:
+        receive(connection, 1)
+        record_instances(connection, [(header(1, content="other"), RECEPTION)])
+        detail = connection.execute(
+            text("select detail from events where kind = 'same_uid_other_bytes'")
+        ).scalar_one()
+        assert detail == {"sop_instance_uid": "1.2.3.9.1"}
+
+
+def test_other_bytes_under_a_known_uid_do_not_open_a_study_that_was_frozen(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1)
+        record_instances(connection, [(header(1, content="other"), RECEPTION)])
+    assert _state(engine) == StudyState.QUIET
+
+
+def test_two_batches_of_the_same_studies_in_opposite_order_never_wait_for_each_other(engine: Engine) -> None:
+    """Both lock the studies in the order of their UIDs, so neither runs into a deadlock."""
+    studies = [f"1.2.{number}" for number in range(8)]
+    together = Barrier(2)
+
+    def write(order: list[str]) -> int:
+        made = 0
+        for number in range(5):
+            together.wait(30)
+            with engine.begin() as connection:
+                batch = [(header(number, study=study), RECEPTION) for study in order]
+                made += sum(record_instances(connection, batch))
+        return made
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(write, (studies, studies[::-1]))) == 5 * len(studies)
