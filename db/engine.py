@@ -53,7 +53,7 @@ def connect(url: str, *, pool_size: int = 3) -> Engine:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether Postgres, and not what was asked of it, is at fault: the same will work later."""
+    """Whether Postgres, and not the statement's value, is at fault: the same statement can work later."""
     if isinstance(error, PoolTimeoutError):
         return True
     if not isinstance(error, DBAPIError):
@@ -65,7 +65,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_unfit_value(error: BaseException) -> bool:
-    """Whether a value fits into no column: the same will never work."""
+    """Whether a value is at fault that no column takes: the same statement will never work."""
     if isinstance(error, DBAPIError):
         return _sqlstate(error)[:2] in _VALUES
     return isinstance(error, ValueError)  # psycopg2 takes neither NUL nor half a surrogate pair

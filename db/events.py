@@ -15,7 +15,10 @@ def record(
     revision_id: int | None = None,
     **detail: Any,
 ) -> None:
-    """Add an event. ``detail`` holds ids and codes, never names or free text of a header."""
+    """Add an event, in the caller's transaction.
+
+    ``detail`` is stored as JSON: ids, codes and our own sentences, never names or free text of a header.
+    """
     connection.execute(
         insert(Event).values(kind=kind, study_id=study_id, revision_id=revision_id, detail=detail)
     )

@@ -25,7 +25,8 @@ _MIGRATION_LOCK: Final = 0x6D696772
 def upgrade(engine: Engine, revision: str = "head") -> str:
     """Migrate up; returns the revision the database is at. Safe to run again, and by several at once.
 
-    Raises ``Unavailable`` where the schema is that of a newer version.
+    One transaction: a migration that fails leaves the schema as it was. Raises ``Unavailable`` where the
+    schema is that of a newer version, or from before the first release.
     """
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -37,7 +38,8 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
 def downgrade(engine: Engine, revision: str) -> str:
     """Migrate down; ``base`` leaves an empty database. Returns the revision the database is at.
 
-    Raises ``Unavailable`` where the schema is that of a newer version.
+    Raises ``Unavailable`` where the database is at an older revision than that already, at one of a newer
+    version, or at one from before the first release.
     """
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -68,7 +70,7 @@ def problem(engine: Engine) -> str | None:
             f"the tables are those of an older version (revision {at}, this version needs {newest}): "
             "stop every service, run `neurotriage migrate`"
         )
-    return _newer(at)
+    return _unknown(at)
 
 
 def _at(connection: Connection) -> str | None:
@@ -81,10 +83,17 @@ def _place(revision: str) -> int:
 
 def _require_known(at: str | None) -> None:
     if at is not None and at not in revisions():
-        raise Unavailable(f"database: {_newer(at)}")
+        raise Unavailable(f"database: {_unknown(at)}")
 
 
-def _newer(at: str) -> str:
+def _unknown(at: str) -> str:
+    """Whose tables these are, and what to do. Revisions are numbered upwards, in four digits."""
+    if at < revisions()[0]:
+        return (
+            f"the tables are those of a version from before the first release (revision {at}), which cannot "
+            "be migrated: start with an empty database (under `serve`, another folder), or install that "
+            "version again"
+        )
     return (
         f"the tables are those of a newer version (revision {at}, this version knows up to "
         f"{revisions()[-1]}): install that version again, or restore the backup from before the upgrade"

@@ -1,4 +1,4 @@
-"""What people ask: which studies came, what became of each, and why."""
+"""Queries of the commands for people: which studies came, what became of each, and why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ _HOPS = ("received_at", "ready_at", "analysed_at", "stored_at")
 def study_results(
     connection: Connection, *, limit: int, study_ids: Sequence[int] | None = None
 ) -> list[Mapping[str, Any]]:
-    """The newest rows of the view ``study_results``, newest first; of these studies only, or of all."""
+    """At most ``limit`` rows of the view ``study_results``, the newest received first.
+
+    ``study_ids``: of these studies only; None: of all.
+    """
     values: dict[str, Any] = {"limit": limit}
     where = ""
     if study_ids is not None:
@@ -35,14 +38,14 @@ def study_results_columns(connection: Connection) -> list[str]:
 
 
 def find_studies(connection: Connection, key: str) -> list[int]:
-    """Ids of the studies with this StudyInstanceUID or accession number."""
-    found = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))
-    return list(connection.execute(found.order_by(Study.id)).scalars())
+    """Ids of the studies with this StudyInstanceUID or accession number, sorted; often none."""
+    matching = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))
+    return list(connection.execute(matching.order_by(Study.id)).scalars())
 
 
 @dataclass(frozen=True, slots=True)
 class StudyHistory:
-    """All that is known of one study."""
+    """A study with the rows that belong to it. Mappings are rows by column name."""
 
     row: Mapping[str, Any]  # of the view study_results
     analysis: Analysis | None
@@ -64,7 +67,11 @@ class StudyHistory:
 
 
 def history(connection: Connection, study_id: int) -> StudyHistory:
-    """The history of a study, by the newest revision that is more than a repetition."""
+    """The history of a study, with analysis, objects and deliveries of its newest revision.
+
+    Revisions that ended ``unchanged`` are passed over. Raises SQLAlchemy's ``NoResultFound`` for an unknown
+    id.
+    """
     uid = connection.execute(select(Study.study_instance_uid).where(Study.id == study_id)).scalar_one()
     row = connection.execute(
         text("select * from study_results where study_instance_uid = :uid"), {"uid": uid}
@@ -122,7 +129,7 @@ def _deliveries(connection: Connection, analysis_id: int | None) -> list[Mapping
 def _objects(
     connection: Connection, analysis_id: int | None, deliveries: Sequence[Mapping[str, Any]]
 ) -> list[ObjectState]:
-    """Each object once per destination; once, as written, where it goes nowhere."""
+    """Each object per destination; one that has no destination stands once, as ``written``."""
     states: dict[int, list[tuple[str, str | None]]] = {}
     for delivery in deliveries:
         states.setdefault(delivery["result_object_id"], []).append(

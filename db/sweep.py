@@ -1,6 +1,6 @@
-"""What waits and has nobody: the tables are asked, not the queue.
+"""Work that waits and has no worker, read from the tables and not from the queue.
 
-Each question marks what it returns as rung, so that over-ringing stays rare; it would be harmless.
+Each query marks what it returns as rung, so that the same is rarely rung for twice; that would be harmless.
 """
 
 from sqlalchemy import Connection, and_, func, or_, select, text, update
@@ -15,14 +15,17 @@ _SWEEP_LOCK = 0x6E657572
 
 
 def try_lock(connection: Connection) -> bool:
-    """Be the one process that sweeps, until this transaction ends."""
+    """Become the one process that sweeps, until this transaction ends. False, at once: another one is."""
     return bool(
         connection.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": _SWEEP_LOCK}).scalar()
     )
 
 
 def revisions_to_ring(connection: Connection, *, every_s: float) -> list[int]:
-    """Revisions that wait for a worker, or whose worker is gone; oldest first."""
+    """Ids of revisions that wait for a worker, or whose worker's lease ran out; in the order of the ids.
+
+    Left out is what was rung for within ``every_s``.
+    """
     waiting = or_(
         Revision.state == RevisionState.READY,
         and_(Revision.state == RevisionState.ANALYSING, lease_is_dead(Revision.lease_until)),
@@ -35,7 +38,11 @@ def revisions_to_ring(connection: Connection, *, every_s: float) -> list[int]:
 
 
 def destinations_to_ring(connection: Connection, *, every_s: float) -> list[str]:
-    """Destinations with something due that nobody is sending to."""
+    """Names of destinations with something due to be sent or proven, and no live sender; sorted.
+
+    Left out is what was rung for within ``every_s``. Adds the row in ``destination_leases`` where it is
+    missing.
+    """
     now = func.clock_timestamp()
     waiting = select(Delivery.destination).where(
         Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)), Delivery.next_try_at <= now

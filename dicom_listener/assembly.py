@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db.engine import outage_as_unavailable
-from db.intake import OpenStudy, freeze, open_studies
+from db.studies.assembly import OpenStudy, freeze, open_studies
 from dicom_listener.backlog import Backlog
 
 log = structlog.get_logger()

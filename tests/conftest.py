@@ -109,6 +109,36 @@ def engine(database_url: str) -> Iterator[Engine]:
     connected.dispose()
 
 
+_LATER_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{number}"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    op.add_column("studies", sa.Column("ward", sa.Text()))
+
+
+def downgrade() -> None:
+    op.drop_column("studies", "ward")
+"""
+
+
+@pytest.fixture
+def later_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A made-up revision of the schema after the newest one, as a later version brings it; its number."""
+    before = migrate.revisions()[-1]
+    number = f"{int(before) + 1:04}"
+    folder = tmp_path / "migrations"
+    shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    made_up = _LATER_REVISION.format(number=number, before=before)
+    (folder / "versions" / f"{number}_made_up.py").write_text(made_up)
+    monkeypatch.setattr(migrate, "_MIGRATIONS", folder)
+    return number
+
+
 @pytest.fixture(scope="session")
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running Valkey."""

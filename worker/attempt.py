@@ -14,11 +14,12 @@ from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import analyses, leases, recall
-from db.analyses import LastAnalysis, WrittenObject
 from db.engine import connect
-from db.leases import Lease
-from db.recall import Retracted
+from db.studies import analyses, leases, recall
+from db.studies.analyses import LastAnalysis, WrittenObject
+from db.studies.leases import Lease
+from db.studies.manifest import read_manifest
+from db.studies.recall import Retracted
 from neurotriage import __version__
 from neurotriage.core.doorbell import DELIVER, ring
 from neurotriage.core.errors import Unavailable
@@ -132,7 +133,7 @@ class Worker:
         """Analyse, write and record the results; returns the names of the destinations that get some."""
         started_at = datetime.now(UTC).astimezone()
         with self.engine.begin() as connection:
-            manifest = leases.manifest(connection, held.revision_id, self.storage)
+            manifest = read_manifest(connection, held.revision_id, self.storage)
             installation = analyses.installation_uid(connection)
             last = analyses.last_analysis(connection, held.study_id)
             previous = analyses.last_report(connection, held.study_id)

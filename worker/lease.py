@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from db import leases
-from db.leases import Lease
+from db.studies import leases
+from db.studies.leases import Lease
 
 log = structlog.get_logger()
 

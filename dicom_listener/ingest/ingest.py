@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db.engine import outage_as_unavailable
-from db.instances import record_instances
+from db.studies.instances import record_instances
 from dicom_listener.backlog import Backlog
 from dicom_listener.ingest.header_readers import HeaderReaders, Question, Read, What
 from dicom_listener.ingest.quarantine import Kind, Quarantine

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from db.engine import outage_as_unavailable
-from db.intake import record_refused_context
+from db.refusals import record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
 from dicom_listener.spool import Spool, unread

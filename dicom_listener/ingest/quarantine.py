@@ -8,7 +8,7 @@ from typing import Final, Literal
 import structlog
 from sqlalchemy import Engine
 
-from db import intake
+from db import refusals
 from db.engine import is_unfit_value, outage_as_unavailable
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.peer_text import peer_text
@@ -46,7 +46,7 @@ class Quarantine:
         said = Reason(reason.code, peer_text(reason.text, _REASON_LIMIT))
         with outage_as_unavailable(), self._engine.begin() as connection:
             where = str(place.relative_to(self._storage.root))
-            intake.quarantine(connection, path.name, where, said, reception, kind=kind)
+            refusals.quarantine(connection, path.name, where, said, reception, kind=kind)
         try:
             make_private(place.parent)
             path.replace(place)

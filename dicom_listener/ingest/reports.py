@@ -3,8 +3,8 @@
 import structlog
 from sqlalchemy import Engine
 
+from db.delivery.proof import record_report as record
 from db.engine import outage_as_unavailable
-from db.proof import record_report as record
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.commitment import CommitmentReport
 

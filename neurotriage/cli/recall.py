@@ -26,7 +26,7 @@ def recall(
     Destinations with rejection_notes get a note that names what is withdrawn.
     Example: neurotriage recall mr-teacher 0.1.0 --again
     """
-    from db import recall as recalled
+    from db.studies import recall as recalled
 
     with database.engine() as engine, engine.begin() as connection:
         found = recalled.produced(connection, model, version)
@@ -63,7 +63,7 @@ def _refuse_if_installed(model: str, version: str) -> None:
 
 
 def print_table(found: Sequence[Any]) -> None:
-    """One line per analysis (``db.recall.Produced``) for a terminal."""
+    """One line per analysis (``db.studies.recall.Produced``) for a terminal."""
     from rich.table import Table
 
     table = Table("study", "revision", "outcome", "analysed", "objects", "sent", "")

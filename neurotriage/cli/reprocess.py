@@ -71,7 +71,7 @@ def _named(engine: "Engine", keys: list[str]) -> tuple[list[int], bool]:
 
 
 def _found(engine: "Engine", *, failed: bool, since: datetime | None, limit: int) -> list[int]:
-    from db import repeat
+    from db.studies import repeat
 
     with engine.connect() as connection:
         wanted, total = repeat.candidates(connection, failed=failed, since=since, limit=limit)
@@ -85,7 +85,7 @@ def _found(engine: "Engine", *, failed: bool, since: datetime | None, limit: int
 
 def _reprocess(engine: "Engine", wanted: list[int], reason: str) -> int:
     """A transaction for each study, so that none is locked for long; how many were skipped."""
-    from db import repeat
+    from db.studies import repeat
 
     skipped = 0
     for study_id in wanted:

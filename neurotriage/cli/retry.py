@@ -21,7 +21,8 @@ def retry(
 
     Example: neurotriage retry --destination pacs
     """
-    from db import deliveries, queries
+    from db import queries
+    from db.delivery import deliveries
 
     if bool(study or destination) == everything:
         raise typer.BadParameter("name a study, a --destination or both; or else --all")

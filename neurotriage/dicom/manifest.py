@@ -1,4 +1,4 @@
-"""From instance headers to frozen studies: those of a folder. Of received studies, db.leases reads rows."""
+"""From instance headers to frozen studies: those of a folder. ``db.studies`` reads received ones."""
 
 from dataclasses import dataclass
 from itertools import groupby

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydicom.uid import UID
 
-from db.deliveries import DueDelivery
+from db.delivery.deliveries import DueDelivery
 from dicom_listener.association.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from typer.testing import CliRunner, Result
 
-from db import analyses, deliveries, leases
+from db.delivery import deliveries, destinations
+from db.studies import analyses, leases
 from neurotriage.cli import app
 from neurotriage.core.result_json import unanalysed_entry
 from neurotriage.core.settings import CONFIG_VARIABLE
@@ -35,7 +36,7 @@ def told(engine: Engine) -> None:
         leases.give_back(connection, held, "Traceback\nValueError: first try")
         again = claimed(connection, held.revision_id)
         analysed(connection, again, written(1, "pacs"), written(2, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
         first, second = deliveries.due(connection, "pacs")
         for delivery, state, text in (
@@ -203,7 +204,7 @@ def _dead_destination(engine: Engine, *, objects: int, alarms: int) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         analysed(connection, held, *(written(number, "dead") for number in range(1, objects + 1)))
-        right = deliveries.take_destination(connection, "dead", owner="w1", lease_s=60)
+        right = destinations.take(connection, "dead", owner="w1", lease_s=60)
         assert right is not None
         for _ in range(alarms):
             due = deliveries.due(connection, "dead")
@@ -235,7 +236,7 @@ def test_one_cause_is_one_alarm_however_many_studies_wait(engine: Engine) -> Non
         for number in (1, 2, 3):
             held = claimed(connection, ready_revision(connection, study=f"1.2.{number}"))
             analysed(connection, held, written(number, "dead"))
-        right = deliveries.take_destination(connection, "dead", owner="w1", lease_s=60)
+        right = destinations.take(connection, "dead", owner="w1", lease_s=60)
         assert right is not None
         due = deliveries.due(connection, "dead")
         for delivery in due:
@@ -256,7 +257,7 @@ def test_why_of_what_was_not_tried_yet_says_so(engine: Engine) -> None:
 def test_why_tells_what_a_destination_says_in_its_own_words(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w1", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w1", lease_s=60)
         assert right is not None
         (due,) = deliveries.due(connection, "pacs")
         state = DeliveryState.REFUSED

@@ -9,8 +9,8 @@ from pydicom import dcmread
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from db import analyses
-from db.analyses import WrittenObject
+from db.studies import analyses
+from db.studies.analyses import WrittenObject
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.storage import Storage, write_durably

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from typer.testing import CliRunner, Result
 
-from db import leases
+from db.studies import leases
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
 from tests.db.rows import STUDY, analysed, claimed, ready_revision, receive

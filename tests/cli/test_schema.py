@@ -15,6 +15,7 @@ from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.embedded.process import free_port
 
 SERVICES = (["listen"], ["work", "--role", "analysis"], ["work", "--role", "delivery"])
+FIRST = migrate.revisions()[0]
 EMPTY = "database: there are no tables of ours: run `neurotriage migrate`\n"
 
 
@@ -41,7 +42,7 @@ def test_a_service_ends_with_a_sentence_where_the_database_is_empty(
     assert (answer.returncode, answer.stderr) == (1, EMPTY)
 
 
-@pytest.mark.parametrize("words", [*SERVICES[::2], ["migrate"], ["migrate", "--back-to", "0001"]])
+@pytest.mark.parametrize("words", [*SERVICES[::2], ["migrate"], ["migrate", "--back-to", FIRST]])
 def test_a_newer_database_is_told_in_a_sentence_and_left_alone(words: list[str], engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = '9999'"))
@@ -54,12 +55,29 @@ def test_a_newer_database_is_told_in_a_sentence_and_left_alone(words: list[str],
     assert at == "9999"
 
 
+@pytest.mark.parametrize("words", [*SERVICES, ["migrate"]])
+def test_a_database_from_before_the_first_release_is_told_and_left_alone(
+    words: list[str], engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = '0007'"))
+    answer = _program(*words)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(
+        "database: the tables are those of a version from before the first release "
+    )
+    assert answer.stderr.count("\n") == 1
+    assert "start with an empty database" in answer.stderr
+
+
+@pytest.mark.usefixtures("later_revision")
 def test_an_older_database_is_told_with_the_command(engine: Engine) -> None:
-    migrate.downgrade(engine, "0001")
-    answer = _program("listen")
-    assert (answer.returncode, "run `neurotriage migrate`" in answer.stderr) == (1, True)
-    told = CliRunner().invoke(app, ["retry", "--all"])
-    assert (told.exit_code, "those of an older version" in told.stderr) == (1, True)
+    service = CliRunner().invoke(app, ["listen"])
+    assert (service.exit_code, "run `neurotriage migrate`" in service.stderr) == (1, True)
+    with engine.begin() as connection:  # which a later version needs
+        connection.execute(text("alter table destination_leases drop column no_queries_until"))
+    command = CliRunner().invoke(app, ["retry", "--all"])
+    assert (command.exit_code, "those of an older version" in command.stderr) == (1, True)
 
 
 def test_a_database_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
@@ -67,8 +85,10 @@ def test_a_database_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
     database.require_schema(Settings.model_validate({"database": {"url": url}}))
 
 
+@pytest.mark.usefixtures("later_revision")
 def test_a_migration_can_be_undone_by_command(engine: Engine) -> None:
     older, newest = migrate.revisions()[-2:]
+    migrate.upgrade(engine)
     told = CliRunner().invoke(app, ["migrate", "--back-to", older])
     assert told.stdout == f"the database is at revision {older}\n"
     again = CliRunner().invoke(app, ["migrate"])
@@ -76,7 +96,7 @@ def test_a_migration_can_be_undone_by_command(engine: Engine) -> None:
     assert migrate.problem(engine) is None
 
 
-@pytest.mark.parametrize("words", [["--back-to", "7"], ["--back-to", "0001", "--reader", "somebody"]])
+@pytest.mark.parametrize("words", [["--back-to", "7"], ["--back-to", FIRST, "--reader", "somebody"]])
 def test_a_step_back_that_makes_no_sense_is_wrong_usage(words: list[str], engine: Engine) -> None:
     assert CliRunner().invoke(app, ["migrate", *words]).exit_code == 2
     assert migrate.problem(engine) is None

@@ -1,20 +1,26 @@
 """Rows for tests: instances, revisions and analyses, through the doors that the product uses."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
-from db import analyses, intake, leases
-from db.analyses import WrittenObject
-from db.instances import record_instances
-from db.leases import Lease
-from db.tables import Study
+from db.delivery import deliveries, destinations
+from db.delivery.deliveries import DueDelivery
+from db.delivery.destinations import SendingRight
+from db.studies import analyses, assembly, leases
+from db.studies.analyses import WrittenObject
+from db.studies.instances import record_instances
+from db.studies.leases import Lease
+from db.tables import Event, Study
 from neurotriage.core.reception import Reception
+from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import (
     Analysis,
     Finding,
+    NoteKind,
     Outcome,
     Prediction,
     Reason,
@@ -72,7 +78,7 @@ def receive(connection: Connection, *numbers: int, study: str = STUDY) -> int:
 def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) -> int:
     """A revision that waits for a worker; its id."""
     study_id = receive(connection, *(numbers or (1, 2)), study=study)
-    revision_id = intake.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+    revision_id = assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
     assert revision_id is not None
     return revision_id
 
@@ -128,3 +134,36 @@ def written(number: int, *destinations: str) -> WrittenObject:
 
 def analysed(connection: Connection, held: Lease, *objects: WrittenObject) -> None:
     assert analyses.record_analysis(connection, held, analysis(), NOW, objects)
+
+
+def sending_right(connection: Connection, destination: str = "pacs", *, owner: str = "w") -> SendingRight:
+    right = destinations.take(connection, destination, owner=owner, lease_s=60)
+    assert right is not None
+    return right
+
+
+def stored(connection: Connection, right: SendingRight, *, prove: bool = True) -> list[DueDelivery]:
+    """Send everything that is due at a destination, with success; what was sent."""
+    sent = deliveries.due(connection, right.destination)
+    for delivery in sent:
+        assert deliveries.begin(connection, right, delivery.id)
+        assert deliveries.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=prove)
+    return sent
+
+
+def rejection(number: int, *names: str) -> WrittenObject:
+    """A rejection note, as a recall makes it."""
+    note = written(number, *names)
+    return replace(note, result=replace(note.result, kind=NoteKind.REJECTION))
+
+
+def expire_leases(connection: Connection) -> None:
+    """Every lease ran out a second ago, by the database's clock."""
+    for table in ("revisions", "destination_leases"):
+        connection.execute(
+            text(f"update {table} set lease_until = clock_timestamp() - interval '1 second'")  # noqa: S608
+        )
+
+
+def event_kinds(connection: Connection) -> list[str]:
+    return list(connection.execute(select(Event.kind).order_by(Event.id)).scalars())

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from db import intake, migrate
+from db import migrate, refusals
 from neurotriage.core.values import Reason, ReasonCode
 from tests.db.rows import RECEPTION, analysed, claimed, ready_revision, written
 
@@ -37,7 +37,7 @@ def reader(engine: Engine) -> str:
         connection.execute(text("create role pacs_admins"))
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
         reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
-        intake.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
+        refusals.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
     migrate.grant_reader(engine, "pacs_admins")
     return "pacs_admins"
 

@@ -1,25 +1,56 @@
 """The schema comes from the migrations, and goes again."""
 
-from dataclasses import replace
+import re
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Connection, Engine, inspect, text
 
-from db import intake, migrate, queries
-from db.instances import record_instances
+from db import migrate, queries
 from db.tables import Base
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.values import Reason, ReasonCode
-from neurotriage.dicom.headers import InstanceHeader
-from tests.db.rows import RECEPTION, analysed, claimed, header, ready_revision, receive, written
+from tests.conftest import ROOT
+from tests.db.rows import receive
+
+_SCHEMA = {
+    "columns": """
+        select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+            pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum),
+            obj_description(c.oid, 'pg_class')
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+        where c.relnamespace = cast(:schema as regnamespace) and c.relkind = 'r'
+            and c.relname <> 'alembic_version' and a.attnum > 0 and not a.attisdropped
+    """,
+    "constraints": """
+        select conname, pg_get_constraintdef(oid) from pg_constraint
+        where connamespace = cast(:schema as regnamespace) and conname not like 'alembic_version%'
+    """,
+    "indexes": """
+        select indexname, indexdef from pg_indexes
+        where schemaname = :schema and tablename <> 'alembic_version'
+    """,
+}
 
 
-def test_the_migrations_make_exactly_the_tables_that_the_code_knows(engine: Engine) -> None:
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+def _schema(connection: Connection, schema: str, question: str) -> set[tuple[object, ...]]:
+    rows = connection.execute(text(_SCHEMA[question]), {"schema": schema})
+    return {
+        tuple(value.replace(f"{schema}.", "") if isinstance(value, str) else value for value in row)
+        for row in rows
+    }
+
+
+@pytest.mark.parametrize("question", _SCHEMA)
+def test_the_migrations_make_exactly_the_tables_that_the_code_knows(engine: Engine, question: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("create schema from_code"))
+        translated = connection.execution_options(schema_translate_map={None: "from_code"})
+        Base.metadata.create_all(translated)
+        migrated, known = (_schema(connection, schema, question) for schema in ("public", "from_code"))
+    assert len(migrated) > 10
+    assert sorted(migrated ^ known, key=str) == []
 
 
 def test_every_table_and_the_view_say_what_they_are(engine: Engine) -> None:
@@ -47,135 +78,60 @@ def test_migrations_can_be_undone_and_done_again(engine: Engine) -> None:
     assert migrate.problem(engine) is None
 
 
-def test_a_reader_may_read_the_views_and_nothing_else(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("drop role if exists reader"))
-        connection.execute(text("create role reader"))
-    migrate.grant_reader(engine, "reader")
-    with engine.begin() as connection:
-        connection.execute(text("set local role reader"))
-        for view in migrate.VIEWS:
-            connection.execute(text(f"select * from {view}")).all()  # noqa: S608
-        with pytest.raises(ProgrammingError, match="permission denied"):
-            connection.execute(text("select * from studies"))
-
-
-def test_a_reader_keeps_the_views_over_a_step_down_and_up(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("drop role if exists clerk"))
-        connection.execute(text("create role clerk"))
-    migrate.grant_reader(engine, "clerk")
-    for revision in ("0004", "0003", "0002", "0001", "head"):
-        (migrate.upgrade if revision == "head" else migrate.downgrade)(engine, revision)
-        with engine.begin() as connection:
-            connection.execute(text("set local role clerk"))
-            connection.execute(text("select * from study_results")).all()
-    with engine.begin() as connection:
-        connection.execute(text("set local role clerk"))
-        for view in migrate.VIEWS:
-            connection.execute(text(f"select * from {view}")).all()  # noqa: S608
-
-
-def test_the_view_has_one_row_per_study_with_its_outcome_and_deliveries(engine: Engine) -> None:
-    with engine.begin() as connection:
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"), written(2, "pacs"))
-        receive(connection, 1, study="1.2.4")
-        rows = {row["study_instance_uid"]: row for row in queries.study_results(connection, limit=10)}
-    assert rows["1.2.3"]["outcome"] == "present"
-    assert rows["1.2.3"]["deliveries_waiting"] == 2
-    assert rows["1.2.3"]["tumour_probability"] == pytest.approx(0.9)
-    assert rows["1.2.4"]["outcome"] is None
-    assert rows["1.2.4"]["state"] == "open"
-
-
-def test_the_view_says_who_sent_a_study_what_made_it_and_who_gets_its_results(engine: Engine) -> None:
-    with engine.begin() as connection:
-        record_instances(connection, [(_scout(), RECEPTION)])
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"), written(2, "archive"))
-        (row,) = queries.study_results(connection, limit=10)
-    expected = {
-        "sender_ae_title": "SCANNER",
-        "sender_host": "127.0.0.1",
-        "modality": "MR",
-        "manufacturer": "MAKER",
-        "model_name": "Scanner 3T",
-        "station_name": "MR1",
-        "reason_codes": "tumour",
-        "models": "mr 1",
-        "destinations": "archive, pacs",
-    }
-    assert {name: row[name] for name in expected} == expected
-
-
-def _scout() -> InstanceHeader:
-    """Of a series that came first and decided nothing."""
-    other = header(99)
-    return replace(other, series_instance_uid="1.2.3.0", modality="CT", manufacturer="ANOTHER")
-
-
-def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> None:
-    with engine.begin() as connection:
-        receive(connection, 1)
-        (row,) = queries.study_results(connection, limit=10)
-    assert (row["modality"], row["manufacturer"], row["reason_codes"]) == ("MR", "MAKER", None)
-    assert (row["models"], row["destinations"]) == (None, None)
-
-
-def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine) -> None:
-    with engine.begin() as connection:
-        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
-        reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
-        intake.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
-        intake.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
-        shown = {
-            view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
-            for view in migrate.VIEWS
-        }
-    sent = shown["delivery_status"]
-    assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
-    aside = shown["quarantined_objects"]
-    assert (aside["sender_ae_title"], aside["code"], aside["path"]) == (
-        "SCANNER",
-        "not_dicom",
-        "quarantine/f.dcm",
-    )
-    refused = shown["refused_presentation_contexts"]
-    assert (refused["sender_host"], refused["transfer_syntaxes"], refused["times"]) == (
-        "10.0.0.1",
-        "1.2 1.3",
-        1,
-    )
-
-
-def test_a_schema_is_told_as_older_or_newer_and_a_newer_one_is_left_alone(engine: Engine) -> None:
+def test_an_older_schema_is_named_and_migrated_up_and_down_again(engine: Engine, later_revision: str) -> None:
     older, newest = migrate.revisions()[-2:]
-    assert migrate.downgrade(engine, older) == older
+    assert newest == later_revision
     assert f"revision {older}, this version needs {newest}" in (migrate.problem(engine) or "")
     with pytest.raises(Unavailable, match=f"at revision {older}, which is before {newest}"):
         migrate.downgrade(engine, newest)
+    with engine.begin() as connection:
+        receive(connection, 1)
     assert migrate.upgrade(engine) == newest
+    assert migrate.problem(engine) is None
+    assert migrate.downgrade(engine, older) == older
+    with engine.connect() as connection:
+        assert queries.find_studies(connection, "1.2.3") != []  # rows stay over both steps
+
+
+def _stand_at(engine: Engine, revision: str) -> None:
     with engine.begin() as connection:
-        connection.execute(text("update alembic_version set version_num = '9999'"))
-    assert "a newer version (revision 9999" in (migrate.problem(engine) or "")
+        connection.execute(text("update alembic_version set version_num = :at"), {"at": revision})
+
+
+def _refused(engine: Engine, sentence: str) -> None:
+    """Neither move touches a schema that this version does not know."""
+    assert re.search(sentence, migrate.problem(engine) or "")
     for move in (migrate.upgrade, migrate.downgrade):
-        with pytest.raises(Unavailable, match=r"newer version .*install that version again"):
-            move(engine, "0001")
+        with pytest.raises(Unavailable, match=f"^database: .*{sentence}"):
+            move(engine, migrate.revisions()[0])
 
 
-def test_the_history_of_a_study_tells_series_hops_and_deliveries(engine: Engine) -> None:
-    with engine.begin() as connection:
-        held = claimed(connection, ready_revision(connection))
-        analysed(connection, held, written(1, "pacs"))
-        known = queries.history(connection, held.study_id)
-    assert known.analysis is not None
-    assert [verdict["code"] for verdict in known.verdicts] == ["eligible"]
-    assert [event["kind"] for event in known.events] == [
-        "received",
-        "quiet",
-        "ready",
-        "analysing",
-        "analysed",
-    ]
-    assert [(item.state, item.destination) for item in known.objects] == [("waiting", "pacs")]
+def test_a_newer_schema_is_left_alone_and_says_so(engine: Engine) -> None:
+    _stand_at(engine, "9999")
+    _refused(engine, r"a newer version \(revision 9999, .*install that version again")
+
+
+@pytest.mark.parametrize("revision", [f"000{number}" for number in range(1, 8)])
+def test_a_schema_from_before_the_first_release_does_not_pass_as_that_of_this_version(
+    engine: Engine, revision: str
+) -> None:
+    _stand_at(engine, revision)
+    _refused(engine, rf"before the first release \(revision {revision}\).*start with an empty database")
+
+
+def _frozen() -> dict[str, str]:
+    """SHA-256 by file name."""
+    lines = (Path(__file__).parent / "frozen_revisions.txt").read_text().splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+@pytest.mark.unit
+def test_a_revision_that_databases_have_run_is_never_edited() -> None:
+    files = sorted((ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+    digests = {file.name: sha256(file.read_bytes()).hexdigest() for file in files}
+    frozen = _frozen()
+    assert digests.keys() >= frozen.keys(), "a revision is never removed: databases stand at it"
+    edited = [name for name, digest in frozen.items() if digests[name] != digest]
+    assert not edited, f"{edited}: databases have run it as it was; write a new revision instead"
+    new = digests.keys() - frozen.keys()
+    assert not new, f"add to tests/db/frozen_revisions.txt: {[f'{digests[name]}  {name}' for name in new]}"

@@ -7,7 +7,7 @@ import pytest
 from pynetdicom import evt
 from sqlalchemy import text
 
-from db import deliveries
+from db.delivery import destinations
 from tests.conftest import until
 from tests.delivery.conftest import Site, listener, uid_of
 from worker.delivery import right
@@ -161,7 +161,7 @@ def test_a_sender_that_hangs_loses_its_right(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setattr(right, "LEASE_S", 1.0)
     monkeypatch.setattr(right, "_SILENCE_S", 0.5)
     with site.engine.begin() as connection:
-        held = deliveries.take_destination(connection, "pacs", owner="w", lease_s=1.0)
+        held = destinations.take(connection, "pacs", owner="w", lease_s=1.0)
         assert held is not None
     with right.RightKeeper(site.engine, held):
         until(lambda: _lease_s(site) < 0)

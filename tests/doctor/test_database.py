@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from db import analyses
+from db.studies import analyses
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database
@@ -49,7 +49,7 @@ def test_a_database_without_our_tables_fails(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("revision", "said", "advice"),
     [
-        ("0001", "an older version (revision 0001", "run `neurotriage migrate`"),
+        ("0007", "before the first release (revision 0007", "Start with an empty database"),
         ("9999", "a newer version (revision 9999", "nstall that version again"),
     ],
 )
@@ -62,6 +62,13 @@ def test_a_schema_of_another_version_fails_and_says_which(
     assert found.state is State.FAILED
     assert said in found.said
     assert advice in found.advice
+
+
+@pytest.mark.usefixtures("later_revision")
+def test_an_older_schema_fails_with_the_command(database_url: str) -> None:
+    schema = by_subject(look_at_database(settings(database={"url": database_url})))["schema"]
+    assert (schema.state, "an older version" in schema.said) == (State.FAILED, True)
+    assert "run `neurotriage migrate`" in schema.advice
 
 
 def test_a_database_whose_clock_is_wrong_fails(engine: Engine, database_url: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.intake import OpenStudy
+from db.studies.assembly import OpenStudy
 from dicom_listener.assembly import due
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest.turns import Turns

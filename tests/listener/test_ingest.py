@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
-from db.instances import Received
+from db.studies.parents import Received
 from dicom_listener.assembly import assemble
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest import ingest as ingest_module

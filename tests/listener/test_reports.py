@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
-from db import deliveries, proof
+from db.delivery import deliveries, destinations, proof
 from dicom_listener.association.server import Listener
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.spool import Spool
@@ -34,13 +34,13 @@ def asked(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
         analysed(connection, held, written(1, "pacs"), written(2, "pacs"))
-        right = deliveries.take_destination(connection, "pacs", owner="w", lease_s=60)
+        right = destinations.take(connection, "pacs", owner="w", lease_s=60)
         assert right is not None
         sent = deliveries.due(connection, "pacs")
         for delivery in sent:
             deliveries.begin(connection, right, delivery.id)
             deliveries.settle(connection, right, delivery, DeliveryState.STORED, "stored", prove=True)
-        assert proof.ask(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
+        assert proof.record_request(connection, right, sent, TRANSACTION, ae_title="SENDER", wait_s=3600)
 
 
 def report(*committed: int, failed: tuple[int, ...] = (), transaction: str = TRANSACTION) -> Dataset:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from db import analyses
+from db.studies import analyses
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import USUAL_KINDS, ObjectReference, Outcome, ResultKind, ResultObject
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
-from db.analyses import WrittenObject
+from db.studies.analyses import WrittenObject
 from dicom_listener.association.server import Listener
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from structlog.testing import capture_logs
 
-from db import leases
 from db.engine import connect
-from db.leases import Lease
+from db.studies import leases
+from db.studies.leases import Lease
 from neurotriage.core.states import RevisionState
 from tests.conftest import until
 from tests.db.rows import claimed, ready_revision

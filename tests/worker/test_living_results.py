@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom import FileDataset, dcmread
 
-from db import recall
+from db.studies import recall
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings, Settings
 from neurotriage.core.values import (

@@ -12,8 +12,8 @@ import redis
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine, text
 
-from db import intake, leases, repeat
-from db.instances import record_instances
+from db.studies import assembly, leases, repeat
+from db.studies.instances import record_instances
 from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings, Settings
@@ -69,7 +69,7 @@ class WorkerSite:
                 text("select id from studies where study_instance_uid = :uid"),
                 {"uid": str(instances[0].StudyInstanceUID)},
             ).scalar_one()
-            revision_id = intake.freeze(connection, study, idle_s=0, completed_by="quiet")
+            revision_id = assembly.freeze(connection, study, idle_s=0, completed_by="quiet")
         assert revision_id is not None
         return revision_id
 

@@ -10,8 +10,9 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import deliveries, proof
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import deliveries, destinations, proof
+from db.delivery.deliveries import DueDelivery
+from db.delivery.destinations import SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.states import DeliveryState
@@ -44,7 +45,7 @@ def deliver(engine: Engine, settings: Settings, address: str, *, owner: str) -> 
         log.warning("destination_unknown", destination=address)
         return 0
     with engine.begin() as connection:
-        right = deliveries.take_destination(connection, address, owner=owner, lease_s=LEASE_S)
+        right = destinations.take(connection, address, owner=owner, lease_s=LEASE_S)
     if right is None:
         return 0
     keeper = RightKeeper(engine, right)
@@ -56,7 +57,7 @@ def deliver(engine: Engine, settings: Settings, address: str, *, owner: str) -> 
         log.warning("destination_lost", destination=address)
     finally:
         with engine.begin() as connection:
-            deliveries.release(connection, right)
+            destinations.release(connection, right)
     return sender.stored
 
 
@@ -255,7 +256,7 @@ class Sender:
                 connection, self._right, delivery, stored, text, failures=delivery.failures
             ):
                 raise RightLost
-            proof.found(connection, self._right, [delivery])
+            proof.record_found(connection, self._right, [delivery])
         self._tell(delivery, DeliveryState.STORED, text)
 
     def _tell(self, delivery: DueDelivery, state: DeliveryState, text: str) -> None:

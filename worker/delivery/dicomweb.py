@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import httpx
 
-from db.deliveries import DueDelivery
+from db.delivery.deliveries import DueDelivery
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
 from neurotriage.core.states import DeliveryState

@@ -23,7 +23,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from db.deliveries import DueDelivery
+from db.delivery.deliveries import DueDelivery
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
 from neurotriage.core.states import DeliveryState

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
-from db.deliveries import DueDelivery
+from db.delivery.deliveries import DueDelivery
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import ReasonCode

@@ -9,8 +9,9 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import proof
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import proof
+from db.delivery.deliveries import DueDelivery
+from db.delivery.destinations import SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid
@@ -49,7 +50,7 @@ class Prover:
         transaction_uid = random_uid()
         with self._engine.begin() as connection:
             wait_s = self._limits.commitment_wait_s
-            if not proof.ask(
+            if not proof.record_request(
                 connection,
                 self._right,
                 objects,
@@ -86,7 +87,7 @@ class Prover:
         else:
             found = [item for item in objects if item.sop_instance_uid in present]
             with self._engine.begin() as connection:
-                proof.found(connection, self._right, found)
+                proof.record_found(connection, self._right, found)
             self._miss([item for item in objects if item.sop_instance_uid not in present])
 
     def _nothing_to_ask(self, objects: Sequence[DueDelivery], why: str) -> None:
@@ -97,9 +98,9 @@ class Prover:
         if why == NO_QUERY:
             offered = "the destination offers neither storage commitment nor query"
         with self._engine.begin() as connection:
-            proof.no_proof(connection, self._right, silent, f"no proof: {offered}", alarm=False)
+            proof.record_unproven(connection, self._right, silent, f"no proof: {offered}", alarm=False)
             never = f"no proof: storage commitment was never answered, and {why}"
-            proof.no_proof(connection, self._right, promised, never, alarm=True)
+            proof.record_unproven(connection, self._right, promised, never, alarm=True)
         if promised:
             self._log("delivery_unproven", promised, never)
 
@@ -110,7 +111,7 @@ class Prover:
         if last:
             self._nothing_to_ask(last, why)
         with self._engine.begin() as connection:
-            proof.put_off(connection, self._right, rest, why, in_s=SILENCE_S)
+            proof.postpone(connection, self._right, rest, why, in_s=SILENCE_S)
 
     def _miss(self, missing: Sequence[DueDelivery]) -> None:
         """Look again, or send again what was looked for often enough."""
@@ -121,7 +122,7 @@ class Prover:
         why = f"answered with success, but not found after {_LOOKS} looks"
         self._log("delivery_lost", lost, why)
         with self._engine.begin() as connection:
-            proof.lost(
+            proof.record_lost(
                 connection,
                 lost,
                 why,
@@ -136,7 +137,7 @@ class Prover:
         if given_up:
             self._log("delivery_unproven", given_up, why)
             with self._engine.begin() as connection:
-                proof.no_proof(connection, self._right, given_up, f"no proof: {why}", alarm=True)
+                proof.record_unproven(connection, self._right, given_up, f"no proof: {why}", alarm=True)
 
     def _later(self, objects: Sequence[DueDelivery], why: str) -> None:
         limits = self._limits
@@ -145,7 +146,7 @@ class Prover:
                 in_s = retry_delay_s(
                     item.proof_tries + 1, first_s=limits.retry_s, longest_s=limits.retry_max_s
                 )
-                proof.put_off(connection, self._right, [item], why, in_s=in_s)
+                proof.postpone(connection, self._right, [item], why, in_s=in_s)
 
     def _log(self, event: str, objects: Sequence[DueDelivery], why: str) -> None:
         log.warning(event, destination=self._right.destination, objects=len(objects), why=why)

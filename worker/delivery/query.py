@@ -6,8 +6,9 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import deliveries
-from db.deliveries import DueDelivery, SendingRight
+from db.delivery import destinations
+from db.delivery.deliveries import DueDelivery
+from db.delivery.destinations import SendingRight
 from worker.delivery.peer import ArchiveClient, Unanswered
 
 log = structlog.get_logger()
@@ -32,10 +33,10 @@ class Queries:
         except Unanswered as unanswered:
             log.warning("query_unanswered", destination=self._right.destination, why=str(unanswered))
             with self._engine.begin() as connection:
-                deliveries.ask_nothing(connection, self._right, for_s=SILENCE_S)
+                destinations.pause_queries(connection, self._right, for_s=SILENCE_S)
             raise
 
     def are_silent(self) -> bool:
         """True while the destination is asked nothing."""
         with self._engine.begin() as connection:
-            return deliveries.silence_s(connection, self._right.destination) > 0
+            return destinations.query_pause_s(connection, self._right.destination) > 0

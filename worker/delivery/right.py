@@ -5,8 +5,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from db import deliveries
-from db.deliveries import SendingRight
+from db.delivery import destinations
+from db.delivery.destinations import SendingRight
 from worker.lease import Heartbeat
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class RightKeeper(Heartbeat):
 
     def renew(self) -> bool:
         with self._engine.begin() as connection:
-            return deliveries.renew(connection, self._right, lease_s=self._lease_s)
+            return destinations.renew(connection, self._right, lease_s=self._lease_s)
 
     def on_deadline(self) -> None:
         log.error("sender_hangs", destination=self._right.destination)

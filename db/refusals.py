@@ -1,0 +1,68 @@
+"""Files that could not be used, and presentation contexts that we refused."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from db.tables import Quarantined, RefusedContext
+from neurotriage.core.reception import Reception, Sender
+from neurotriage.core.values import Reason
+
+
+def quarantine(
+    connection: Connection, name: str, path: str, reason: Reason, reception: Reception, *, kind: str
+) -> None:
+    """Record a file that could not be used and lies at ``path`` below the storage root.
+
+    ``kind``: instance, report or note. A ``name`` that is there already is left as it is.
+    """
+    connection.execute(
+        insert(Quarantined)
+        .values(
+            kind=kind,
+            name=name,
+            path=path,
+            size_bytes=reception.size_bytes,
+            code=reason.code,
+            reason=reason.text,
+            peer_ae_title=reception.peer_ae_title,
+            peer_host=reception.peer_host,
+            received_at=reception.received_at,
+        )
+        .on_conflict_do_nothing(index_elements=[Quarantined.name])
+    )
+
+
+def record_refused_context(
+    connection: Connection,
+    peer: Sender,
+    sop_class_uid: str,
+    transfer_syntaxes: Sequence[str],
+    *,
+    limit: int = 5000,
+) -> None:
+    """Count a presentation context that a peer proposed and we refused.
+
+    So that nobody fills the table by proposing a new one each time, from ``limit`` rows on unknown ones are
+    counted in the row ``other`` of the peer's address.
+    """
+    what = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
+    key = {"peer_ae_title": peer[0], "peer_host": peer[1], **what}
+    counted = connection.execute(
+        update(RefusedContext)
+        .where(*(getattr(RefusedContext, name) == value for name, value in key.items()))
+        .values(times=RefusedContext.times + 1, last_at=func.now())
+    )
+    if counted.rowcount:
+        return
+    rows = connection.execute(select(func.count(RefusedContext.id))).scalar_one()
+    if rows >= limit:
+        key = {"peer_ae_title": "", "peer_host": peer[1], "sop_class_uid": "other", "transfer_syntaxes": ""}
+    connection.execute(
+        insert(RefusedContext)
+        .values(**key)
+        .on_conflict_do_update(
+            index_elements=list(key), set_={"times": RefusedContext.times + 1, "last_at": func.now()}
+        )
+    )

@@ -1,0 +1,314 @@
+"""The rows of an analysis, written in one transaction with the move that ends its revision."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, exists, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from db import events
+from db.studies.leases import Lease, finish
+from db.tables import (
+    AnalysisRow,
+    Delivery,
+    FindingRow,
+    Installation,
+    Instance,
+    ModelVersion,
+    PredictionRow,
+    ResultObjectRow,
+    Revision,
+    SeriesVerdictRow,
+    Study,
+)
+from neurotriage.core.documents import to_document
+from neurotriage.core.states import DeliveryState, RevisionState
+from neurotriage.core.values import (
+    Analysis,
+    Claims,
+    NoteKind,
+    ObjectReference,
+    Outcome,
+    Prediction,
+    ResultKind,
+    ResultObject,
+)
+
+_ENDED: Final = (RevisionState.ANALYSED, RevisionState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """A result object that lies in storage, and who gets it."""
+
+    result: ResultObject
+    path: Path  # below the storage root
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnalysis:
+    """The inputs of an analysis: where they are equal, a new revision would say nothing new."""
+
+    input_digest: str
+    software_version: str
+    claims: str
+    model_sha256s: frozenset[str]
+
+
+def installation_uid(connection: Connection) -> str:
+    """The UID of this installation, part of every UID that we derive."""
+    return connection.execute(select(Installation.uid)).scalar_one()
+
+
+def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
+    """The analysis of a study's newest revision that ended.
+
+    None where that one failed, or none has ended. A revision that ended ``unchanged`` is passed over.
+    """
+    row = connection.execute(
+        select(
+            Revision.state,
+            AnalysisRow.id,
+            AnalysisRow.input_digest,
+            AnalysisRow.software_version,
+            AnalysisRow.claims,
+        )
+        .outerjoin(AnalysisRow, AnalysisRow.revision_id == Revision.id)
+        .where(Revision.study_id == study_id, Revision.state.in_(_ENDED))
+        .order_by(Revision.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None or row.state == RevisionState.FAILED:
+        return None
+    hashes = connection.execute(
+        select(ModelVersion.sha256)
+        .join(PredictionRow, PredictionRow.model_version_id == ModelVersion.id)
+        .where(PredictionRow.analysis_id == row.id)
+    ).scalars()
+    return LastAnalysis(row.input_digest, row.software_version, row.claims, frozenset(hashes))
+
+
+def sender(connection: Connection, study_id: int) -> tuple[str, str]:
+    """Calling AE title and address of the peer that a study came from first; results of ours do not count.
+
+    Raises SQLAlchemy's ``NoResultFound`` where the study has no instance.
+    """
+    row = connection.execute(
+        select(Instance.peer_ae_title, Instance.peer_host)
+        .where(Instance.study_id == study_id, ~Instance.own_result)
+        .order_by(Instance.id)
+        .limit(1)
+    ).one()
+    return row.peer_ae_title, row.peer_host
+
+
+def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference, ...]:
+    """The newest report of a study, which a new one takes the place of; empty where there is none."""
+    row = connection.execute(
+        select(
+            ResultObjectRow.sop_class_uid,
+            ResultObjectRow.sop_instance_uid,
+            ResultObjectRow.series_instance_uid,
+        )
+        .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+        .where(AnalysisRow.study_id == study_id, ResultObjectRow.kind == ResultKind.REPORT)
+        .order_by(AnalysisRow.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return () if row is None else (ObjectReference(*row),)
+
+
+def record_analysis(
+    connection: Connection,
+    held: Lease,
+    analysis: Analysis,
+    started_at: datetime,
+    objects: Iterable[WrittenObject],
+    claims: Claims = Claims.RESEARCH,
+) -> bool:
+    """Write all rows of an analysis and end its revision. False: the lease was lost, nothing is written.
+
+    Locks the study's row. Where a newer revision has ended already, this one is superseded from the start and
+    only its rejection notes are delivered; else the older ones are superseded, and their waiting deliveries
+    cancelled but for rejection notes.
+    """
+    state = RevisionState.FAILED if analysis.outcome is Outcome.FAILED else RevisionState.ANALYSED
+    if not finish(
+        connection, held, state, outcome=analysis.outcome, reasons=[r.code for r in analysis.reasons]
+    ):
+        return False
+    analysis_id = connection.execute(
+        insert(AnalysisRow)
+        .values(
+            revision_id=held.revision_id,
+            study_id=held.study_id,
+            outcome=analysis.outcome,
+            triage=analysis.triage,
+            head_meant=analysis.head_meant,
+            reasons=[{"code": r.code, "text": r.text} for r in analysis.reasons],
+            input_digest=analysis.input_digest,
+            software_version=analysis.software_version,
+            claims=claims,
+            started_at=started_at,
+            analysed_at=analysis.analysed_at,
+            document=to_document(analysis),
+        )
+        .returning(AnalysisRow.id)
+    ).scalar_one()
+    _insert_all(connection, SeriesVerdictRow, analysis_id, _verdicts(analysis))
+    _insert_all(connection, FindingRow, analysis_id, _findings(analysis))
+    _insert_all(
+        connection,
+        PredictionRow,
+        analysis_id,
+        [_prediction(connection, prediction) for prediction in analysis.predictions],
+    )
+    current = not _superseded(connection, held)
+    for written in objects:
+        deliver = current or written.result.kind is NoteKind.REJECTION
+        _record_object(connection, analysis_id, written, deliver=deliver)
+    return True
+
+
+def _insert_all(connection: Connection, table: type, analysis_id: int, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), [{"analysis_id": analysis_id, **row} for row in rows])
+
+
+def _verdicts(analysis: Analysis) -> list[dict[str, Any]]:
+    return [
+        {
+            "series_instance_uid": verdict.series_instance_uid,
+            "modality": verdict.modality,
+            "description": verdict.description,
+            "taken": verdict.taken,
+            "code": verdict.reason.code,
+            "reason": verdict.reason.text,
+            "evidence": verdict.evidence,
+        }
+        for verdict in analysis.verdicts
+    ]
+
+
+def _findings(analysis: Analysis) -> list[dict[str, Any]]:
+    return [
+        {
+            "lesion": finding.lesion,
+            "series_instance_uid": finding.series_uid,
+            "sop_instance_uid": finding.sop_instance_uid,
+            "frame": finding.frame,
+            "slice_index": finding.slice_index,
+            **dict(zip(("x0", "y0", "x1", "y1"), finding.box, strict=True)),
+            "size_mm": finding.size_mm,
+            "side": finding.side,
+            "probability": finding.probability,
+        }
+        for finding in analysis.findings
+    ]
+
+
+def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any]:
+    identity = {
+        "name": prediction.model,
+        "version": prediction.version,
+        "sha256": prediction.sha256,
+    }
+    connection.execute(
+        insert(ModelVersion)
+        .values(**identity, modality=prediction.modality)
+        .on_conflict_do_nothing(index_elements=list(identity))
+    )
+    model_id = connection.execute(select(ModelVersion.id).filter_by(**identity)).scalar_one()
+    return {
+        "model_version_id": model_id,
+        "series_instance_uid": prediction.series_uid,
+        "probabilities": dict(prediction.probabilities),
+        "threshold": prediction.threshold,
+        "engine": prediction.engine,
+        "device": prediction.device,
+    }
+
+
+def _superseded(connection: Connection, held: Lease) -> bool:
+    """Whether a newer revision has ended. If not, supersede older ones and cancel their deliveries."""
+    connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update())
+    number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
+    newer = connection.execute(
+        select(
+            exists().where(
+                Revision.study_id == held.study_id, Revision.number > number, Revision.state.in_(_ENDED)
+            )
+        )
+    ).scalar_one()
+    if newer:
+        connection.execute(update(Revision).where(Revision.id == held.revision_id).values(superseded=True))
+        return True
+    older = (
+        connection.execute(
+            update(Revision)
+            .where(Revision.study_id == held.study_id, Revision.number < number, ~Revision.superseded)
+            .values(superseded=True)
+            .returning(Revision.id)
+        )
+        .scalars()
+        .all()
+    )
+    objects = (
+        select(ResultObjectRow.id)
+        .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+        # A rejection note of an older revision still has to arrive.
+        .where(AnalysisRow.revision_id.in_(older), ResultObjectRow.kind != NoteKind.REJECTION)
+    )
+    cancelled = connection.execute(
+        update(Delivery)
+        .where(
+            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+            Delivery.result_object_id.in_(objects),
+        )
+        .values(state=DeliveryState.GIVEN_UP, last_status="cancelled: a newer revision was analysed")
+    )
+    if cancelled.rowcount:
+        events.record(
+            connection,
+            "deliveries_cancelled",
+            study_id=held.study_id,
+            revision_id=held.revision_id,
+            deliveries=cancelled.rowcount,
+        )
+    return False
+
+
+def _record_object(
+    connection: Connection, analysis_id: int, written: WrittenObject, *, deliver: bool
+) -> None:
+    result = written.result
+    object_id = connection.execute(
+        insert(ResultObjectRow)
+        .values(
+            analysis_id=analysis_id,
+            kind=result.kind,
+            index=result.index,
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            series_instance_uid=result.series_instance_uid,
+            path=str(written.path),
+            size_bytes=len(result.data),
+        )
+        .returning(ResultObjectRow.id)
+    ).scalar_one()
+    if deliver and written.destinations:
+        connection.execute(
+            insert(Delivery),
+            [
+                {
+                    "result_object_id": object_id,
+                    "destination": name,
+                    "state": DeliveryState.WAITING,
+                }
+                for name in written.destinations
+            ],
+        )

@@ -1,0 +1,37 @@
+"""The tables. Comments are written for the admin who reads them in psql (``\\d+ studies``)."""
+
+from db.tables.analyses import (
+    AnalysisRow,
+    FindingRow,
+    ModelVersion,
+    PredictionRow,
+    ResultObjectRow,
+    SeriesVerdictRow,
+)
+from db.tables.base import Base
+from db.tables.deliveries import Delivery, DestinationLease
+from db.tables.events import Event
+from db.tables.installation import Installation
+from db.tables.received import Instance, Quarantined, RefusedContext, Series, Study
+from db.tables.revisions import Revision, RevisionInstance
+
+__all__ = [
+    "AnalysisRow",
+    "Base",
+    "Delivery",
+    "DestinationLease",
+    "Event",
+    "FindingRow",
+    "Installation",
+    "Instance",
+    "ModelVersion",
+    "PredictionRow",
+    "Quarantined",
+    "RefusedContext",
+    "ResultObjectRow",
+    "Revision",
+    "RevisionInstance",
+    "Series",
+    "SeriesVerdictRow",
+    "Study",
+]

@@ -1,0 +1,154 @@
+"""What was received: studies, series and instances, and what was set aside or refused."""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Index,
+    Integer,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, key, parent
+
+
+class Study(Base):
+    """A study as its headers name it, and whether instances may still come."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index("ix_studies_open", "last_received_at", postgresql_where=text("state = 'open'")),
+        {"comment": "One row per StudyInstanceUID received"},
+    )
+
+    id: Mapped[int] = key()
+    study_instance_uid: Mapped[str] = mapped_column(unique=True, comment="(0020,000D)")
+    state: Mapped[str] = mapped_column(comment="open: instances still arrive; quiet: judged complete")
+    patient_id: Mapped[str] = mapped_column(comment="(0010,0020) of the first instance; empty where absent")
+    issuer_of_patient_id: Mapped[str] = mapped_column(comment="(0010,0021); empty where absent")
+    accession_number: Mapped[str] = mapped_column(index=True, comment="(0008,0050); empty where absent")
+    study_date: Mapped[str] = mapped_column(comment="as in the header (YYYYMMDD), empty where absent")
+    description: Mapped[str] = mapped_column(comment="(0008,1030); empty where absent")
+    conflict: Mapped[str | None] = mapped_column(comment="why this study must not be analysed, if so")
+    first_received_at: Mapped[datetime] = mapped_column(index=True, comment="when its first instance came")
+    last_received_at: Mapped[datetime] = mapped_column(
+        comment="when its newest instance came, by the clock of this database"
+    )
+
+
+class Series(Base):
+    """A series of a study."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        UniqueConstraint("study_id", "series_instance_uid"),
+        {"comment": "One row per series received"},
+    )
+
+    id: Mapped[int] = key()
+    study_id: Mapped[int] = parent("studies.id")
+    series_instance_uid: Mapped[str] = mapped_column(comment="(0020,000E)")
+    modality: Mapped[str] = mapped_column(comment="(0008,0060)")
+    number: Mapped[int | None] = mapped_column(BigInteger, comment="(0020,0011)")
+    description: Mapped[str] = mapped_column(comment="(0008,103E); empty where absent")
+    body_part: Mapped[str] = mapped_column(comment="(0018,0015); empty where absent")
+    manufacturer: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,0070); empty where absent"
+    )
+    model_name: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,1090); empty where absent"
+    )
+    station_name: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="(0008,1010); empty where absent"
+    )
+
+
+class Instance(Base):
+    """Distinct bytes under one SOP Instance UID, and whether they stand for it."""
+
+    __tablename__ = "instances"
+    __table_args__ = (
+        UniqueConstraint("study_id", "sop_instance_uid", "digest"),
+        {"comment": "One row per distinct instance received; the bytes lie in the store, by digest"},
+    )
+
+    id: Mapped[int] = key()
+    study_id: Mapped[int] = parent("studies.id")
+    series_id: Mapped[int] = parent("series.id")
+    sop_instance_uid: Mapped[str] = mapped_column(index=True, comment="(0008,0018)")
+    sop_class_uid: Mapped[str] = mapped_column(comment="(0008,0016)")
+    instance_number: Mapped[int | None] = mapped_column(BigInteger, comment="(0020,0013)")
+    digest: Mapped[str] = mapped_column(comment="SHA-256 of the data set as received, hex")
+    size_bytes: Mapped[int] = mapped_column(BigInteger, comment="of the file in the store")
+    patient_key: Mapped[str] = mapped_column(comment="tells patients apart and names nobody")
+    own_result: Mapped[bool] = mapped_column(
+        comment="a result of ours by our own records, sent back: never opens a study"
+    )
+    claims_ours: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="names neurotriage as its maker, which anybody can write"
+    )
+    counts: Mapped[bool] = mapped_column(
+        comment="false: another instance with the same SOP Instance UID and other bytes came first"
+    )
+    times_received: Mapped[int] = mapped_column(
+        Integer, server_default=text("1"), comment="how often these bytes came"
+    )
+    peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
+    peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
+
+
+class Quarantined(Base):
+    """A file that could not be used."""
+
+    __tablename__ = "quarantined"
+    __table_args__ = ({"comment": "What was received and could not be used; the bytes are kept"},)
+
+    id: Mapped[int] = key()
+    kind: Mapped[str] = mapped_column(
+        server_default=text("'instance'"),
+        comment="instance; report: of a storage commitment; note: of refused presentation contexts",
+    )
+    name: Mapped[str] = mapped_column(unique=True, comment="file name in the quarantine folder")
+    path: Mapped[str] = mapped_column(comment="where its bytes lie, below the storage root")
+    size_bytes: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="of what was received; 0 where not known"
+    )
+    code: Mapped[str] = mapped_column(comment="reason code, see docs/data-dictionary.md")
+    reason: Mapped[str] = mapped_column(comment="why it could not be used, in words")
+    peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
+    peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
+    quarantined_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="when it was set aside"
+    )
+
+
+class RefusedContext(Base):
+    """A presentation context that was proposed and refused, counted."""
+
+    __tablename__ = "refused_contexts"
+    __table_args__ = ({"comment": "Presentation contexts that peers proposed and we refused"},)
+
+    id: Mapped[int] = key()
+    peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
+    peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    sop_class_uid: Mapped[str] = mapped_column(comment="what it wanted to send")
+    transfer_syntaxes: Mapped[str] = mapped_column(comment="the forms in which it offered that")
+    times: Mapped[int] = mapped_column(Integer, server_default=text("1"), comment="how often it was refused")
+    last_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="when it was last refused")
+
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy reads it from the class
+
+
+Index(
+    "uq_refused_contexts_what",
+    RefusedContext.peer_ae_title,
+    RefusedContext.peer_host,
+    RefusedContext.sop_class_uid,
+    RefusedContext.transfer_syntaxes,
+    unique=True,
+)
