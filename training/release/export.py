@@ -16,8 +16,7 @@ from training.evaluation.predict import predictions
 from training.evaluation.synthetic_masses import held_apart, scores
 from training.fit.models import INPUT_PX_KEY, MODELS
 from training.options import step_parser, use_threads
-from training.release.calibrate import SHIFTS, Calibration, calibrate
-from training.release.calibrate_ct import ct_calibrate
+from training.release.calibrate import SHIFTS, Calibration, calibrate, ct_calibrate
 from worker.vision.network import CLASSES_OF, Network
 from worker.vision.registry import registry
 from worker.vision.registry.fusion_registry import FUSION
