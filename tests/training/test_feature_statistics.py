@@ -118,8 +118,8 @@ def test_the_file_scales_distances_on_val(
     stored = load_file(weights / f"{model}.safetensors")  # in half precision
     network.load_state_dict({name: torch.from_numpy(array) for name, array in stored.items()})
     distance = reference.distance(features(network, inputs))
-    assert float(reference.near) == pytest.approx(np.median(distance), rel=0.01)
+    assert reference.near.item() == pytest.approx(np.median(distance), rel=0.01)
     highest = np.percentile(distance, 99)
-    assert float(reference.far - reference.near) == pytest.approx(
+    assert (reference.far - reference.near).item() == pytest.approx(
         2 * (highest - np.median(distance)), rel=0.02
     )
