@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("evaluate-ct", __doc__, "--manifest", "--weights", "--json")
     parser.add_argument("--model", default="ct", help="name in the registry; ct: what decides by default")
-    parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="split to evaluate on")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     card = named(options.model, options.weights)

@@ -55,7 +55,7 @@ def settings_from(arguments: Sequence[str] | None) -> TrainingSettings:
     parser = step_parser(
         "train", "Train a slice model for a given time; a run stops by itself", "--manifest", "--weights"
     )
-    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
+    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher", help="model to train")
     parser.add_argument("--minutes", type=float, default=75.0, help="wall time after which training ends")
     parser.add_argument(
         "--folder",

@@ -23,7 +23,7 @@ from worker.vision.registry.registry import ENSEMBLE, ModelCard
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("ensemble", __doc__, "--manifest", "--version", "--weights", "--threads")
-    parser.add_argument("--name", choices=DECIDING, required=True)
+    parser.add_argument("--name", choices=DECIDING, required=True, help="name of the ensemble")
     parser.add_argument("--members", nargs="+", required=True, metavar="NAME", help="names in the registry")
     parser.add_argument(
         "--mirrored", action="store_true", help="judge each slice mirrored as well: better, in twice the time"

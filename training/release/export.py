@@ -28,7 +28,7 @@ from worker.vision.slices.preprocess import INPUT_PX
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("export", __doc__, "--manifest", "--version", "--weights", "--threads")
-    parser.add_argument("--model", choices=sorted(MODELS), required=True)
+    parser.add_argument("--model", choices=sorted(MODELS), required=True, help="model that was trained")
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--input-px", type=int, help="default: that of the training run")
     options = parser.parse_args(arguments)
