@@ -11,7 +11,11 @@ from neurotriage.core.settings import WorkerSettings
 from worker.vision.engines import ENGINES, TORCH
 
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "--engine": {"choices": ENGINES, "default": TORCH, "help": "what runs the networks of the registry"},
+    "--engine": {
+        "choices": ENGINES,
+        "default": TORCH,
+        "help": "engine that runs the networks of the registry",
+    },
     "--json": {"type": Path, "metavar": "FILE", "help": "file for the figures; default: the terminal"},
     "--manifest": {"type": Path, "required": True, "metavar": "FILE", "help": "CSV of slices"},
     "--model": {"required": True, "metavar": "NAME", "help": "name in the registry"},

@@ -16,7 +16,7 @@ from training.evaluation.deciding import named
 from training.evaluation.slices import evaluate, judge
 from training.fit.models import MODELS
 from training.release import ensemble
-from training.release.card import written as card_text
+from training.release.card import card_text
 from training.release.export import enter, written
 from training.release.feature_statistics import feature_statistics
 from training.release.study_rule import first_rule, write
@@ -132,7 +132,7 @@ def test_the_card_of_an_ensemble_names_its_members_and_where_each_began(
     model = card("mr", weights)
     rows = read(manifest, "MR")
     figures = evaluate(judge(rows.rows, model, weights), model, rows, "test")
-    text = card_text(model, model.networks, figures, "a minute on nothing", 1_000_000)
+    text = card_text(model, model.networks, figures, "a minute on nothing", 1_000_000).markdown()
     for promised in (
         "`mr-teacher.safetensors`, `light.safetensors`",
         "mean of the logits of 2 networks",

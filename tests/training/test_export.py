@@ -1,4 +1,4 @@
-"""What training hands over: half-precision weights, a registry entry, a card of measured figures."""
+"""The export of training: half-precision weights, a registry entry, a card of measured figures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from training.data.manifest import read
 from training.evaluation.cases import cases
 from training.evaluation.predict import predictions
 from training.evaluation.slices import evaluate
-from training.release.card import written as card_text
+from training.release.card import card_text
 from training.release.export import enter, written
 from worker.vision.network import SliceNet
 from worker.vision.registry import read_cards
@@ -58,7 +58,7 @@ def test_the_card_holds_the_figures_the_licences_and_the_limits(
     manifest = read(write_manifest(tmp_path, toy), "MR")
     judged = cases(predictions(SliceNet().eval(), manifest.rows, 64), model)
     figures = evaluate(judged, model, manifest, "test")
-    text = card_text(model, [model], figures, "a minute on nothing", size_bytes=1_000_000)
+    text = card_text(model, [model], figures, "a minute on nothing", size_bytes=1_000_000).markdown()
     auc = figures["tumour"]["auc_roc"]["value"]
     for promised in (f"{auc:.3f}", model.sha256, "CC BY-NC-SA 4.0", "Research only", "a minute on nothing"):
         assert promised in text

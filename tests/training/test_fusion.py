@@ -134,12 +134,12 @@ def drawn(pairs: int = 4, seed: int = 0) -> tuple[FusionNet, PairFeatures]:
 
 def test_scaling_is_folded_into_the_weights() -> None:
     network, known = drawn()
-    scales = Scale.of(known.seen.ct), Scale.of(known.seen.mr)
+    scales = Scale.of(known.features.ct), Scale.of(known.features.mr)
     rows = torch.arange(4)
     with torch.no_grad():
-        before = network(*scaled(known.seen, scales).inputs(rows), known.seen.given).classes
+        before = network(*scaled(known.features, scales).inputs(rows), known.features.given).classes
         fold(network, scales)
-        after = network(*known.seen.inputs(rows), known.seen.given).classes
+        after = network(*known.features.inputs(rows), known.features.given).classes
     assert torch.allclose(before, after, atol=1e-4)
 
 

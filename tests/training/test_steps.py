@@ -1,9 +1,11 @@
 """``python -m training``: one entry for all steps, which the documentation names as they are."""
 
+import argparse
 import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> str:
-    """What a new process prints; it must end well."""
+    """The output of a new process, which must end with status 0."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
@@ -55,6 +57,37 @@ def test_a_step_is_called_by_its_name(step: str, capsys: pytest.CaptureFixture[s
         main([step, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: python -m training {step} ")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_help_reads_no_weights_and_builds_no_network(
+    step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_module(STEPS[step].module)
+
+    def heavy(*_: object, **__: object) -> None:
+        raise AssertionError("help is not worth this")
+
+    for place in ("torch.nn.Module.__init__", "torch.load", "pathlib.Path.open", "pathlib.Path.read_bytes"):
+        monkeypatch.setattr(place, heavy)
+    with pytest.raises(SystemExit) as ended:
+        main([step, "--help"])
+    assert ended.value.code == 0
+    assert "options:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_option_says_what_it_is_for(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsers: list[argparse.ArgumentParser] = []
+
+    def noted(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        parsers.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", noted)
+    with pytest.raises(SystemExit):
+        import_module(STEPS[step].module).main([])
+    assert [action.option_strings for action in parsers[0]._actions if not action.help] == []
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -41,7 +41,7 @@ def mass(tumour: float, diameter_mm: float = 30.0) -> LabelledSeries:
 
 
 def outcomes(series: list[LabelledSeries], chosen: StudyRule) -> list[str]:
-    return [decide_series(one.seen.score(chosen), chosen)[0].value for one in series]
+    return [decide_series(one.series.score(chosen), chosen)[0].value for one in series]
 
 
 def test_where_scores_lie_apart_no_healthy_series_is_present_and_no_plain_mass_absent() -> None:
@@ -76,7 +76,7 @@ def test_most_healthy_series_are_no_look_alike_and_a_bleed_is_one() -> None:
 def test_the_table_counts_what_must_not_happen() -> None:
     chosen = choose([known(0.1), mass(0.9), known(0.2, kind=BLEED)], START)
     one = mass(0.9)
-    rows = [figure(one.seen, chosen) | {"kind": MASS, "diameter_mm": 30}]
+    rows = [figure(one.series, chosen) | {"kind": MASS, "diameter_mm": 30}]
     assert [line for line in summary(rows) if "20 mm or more" in line] == [
         f"mass of 20 mm or more: {{'{rows[0]['outcome']}': 1}}"
     ]

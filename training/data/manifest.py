@@ -1,4 +1,4 @@
-"""Manifests of two-dimensional slices: one row per image file, one ``GreySlice`` per grey image in it.
+"""Manifests of two-dimensional slices: one row per image file, which holds one or more grey images.
 
 Columns: path, mask, modality, sequence, plane, label, tumour, grade, death, source, group, slice, split,
 pair (all but ``path`` may be empty or missing). Paths are relative to the manifest's folder. A row whose
@@ -45,11 +45,15 @@ class Manifest:
     skipped: int
 
     def of_split(self, split: str) -> tuple[Row, ...]:
+        """The rows of one split, in the order of the file."""
         return tuple(row for row in self.rows if row.split == split)
 
 
 def read(path: Path, modality: str) -> Manifest:
-    """Read a manifest; rows of another modality are counted and left out."""
+    """Read a manifest; rows of another modality are counted and left out.
+
+    Raises ValueError where a group is in more than one split, or a grade is no whole number.
+    """
     series = _series(path.parent / SERIES_FILE)
     with path.open(newline="", encoding="utf-8") as lines:
         rows = [_row(record, path.parent, series) for record in csv.DictReader(lines)]
@@ -61,21 +65,24 @@ def read(path: Path, modality: str) -> Manifest:
 
 
 def grey_images(row: Row) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Each distinct grey image (rows, columns) of a row with its sequence's name."""
+    """The name of the sequence and the grey image, uint8 (rows, columns), of each distinct one of a row.
+
+    Raises OSError where the file cannot be read.
+    """
     with Image.open(row.path) as image:
         if len(row.sequences) < 2:
             yield (row.sequences or ("unknown",))[0], np.asarray(image.convert("L"))
             return
         colours = np.asarray(image.convert("RGB"))
-    seen: set[str] = set()
+    yielded: set[str] = set()
     for channel, name in enumerate(row.sequences):
-        if name not in seen:  # a missing sequence is stored as a copy of another one
-            seen.add(name)
+        if name not in yielded:  # a missing sequence is stored as a copy of another one
+            yielded.add(name)
             yield name, np.ascontiguousarray(colours[..., channel])
 
 
 def mask_of(row: Row) -> NDArray[np.bool_] | None:
-    """The lesion mask (rows, columns) of a row, None where there is none."""
+    """The lesion mask (rows, columns) of a row, on the grid of its picture; None where there is none."""
     if row.mask is None:
         return None
     with Image.open(row.mask) as image:

@@ -15,7 +15,10 @@ Heads = NDArray[np.uint8]  # (N, S, S)
 
 
 def junk(heads: Heads, depths: Heads, count: int, seed: int) -> NDArray[np.uint8]:
-    """``count`` pictures (count, S, S) uint8, as large as the heads."""
+    """``count`` pictures (count, S, S), as large as the heads, each kind in turn.
+
+    ``depths`` (N, S, S) are the heads' as ``samples.depth_of`` gives them.
+    """
     side_px = heads.shape[-1]
     random = np.random.default_rng(seed)
     photographs = _photographs()

@@ -55,18 +55,21 @@ class Stock:
 
 
 def stored_px(input_px: int) -> int:
-    """Side of the stored pictures of which a network with inputs of ``input_px`` loses no detail."""
+    """Side in pixels of stored pictures from which inputs of ``input_px`` lose no detail."""
     return max(STORED_PX, round(input_px * CONTEXT * 1.1))
 
 
 def seen_box(side_px: int) -> Box:
-    """The head's box in a stored picture: what the network is shown of it as it is."""
+    """The head's box in a stored picture: the part that a network is shown without augmentation."""
     margin_px = round(side_px * (1 - 1 / CONTEXT) / 2)
     return Box(margin_px, margin_px, side_px - margin_px, side_px - margin_px)
 
 
 def stock(rows: Sequence[Row], side_px: int = STORED_PX) -> Stock:
-    """Decode, crop to the head and store each grey image of the rows, ``side_px`` wide and high."""
+    """Decode, crop to the head and store each grey image of the rows, ``side_px`` wide and high.
+
+    Raises ValueError where there are no rows.
+    """
     images, masks, depths, facts, cells, series, boxes = [], [], [], [], [], [], []
     for row in rows:
         mask = mask_of(row)
@@ -138,12 +141,12 @@ def _wider(box: Box) -> Box:
 
 
 def stored_picture(grey: NDArray[np.uint8], box: Box, side_px: int = STORED_PX) -> NDArray[np.uint8]:
-    """A grey image (rows, columns) as it is stored: its head's box, with some room around it."""
+    """A grey image (rows, columns) as it is stored: uint8 (S, S), its head's box with some room around it."""
     return _byte(network_input(grey, _wider(box), side_px)[0])
 
 
 def stored_mask(mask: NDArray[np.bool_] | None, box: Box, side_px: int = STORED_PX) -> NDArray[np.uint8]:
-    """A lesion mask (rows, columns) as it is stored beside its picture; empty where there is none."""
+    """A lesion mask (rows, columns) as it is stored beside its picture: uint8 (S, S), empty without one."""
     if mask is None:
         return np.zeros((side_px, side_px), np.uint8)
     return _byte(mask_input(mask, _wider(box), side_px))
@@ -155,7 +158,10 @@ def _byte(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def volume_scales(boxes: list[tuple[str, Box]]) -> NDArray[np.float32]:
-    """How small each head looks in a box around its whole series, as volumes are cropped at run time."""
+    """(n,) how small each head looks in a box around its whole series, as volumes are cropped at run time.
+
+    ``boxes`` are pairs of the name of a series and the box of a slice's head; results are at most 1.
+    """
     widest: dict[str, int] = defaultdict(int)
     for name, box in boxes:
         widest[name] = max(widest[name], box.width_px)
@@ -172,7 +178,7 @@ def _class(row: Row) -> int:
 
 
 def cell_of(row: Row) -> tuple[str, str]:
-    """What a row is drawn with: its source, and its tumour's type or whether it has one."""
+    """The cell with which a row is drawn: its source, and the type of its tumour or whether it has one."""
     if row.source != "figshare":
         return row.source, str(_flag(row.tumour))
     kinds = {"men": "meningioma", "pit": "pituitary", "gli": "glioma"}

@@ -28,18 +28,21 @@ Slice = tuple[int, bool, NDArray[np.uint8]]  # its number, with a tumour or not,
 
 
 def series_of(rows: Sequence[Row]) -> Iterator[tuple[str, bool, Volume]]:
-    """Name, whether there is a tumour, and the volume, of each series of the rows."""
+    """Name, whether there is a tumour, and the volume, of each series of MIN_SLICES or more slices.
+
+    Raises AttributeError where the name of a file of ``SOURCES`` does not end in a number.
+    """
     stacks: dict[tuple[str, str, str], list[Slice]] = defaultdict(list)
     for row in rows:
         if row.source in SOURCES and row.tumour is not None:
             scan, number = re.fullmatch(r"(.*?)(\d+)", row.path.stem).groups()  # type: ignore[union-attr]
             for sequence, grey in grey_images(row):
                 stacks[f"{row.series} {scan}", row.plane, sequence].append((int(number), row.tumour, grey))
-    for (name, plane, sequence), found in stacks.items():
-        slices = sorted(found, key=lambda one: one[0])
+    for (name, plane, sequence), stack in stacks.items():
+        slices = sorted(stack, key=lambda numbered: numbered[0])
         step_mm = min(LARGEST_STEP_MM, HEAD_MM / max(slices[-1][0] - slices[0][0], 1))
         tumour = any(positive for _, positive, _ in slices)
-        free = [one for one in slices if not one[1]]
+        free = [numbered for numbered in slices if not numbered[1]]
         for positive, chosen in ((True, slices), (False, free)) if tumour else ((False, slices),):
             if len(chosen) >= MIN_SLICES:
                 yield f"{name} {sequence}", positive, _volume(chosen, step_mm, Plane(plane), sequence)

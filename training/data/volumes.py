@@ -31,7 +31,7 @@ class VolumeRow:
 
 
 def read_rows(path: Path) -> Iterator[VolumeRow]:
-    """The rows of a volumes file."""
+    """The rows of a volumes file. Raises KeyError where the columns path or modality are missing."""
     with path.open(newline="", encoding="utf-8") as lines:
         for record in csv.DictReader(lines):
             yield VolumeRow(
@@ -56,7 +56,11 @@ _VIEWS = {
 
 
 def read_volume(row: VolumeRow, plane: Plane = Plane.AXIAL) -> Volume:
-    """A NIfTI file as slices of ``plane``. The origin is the middle of the volume; directions are true."""
+    """A NIfTI file as slices of ``plane``, with its voxels in true units, float32.
+
+    Positions and directions are in patient coordinates (LPS, DICOM PS3.3 C.7.6.2.1.1), the origin is the
+    middle of the volume. Raises OSError or nibabel's ImageFileError where the file cannot be read.
+    """
     image = nib.as_closest_canonical(nib.load(row.path))  # type: ignore[no-untyped-call]
     right_front_head = np.asarray(image.dataobj, dtype=np.float32)
     patient = right_front_head[::-1, ::-1]  # NIfTI is RAS+, patient coordinates are LPS+

@@ -17,7 +17,8 @@ def with_intervals(figures: Figures, groups: Sequence[str], seed: int = 0) -> di
     """Each figure over all cases as ``{value, low, high, n_groups}``; null where it is not defined.
 
     ``figures`` maps indices of cases (with repetitions) to named values; ``groups`` names each case's
-    group. Percentile bootstrap (Efron, Annals of Statistics 1979); low and high are null for few groups.
+    group. Percentile bootstrap (Efron, Annals of Statistics 1979); low and high are null for fewer than
+    MIN_GROUPS groups.
     """
     names, members = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     values = figures(np.arange(len(groups)))

@@ -1,4 +1,4 @@
-"""What evaluation knows of each slice: its truth, calibrated probabilities, and how well maps match."""
+"""The cases of an evaluation: of each slice the truth, calibrated probabilities, and how well maps match."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from training.data.manifest import Row
 from training.evaluation.metrics import box_iou, box_of, dice, iou, points_at, standing_out
@@ -50,17 +51,16 @@ def cases(answers: Iterable[CasePrediction], card: ModelCard) -> Cases:
 
 def probability(logit: float, temperature: float) -> float:
     """Calibrated probability of a logit (temperature scaling, Guo et al., ICML 2017)."""
-    return float(1 / (1 + np.exp(-logit / temperature)))
+    return float(expit(logit / temperature))
 
 
 def _case(answer: CasePrediction, card: ModelCard) -> Case:
-    weights = np.exp(answer.classes.astype(np.float64) - answer.classes.max())
     truth = lesion(answer)
     return Case(
         row=answer.row,
         sequence=answer.sequence,
         tumour=probability(answer.tumour, card.temperature),
-        classes=weights / weights.sum(),
+        classes=softmax(answer.classes.astype(np.float64)),
         head=probability(answer.head, 1.0),
         localisation=None if truth is None else _localisation(answer, truth, card.thresholds["mask"]),
     )

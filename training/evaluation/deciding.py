@@ -1,4 +1,4 @@
-"""The names that stand for what decides, be it an ensemble or one network."""
+"""The names that stand for the model that decides, be it an ensemble or one network."""
 
 from pathlib import Path
 

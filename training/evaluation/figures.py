@@ -84,7 +84,7 @@ def true_class(case: Case, names: Sequence[str]) -> int | None:
 def localisation_block(cases: Sequence[Case], single: Sequence[Case] = ()) -> Block:
     """Decoder and Grad-CAM against the masks of the tumour slices, mean per slice.
 
-    ``single``: each grey image of slices that have several, told apart by sequence.
+    ``single``: each grey image of slices that have several, kept apart by sequence.
     """
     masked = [case for case in cases if case.localisation is not None]
     by_source = {name: _localisation(rows) for name, rows in _by_source(masked).items()}

@@ -1,7 +1,9 @@
 """Figures of a binary score, of classes and of masks, as plain functions of arrays.
 
-Not scikit-learn's: the step ``engines`` measures with these on installations, which do not carry
-scikit-learn, and a figure that labels do not define is nan here and no error. Tests hold them equal to it.
+Not scikit-learn's, for two reasons: the step ``engines`` measures with these on installations, which have no
+scikit-learn; and a figure that the labels do not define is nan here, which the intervals leave out; in
+scikit-learn 1.9 it is nan with a warning (AUC, kappa), 0 (average precision, Matthews) or a ValueError (AUC
+without cases). Where both define a figure, tests hold them equal.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,10 @@ FAINTEST = 1e-9  # a map below it stands out nowhere
 
 
 def auc_roc(truth: ArrayLike, score: ArrayLike) -> float:
-    """Area under the ROC curve: the share of (positive, negative) pairs in right order; nan without both."""
+    """Area under the ROC curve: the share of (positive, negative) pairs in right order; nan without both.
+
+    By ranks, ties count half (Hanley and McNeil, Radiology 1982).
+    """
     true = np.asarray(truth, bool)
     positives, negatives = int(true.sum()), int((~true).sum())
     if positives == 0 or negatives == 0:
@@ -39,7 +44,7 @@ def auc_pr(truth: ArrayLike, score: ArrayLike) -> float:
 
 
 def binary_counts(truth: ArrayLike, positive: ArrayLike) -> tuple[int, int, int, int]:
-    """True positives, false positives, false negatives, true negatives."""
+    """True positives, false positives, false negatives, true negatives of (n,) truths and answers."""
     true, said = np.asarray(truth, bool), np.asarray(positive, bool)
     return (
         int((true & said).sum()),
@@ -55,7 +60,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def mcc(tp: int, fp: int, fn: int, tn: int) -> float:
-    """Matthews' correlation coefficient; nan where a margin is empty."""
+    """Matthews' correlation coefficient (Biochim. Biophys. Acta 1975); nan where a margin is empty."""
     product = float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return ratio(tp * tn - fp * fn, product**0.5)
 
@@ -71,7 +76,10 @@ def expected_calibration_error(truth: ArrayLike, probability: ArrayLike) -> floa
 
 
 def kappa(confusion: NDArray[np.integer]) -> float:
-    """Cohen's kappa of a confusion matrix (truth, said)."""
+    """Cohen's kappa (Educ. Psychol. Meas. 1960) of counts (truth, said).
+
+    nan where there are none, or where all are agreement on one class.
+    """
     total = confusion.sum()
     if total == 0:
         return float("nan")
@@ -94,7 +102,10 @@ def f1_scores(confusion: NDArray[np.integer]) -> list[float]:
 
 
 def threshold_at_sensitivity(truth: ArrayLike, score: ArrayLike, sensitivity: float) -> float:
-    """The highest threshold (score >= threshold is positive) that reaches a sensitivity."""
+    """The highest threshold that reaches a sensitivity; nan without positives.
+
+    A score is positive from the threshold on.
+    """
     positives = np.sort(np.asarray(score, float)[np.asarray(truth, bool)])[::-1]
     if len(positives) == 0:
         return float("nan")
@@ -102,7 +113,7 @@ def threshold_at_sensitivity(truth: ArrayLike, score: ArrayLike, sensitivity: fl
 
 
 def dice(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Twice the overlap over the sum of both areas; 1 where both are empty."""
+    """Twice the overlap over the sum of both areas (Dice, Ecology 1945); 1 where both are empty."""
     both = int(said.sum()) + int(truth.sum())
     return 2.0 * int((said & truth).sum()) / both if both else 1.0
 
@@ -121,25 +132,31 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def box_iou(one: Sequence[int] | None, other: Sequence[int] | None) -> float:
+def box_iou(first: Sequence[int] | None, second: Sequence[int] | None) -> float:
     """Intersection over union of two boxes; 0 where one is missing."""
-    if one is None or other is None:
+    if first is None or second is None:
         return 0.0
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
     shared = max(0, width) * max(0, height)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
     return ratio(shared, areas - shared)
 
 
 def standing_out(heat: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
-    """Where a map is above a share of its own maximum: a faint lesion is outlined as a clear one is."""
+    """Pixels of a map above a share of its own maximum, so that faint lesions are outlined as clear ones are.
+
+    Of the map's shape; nothing stands out of a map whose maximum is below FAINTEST.
+    """
     highest = float(heat.max())
     return np.asarray(heat > (share * highest if highest >= FAINTEST else np.inf))
 
 
 def points_at(heat: NDArray[np.floating], truth: NDArray[np.bool_], tolerance_px: float) -> bool:
-    """Pointing game (Zhang et al., ECCV 2016): the map's maximum lies within tolerance of the lesion."""
+    """Pointing game (Zhang et al., ECCV 2016): the map's maximum lies within tolerance of the lesion.
+
+    Raises ValueError where ``truth`` is empty.
+    """
     row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
     rows, columns = np.nonzero(truth)
     return bool(np.min(np.hypot(rows - row, columns - column)) <= tolerance_px)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_expit, softmax
+from scipy.special import expit, log_expit, softmax
 
 from training.data.manifest import Row, grey_images, mask_of
 from worker.vision.network import Network, grad_cam
@@ -31,7 +31,10 @@ class CasePrediction:
 
 
 def predictions(network: Network, rows: Sequence[Row], input_px: int = INPUT_PX) -> Iterator[CasePrediction]:
-    """Predictions in the rows' order, every grey image of each row."""
+    """Predictions in the rows' order, every grey image of each row, as network inputs of ``input_px``.
+
+    Raises OSError where a picture cannot be read.
+    """
     waiting: list[tuple[Row, str, tuple[int, int], Box, NDArray[np.float32]]] = []
     for row in rows:
         for sequence, grey in grey_images(row):
@@ -88,14 +91,13 @@ def _weighted(maps: Sequence[NDArray[np.float32]], shares: NDArray[np.float64]) 
 
 
 def lesion(answer: CasePrediction) -> NDArray[np.bool_] | None:
-    """The true lesion on the grid of the answer's image."""
+    """The true lesion (rows, columns) on the grid of the answer's image; None where it is not known."""
     return mask_of(answer.row)
 
 
 def decoded(answer: CasePrediction) -> NDArray[np.float32]:
     """The decoder's probability of lesion (rows, columns) on the grid of the answer's image."""
-    probability = 1 / (1 + np.exp(-answer.mask[None]))
-    result: NDArray[np.float32] = to_source(probability, answer.box, answer.shape)[0]
+    result: NDArray[np.float32] = to_source(expit(answer.mask[None]), answer.box, answer.shape)[0]
     return result
 
 

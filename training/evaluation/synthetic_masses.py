@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from training.data.manifest import read
 from training.data.samples import STORED_PX, seen_box
@@ -42,10 +43,10 @@ SEEN = seen_box(STORED_PX)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CtScores:
-    """The network's logits of n cases."""
+    """A network's answers to n cases."""
 
     cases: tuple[CtCase, ...]
-    tumour: NDArray[np.float64]  # (n,)
+    tumour: NDArray[np.float64]  # (n,) logits
     classes: NDArray[np.float64]  # (n, 3) probabilities
     overlap: NDArray[np.float64]  # (n, MASK_SHARES) Dice of the decoder, nan where no mass is known
 
@@ -76,7 +77,7 @@ def held_apart(manifest: Path, split: str, masses: int = MASSES_EACH) -> tuple[C
 
 @torch.inference_mode()
 def scores(network: Network, cases: tuple[CtCase, ...], input_px: int) -> CtScores:
-    """Run the network over cases, framed as at run time."""
+    """Run the network over cases, framed as at run time, as inputs of ``input_px``."""
     tumour, classes, overlap = [], [], []
     for start in range(0, len(cases), BATCH_SLICES):
         some = cases[start : start + BATCH_SLICES]
@@ -88,36 +89,36 @@ def scores(network: Network, cases: tuple[CtCase, ...], input_px: int) -> CtScor
     return CtScores(cases, np.array(tumour), np.array(classes), np.array(overlap))
 
 
-def ct_val_scores(found: CtScores) -> dict[str, float]:
-    """What a training run is steered by: all synthetic or real-bleed figures that must be high."""
-    by_source = with_against_without(found)
+def ct_val_scores(judged: CtScores) -> dict[str, float]:
+    """The figures by which a training run chooses its best weights: of synthetic masses and real bleeds."""
+    by_source = with_against_without(judged)
     return {
         "with_without": float(np.mean(list(by_source.values()))),
         "worst_source": min(value for source, value in by_source.items() if source in LESION_FREE),
-        "against_bleeds": mass_against_bleeds(found),
-        "bleeds": bleeds_found(found),
-        "dice": max(found.dice(share) for share in MASK_SHARES),
+        "against_bleeds": mass_against_bleeds(judged),
+        "bleeds": bleeds_found(judged),
+        "dice": max(judged.dice(share) for share in MASK_SHARES),
     }
 
 
-def with_against_without(found: CtScores) -> dict[str, float]:
+def with_against_without(judged: CtScores) -> dict[str, float]:
     """AUC by source: slices with a synthetic mass against the same slices without."""
     return {
-        source: auc(found.tumour, found.of("mass", source), found.of("plain", source))
-        for source in found.sources
+        source: auc(judged.tumour, judged.of("mass", source), judged.of("plain", source))
+        for source in judged.sources
     }
 
 
-def mass_against_bleeds(found: CtScores) -> float:
+def mass_against_bleeds(judged: CtScores) -> float:
     """AUC of the tumour score: synthetic masses against real and synthetic look-alikes of any source."""
-    alike = found.of("look_alike") | found.of("plain", BLEEDS)
-    return auc(found.tumour, found.of("mass"), alike)
+    alike = judged.of("look_alike") | judged.of("plain", BLEEDS)
+    return auc(judged.tumour, judged.of("mass"), alike)
 
 
-def bleeds_found(found: CtScores) -> float:
+def bleeds_found(judged: CtScores) -> float:
     """AUC of the look-alike output: real bleeds against healthy slices of the same kind of source."""
-    healthy = found.of("plain", "headct-normal")
-    return auc(found.classes[:, LOOK_ALIKE], found.of("plain", BLEEDS), healthy)
+    healthy = judged.of("plain", "headct-normal")
+    return auc(judged.classes[:, LOOK_ALIKE], judged.of("plain", BLEEDS), healthy)
 
 
 def auc(score: NDArray[np.float64], positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> float:
@@ -126,40 +127,40 @@ def auc(score: NDArray[np.float64], positive: NDArray[np.bool_], negative: NDArr
     return auc_roc(positive[chosen], score[chosen])
 
 
-def report(found: CtScores, card: ModelCard) -> dict[str, Any]:
+def report(judged: CtScores, card: ModelCard) -> dict[str, Any]:
     """All figures on held-apart cases; "synthetic" in a name says that the masses are."""
-    real, ill = found.of("real"), found.of("mass")
-    free = {name: found.of("plain", name) for name in found.sources}
-    pushed, with_mass = _differences(found), [case for case in found.cases if case.kind == "mass"]
+    real, ill = judged.of("real"), judged.of("mass")
+    free = {name: judged.of("plain", name) for name in judged.sources}
+    pushed, with_mass = _differences(judged), [case for case in judged.cases if case.kind == "mass"]
     return {
-        "cases": {kind: int(found.of(kind).sum()) for kind in sorted({c.kind for c in found.cases})},
-        "synthetic_with_against_without_auc": with_against_without(found),
+        "cases": {kind: int(judged.of(kind).sum()) for kind in sorted({c.kind for c in judged.cases})},
+        "synthetic_with_against_without_auc": with_against_without(judged),
         "synthetic_pairs_in_order": {
             source: float((pushed[[c.host.source == source for c in with_mass]] > 0).mean())
-            for source in found.sources
+            for source in judged.sources
         },
-        "synthetic_mass_against_look_alikes_auc": mass_against_bleeds(found),
-        "synthetic_dice": found.dice(card.thresholds["mask"]),
-        "real_bleeds_against_healthy_auc": bleeds_found(found),
+        "synthetic_mass_against_look_alikes_auc": mass_against_bleeds(judged),
+        "synthetic_dice": judged.dice(card.thresholds["mask"]),
+        "real_bleeds_against_healthy_auc": bleeds_found(judged),
         "synthetic_look_alike_against_plain_auc": auc(
-            found.classes[:, LOOK_ALIKE], found.of("look_alike"), found.of("plain")
+            judged.classes[:, LOOK_ALIKE], judged.of("look_alike"), judged.of("plain")
         ),
         "real_tumours": int(real.sum()),
-        "real_tumours_auc_against": {name: auc(found.tumour, real, rows) for name, rows in free.items()},
+        "real_tumours_auc_against": {name: auc(judged.tumour, real, rows) for name, rows in free.items()},
         "real_tumours_auc_inside_source": {
-            name: auc(found.tumour, found.of("real", name), rows)
+            name: auc(judged.tumour, judged.of("real", name), rows)
             for name, rows in free.items()
-            if found.of("real", name).any()
+            if judged.of("real", name).any()
         },
         "synthetic_difference_logit": {
             "mean": float(pushed.mean()),
-            "spread_between_plain_slices": float(found.tumour[found.of("plain")].std()),
+            "spread_between_plain_slices": float(judged.tumour[judged.of("plain")].std()),
         },
-        "correlation_with_grey_values": _correlations(found, found.of("plain")),
+        "correlation_with_grey_values": _correlations(judged, judged.of("plain")),
         "mean_probability": {
-            "mass": _mean_probability(found.tumour[ill], card.temperature),
-            "real": _mean_probability(found.tumour[real], card.temperature) if real.any() else None,
-            **{name: _mean_probability(found.tumour[rows], card.temperature) for name, rows in free.items()},
+            "mass": _mean_probability(judged.tumour[ill], card.temperature),
+            "real": _mean_probability(judged.tumour[real], card.temperature) if real.any() else None,
+            **{name: _mean_probability(judged.tumour[rows], card.temperature) for name, rows in free.items()},
         },
     }
 
@@ -207,19 +208,19 @@ def _overlap(case: CtCase, logits: torch.Tensor) -> list[float]:
     return [dice(standing_out(shown.numpy(), share), truth) for share in MASK_SHARES]
 
 
-def _differences(found: CtScores) -> NDArray[np.float64]:
+def _differences(judged: CtScores) -> NDArray[np.float64]:
     """Logit with a mass less the logit of the same slice without."""
-    plain = {id(c.host): s for c, s in zip(found.cases, found.tumour, strict=True) if c.kind == "plain"}
-    pairs = zip(found.cases, found.tumour, strict=True)
+    plain = {id(c.host): s for c, s in zip(judged.cases, judged.tumour, strict=True) if c.kind == "plain"}
+    pairs = zip(judged.cases, judged.tumour, strict=True)
     return np.array([score - plain[id(case.host)] for case, score in pairs if case.kind == "mass"])
 
 
-def _correlations(found: CtScores, rows: NDArray[np.bool_]) -> dict[str, float]:
+def _correlations(judged: CtScores, rows: NDArray[np.bool_]) -> dict[str, float]:
     """Correlation of the tumour logit with what tells the sources apart, over the slices as they are."""
-    pictures = [case.picture for case, chosen in zip(found.cases, rows, strict=True) if chosen]
+    pictures = [case.picture for case, chosen in zip(judged.cases, rows, strict=True) if chosen]
     table = {name: [measure(p) for p in pictures] for name, measure in _GREY_VALUES.items()}
     return {
-        name: float(np.corrcoef(values, found.tumour[rows])[0, 1]) if np.std(values) > 0 else 0.0
+        name: float(np.corrcoef(values, judged.tumour[rows])[0, 1]) if np.std(values) > 0 else 0.0
         for name, values in table.items()
     }
 
@@ -238,25 +239,25 @@ _GREY_VALUES: Mapping[str, Callable[[Grey], float]] = {
 
 
 def _mean_probability(logits: NDArray[np.float64], temperature: float) -> float:
-    return float(np.mean(1 / (1 + np.exp(-logits / temperature))))
+    return float(np.mean(expit(logits / temperature)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("evaluate-ct", __doc__, "--manifest", "--weights", "--json")
     parser.add_argument("--model", default="ct", help="name in the registry; ct: what decides by default")
-    parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="split to evaluate on")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     card = named(options.model, options.weights)
     network = load_network(card, options.weights)
-    found = scores(network, held_apart(options.manifest, options.split), card.input_px)
+    judged = scores(network, held_apart(options.manifest, options.split), card.input_px)
     splits = ("train", "study-val") if options.split == "val" else ("study-test",)
     figures = {
         "model": card.name,
         "sha256": card.sha256,
         "split": options.split,
-        **report(found, card),
+        **report(judged, card),
         "volumes": volume_scores(network, options.manifest.parent / "volumes.csv", splits, card.input_px),
     }
     text = json.dumps(figures, indent=1)

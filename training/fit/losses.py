@@ -16,7 +16,11 @@ MASK_STRIDE = 2  # the mask loss is taken at this stride of the input
 
 
 def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_gradient: Tensor) -> Tensor:
-    """Sum of the heads' losses over what is known of each slice; ``is_head`` (N,) is 1 for real heads."""
+    """Sum of the heads' losses over what is known of N slices, a scalar.
+
+    ``is_head`` (N,) is 1 for real heads and 0 for other pictures; ``tumour_gradient`` (N, channels) is the
+    tumour logit's by ``outputs.pooled``. Labels are smoothed (Szegedy et al., CVPR 2016).
+    """
     smooth = is_head * (1 - LABEL_SMOOTHING) + (1 - is_head) * LABEL_SMOOTHING
     return (
         _tumour(outputs.tumour, truth.tumour)
@@ -28,7 +32,7 @@ def loss(outputs: SliceOutputs, truth: Slices, is_head: Tensor, tumour_gradient:
 
 
 def soft_loss(outputs: SliceOutputs, taught: SliceOutputs) -> Tensor:
-    """How far a student is from its teacher: probabilities (Hinton et al., 2015), masks, attention.
+    """How far a student is from its teacher, a scalar: probabilities (Hinton et al., 2015), masks, attention.
 
     Attention (Zagoruyko and Komodakis, ICLR 2017) is where the stride-8 map is large; it compares maps of
     different numbers of channels.
@@ -66,7 +70,7 @@ def _classes(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _mask(logits: Tensor, truth: Slices) -> Tensor:
-    """Cross entropy, plus (1 - Dice) / 3 on the slices with a lesion."""
+    """Cross entropy, plus (1 - Dice) / 3 on the slices with a lesion (Milletari et al., 3DV 2016)."""
     target = functional.avg_pool2d(truth.masks, MASK_STRIDE)
     logits = functional.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
     losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3))

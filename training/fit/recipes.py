@@ -1,4 +1,4 @@
-"""What differs between modalities while a network is trained: the recipe of each."""
+"""The recipes of training, one for each modality."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ log = logging.getLogger("training")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What differs between modalities: the stored slices, how they are drawn, varied and judged."""
+    """All that differs between modalities: the stored slices, how they are drawn, varied and judged."""
 
     stock: Callable[[Sequence[Row]], Stock]
     cell_shares: Mapping[tuple[str, str], float]

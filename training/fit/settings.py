@@ -1,4 +1,4 @@
-"""What one training run is asked for, and the options by which it is asked."""
+"""The settings of one training run, and the options that give them."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from worker.vision.network import RESNET50
 from worker.vision.slices.preprocess import INPUT_PX
 
 LEARNING_RATE = 1e-3
-SMALL_PX, SMALL_SHARE = 96, 0.4  # the first part of a run sees smaller pictures: more of them
+SMALL_PX, SMALL_SHARE = 96, 0.4  # a run begins with smaller pictures, of which it gets through more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class TrainingSettings:
     seed: int
 
     @property
-    def to_go_on(self) -> dict[str, object]:
-        """What a run that goes on must have in common with the one that began."""
+    def fixed(self) -> dict[str, object]:
+        """The settings that a resumed run must share with the one that wrote its checkpoint."""
         return {
             "model": self.model,
             "init": self.init,
@@ -51,14 +51,16 @@ class TrainingSettings:
 
 
 def settings_from(arguments: Sequence[str] | None) -> TrainingSettings:
-    """The command line of the step ``train``."""
+    """Settings from the command line of the step ``train``; argparse ends the process at a wrong one."""
     parser = step_parser(
         "train", "Train a slice model for a given time; a run stops by itself", "--manifest", "--weights"
     )
-    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher")
-    parser.add_argument("--minutes", type=float, default=75.0, help="wall time, after which training ends")
+    parser.add_argument("--model", choices=sorted(MODELS), default="mr-teacher", help="model to train")
+    parser.add_argument("--minutes", type=float, default=75.0, help="wall time after which training ends")
     parser.add_argument(
-        "--folder", type=Path, help="log, best weights and checkpoint (a run there goes on); default: a cache"
+        "--folder",
+        type=Path,
+        help="for log, best weights and checkpoint; a run that is there is resumed; default: a cache",
     )
     parser.add_argument(
         "--init",
@@ -66,7 +68,11 @@ def settings_from(arguments: Sequence[str] | None) -> TrainingSettings:
         "default: imagenet for efficientnet-lite0, else random",
     )
     parser.add_argument(
-        "--teachers", nargs="+", default=(), metavar="NAME", help="models of this modality to learn from too"
+        "--teachers",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="models of this modality to learn from as well",
     )
     parser.add_argument(
         "--bf16",
@@ -77,18 +83,20 @@ def settings_from(arguments: Sequence[str] | None) -> TrainingSettings:
         "--rate",
         type=float,
         default=LEARNING_RATE,
-        help="largest learning rate; a smaller one goes on from weights of an earlier run",
+        help="largest learning rate; use a smaller one with --init and weights of an earlier run",
     )
-    parser.add_argument("--input-px", type=int, default=INPUT_PX)
+    parser.add_argument("--input-px", type=int, default=INPUT_PX, help="side of the network's input")
     parser.add_argument(
         "--small-share",
         type=float,
         default=SMALL_SHARE,
-        help=f"first part of the run, which sees pictures of {SMALL_PX} px",
+        help=f"share of the run, at its beginning, that trains on pictures of {SMALL_PX} px",
     )
-    parser.add_argument("--check-minutes", type=float, default=10.0, help="time between looks at val")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--check-minutes", type=float, default=10.0, help="time between evaluations on val")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="at most; fewer are used where they are faster"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all random numbers of the run")
     options = parser.parse_args(arguments)
     options.folder = options.folder or _cache() / options.model
     options.teachers = tuple(options.teachers)

@@ -61,7 +61,7 @@ class Run:
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
         if self.checkpoint.is_file():
-            check_same(self.checkpoint, settings.to_go_on)
+            check_same(self.checkpoint, settings.fixed)
         subject = MODELS[settings.model]
         manifest = read(settings.manifest, subject.modality)
         self.val = manifest.of_split("val")
@@ -140,7 +140,7 @@ class Run:
         if self.teachers:
             with torch.no_grad():
                 taught = [self._outputs(teacher, images) for teacher in self.teachers]
-            apart = torch.stack([soft_loss(outputs, one) for one in taught]).mean()
+            apart = torch.stack([soft_loss(outputs, target) for target in taught]).mean()
             value = HARD_SHARE * value + apart
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -184,15 +184,15 @@ class Run:
         if score > self.progress.best_score:
             self.progress.best_score = score
             tensors = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
-            seen = {INPUT_PX_KEY: str(self.settings.input_px)}
-            save_file(tensors, self.settings.folder / "best.safetensors", seen)
+            metadata = {INPUT_PX_KEY: str(self.settings.input_px)}
+            save_file(tensors, self.settings.folder / "best.safetensors", metadata)
         save(
             self.checkpoint,
             self.network,
             self.average,
             self.optimiser,
             self.progress,
-            self.settings.to_go_on,
+            self.settings.fixed,
         )
 
 

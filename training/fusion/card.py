@@ -9,6 +9,7 @@ from training.evaluation.bootstrap import shown
 from training.fusion.evaluate import VARIANTS
 from training.fusion.patients import QUESTIONS
 from training.options import step_parser
+from training.release.card_text import CardText, check_measured_on, table, thresholds_text, write_card
 from worker.vision.registry import FusionCard, read_registry
 
 LIMITS = """\
@@ -33,61 +34,63 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = read_registry(options.weights).fusion
-    if card is None or any(found["sha256"] != card.sha256 for found in figures):
-        raise SystemExit("the figures were measured on another fusion than that of the registry")
-    (options.weights / f"{card.name}.md").write_text(written(card, figures, options.training), "utf-8")
+    if card is None:
+        raise SystemExit(
+            f"the registry in {options.weights} has no fusion; python -m training fusion makes one"
+        )
+    check_measured_on(card.sha256, figures)
+    write_card(card.name, card_text(card, figures, options.training), options.weights)
 
 
-def written(card: FusionCard, figures: Sequence[Mapping[str, Any]], training: str) -> str:
-    """The card as Markdown, one block of figures for each split."""
-    members = ", ".join(f"{m} `{one.name}` ({one.sha256[:12]})" for m, one in card.members.items())
-    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
+def card_text(card: FusionCard, figures: Sequence[Mapping[str, Any]], training: str) -> CardText:
+    """The card of the fusion network, one block of figures for each split."""
+    members = ", ".join(
+        f"{modality} `{member.name}` ({member.sha256[:12]})" for modality, member in card.members.items()
+    )
     experiments = [
-        f"- {name}: AUC on val {shown(one.auc_roc)}; allowed in results: {'yes' if one.allowed else 'no'}"
-        for name, one in card.experiments.items()
+        f"- {name}: AUC on val {shown(experiment.auc_roc)}; "
+        f"allowed in results: {'yes' if experiment.allowed else 'no'}"
+        for name, experiment in card.experiments.items()
     ]
-    return "\n".join(
-        [
-            f"# Model card: {card.name} {card.version}",
-            "",
+    return CardText(
+        title=f"{card.name} {card.version}",
+        paragraphs=[
             f"File `{card.file}`, SHA-256 `{card.sha256}`. Written by `python -m training card-fusion`.",
-            "",
             f"Sees through the frozen encoders of {members}: averages of the decoder's stride-8 map and of "
             "the encoder's last map, 512 numbers of each modality, joined to 1024 of length 1. It says: "
             f"{', '.join(card.classes)}; tumour is what is not healthy. A modality may be missing.",
-            "",
-            f"Temperature {card.temperature:g}; thresholds fixed on pairs of val: {thresholds}.",
-            "",
+            f"Temperature {card.temperature:g}; thresholds fixed on pairs of val: "
+            f"{thresholds_text(card.thresholds)}.",
             "Experiments (WHO grade 2 against 3, vital status; over patients):",
-            "",
-            *experiments,
-            "",
+            "\n".join(experiments),
             f"Training: {training}",
-            "",
-            *(line for found in figures for line in _split(found)),
-            "## Limits",
-            "",
-            LIMITS,
-        ]
+        ],
+        figures=[line for split in figures for line in _split(split)],
+        limits=LIMITS,
     )
 
 
-def _split(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## Figures, {found['split']} split"
+_COLUMNS = ("pairs", "given", "slices", "tumour AUC", "sensitivity", "specificity", "classes macro F1")
+
+
+def _split(figures: Mapping[str, Any]) -> Iterator[str]:
+    split, synthetic, alone = figures["split"], figures["synthetic"], figures["mr_alone"]
+    yield f"## Figures, {split} split"
     yield ""
-    yield f"By `python -m training evaluate --model fusion --split {found['split']}`; {found['interval']}."
+    yield f"By `python -m training evaluate --model fusion --split {split}`; {figures['interval']}."
     yield ""
-    yield "| pairs | given | slices | tumour AUC | sensitivity | specificity | classes macro F1 |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    synthetic = found["synthetic"]
-    for name in VARIANTS:
-        yield _line("real", name, found["tumour"][name], None)
-    for name in VARIANTS:
-        yield _line("synthetic", name, synthetic["tumour"][name], synthetic["classes"][name])
-    alone = found["mr_alone"]
-    yield _line("none", "MR slices alone", alone["tumour"], alone["classes"])
-    yield ""
-    same = {name: found["tumour"][name]["within_patients"] for name in VARIANTS}
+    yield from table(
+        _COLUMNS,
+        [
+            *(_cells("real", name, figures["tumour"][name], None) for name in VARIANTS),
+            *(
+                _cells("synthetic", name, synthetic["tumour"][name], synthetic["classes"][name])
+                for name in VARIANTS
+            ),
+            _cells("none", "MR slices alone", alone["tumour"], alone["classes"]),
+        ],
+    )
+    same = {name: figures["tumour"][name]["within_patients"] for name in VARIANTS}
     aucs = ", ".join(
         f"{name.replace('_', ' ')} {shown(block['auc_roc'])}" for name, block in same.items() if block["n"]
     )
@@ -96,12 +99,12 @@ def _split(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"Real pairs, with against without tumour in the same patients ({slices} slices): AUC {aucs}."
         yield ""
     for name in QUESTIONS:
-        block = found[name]
+        block = figures[name]
         yield f"{name}: {block['n']} patients, {block['positive']} positive, AUC {shown(block['auc_roc'])}."
         yield ""
 
 
-def _line(kind: str, given: str, tumour: Mapping[str, Any], classes: Mapping[str, Any] | None) -> str:
+def _cells(kind: str, given: str, tumour: Mapping[str, Any], classes: Mapping[str, Any] | None) -> list[str]:
     figures = [shown(tumour[name]) for name in ("auc_roc", "sensitivity", "specificity")]
     f1 = shown(classes["macro_f1"]) if classes else "not known"
-    return f"| {' | '.join((kind, given.replace('_', ' '), str(tumour['n']), *figures, f1))} |"
+    return [kind, given.replace("_", " "), str(tumour["n"]), *figures, f1]

@@ -29,7 +29,7 @@ VARIANTS = {"both": None, "ct_left_out": 0, "mr_left_out": 1}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedPair:
-    """What the network says of a pair; the grey images of one slice are one answer."""
+    """The network's answer to a pair; the grey images of one slice are one answer."""
 
     pair: Pair
     tumour_logit: float  # of the mean odds, as ``training.evaluation.predict.combined`` has it
@@ -46,29 +46,31 @@ class JudgedPair:
 @torch.inference_mode()
 def judged(network: FusionNet, known: PairFeatures, left_out: int | None) -> list[JudgedPair]:
     """Every pair, whole or with CT (0) or MR (1) left out where the other is there."""
-    seen = known.seen
-    rows = torch.arange(len(seen.pair))
-    classes = network(*seen.inputs(rows), without(seen.given, left_out)).classes.double()
+    features = known.features
+    rows = torch.arange(len(features.pair))
+    classes = network(*features.inputs(rows), without(features.given, left_out)).classes.double()
     tumour = tumour_logit(classes).numpy()
-    found = []
+    answers = []
     for place, pair in enumerate(known.pairs):
-        mine = torch.nonzero(seen.pair == place).flatten().numpy()
+        mine = torch.nonzero(features.pair == place).flatten().numpy()
         odds = float(np.logaddexp.reduce(tumour[mine]) - np.log(len(mine)))
-        found.append(JudgedPair(pair, odds, classes[mine].mean(0).softmax(0).numpy()))
-    return found
+        answers.append(JudgedPair(pair, odds, classes[mine].mean(0).softmax(0).numpy()))
+    return answers
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """The figures that matter, one a line."""
-    lines = [f"{found['model']} {found['version']}, split {found['split']}, {found['rows']} pairs and slices"]
+    lines = [
+        f"{report['model']} {report['version']}, split {report['split']}, {report['rows']} pairs and slices"
+    ]
     for name in VARIANTS:
         lines += [
-            f"real pairs, {name}: tumour AUC {shown(found['tumour'][name]['auc_roc'])}",
-            f"synthetic pairs, {name}: tumour AUC {shown(found['synthetic']['tumour'][name]['auc_roc'])}, "
-            f"classes macro F1 {shown(found['synthetic']['classes'][name]['macro_f1'])}",
+            f"real pairs, {name}: tumour AUC {shown(report['tumour'][name]['auc_roc'])}",
+            f"synthetic pairs, {name}: tumour AUC {shown(report['synthetic']['tumour'][name]['auc_roc'])}, "
+            f"classes macro F1 {shown(report['synthetic']['classes'][name]['macro_f1'])}",
         ]
-    lines.append(f"MR alone: classes macro F1 {shown(found['mr_alone']['classes']['macro_f1'])}")
-    lines += [f"{name} (experimental), patients: AUC {shown(found[name]['auc_roc'])}" for name in QUESTIONS]
+    lines.append(f"MR alone: classes macro F1 {shown(report['mr_alone']['classes']['macro_f1'])}")
+    lines += [f"{name} (experimental), patients: AUC {shown(report[name]['auc_roc'])}" for name in QUESTIONS]
     return "\n".join(lines)
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from training.evaluation.metrics import threshold_at_sensitivity
 from training.fusion.evaluate import judged
 from training.fusion.features import Encoder, PairFeatures
 from training.fusion.pairs import ALONE
 from training.fusion.patients import QUESTIONS, patient_block
-from training.release.calibrate import DIGITS, TUMOUR_SENSITIVITY, platt
+from training.release.calibrate import DIGITS, TUMOUR_SENSITIVITY, fit_tumour, floor
 from worker.vision.network import CLASSES
 from worker.vision.network.fusion import MODALITIES, FusionNet
 from worker.vision.registry.cards import FUSION
@@ -44,8 +43,8 @@ def fusion_entry(
         "file": file,
         "sha256": sha256(data).hexdigest(),
         "members": {
-            modality: {"name": one.card.name, "sha256": one.card.sha256}
-            for modality, one in zip(MODALITIES, encoders, strict=True)
+            modality: {"name": encoder.card.name, "sha256": encoder.card.sha256}
+            for modality, encoder in zip(MODALITIES, encoders, strict=True)
         },
         "temperature": temperature,
         "thresholds": thresholds,
@@ -75,9 +74,10 @@ def calibrated(network: FusionNet, val: PairFeatures) -> tuple[float, float, dic
     known = [case for case in cases if case.pair.tumour is not None]
     truth = np.array([case.pair.tumour for case in known], bool)
     logits = np.array([case.tumour_logit for case in known])
-    shift, temperature = (round(value, DIGITS) for value in platt(truth, logits))
-    probability = 1 / (1 + np.exp(-(logits + shift) / temperature))
-    tumour = threshold_at_sensitivity(truth, probability, TUMOUR_SENSITIVITY)
-    raised = max(float(np.quantile(probability[~truth], 1 - RAISED_SHARE)), tumour)
-    thresholds = {"tumour": np.floor(tumour * 10**DIGITS), "raise": np.ceil(raised * 10**DIGITS)}
-    return shift, temperature, {name: float(value) / 10**DIGITS for name, value in thresholds.items()}
+    tumour = fit_tumour(truth, logits, TUMOUR_SENSITIVITY["MR"])
+    raised = max(float(np.quantile(tumour.probability[~truth], 1 - RAISED_SHARE)), tumour.threshold)
+    thresholds = {
+        "tumour": floor(tumour.threshold),
+        "raise": float(np.ceil(raised * 10**DIGITS)) / 10**DIGITS,
+    }
+    return tumour.shift, tumour.temperature, thresholds

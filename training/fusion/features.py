@@ -1,4 +1,4 @@
-"""What the frozen encoders see of pairs: computed once, a few times augmented, and kept in memory."""
+"""Features of pairs from the frozen encoders: computed once, a few times augmented, kept in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -80,10 +80,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairFeatures:
-    """Pairs and what the encoders saw of them."""
+    """Pairs and the features of their pictures."""
 
     pairs: Sequence[Pair]
-    seen: Features
+    features: Features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +101,10 @@ class Scale:
         return cls(table.mean(0), deviation.clamp_min(least))
 
 
-def scaled(seen: Features, scales: Sequence[Scale]) -> Features:
+def scaled(features: Features, scales: Sequence[Scale]) -> Features:
     """CT and MR features with mean 0 and deviation 1."""
-    ct, mr = ((t - s.mean) / s.deviation for t, s in zip((seen.ct, seen.mr), scales, strict=True))
-    return replace(seen, ct=ct, mr=mr)
+    ct, mr = ((t - s.mean) / s.deviation for t, s in zip((features.ct, features.mr), scales, strict=True))
+    return replace(features, ct=ct, mr=mr)
 
 
 @torch.no_grad()

@@ -80,23 +80,23 @@ def _of_split(manifest: Manifest, split: str | None) -> tuple[Row, ...]:
 
 def _real(alone: Sequence[Pair], ct: Sequence[Row]) -> Iterator[Pair]:
     partners = {row.pair: row for row in ct if row.pair}
-    for one in alone:
-        if one.row is not None and one.row.pair in partners:
-            (grey,) = (grey for _, grey in grey_images(partners[one.row.pair]))
-            yield replace(one, kind=REAL, ct=stored_picture(grey, head_box(grey)))
+    for slice_pair in alone:
+        if slice_pair.row is not None and slice_pair.row.pair in partners:
+            (grey,) = (grey for _, grey in grey_images(partners[slice_pair.row.pair]))
+            yield replace(slice_pair, kind=REAL, ct=stored_picture(grey, head_box(grey)))
 
 
 def _synthetic(alone: Sequence[Pair], hosts: Sequence[Host], random: np.random.Generator) -> Iterator[Pair]:
-    for one in alone:
-        if one.row is None or one.row.plane != "axial" or one.row.pair:
+    for slice_pair in alone:
+        if slice_pair.row is None or slice_pair.row.plane != "axial" or slice_pair.row.pair:
             continue
-        if one.tumour is False:
+        if slice_pair.tumour is False:
             ct = _byte(hosts[int(random.integers(len(hosts)))].picture)
-            yield replace(one, kind=SYNTHETIC, ct=ct)
-        for lesion in lesions_in(one.row)[:1]:
+            yield replace(slice_pair, kind=SYNTHETIC, ct=ct)
+        for lesion in lesions_in(slice_pair.row)[:1]:
             with_mass = _same_lesion(lesion, hosts, random)
             if with_mass is not None:
-                yield replace(one, kind=SYNTHETIC, ct=with_mass)
+                yield replace(slice_pair, kind=SYNTHETIC, ct=with_mass)
 
 
 def _same_lesion(lesion: Lesion, hosts: Sequence[Host], random: np.random.Generator) -> Picture | None:

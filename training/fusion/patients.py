@@ -46,20 +46,20 @@ class Patients:
 def patients_of(known: PairFeatures, question: str) -> Patients:
     """Of MR slices as they are stored in a manifest, without a CT."""
     answer = QUESTIONS[question]
-    found: dict[str, list[int]] = defaultdict(list)
+    rows_of: dict[str, list[int]] = defaultdict(list)
     truth: dict[str, bool] = {}
-    for index, place in enumerate(known.seen.pair.tolist()):
+    for index, place in enumerate(known.features.pair.tolist()):
         pair = known.pairs[place]
         said = answer(pair.row) if pair.row is not None and pair.kind == ALONE and pair.tumour else None
         if pair.row is not None and said is not None:
-            found[pair.row.group].append(index)
+            rows_of[pair.row.group].append(index)
             truth[pair.row.group] = said
-    names = tuple(sorted(found))
+    names = tuple(sorted(rows_of))
     return Patients(
         names,
         np.array([truth[name] for name in names], bool),
-        torch.tensor([index for name in names for index in found[name]], dtype=torch.long),
-        torch.tensor([k for k, name in enumerate(names) for _ in found[name]], dtype=torch.long),
+        torch.tensor([index for name in names for index in rows_of[name]], dtype=torch.long),
+        torch.tensor([k for k, name in enumerate(names) for _ in rows_of[name]], dtype=torch.long),
     )
 
 
@@ -102,8 +102,8 @@ def patient_block(network: FusionNet, known: PairFeatures, question: str) -> dic
 
 @torch.no_grad()
 def _embedding(network: FusionNet, known: PairFeatures, patients: Patients) -> Tensor:
-    seen = known.seen
-    return network.embedding(*seen.inputs(patients.rows), seen.given[patients.rows])
+    features = known.features
+    return network.embedding(*features.inputs(patients.rows), features.given[patients.rows])
 
 
 def _logits(head: nn.Module, embedded: Tensor, patients: Patients) -> Tensor:

@@ -50,7 +50,7 @@ log = logging.getLogger("training.fusion")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What is known of each row of ``Features``."""
+    """The labels of each row of ``Features``, and how often it is drawn."""
 
     target: Tensor  # (rows,) index into CLASSES, or UNLABELLED
     tumour: Tensor  # (rows,) 1, 0 or UNLABELLED
@@ -60,10 +60,14 @@ class Truth:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("fusion", __doc__, "--manifest", "--version", "--engine", "--weights", "--threads")
-    parser.add_argument("--ct", default="ct-detector", help="network of the registry whose encoder sees CT")
+    parser.add_argument(
+        "--ct", default="ct-detector", help="network of the registry whose encoder is used for CT"
+    )
     parser.add_argument("--mr", default="mr-classifier", help="the same for MR")
-    parser.add_argument("--views", type=int, default=2, help="of each picture; the first is not augmented")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument(
+        "--views", type=int, default=2, help="of each training picture; the first is not augmented"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the optimiser")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     use_threads(options.threads)
@@ -74,21 +78,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     pairs = tuple(pairs_of(options.manifest, split, encoders[1].stored_px) for split in ("train", "val"))
     log.info("%d pairs and slices to train on, %d of val", *map(len, pairs))
-    seen = [_seen(encoders, some, views) for some, views in zip(pairs, (options.views, 1), strict=True)]
-    scales = tuple(Scale.of(table) for table in (seen[0].ct, seen[0].mr))
-    train, val = (PairFeatures(some, scaled(found, scales)) for some, found in zip(pairs, seen, strict=True))
+    of_train, of_val = (
+        _features(encoders, split, views) for split, views in zip(pairs, (options.views, 1), strict=True)
+    )
+    scales = Scale.of(of_train.ct), Scale.of(of_train.mr)
+    train = PairFeatures(pairs[0], scaled(of_train, scales))
+    val = PairFeatures(pairs[1], scaled(of_val, scales))
     network = trained(encoders, train, val, options.steps)
     train_experiments(network, train, val)
     fold(network, scales)
-    card = fusion_entry(network, encoders, PairFeatures(pairs[1], seen[1]), options.version, options.weights)
+    card = fusion_entry(network, encoders, PairFeatures(pairs[1], of_val), options.version, options.weights)
     print(json.dumps(card, indent=1))
 
 
-def _seen(encoders: tuple[Encoder, Encoder], pairs: Sequence[Pair], views: int) -> Features:
+def _features(encoders: tuple[Encoder, Encoder], pairs: Sequence[Pair], views: int) -> Features:
     begun = perf_counter()
-    found = features_of(pairs, encoders, views)
-    log.info("%d CT and %d MR pictures seen in %.0f s", len(found.ct), len(found.mr), perf_counter() - begun)
-    return found
+    features = features_of(pairs, encoders, views)
+    seconds = perf_counter() - begun
+    log.info("%d CT and %d MR pictures seen in %.0f s", len(features.ct), len(features.mr), seconds)
+    return features
 
 
 def trained(
@@ -104,8 +112,8 @@ def trained(
     for step in range(1, steps + 1):
         network.train()
         rows = torch.from_numpy(random.choice(len(truth.chance), BATCH, p=truth.chance))
-        given = dropped(train.seen.given[rows])
-        ct, mr = (functional.dropout(part, BLIND) for part in train.seen.inputs(rows))
+        given = dropped(train.features.given[rows])
+        ct, mr = (functional.dropout(part, BLIND) for part in train.features.inputs(rows))
         loss = class_losses(network(ct, mr, given).classes, truth, rows, SMOOTHING).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -122,7 +130,7 @@ def trained(
 
 def truth_of(known: PairFeatures) -> Truth:
     """Targets, and chances by which kinds, sources and tumours have their shares."""
-    pairs = [known.pairs[place] for place in known.seen.pair.tolist()]
+    pairs = [known.pairs[place] for place in known.features.pair.tolist()]
     cells = [(pair.kind, bool(pair.mr), *pair.cell) for pair in pairs]
     counts = Counter(cells)
     share = {cell: CELL_SHARES.get(cell[2:], OTHER_CELL_SHARE) for cell in counts}
@@ -162,7 +170,9 @@ def val_loss(network: FusionNet, val: PairFeatures, truth: Truth) -> float:
     """Mean over val by the chances of training, of pairs whole and with either part left out."""
     rows = torch.arange(len(truth.target))
     losses = [
-        class_losses(network(*val.seen.inputs(rows), without(val.seen.given, out)).classes, truth, rows)
+        class_losses(
+            network(*val.features.inputs(rows), without(val.features.given, out)).classes, truth, rows
+        )
         for out in (None, 0, 1)
     ]
     return float(torch.stack(losses).mean(0).double() @ torch.from_numpy(truth.chance))

@@ -1,4 +1,8 @@
-"""The numbers of a model that are fixed on validation slices: calibration and thresholds."""
+"""The numbers of a model that are fixed on validation data: calibration and thresholds.
+
+MR is calibrated on the slices of the val split. For CT there are hardly any real tumours, so the cases are
+synthetic masses in val slices, the same slices without them, look-alikes, and the few real tumours of val.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,11 +11,17 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from training.evaluation.metrics import MASK_SHARES, dice, standing_out, threshold_at_sensitivity
 from training.evaluation.predict import CasePrediction, combined, decoded, lesion
+from training.evaluation.synthetic_masses import CtScores
+from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE
 
-TUMOUR_SENSITIVITY = 0.97  # on validation slices, all sources together; what triage can afford to miss
+# By modality, the share of the tumours on val that the threshold must find. MR: all sources together, and
+# what triage can afford to miss; CT: synthetic masses, of which nobody would see the faintest.
+TUMOUR_SENSITIVITY = {"MR": 0.97, "CT": 0.90}
+LOOK_ALIKE_SENSITIVITY = 0.90  # on real bleeds and synthetic look-alikes of val
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
 NO_SHIFT = (0.0, 0.0)  # of an ensemble, whose members have theirs
 DIGITS = 4  # of what is stored
@@ -30,8 +40,31 @@ class Calibration:
     thresholds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TumourFit:
+    """Shift and temperature of n tumour logits, and the probabilities that they make of them."""
+
+    shift: float
+    temperature: float
+    probability: NDArray[np.float64]  # (n,)
+    threshold: float  # of the probability, not rounded
+
+
+def fit_tumour(
+    truth: NDArray[np.bool_],
+    logits: NDArray[np.float64],
+    sensitivity: float,
+    shifts: tuple[float, float] = SHIFTS,
+) -> TumourFit:
+    """Platt scaling of logits (n,), rounded as stored, and the threshold that reaches a sensitivity."""
+    shift, temperature = (round(value, DIGITS) for value in platt(truth, logits, shifts))
+    probability = expit((logits + shift) / temperature)
+    threshold = threshold_at_sensitivity(truth, probability, sensitivity)
+    return TumourFit(shift, temperature, probability, threshold)
+
+
 def calibrate(answers: Iterable[CasePrediction], shifts: tuple[float, float] = SHIFTS) -> Calibration:
-    """Fit on validation answers, in the order of their rows; the slices of patients count as given.
+    """Fit on validation answers of MR, in the order of their rows; the slices of patients count as given.
 
     ``shifts`` are the bounds of what may be added to the logit.
     """
@@ -39,10 +72,23 @@ def calibrate(answers: Iterable[CasePrediction], shifts: tuple[float, float] = S
     known = [answer for answer in slices if answer.row.tumour is not None]
     truth = np.array([answer.row.tumour is True for answer in known], bool)
     logits = np.array([answer.tumour for answer in known], float)
-    shift, temperature = (round(value, DIGITS) for value in platt(truth, logits, shifts))
-    probability = 1 / (1 + np.exp(-(logits + shift) / temperature))
-    tumour = threshold_at_sensitivity(truth, probability, TUMOUR_SENSITIVITY)
-    return Calibration(shift, temperature, {"tumour": floor(tumour), "mask": mask_share(slices)})
+    tumour = fit_tumour(truth, logits, TUMOUR_SENSITIVITY["MR"], shifts)
+    thresholds = {"tumour": floor(tumour.threshold), "mask": mask_share(slices)}
+    return Calibration(tumour.shift, tumour.temperature, thresholds)
+
+
+def ct_calibrate(scores: CtScores, shifts: tuple[float, float] = SHIFTS) -> Calibration:
+    """Fit on scores of the CT cases of val; ``shifts`` are the bounds of what may be added to the logit."""
+    truth = np.array([case.tumour for case in scores.cases], bool)
+    tumour = fit_tumour(truth, scores.tumour, TUMOUR_SENSITIVITY["CT"], shifts)
+    alike = scores.of("look_alike") | scores.of("plain", BLEEDS)
+    look_alike = threshold_at_sensitivity(alike, scores.classes[:, LOOK_ALIKE], LOOK_ALIKE_SENSITIVITY)
+    thresholds = {
+        "tumour": floor(tumour.threshold),
+        "look_alike": floor(look_alike),
+        "mask": max(MASK_SHARES, key=scores.dice),
+    }
+    return Calibration(tumour.shift, tumour.temperature, thresholds)
 
 
 def floor(value: float) -> float:

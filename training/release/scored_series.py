@@ -1,4 +1,4 @@
-"""Series after the network, scored again and again while a study rule is chosen."""
+"""Series after the network, scored again and again while a study rule is chosen, for MR and CT alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,11 @@ from worker.vision.series.decide import SeriesScore, decide_series, score_series
 from worker.vision.series.predict import SlicePredictions, predict
 from worker.vision.slices.sections import Sections, measure_sections
 
+SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)  # that are tried
+# Whatever the validation data say: a score above it is never "absent", one below it never "present".
+EVEN_ODDS = 0.5
+STEP = 0.001  # to which thresholds are rounded
+DIGITS = 3  # the same, for ``round``
 ODD_MARGIN = 1.25  # a series is too odd this many times beyond the oddest known one of its plane
 # The engines of the hosts may differ by this much, as logits (0.03 at even odds, which is what int8 may;
 # bfloat16 does by half of it): "absent" is said only where each of them says it.
@@ -35,55 +40,62 @@ class ScoredSeries:
     classes: tuple[str, ...]
 
     def score(self, rule: StudyRule) -> SeriesScore:
-        """What the series amounts to under a rule."""
+        """The score of the series under a rule."""
         return score_series(self.volume, self.predictions, self.sections, rule, self.classes)
 
 
 def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> ScoredSeries:
-    """The network's word on one series."""
+    """Run the network over the slices of one series."""
     sections = measure_sections(volume)
     predictions = predict(volume, sections, model)
     odd = float(np.median(model.reference.score(predictions.features)))
     return ScoredSeries(name, tumour, volume, predictions, sections, odd, model.card.classes)
 
 
-def logits(seen: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
+def logits(known: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores as logits."""
-    scores = [one.score(rule).score for one in seen]
+    scores = [series.score(rule).score for series in known]
     return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
 
 
 def on_every_engine(low: float) -> float:
     """The lower threshold, so low that no engine's answer below it is another one's above ``low``."""
-    return round(float(expit(logit(low) - ENGINES_APART)), 3)
+    return round(float(expit(logit(low) - ENGINES_APART)), DIGITS)
 
 
-def with_odd_limits(rule: StudyRule, seen: Sequence[ScoredSeries]) -> StudyRule:
-    """The rule with out-of-distribution limits; that of a plane of which nothing was seen is the largest."""
+def with_thresholds(rule: StudyRule, known: Sequence[ScoredSeries], low: float, high: float) -> StudyRule:
+    """The rule with the two thresholds of the score and the limits of the out-of-distribution distance.
+
+    ``low`` is stored so low that each engine stays below it; ``certain`` lies half way from ``high`` to 1.
+    The limit of a plane of which no series is known is that of all planes.
+    """
 
     def limit(plane: Plane) -> float:
-        in_plane = [one.odd for one in seen if one.volume.plane is plane]
-        return round(ODD_MARGIN * max(in_plane or [one.odd for one in seen]), 3)
+        in_plane = [series.odd for series in known if series.volume.plane is plane]
+        return round(ODD_MARGIN * max(in_plane or [series.odd for series in known]), DIGITS)
 
     return replace(
         rule,
+        low=on_every_engine(low),
+        high=round(high, DIGITS),
+        certain=round((1 + high) / 2, DIGITS),
         odd_axial=limit(Plane.AXIAL),
         odd_coronal=limit(Plane.CORONAL),
         odd_sagittal=limit(Plane.SAGITTAL),
     )
 
 
-def figure(one: ScoredSeries, rule: StudyRule) -> dict[str, object]:
-    """What a rule says of one series, for people."""
-    found = one.score(rule)
+def figure(series: ScoredSeries, rule: StudyRule) -> dict[str, object]:
+    """The outcome of one series under a rule and the figures behind it, for people to read."""
+    score = series.score(rule)
     return {
-        "volume": one.name,
-        "plane": one.volume.plane.value,
-        "tumour": one.tumour,
-        "outcome": decide_series(found, rule)[0].value,
-        "score": round(found.score, 4),
-        "look_alike": round(found.look_alike, 4),
-        "lesion_mm3": round(max((lesion.volume_mm3 for lesion in found.lesions), default=0.0)),
-        "head": round(float(np.median(one.predictions.head)), 3),
-        "odd": round(one.odd, 3),
+        "volume": series.name,
+        "plane": series.volume.plane.value,
+        "tumour": series.tumour,
+        "outcome": decide_series(score, rule)[0].value,
+        "score": round(score.score, 4),
+        "look_alike": round(score.look_alike, 4),
+        "lesion_mm3": round(max((lesion.volume_mm3 for lesion in score.lesions), default=0.0)),
+        "head": round(float(np.median(series.predictions.head)), 3),
+        "odd": round(series.odd, 3),
     }

@@ -8,7 +8,8 @@ whatever the network, stand in the file's part ``eligibility``, which is written
 ``feature-statistics`` before.
 
 Of CT there are no such volumes: series with and without a synthetic mass stand for them
-(``training.synthetic_ct.series``, ``training.study_rule_ct``).
+(``training.synthetic_ct.series``), and
+``training.release.study_rule_ct`` chooses by them.
 """
 
 import json
@@ -29,12 +30,14 @@ from training.data.volumes import VolumeRow, read_rows, read_volume
 from training.options import step_parser
 from training.release import study_rule_ct
 from training.release.scored_series import (
+    EVEN_ODDS,
+    SMOOTHINGS_MM,
+    STEP,
     ScoredSeries,
     after_network,
     figure,
     logits,
-    on_every_engine,
-    with_odd_limits,
+    with_thresholds,
 )
 from training.synthetic_ct.series import ct_series
 from worker.eligibility import PART
@@ -46,13 +49,9 @@ from worker.vision.registry.rule import DECIDING, LIGHT, RULE_FILE
 from worker.vision.series.decide import decide_series
 
 THICKEST_MM = 3.0  # slices further apart are not cut in other planes
-SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 MISSED_SHARE = 0.02  # of the tumours of the validation data may score less than "low"
 FALSE_ALARM_SHARE = 0.02  # of the tumour-free series may score "high" or more
 DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tumour called absent is worse
-# Whatever the validation data say: a score above it is never "absent", one below it never "present".
-EVEN_ODDS = 0.5
-STEP = 0.001  # to which thresholds are rounded
 
 STARTING_POINT = {
     "head_probability": 0.5,
@@ -97,11 +96,11 @@ def study_rule(
         rule = study_rule_ct.choose(known, start)
         return _finished(rule, card, study_rule_ct.figures(known, rule), weights_dir)
     rows = [row for row in read_rows(volumes) if row.split == "study-val" and row.modality == card.modality]
-    seen = [one for row in rows for one in look(row, ready)]
+    whole = [scored for row in rows for scored in look(row, ready)]
     val = read(manifest, card.modality).of_split("val")
     series = [after_network(name, tumour, volume, ready) for name, tumour, volume in series_of(val)]
-    rule = choose(seen, series, start)
-    return _finished(rule, card, [figure(one, rule) for one in seen], weights_dir)
+    rule = choose(whole, series, start)
+    return _finished(rule, card, [figure(scored, rule) for scored in whole], weights_dir)
 
 
 def _finished(
@@ -127,51 +126,46 @@ def first_rule(card: ModelCard, weights_dir: Path) -> StudyRule:
 
 
 def look(row: VolumeRow, model: Model) -> Iterator[ScoredSeries]:
-    """The network's word on a volume, in one or three planes."""
+    """A volume after the network, in one plane, or in three where its slices are thin."""
     axial = read_volume(row)
     for plane in Plane if axial.thickness_mm <= THICKEST_MM else (Plane.AXIAL,):
         yield after_network(row.path.name, row.tumour is True, read_volume(row, plane), model)
 
 
-def choose(seen: Sequence[ScoredSeries], series: Sequence[ScoredSeries], start: StudyRule) -> StudyRule:
+def choose(volumes: Sequence[ScoredSeries], series: Sequence[ScoredSeries], start: StudyRule) -> StudyRule:
     """Of all smoothings, with the thresholds that belong to each, the one that answers best on volumes.
 
     Wrong answers count first, then tumours left undetermined, then how narrow the gap is between the lowest
     score of a tumour and the highest without.
     """
-    rules = [thresholds(seen, series, replace(start, smoothing_mm=mm)) for mm in SMOOTHINGS_MM]
-    return min(rules, key=lambda rule: faults(seen, rule))
+    rules = [thresholds(volumes, series, replace(start, smoothing_mm=mm)) for mm in SMOOTHINGS_MM]
+    return min(rules, key=lambda rule: faults(volumes, rule))
 
 
-def faults(seen: Sequence[ScoredSeries], rule: StudyRule) -> tuple[int, int, float]:
+def faults(volumes: Sequence[ScoredSeries], rule: StudyRule) -> tuple[int, int, float]:
     """Wrong answers, tumours left undetermined, and minus the gap between volumes with and without tumour."""
-    tumour = np.array([one.tumour for one in seen])
-    said = [decide_series(one.score(rule), rule)[0] for one in seen]
-    pairs = Counter((one.tumour, outcome) for one, outcome in zip(seen, said, strict=True))
+    tumour = np.array([volume.tumour for volume in volumes])
+    said = [decide_series(volume.score(rule), rule)[0] for volume in volumes]
+    pairs = Counter((volume.tumour, outcome) for volume, outcome in zip(volumes, said, strict=True))
     wrong = pairs[True, Outcome.ABSENT] + pairs[False, Outcome.PRESENT]
-    scores = logits(seen, rule)
+    scores = logits(volumes, rule)
     return wrong, pairs[True, Outcome.UNDETERMINED], float(scores[~tumour].max() - scores[tumour].min())
 
 
-def thresholds(seen: Sequence[ScoredSeries], series: Sequence[ScoredSeries], rule: StudyRule) -> StudyRule:
-    """What scores below ``low`` scores as nearly all tumour-free volumes do, whatever engine is used.
+def thresholds(volumes: Sequence[ScoredSeries], series: Sequence[ScoredSeries], rule: StudyRule) -> StudyRule:
+    """The rule with its thresholds, for the smoothing that it has.
 
-    What scores ``high`` or more scores as next to no tumour-free series does, be it a patient's slices beside
-    the tumour.
+    Nearly all tumour-free volumes score below ``low``, whatever engine is used. Next to no tumour-free series
+    scores ``high`` or more, not even a patient's slices beside the tumour.
     """
-    tumour = np.array([one.tumour for one in seen])
-    everything = [*seen, *series]
-    scores, positive = logits(everything, rule), np.array([one.tumour for one in everything])
-    free_of_doubt = np.quantile(logits(seen, rule)[~tumour], 1 - DOUBT_SHARE)
+    tumour = np.array([volume.tumour for volume in volumes])
+    everything = [*volumes, *series]
+    scores, positive = logits(everything, rule), np.array([scored.tumour for scored in everything])
+    free_of_doubt = np.quantile(logits(volumes, rule)[~tumour], 1 - DOUBT_SHARE)
     low = min(expit(min(np.quantile(scores[positive], MISSED_SHARE), free_of_doubt)), EVEN_ODDS)
     outer = rule.outer_weight + STEP  # so that slices without brain are never enough
     high = max(expit(np.quantile(scores[~positive], 1 - FALSE_ALARM_SHARE)), EVEN_ODDS, outer)
-    return replace(
-        with_odd_limits(rule, everything),
-        low=on_every_engine(low),
-        high=round(float(high), 3),
-        certain=round(float(1 + high) / 2, 3),
-    )
+    return with_thresholds(rule, everything, float(low), float(high))
 
 
 def write(
@@ -193,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = step_parser(
         "study-rule",
-        "Choose the study rule on the split study-val",
+        "Choose the thresholds for whole studies on the split study-val, and write them beside the weights",
         "--volumes",
         "--manifest",
         "--model",

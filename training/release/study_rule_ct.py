@@ -1,4 +1,9 @@
-"""The numbers of a CT study rule, from series with and without a mass (``training.synthetic_ct.series``)."""
+"""The numbers of a CT study rule, from series with and without a mass (``training.synthetic_ct.series``).
+
+It stands apart from the choice for MR (``training.release.study_rule``): how much a synthetic mass shows is
+known, so the plain ones set the limits, and look-alikes have a threshold of their own; of real MR volumes no
+such thing is known, and their wrong answers are counted instead.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,34 +14,34 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from training.release.scored_series import (
+    DIGITS,
     EDGE,
+    EVEN_ODDS,
+    SMOOTHINGS_MM,
+    STEP,
     ScoredSeries,
     after_network,
     figure,
     logits,
-    on_every_engine,
-    with_odd_limits,
+    with_thresholds,
 )
 from training.synthetic_ct.series import BLEED, HEALTHY, MASS, CtSeries
 from worker.vision.model import Model
 from worker.vision.registry import StudyRule
 
-SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)
 PLAIN_MM = 20.0  # a mass of this diameter or more must not be missed
-EVEN_ODDS = 0.5  # a score above it is never "absent", one below it never "present"
 DOUBTFUL_SHARE = 0.2  # of the healthy series that may end undetermined for their tumour score
 ALARM_SHARE = 0.1  # of the healthy series that may be called a look-alike
 OPEN_SHARE = 0.1  # of the plain masses that may end undetermined, so that "present" is said with care
 CALLED_SHARE = 0.2  # of the bleeds that may be called a tumour; they are urgent in any case
 TAIL = 0.05  # left out on either side when the gap is measured
-STEP = 0.001  # of what is stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledSeries:
     """One series after the network, and what is in it."""
 
-    seen: ScoredSeries
+    series: ScoredSeries
     kind: str
     diameter_mm: float
 
@@ -47,12 +52,12 @@ class LabelledSeries:
 
 
 def look(series: Iterable[CtSeries], model: Model) -> list[LabelledSeries]:
-    """The network's word on each series."""
+    """Each series after the network."""
     return [
         LabelledSeries(
-            after_network(one.name, one.kind == MASS, one.volume, model), one.kind, one.diameter_mm
+            after_network(made.name, made.kind == MASS, made.volume, model), made.kind, made.diameter_mm
         )
-        for one in series
+        for made in series
     ]
 
 
@@ -64,9 +69,9 @@ def choose(known: Sequence[LabelledSeries], start: StudyRule) -> StudyRule:
     ``low`` lies below all plain masses, half way to the healthy series; where they overlap, such that few of
     these lie above it.
     """
-    healthy = [one.seen for one in known if one.kind == HEALTHY]
-    plain = [one.seen for one in known if one.plain]
-    bleeds = [one.seen for one in known if one.kind == BLEED]
+    healthy = [labelled.series for labelled in known if labelled.kind == HEALTHY]
+    plain = [labelled.series for labelled in known if labelled.plain]
+    bleeds = [labelled.series for labelled in known if labelled.kind == BLEED]
 
     def gap(smoothing_mm: float) -> float:
         rule = replace(start, smoothing_mm=smoothing_mm)
@@ -75,33 +80,29 @@ def choose(known: Sequence[LabelledSeries], start: StudyRule) -> StudyRule:
     rule = replace(start, smoothing_mm=max(SMOOTHINGS_MM, key=gap))
     free = tumour_scores(healthy, rule)
     called = float(np.quantile(tumour_scores(bleeds, rule), 1 - CALLED_SHARE))
-    found = tumour_scores(plain, rule)
-    cautious = float(np.quantile(found, OPEN_SHARE))
+    masses = tumour_scores(plain, rule)
+    cautious = float(np.quantile(masses, OPEN_SHARE))
     high = max(free.max() + STEP, called, cautious, EVEN_ODDS, rule.outer_weight + STEP)
-    low = min(found.min() - STEP, EVEN_ODDS)
+    low = min(masses.min() - STEP, EVEN_ODDS)
     if low > free.max():
         low = expit((logit(low) + logit(max(free.max(), EDGE))) / 2)
     else:
         low = max(low, np.quantile(free, 1 - DOUBTFUL_SHARE))
-    calm = np.quantile([one.score(rule).look_alike for one in healthy], 1 - ALARM_SHARE)
-    return replace(
-        with_odd_limits(rule, [one.seen for one in known]),
-        low=on_every_engine(min(low, high)),
-        high=round(float(high), 3),
-        certain=round(float(1 + high) / 2, 3),
-        look_alike=round(max(rule.look_alike, float(calm) + STEP), 3),
-    )
+    calm = np.quantile([series.score(rule).look_alike for series in healthy], 1 - ALARM_SHARE)
+    rule = replace(rule, look_alike=round(max(rule.look_alike, float(calm) + STEP), DIGITS))
+    return with_thresholds(rule, [labelled.series for labelled in known], float(min(low, high)), float(high))
 
 
-def tumour_scores(seen: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
+def tumour_scores(known: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores."""
-    return np.array([one.score(rule).score for one in seen])
+    return np.array([series.score(rule).score for series in known])
 
 
 def figures(known: Sequence[LabelledSeries], rule: StudyRule) -> list[dict[str, object]]:
-    """One row a series, for people."""
+    """One row for each series, for people to read."""
     return [
-        figure(one.seen, rule) | {"kind": one.kind, "diameter_mm": round(one.diameter_mm)} for one in known
+        figure(labelled.series, rule) | {"kind": labelled.kind, "diameter_mm": round(labelled.diameter_mm)}
+        for labelled in known
     ]
 
 

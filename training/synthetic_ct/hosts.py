@@ -71,7 +71,10 @@ def host(grey: NDArray[np.uint8], source: str, group: str, row: Row | None = Non
 
 
 def brain_of(picture: Grey) -> Region:
-    """What lies inside the skull: soft tissue with bone around it; in a stripped head, the head itself."""
+    """The brain in a stored picture: soft tissue with bone around it; in a stripped head, the head itself.
+
+    Empty where it is less than MIN_BRAIN_SHARE of the head.
+    """
     depth = depth_of(np.round(picture * 255).astype(np.uint8))
     head = depth > 0
     bone = (picture > BONE_LEVEL) & head
@@ -81,8 +84,8 @@ def brain_of(picture: Grey) -> Region:
     smooth = ndimage.gaussian_filter(picture, 1.5)
     soft = inner & (smooth > TISSUE_LEVELS[0]) & (smooth < TISSUE_LEVELS[1])
     largest = largest_component(ndimage.binary_erosion(soft, iterations=2))
-    found = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2)) & inner
-    deep = found & (depth > (1 if stripped else SCALP_PX))
+    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2)) & inner
+    deep = filled & (depth > (1 if stripped else SCALP_PX))
     return deep if deep.sum() > MIN_BRAIN_SHARE * head.sum() else np.zeros(picture.shape, bool)
 
 
@@ -90,10 +93,10 @@ def sections(volume: Volume, count: int, random: np.random.Generator, source: st
     """Random oblique, near-axial sections of a Hounsfield volume as a scanner would show them."""
     first, last = _brain_range(volume)
     while count > 0:
-        found = _section_host(volume, float(random.uniform(first, last)), random, source)
-        if found.has_brain:
+        section = _section_host(volume, float(random.uniform(first, last)), random, source)
+        if section.has_brain:
             count -= 1
-            yield found
+            yield section
 
 
 def end_sections(volume: Volume, count: int, random: np.random.Generator, source: str) -> Iterator[Host]:
@@ -104,9 +107,9 @@ def end_sections(volume: Volume, count: int, random: np.random.Generator, source
             height = random.uniform(last, len(volume.voxels) + MARGIN_SLICES)
         else:
             height = random.uniform(-MARGIN_SLICES, first)
-        found = _section_host(volume, float(height), random, source)
-        if not found.has_brain:
-            yield found
+        section = _section_host(volume, float(height), random, source)
+        if not section.has_brain:
+            yield section
 
 
 def _brain_range(volume: Volume) -> tuple[int, int]:

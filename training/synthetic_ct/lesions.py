@@ -35,7 +35,7 @@ class Lesion:
 
 def lesions_of(rows: Sequence[Row]) -> tuple[Lesion, ...]:
     """Lesions of the masked axial slices of an MR manifest."""
-    return tuple(found for row in rows if row.plane == "axial" for found in lesions_in(row))
+    return tuple(lesion for row in rows if row.plane == "axial" for lesion in lesions_in(row))
 
 
 def lesions_in(row: Row) -> list[Lesion]:
@@ -43,7 +43,7 @@ def lesions_in(row: Row) -> list[Lesion]:
     mask = mask_of(row)
     if mask is None:
         return []
-    found = []
+    lesions = []
     for name, grey in grey_images(row):
         if len(row.sequences) > 1 and WATER not in name.lower():
             continue
@@ -51,8 +51,8 @@ def lesions_in(row: Row) -> list[Lesion]:
         region = stored_mask(mask, box) > 127
         if region.sum() >= MIN_PX:
             texture = _texture(stored_picture(grey, box), region)
-            found.append(Lesion(region, texture, WATER in name.lower()))
-    return found
+            lesions.append(Lesion(region, texture, WATER in name.lower()))
+    return lesions
 
 
 def _texture(picture: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:

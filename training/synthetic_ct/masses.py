@@ -3,6 +3,10 @@
 A mass is an irregular blob with its own density, with oedema that follows the white matter, and it pushes
 its surroundings away. Densities are in Hounsfield units above or below the tissue around, after the
 textbook ranges: gliomas and metastases -18 to +18, meningiomas +6 to +20, calcium above +60.
+
+These masses are for training and for figures of slices. They are drawn in two dimensions, in the grey levels
+of stored pictures: most hosts are windowed pictures of single slices. ``training.synthetic_ct.solid_masses``
+draws in series of Hounsfield units; the formulas of both are in ``training.synthetic_ct.tissue``.
 """
 
 from collections.abc import Sequence
@@ -45,7 +49,7 @@ class Blob:
 def with_mass(
     host: Host, random: np.random.Generator, lesions: Sequence[Lesion] = ()
 ) -> tuple[Grey, Region] | None:
-    """The host with one mass, and the mass; None where no place for it was found."""
+    """The host with one mass, and its pixels (STORED_PX, STORED_PX); None where no place for it was found."""
     if lesions and random.random() < REAL_SHAPE_SHARE:
         return with_lesion(host, lesions[int(random.integers(len(lesions)))], random)
     kind = str(random.choice(KINDS, p=KIND_SHARES))

@@ -1,8 +1,8 @@
-"""What is no tumour and may look like one on CT: bleeds, infarcts, clips; and harmless changes.
+"""Findings that may look like a tumour on CT and are none: bleeds, infarcts, clips; and harmless changes.
 
 Blood is 50 to 90 HU, some 20 to 45 above the brain, and has no oedema at first; an infarct is a dark wedge
 up to the cortex that takes grey and white matter alike. ``harmless`` changes a slice as a mass does (its
-tissue shifts, a soft-edged patch is exchanged) without any lesion, so that the editing tells nothing.
+tissue shifts, a soft-edged patch is exchanged) without any lesion, so that editing alone is no sign.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""CT training slices: every slice with and without a synthetic mass, so that its source tells nothing."""
+"""CT training slices: every slice with and without a synthetic mass, so that its source is no sign."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

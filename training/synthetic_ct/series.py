@@ -161,9 +161,9 @@ def _patients(rows: Sequence[Row]) -> Iterator[tuple[str, str, Volume]]:
         if row.source in PATIENTS:
             number = int(re.findall(r"\d+", row.path.stem)[-1])
             stacks[row.source, row.group] += [(number, hounsfield(grey)) for _, grey in grey_images(row)]
-    for (source, group), found in stacks.items():
-        if len(found) >= MIN_SLICES:
-            yield PATIENTS[source], group, _stacked(sorted(found, key=lambda one: one[0]))
+    for (source, group), slices in stacks.items():
+        if len(slices) >= MIN_SLICES:
+            yield PATIENTS[source], group, _stacked(sorted(slices, key=lambda numbered: numbered[0]))
 
 
 def hounsfield(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -176,12 +176,12 @@ def hounsfield(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.where(air, OUTSIDE_HU, np.where(grey > 245, 1000.0, values)).astype(np.float32)
 
 
-def _stacked(found: Sequence[tuple[int, NDArray[np.float32]]]) -> Volume:
-    numbers = np.array([number for number, _ in found])
+def _stacked(slices: Sequence[tuple[int, NDArray[np.float32]]]) -> Volume:
+    numbers = np.array([number for number, _ in slices])
     step_mm = min(PATIENT_STEP_MM, PATIENT_SPAN_MM / max(int(numbers[-1] - numbers[0]), 1))
-    rows, columns = (max(grey.shape[axis] for _, grey in found) for axis in (0, 1))
-    voxels = np.full((len(found), rows, columns), OUTSIDE_HU, np.float32)
-    for index, (_, grey) in enumerate(found):
+    rows, columns = (max(grey.shape[axis] for _, grey in slices) for axis in (0, 1))
+    voxels = np.full((len(slices), rows, columns), OUTSIDE_HU, np.float32)
+    for index, (_, grey) in enumerate(slices):
         voxels[index, : grey.shape[0], : grey.shape[1]] = grey
     spacing_mm = PATIENT_WIDTH_MM / max(rows, columns)
     positions = np.array([[0.0, 0.0, step_mm * (number - numbers[0])] for number in numbers])

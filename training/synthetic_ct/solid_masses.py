@@ -1,8 +1,9 @@
 """Masses put into whole CT series, at known places: the same blob over neighbouring slices.
 
-In three dimensions what ``training.synthetic_ct.masses`` draws on single slices: the same formulas
-(``training.synthetic_ct.tissue``) with random numbers of its own, so that a rule chosen on these is not
-chosen on what was trained on.
+They stand apart from ``training.synthetic_ct.masses``, which draws on stored pictures of single slices: here
+voxels are Hounsfield units, thicker than wide, and lengths are millimetres. Shapes and densities are drawn in
+another way too, on purpose: a study rule is not to be chosen on the very masses that were trained on. The
+formulas for tissue are the same (``training.synthetic_ct.tissue``).
 """
 
 from dataclasses import dataclass, replace
@@ -52,7 +53,10 @@ def room_of(volume: Volume) -> Room:
 def with_solid_mass(
     volume: Volume, room: Room, random: np.random.Generator, diameter_mm: float, kind: str
 ) -> tuple[Volume, Region] | None:
-    """The series with one mass, and where it is; None where no place for it was found."""
+    """The series with one mass, and its voxels (slices, rows, columns); None where no place for it was found.
+
+    ``kind`` is one of KINDS.
+    """
     placed = _placed(room, random, diameter_mm)
     if placed is None:
         return None

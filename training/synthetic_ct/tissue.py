@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import expit
 
 Field = NDArray[np.floating[Any]]
 Region = NDArray[np.bool_]
@@ -39,12 +40,12 @@ def shift(distance: Field, radius: float, margin: float, strength: float) -> Fie
 
 def oedema_reach(outside: Field, width: float, noise: Field) -> Field:
     """How much oedema there is, 0..1, at a distance outside a mass: a halo with fingers."""
-    reach: Field = 1 / (1 + np.exp(-(1 - outside / width + FINGERS * noise) * STEEPNESS))
+    reach: Field = expit((1 - outside / width + FINGERS * noise) * STEEPNESS)
     return reach
 
 
 def ring(depth: Field, rim: float, steepness: float, core: float, wall: float) -> Field:
     """Densities of a mass with a dark core in a bright wall, by depth below its surface."""
-    shell = 1 / (1 + np.exp((depth - rim) * steepness))
+    shell = expit((rim - depth) * steepness)
     density: Field = shell * (wall - core) + core
     return density
