@@ -28,7 +28,7 @@ from worker.memory import limit_memory
 from worker.vision import load_models, read_registry
 from worker.vision.series import predict
 
-predict.MOST_SLICES = predict.BATCH_SLICES  # memory does not depend on the number of batches; time does
+predict.MAX_SLICES = predict.BATCH_SLICES  # memory does not depend on the number of batches; time does
 registry = read_registry(Path(sys.argv[2]))
 models = load_models(registry, light=True)
 limit_memory(int(sys.argv[3]))

@@ -89,7 +89,7 @@ def test_members_that_began_alike_are_credited_once() -> None:
 
 def test_a_network_is_named_by_its_architecture_and_an_ensemble_by_its_members() -> None:
     assert networks_text(LIGHT, [LIGHT]) == NETWORKS[MOBILENET_V2]
-    both = replace(CARD, name="mr", architecture=ENSEMBLE, members=("light", "large"))
+    both = replace(CARD, name="mr", architecture=ENSEMBLE, members=(LIGHT, LARGE))
     text = networks_text(both, [LIGHT, LARGE])
     assert "mean of the logits of 2 networks: " in text
     assert "`light` 2 (MobileNetV2" in text
@@ -126,7 +126,7 @@ def test_the_registry_holds_of_a_card_what_it_needs() -> None:
     row = as_row(LIGHT)
     assert row["file"] == "light.safetensors"
     assert "members" not in row
-    ensemble = as_row(replace(CARD, architecture=ENSEMBLE, members=("light", "large"), file=""))
+    ensemble = as_row(replace(CARD, architecture=ENSEMBLE, members=(LIGHT, LARGE), file=""))
     assert "file" not in ensemble
     assert ensemble["mirrored"] is False
     json.dumps([row, ensemble])

@@ -22,10 +22,12 @@ from neurotriage.core.values import USUAL_KINDS, Claims, ResultKind
 from neurotriage.dicom.headers import read_instance
 from tests.core.made import part10
 from tests.db.rows import RECEPTION
+from tests.vision.synthetic import write_weights
 from tests.worker.studies import head_ct, head_mr
 from tests.worker.weights import hollow_weights
 from worker.attempt import Worker
 from worker.results import Results, build
+from worker.vision import read_registry
 
 STUDY = "2.25.100"
 
@@ -178,9 +180,12 @@ def test_instances_that_are_not_selected_change_nothing(site: WorkerSite) -> Non
     assert site.rows("select count(*) from result_objects") == [(1,)]
 
 
-def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: WorkerSite) -> None:
+def test_what_no_model_could_read_is_looked_at_once_there_is_one(site: WorkerSite, tmp_path: Path) -> None:
     site.worker.analyse(site.receive(head_ct()))
-    site.worker.__dict__["modalities"] = frozenset({"CT", "MR"})  # as after an update of the weights
+    weights = tmp_path / "weights-with-ct"
+    weights.mkdir()
+    updated = read_registry(write_weights(weights, modality="CT"))
+    site.worker.__dict__["registry"] = updated  # as after an update of the weights and a new start
     scout = head_ct(SeriesInstanceUID="2.25.202", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1]
     site.worker.analyse(site.receive(scout))
     states = site.rows("select state from revisions order by number")
