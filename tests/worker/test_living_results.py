@@ -23,7 +23,7 @@ from neurotriage.core.values import (
 )
 from neurotriage.demo.pacs import StandInPacs
 from tests.worker.studies import head_ct
-from tests.worker.test_tasks import Site, site
+from tests.worker.test_tasks import WorkerSite, site
 from worker.analysis import Selection, failure
 from worker.delivery import deliver
 
@@ -53,7 +53,7 @@ class Stub:
 
 
 @pytest.fixture
-def model(site: Site, monkeypatch: pytest.MonkeyPatch) -> Stub:
+def model(site: WorkerSite, monkeypatch: pytest.MonkeyPatch) -> Stub:
     stub = Stub()
     monkeypatch.setattr("worker.attempt.analyse", stub)
     site.worker.__dict__["installed_sha256s"] = frozenset({"1" * 64})
@@ -65,11 +65,11 @@ def _late_scout(number: int) -> list[Any]:
     return head_ct(SeriesInstanceUID=f"2.25.20{number}", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1]
 
 
-def _states(site: Site) -> list[tuple[str, bool]]:
+def _states(site: WorkerSite) -> list[tuple[str, bool]]:
     return [(row[0], row[1]) for row in site.rows("select state, superseded from revisions order by number")]
 
 
-def test_other_claims_alone_make_the_results_anew(site: Site, model: Stub) -> None:
+def test_other_claims_alone_make_the_results_anew(site: WorkerSite, model: Stub) -> None:
     site.worker.analyse(site.receive(head_ct()))
     site.worker.analyse(site.receive(_late_scout(2)))
     assert _states(site) == [("analysed", False), ("unchanged", False)]
@@ -82,7 +82,7 @@ def test_other_claims_alone_make_the_results_anew(site: Site, model: Stub) -> No
     assert len(uids) == 2
 
 
-def _recall(site: Site, model: Stub) -> None:
+def _recall(site: WorkerSite, model: Stub) -> None:
     """The old model is replaced by the new one, and recalled."""
     model.identity = NEW
     site.worker.__dict__["installed_sha256s"] = frozenset({"2" * 64})
@@ -94,14 +94,14 @@ def _recall(site: Site, model: Stub) -> None:
         site.worker.analyse(revision_id)
 
 
-def _wants_notes(site: Site, *names: str) -> None:
+def _wants_notes(site: WorkerSite, *names: str) -> None:
     told = site.worker.settings.model_dump()
     for destination in told["destination"]:
         destination["rejection_notes"] = destination["name"] in names
     site.worker.settings = Settings.model_validate(told)
 
 
-def _store(site: Site) -> None:
+def _store(site: WorkerSite) -> None:
     with site.engine.begin() as connection:
         connection.exec_driver_sql("update deliveries set state = 'stored' where state = 'waiting'")
 
@@ -113,7 +113,7 @@ NOTES = (
 
 
 def test_a_recalled_study_is_analysed_by_the_new_model_and_the_old_results_are_withdrawn(
-    site: Site, model: Stub
+    site: WorkerSite, model: Stub
 ) -> None:
     _wants_notes(site, "pacs")
     site.worker.analyse(site.receive(head_ct()))
@@ -135,7 +135,7 @@ def test_a_recalled_study_is_analysed_by_the_new_model_and_the_old_results_are_w
 
 
 def test_the_report_of_a_recall_reaches_the_archive_and_names_the_one_it_replaces(
-    site: Site, model: Stub, tmp_path: Path
+    site: WorkerSite, model: Stub, tmp_path: Path
 ) -> None:
     def send() -> list[FileDataset]:
         deliver(site.engine, site.worker.settings, "pacs", owner="test")
@@ -169,7 +169,7 @@ def test_the_report_of_a_recall_reaches_the_archive_and_names_the_one_it_replace
     assert new.SOPInstanceUID not in rejected
 
 
-def test_no_note_goes_where_nothing_arrived_or_none_is_wanted(site: Site, model: Stub) -> None:
+def test_no_note_goes_where_nothing_arrived_or_none_is_wanted(site: WorkerSite, model: Stub) -> None:
     _wants_notes(site, "archive")
     site.worker.analyse(site.receive(head_ct()))
     with site.engine.begin() as connection:
@@ -178,7 +178,7 @@ def test_no_note_goes_where_nothing_arrived_or_none_is_wanted(site: Site, model:
     assert site.rows(NOTES) == []
 
 
-def test_a_recall_while_the_model_is_the_same_changes_nothing(site: Site, model: Stub) -> None:
+def test_a_recall_while_the_model_is_the_same_changes_nothing(site: WorkerSite, model: Stub) -> None:
     site.worker.analyse(site.receive(head_ct()))
     with site.engine.begin() as connection:
         (item,) = recall.produced(connection, *OLD)
