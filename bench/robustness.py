@@ -102,7 +102,10 @@ class ListenerSite:
         return at.timestamp() if at else None
 
     def delay_s(self, study_instance_uid: str, finished_at: float) -> float:
-        """Seconds from the end of the quiet time to the first revision; ``finished_at``: last image."""
+        """Seconds from the end of the quiet timer to the first revision.
+
+        ``finished_at``: when the last image was acknowledged, in seconds since the epoch.
+        """
         self.wait(lambda: self.frozen_at(study_instance_uid) is not None)
         return (self.frozen_at(study_instance_uid) or 0.0) - finished_at - QUIET_S
 

@@ -5,9 +5,10 @@ import pytest
 from pydicom import Dataset
 
 from neurotriage.phantom import AXIAL, CORONAL, FLIPPED, SAGITTAL, TILTED
-from worker.results.pictures import page, picture, typeface
+from worker.results.pictures import picture, typeface
 from worker.results.sources.display import window_of
 from worker.results.sources.scene import filled
+from worker.results.wording.free_text import without_identity
 
 pytestmark = pytest.mark.unit
 
@@ -99,7 +100,7 @@ def test_orientation_marks_follow_the_header(orientation: tuple[float, ...], mar
 def test_a_name_typed_into_a_series_description_is_blanked() -> None:
     header = Dataset()
     header.PatientName, header.PatientID = "Mustermann^Erika", "PAT-4711"
-    assert page.without_identity("T2 mustermann PAT-4711 ax", header) == "T2 ... ... ax"
+    assert without_identity("T2 mustermann PAT-4711 ax", header) == "T2 ... ... ax"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_a_word_of_every_description_is_shown_unless_a_name_stands_beside_it(
 ) -> None:
     header = Dataset()
     header.PatientName, header.PatientID = name, "4711"
-    assert page.without_identity(words, header) == shown
+    assert without_identity(words, header) == shown
 
 
 def test_words_that_the_font_cannot_draw_become_question_marks() -> None:

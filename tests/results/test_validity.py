@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 
 from bench import validate
-from bench.validate import EVERYTHING_OF, FUSION, ValidationCase, cases_of, check, check_reports
+from bench.validate import EVERYTHING_OF, FUSION, Validation, ValidationCase, cases_of, check, check_reports
 from bench.validators import Absent, dciodvfy
 from neurotriage.core.values import Outcome, ResultKind
 from neurotriage.phantom import INSTALLATION, STUDIES, Made, make_analysis
@@ -17,14 +17,18 @@ from tests.conftest import absent
 from worker.results import build
 
 
+def _errors(checked: list[Validation]) -> list[tuple[str, str, Outcome, tuple[str, ...]]]:
+    return [(v.object, v.case.study, v.case.outcome, v.errors) for v in checked if v.errors]
+
+
 @pytest.mark.parametrize("name", [*STUDIES, FUSION])
 def test_dicom3tools_find_no_error_on_any_object_of_any_outcome(name: str, tmp_path: Path) -> None:
     try:
-        checked = [one for case in cases_of(name, tmp_path) for one in check(case)]
+        checked = [validation for case in cases_of(name, tmp_path) for validation in check(case)]
     except Absent as missing:
         absent("dicom3tools", str(missing))
-    assert {one.object for one in checked} >= {"page", "overlay", "report", "ko", "gsps", "pdf"}
-    assert [(one.object, one.case.outcome, one.errors) for one in checked if one.errors] == []
+    assert {validation.object for validation in checked} >= {"page", "overlay", "report", "ko", "gsps", "pdf"}
+    assert _errors(checked) == []
 
 
 def test_pixelmed_finds_no_error_on_reports_and_key_objects_of_one_series_and_of_a_pair(
@@ -36,8 +40,9 @@ def test_pixelmed_finds_no_error_on_reports_and_key_objects_of_one_series_and_of
         checked = list(check_reports(cases))
     except Absent as missing:
         absent("pixelmed", str(missing))
-    assert {(one.case.study, one.object) for one in checked} == set(product(studies, ("report", "ko")))
-    assert [(one.object, one.case.study, one.case.outcome, one.errors) for one in checked if one.errors] == []
+    validated = {(validation.case.study, validation.object) for validation in checked}
+    assert validated == set(product(studies, ("report", "ko")))
+    assert _errors(checked) == []
 
 
 def test_an_object_that_is_not_valid_makes_the_command_fail(

@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw
 from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results.dataset import ResultContext
-from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices, without_identity
+from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices
 from worker.results.pictures.picture import Picture
 from worker.results.pictures.typeface import fitted, font, shorten, wrap, write
 from worker.results.sources.scene import Scene
 from worker.results.wording import text
+from worker.results.wording.free_text import without_identity
 
 WIDTH_PX, HEIGHT_PX = 1200, 960
 MARGIN_PX, GAP_PX = 36, 24

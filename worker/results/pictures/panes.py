@@ -1,9 +1,7 @@
 """The square pictures of the summary page and the PDF: slices with their captions."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from worker.results.pictures.typeface import font, write
 from worker.results.sources.scene import Scene, findings_on, marks_on, montage_slices
 from worker.results.sources.slices import SourceSlice
 from worker.results.wording import text
+from worker.results.wording.free_text import without_identity
 
 MARK_SHARE = 24 / 552  # height of the orientation letters and of their rim, as a share of the side
 MONTAGE_GAP_PX = 4
@@ -35,11 +34,6 @@ COLOURS = (
 
 _NOTHING = "Nothing marked"
 NO_OUTLINE = "no outline"
-
-# Names and ids in free text: the shortest that is blanked, and the shortest that is blanked inside a word.
-_SHORTEST_BLANKED: Final = 3
-_SHORTEST_INSIDE: Final = 5
-_OF_ANY_HEAD: Final = frozenset({"head", "brain", "skull", "axial", "routine", "contrast"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,31 +221,6 @@ def legend_bar(
     x += width_px + 0.4 * size_px
     write(draw, (x, y), "100 %", face, WORDS)
     return x + face.getlength("100 %") + 0.8 * size_px
-
-
-def without_identity(words: str, header: Dataset) -> str:
-    """Free text of a header with the patient's names and ids replaced by ``...``.
-
-    Names of three letters and more; shorter than five letters, only whole words. A name that is also a usual
-    word of descriptions (Head) is replaced only beside another name or id.
-    """
-    identity = (
-        f"{header.get('PatientName', '')} {header.get('PatientID', '')} {header.get('OtherPatientIDs', '')}"
-    )
-    parts = {part for part in re.split(r"[\s^=,\\\[\]']+", identity) if len(part) >= _SHORTEST_BLANKED}
-    common = {part for part in parts if part.casefold() in _OF_ANY_HEAD}
-    blanked = _blanked(words, parts - common)
-    return blanked if blanked == words else _blanked(blanked, common)
-
-
-def _blanked(words: str, parts: Iterable[str]) -> str:
-    for part in sorted(parts, key=len, reverse=True):
-        name = re.escape(part)
-        # Short names occur inside words: LAI in FLAIR.
-        if part.isalpha() and len(part) < _SHORTEST_INSIDE:
-            name = rf"(?<![^\W\d_]){name}(?![^\W\d_])"
-        words = re.sub(name, "...", words, flags=re.IGNORECASE)
-    return words
 
 
 def _square(

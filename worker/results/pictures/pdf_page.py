@@ -23,11 +23,12 @@ from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results.dataset import ResultContext
-from worker.results.pictures.panes import COLOURS, Pane, panes, without_identity
+from worker.results.pictures.panes import COLOURS, Pane, panes
 from worker.results.pictures.picture import colour_bar
 from worker.results.pictures.typeface import FONTS, drawable
 from worker.results.sources.scene import Scene
 from worker.results.wording import text
+from worker.results.wording.free_text import without_identity
 
 WIDTH_PT, HEIGHT_PT = A4
 MARGIN_PT, GAP_PT = 48.0, 14.0
