@@ -47,8 +47,8 @@ def record_refused_context(
     So that nobody fills the table by proposing a new one each time, from ``limit`` rows on unknown ones are
     counted in the row ``other`` of the peer's address.
     """
-    what = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
-    key = {"peer_ae_title": peer[0], "peer_host": peer[1], **what}
+    context = {"sop_class_uid": sop_class_uid, "transfer_syntaxes": " ".join(transfer_syntaxes)}
+    key = {"peer_ae_title": peer[0], "peer_host": peer[1], **context}
     counted = connection.execute(
         update(RefusedContext)
         .where(*(getattr(RefusedContext, name) == value for name, value in key.items()))

@@ -139,10 +139,10 @@ def _ours(
         for header in results
         if header.claims_ours and header.creator_uid in installations
     }
-    what = tuple_(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid)
+    identity = tuple_(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid)
     rows = connection.execute(
         select(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid).where(
-            what.in_({(header.sop_class_uid, header.sop_instance_uid) for header in results})
+            identity.in_({(header.sop_class_uid, header.sop_instance_uid) for header in results})
         )
     )
     return known | {(row.sop_class_uid, row.sop_instance_uid) for row in rows}

@@ -1,4 +1,4 @@
-"""What was received: studies, series and instances, and what was set aside or refused."""
+"""Received studies, series and instances, files set aside, and contexts refused."""
 
 from datetime import datetime
 

@@ -18,11 +18,11 @@ def _queries() -> list[tuple[str, str]]:
     """Each statement of a block of SQL, and each ``select`` within a sentence, with its document."""
     queries = []
     for document in DOCUMENTS:
-        told = document.read_text()
-        blocks = re.findall(r"```sql\n(.*?)```", told, re.DOTALL)
+        words = document.read_text()
+        blocks = re.findall(r"```sql\n(.*?)```", words, re.DOTALL)
         bare = (re.sub("--.*", "", block) for block in blocks)
         statements = [part for block in bare for part in block.split(";") if part.strip()]
-        statements += re.findall(r"`(select [^`]+)`", told)
+        statements += re.findall(r"`(select [^`]+)`", words)
         queries += [(document.name, statement.strip()) for statement in statements]
     return queries
 
@@ -60,8 +60,8 @@ def test_a_reader_may_run_every_query_of_the_documents(engine: Engine, reader: s
 
 
 def test_every_view_and_column_for_people_is_in_the_data_dictionary(engine: Engine) -> None:
-    told = (DOCUMENTS[0].parent / "data-dictionary.md").read_text()
+    words = (DOCUMENTS[0].parent / "data-dictionary.md").read_text()
     with engine.connect() as connection:
         columns = connection.execute(text("select * from study_results limit 0")).keys()
-    missing = [name for name in (*migrate.VIEWS, *columns) if f"`{name}`" not in told]
+    missing = [name for name in (*migrate.VIEWS, *columns) if f"`{name}`" not in words]
     assert missing == []

@@ -1,4 +1,4 @@
-"""A URL may be written as for psql; an error of the data is told apart from one of Postgres."""
+"""A URL may be written as for psql; an error of the data is kept apart from one of Postgres."""
 
 import threading
 from collections.abc import Callable

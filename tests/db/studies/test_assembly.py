@@ -204,3 +204,16 @@ def test_another_patient_in_another_study_or_in_a_result_that_names_us_is_no_con
         _freeze(connection, study_id)
         conflict = select(Study.conflict).where(Study.id == study_id)
         assert connection.execute(conflict).scalar_one() is None
+
+
+def test_each_study_counts_its_own_revisions(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1)
+        ready_revision(connection, 1, study="1.2.4")
+        ready_revision(connection, 2)
+        rows = connection.execute(
+            select(Study.study_instance_uid, Revision.number)
+            .join(Revision, Revision.study_id == Study.id)
+            .order_by(Revision.id)
+        )
+        assert rows.all() == [("1.2.3", 1), ("1.2.4", 1), ("1.2.3", 2)]
