@@ -28,7 +28,7 @@ from neurotriage.core.values import (
     digest_of,
 )
 from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_of_refusals
-from worker.imaging import BuiltVolume, LeftOutImage, read_registrations
+from worker.imaging import BuiltVolume, Image, LeftOutImage, read_registrations
 from worker.not_analysed import beside, not_covered, part_not_analysed
 from worker.reading import StudyReading, left_out_by_reason, read_study, refused
 from worker.selection import ReadSeries, choose, describe_taken
@@ -56,6 +56,11 @@ class Selection:
             replace(by_uid[series.series_instance_uid], modality=series.facts.modality)
             for series in self.series
         )
+
+    @property
+    def images(self) -> Mapping[str, Sequence[Image]]:
+        """The images of the series that are taken, by Series Instance UID; results are made of them."""
+        return {series.series_instance_uid: series.images for series in self.series}
 
     @property
     def input_digest(self) -> str:

@@ -157,6 +157,7 @@ class Worker:
             overlay=self.settings.results.overlay,
             previous=previous,
             named=named_kinds(self.settings.destination),
+            images=selection.images,
         )
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)

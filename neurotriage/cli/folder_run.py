@@ -19,7 +19,7 @@ from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
-from worker.analysis import analyse, failure, select_series
+from worker.analysis import Selection, analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
 from worker.vision import Registry, read_registry
@@ -102,7 +102,7 @@ class FolderRun:
         analysis: Analysis
         try:
             analysis, evidence = analyse(selection, self._registry.modalities, self._models, now)
-            results = self._build(analysis, evidence)
+            results = self._build(analysis, evidence, selection)
         except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
             log.error(
                 "analysis_failed",
@@ -114,13 +114,13 @@ class FolderRun:
                 ReasonCode.INTERNAL_ERROR, f"the analysis failed: {type(error).__name__}: {error}"
             )
             analysis = failure(selection, reason, now)
-            results = self._build(analysis, Evidence())
+            results = self._build(analysis, Evidence(), selection)
         shown, _ = claimed(analysis, Evidence(), self._results.claims)
         write_durably(self._out / self._place / "summary.txt", report_text(shown).encode(), private=False)
         told = replace(analysis, omissions=results.omissions)
         return study_entry(told, [self._write(result) for result in results.objects])
 
-    def _build(self, analysis: Analysis, evidence: Evidence) -> Results:
+    def _build(self, analysis: Analysis, evidence: Evidence, selection: Selection) -> Results:
         return build(
             analysis,
             evidence,
@@ -130,6 +130,7 @@ class FolderRun:
             kinds=self._kinds,
             labels=self._results.labels,
             overlay=self._results.overlay,
+            images=selection.images,
         )
 
     @property

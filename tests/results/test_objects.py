@@ -17,17 +17,19 @@ from neurotriage.core.evidence import Evidence
 from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import ResultsSettings
 from neurotriage.core.values import Omission, Outcome, ResultKind, ResultObject, SeriesLabel
-from neurotriage.dicom.headers import is_own_result
+from neurotriage.dicom.headers import is_own_result, read_image_header
 from neurotriage.phantom import (
     INSTALLATION,
     MODEL_SHA256,
     STUDIES,
     TILTED,
+    Made,
     make_analysis,
     make_fused_analysis,
     make_pair,
     make_study,
 )
+from worker.imaging import read_images
 from worker.results import build
 from worker.results.pictures.overlay import Layout
 from worker.results.sources.scene import MAX_OVERLAYS, overlay_slices, read_scene
@@ -349,3 +351,23 @@ def test_lossy_sources_are_declared(tmp_path: Path) -> None:
     header = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "10"}
     dataset = read(built(tmp_path, {"header": header}, Outcome.PRESENT)[0])
     assert (dataset.LossyImageCompression, dataset.LossyImageCompressionRatio) == ("01", 10)
+
+
+def test_images_that_an_analysis_has_read_are_not_read_again(
+    mr: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis, evidence = make_analysis(mr, Outcome.PRESENT)
+    images = {
+        series.series_instance_uid: read_images(series, keep_headers=True) for series in mr.manifest.series
+    }
+    read = build(analysis, evidence, mr.manifest, INSTALLATION)
+    parsed: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        parsed.append(path)
+        return read_image_header(path)
+
+    monkeypatch.setattr("worker.imaging.stacks.image.read_image_header", counted)
+    monkeypatch.setattr("worker.results.sources.slices.read_header", counted)
+    assert build(analysis, evidence, mr.manifest, INSTALLATION, images=images) == read
+    assert parsed == []

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import (
@@ -31,7 +32,7 @@ from worker.results.objects import (
     segmentation,
 )
 from worker.results.sources.scene import Scene, read_scene
-from worker.results.sources.slices import identity_header
+from worker.results.sources.slices import ImagesBySeries, identity_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def build(
     overlay: OverlayStyle = OverlayStyle.HEAT,
     previous: Sequence[ObjectReference] = (),
     named: AbstractSet[ResultKind] = frozenset(ResultKind),
+    images: ImagesBySeries = MappingProxyType({}),
 ) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
@@ -62,6 +64,7 @@ def build(
     ``previous`` reports of the study that it replaces (PS3.3 C.17.2). Key objects refer to results of the
     ``named`` kinds only: every destination of the key objects must receive those too. An object that cannot
     be made is an ``Omission``; without a Study Instance UID nothing is made, for no archive could file it.
+    ``images``: those that an analysis has just read; of others the headers are read again.
 
     The same arguments give the same bytes. Reads the source files; writes none. Raises ``OSError`` where the
     storage fails.
@@ -70,9 +73,9 @@ def build(
         reason = "the study has no Study Instance UID"
         return Results((), tuple(Omission(kind, reason) for kind in ResultKind if kind in kinds))
     shown, shown_evidence = claimed(analysis, evidence, claims)
-    scene = read_scene(shown, shown_evidence, source)
+    scene = read_scene(shown, shown_evidence, source, images)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
-    header = scene.key.header if scene.key is not None else identity_header(source, taken)
+    header = scene.key.header if scene.key is not None else identity_header(source, taken, images)
     rerun = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
     context = ResultContext(
         shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, rerun

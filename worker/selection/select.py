@@ -1,5 +1,8 @@
 """Selects the series of a study to analyse, and the outcome of a study without one."""
 
+from itertools import accumulate
+from typing import Final
+
 from neurotriage.core.values import Reason, ReasonCode, SeriesVerdict, StudyManifest
 from neurotriage.core.wording import counted
 from worker.eligibility import EligibilityRule
@@ -7,6 +10,10 @@ from worker.imaging import read_images
 from worker.selection.body import BodyPart, body_part
 from worker.selection.ranking import MAX_SERIES, ranked
 from worker.selection.series import ReadSeries, judge
+
+# Results copy from the headers of analysed images. Of a larger study they are read again, so that those of
+# thousands of images do not fill the memory: 2048 are about 100 MB.
+MAX_KEPT_HEADERS: Final = 2048
 
 
 def select(study: StudyManifest, rule: EligibilityRule) -> tuple[SeriesVerdict, ...]:
@@ -21,8 +28,12 @@ def choose(
     study: StudyManifest, rule: EligibilityRule
 ) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...], tuple[ReadSeries, ...]]:
     """The verdicts of ``select``; the series to analyse, the best first; the other series."""
+    counts = accumulate(len(manifest.instances) for manifest in study.series)
     all_series = [
-        judge(manifest.series_instance_uid, read_images(manifest), rule) for manifest in study.series
+        judge(
+            manifest.series_instance_uid, read_images(manifest, keep_headers=count <= MAX_KEPT_HEADERS), rule
+        )
+        for manifest, count in zip(study.series, counts, strict=True)
     ]
     order = ranked([(series.facts, series.plan) for series in all_series if series.refusal is None])
     ranks = {id(plan): rank for rank, plan in enumerate(order)}

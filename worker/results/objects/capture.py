@@ -115,13 +115,13 @@ def _enlarged(image: SourceSlice) -> SourceSlice:
     # Enlarging keeps the slice's edges in place but moves the centre of its first pixel.
     down_px = layout.above_px + (layout.factor - 1) / 2
     along_px = layout.side_px + (layout.factor - 1) / 2
-    return replace(
-        image,
-        position_mm=image.position_mm
+    corner_mm = (
+        image.position_mm
         - image.row_direction * finer_mm[1] * along_px
-        - image.column_direction * finer_mm[0] * down_px,
-        spacing_mm=finer_mm,
+        - image.column_direction * finer_mm[0] * down_px
     )
+    place = replace(image.image.place, position_mm=tuple(corner_mm.tolist()), spacing_mm=finer_mm)
+    return replace(image, image=replace(image.image, geometry=place))
 
 
 def _undecoded(kind: ResultKind, image: SourceSlice) -> Omission:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from neurotriage.core.evidence import Evidence, SliceEvidence
 from neurotriage.core.values import Analysis, Finding, StudyManifest
 from worker.imaging import Pixels, open_pixels
 from worker.results.sources.display import Window, window_of
-from worker.results.sources.slices import SourceSlice, analysed_slices
+from worker.results.sources.slices import ImagesBySeries, SourceSlice, analysed_slices
 from worker.results.wording import text
 
 MAX_OVERLAYS = 25
@@ -95,8 +96,16 @@ class Scene:
         return self._windows[key]
 
 
-def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) -> Scene:
-    """The images of an analysis that results show; empty where nothing was analysed. Reads headers only."""
+def read_scene(
+    analysis: Analysis,
+    evidence: Evidence,
+    source: StudyManifest,
+    images: ImagesBySeries = MappingProxyType({}),
+) -> Scene:
+    """The images of an analysis that results show; empty where nothing was analysed.
+
+    ``images`` that were read before are taken as they are; of others the headers are read.
+    """
     if not analysis.outcome.analysed:
         return Scene(())
     wanted = _shown_series(analysis, evidence)
@@ -106,7 +115,9 @@ def read_scene(analysis: Analysis, evidence: Evidence, source: StudyManifest) ->
         image
         for uid in wanted
         if uid in by_uid
-        for image in analysed_slices(by_uid[uid], [d for d in decided if d.series_instance_uid == uid])
+        for image in analysed_slices(
+            by_uid[uid], [d for d in decided if d.series_instance_uid == uid], images.get(uid, ())
+        )
     )
     kept = {(item.sop_instance_uid, item.frame): item for item in evidence.slices if item.marked}
     return Scene(slices, _key_slices(analysis, evidence, slices), kept)
