@@ -155,8 +155,8 @@ def test_a_block_that_says_it_is_no_slice_is_missed_where_nothing_else_was_analy
 ) -> None:
     slices = _series(WHOLE)
     for number in numbers:
-        for name, said in odd.items():
-            setattr(slices[number - 1], name, said)
+        for name, value in odd.items():
+            setattr(slices[number - 1], name, value)
     analysis = _answer(tmp_path, slices, coverage_mm=50.0)
     assert analysis.outcome is Outcome.UNDETERMINED
     assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
@@ -195,8 +195,8 @@ def test_a_study_is_never_absent_where_a_series_that_is_lacking_shows_a_place_of
     slices = _series(WHOLE, FrameOfReferenceUID="2.25.9")
     for number in numbers:
         slices[number - 1].SeriesInstanceUID = HOLED
-        for name, said in changes.items():
-            setattr(slices[number - 1], name, said)
+        for name, value in changes.items():
+            setattr(slices[number - 1], name, value)
     for place, dataset in enumerate(d for d in slices if d.SeriesInstanceUID == WHOLE):
         dataset.InstanceNumber = place + 1  # so that nothing is missing from the stack
     analysis = _answer(tmp_path, slices, coverage_mm=50.0)

@@ -55,10 +55,12 @@ def test_every_real_folder_ends_as_expected_with_a_reason(data_dir: Path, models
             allowed = ALLOWED[expected]
             if folder.startswith("brain_ct") and "CT" not in read_registry(WEIGHTS).modalities:
                 allowed = frozenset({"not_eligible"})
-            said = analysis.outcome.value
-            print(f"{folder:48} {expected:14} {said:13} {'; '.join(r.text for r in analysis.reasons)[:90]}")
-            if said not in allowed or not analysis.reasons:
-                wrong.append((folder, expected, said))
+            outcome = analysis.outcome.value
+            print(
+                f"{folder:48} {expected:14} {outcome:13} {'; '.join(r.text for r in analysis.reasons)[:90]}"
+            )
+            if outcome not in allowed or not analysis.reasons:
+                wrong.append((folder, expected, outcome))
     assert not wrong
 
 

@@ -66,20 +66,20 @@ def test_the_figures_are_those_of_the_classifier_of_the_registry(
     enter(replace(read_cards(weights).card("mr-classifier"), temperature=2.0), weights)
     monkeypatch.setattr(inference, "_child_rss", lambda *_: 1.0)
     assert inference.main(["--json", str(tmp_path / "figures.json")]) == 0
-    found = json.loads((tmp_path / "figures.json").read_text())
-    assert found["weights"] == "mr-classifier 3"
-    assert (found["threads"], found["same_class_share"]) == (1, 1.0)
-    assert found["max_abs_dp"] < 0.01
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["weights"] == "mr-classifier 3"
+    assert (figures["threads"], figures["same_class_share"]) == (1, 1.0)
+    assert figures["max_abs_dp"] < 0.01
     assert all(
-        found[name] > 0 for name in ("speedup", "slices_per_s", "baseline_slices_per_s", "gradcam_share")
+        figures[name] > 0 for name in ("speedup", "slices_per_s", "baseline_slices_per_s", "gradcam_share")
     )
-    assert found["share_of_peak"] > 0
+    assert figures["share_of_peak"] > 0
 
 
 def test_without_a_classifier_the_figures_say_that_its_weights_are_random(weights: Path) -> None:
-    about, _, said = inference._resnet(weights)
-    assert about.name == "random"
-    assert said.startswith("RANDOM")
+    card, _, name = inference._resnet(weights)
+    assert card.name == "random"
+    assert name.startswith("RANDOM")
 
 
 def test_a_process_of_its_own_says_what_memory_its_models_take(

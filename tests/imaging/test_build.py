@@ -54,8 +54,8 @@ def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path: Path) -> None:
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     for slice_index, x, y in ((0, 0, 0), (4, 11, 0), (8, 3, 15)):
         expected = np.array([-125.0, -120.0, 4.2 * (slice_index + 1)]) + row * 0.7 * x + column * 0.5 * y
-        found = volume.affine @ [x, y, slice_index, 1.0]
-        np.testing.assert_allclose(found[:3], expected, atol=1e-6)
+        position = volume.affine @ [x, y, slice_index, 1.0]
+        np.testing.assert_allclose(position[:3], expected, atol=1e-6)
         np.testing.assert_allclose(volume.to_patient_mm(x, y, slice_index), expected, atol=1e-6)
 
 
@@ -79,8 +79,8 @@ def test_of_a_dual_echo_series_the_later_echo_is_taken(tmp_path: Path) -> None:
     places = range(1, 6)
     early = [slice_of(picture(), n, EchoTime=15.0, RepetitionTime=3000.0) for n in places]
     late = [slice_of(picture(seed=1), n + 10, EchoTime=100.0, RepetitionTime=3000.0) for n in places]
-    for one, other in zip(early, late, strict=True):
-        other.ImagePositionPatient = one.ImagePositionPatient
+    for first, second in zip(early, late, strict=True):
+        second.ImagePositionPatient = first.ImagePositionPatient
     volume = build_volume(series_in(tmp_path, early + late), RULE).volume
     assert len(volume.voxels) == 5
     assert volume.sequence == "T2"
@@ -94,12 +94,12 @@ def test_an_enhanced_object_gives_the_same_volume_as_single_frames(tmp_path: Pat
     enhanced = enhanced_of(
         [picture(seed=n + 1) for n in order], [[-100.0, -110.0, 5.0 * (n + 1)] for n in order]
     )
-    one = build_volume(series_in(singles, _stack(range(1, 5))), RULE).volume
-    other = build_volume(series_in(frames, [enhanced]), RULE).volume
-    np.testing.assert_array_equal(one.voxels, other.voxels)
-    np.testing.assert_allclose(one.affine, other.affine, atol=1e-9)
-    assert [source.frame for source in other.sources] == [2, 3, 1, 4]
-    assert [source.frame for source in one.sources] == [None] * 4
+    single = build_volume(series_in(singles, _stack(range(1, 5))), RULE).volume
+    enhanced_volume = build_volume(series_in(frames, [enhanced]), RULE).volume
+    np.testing.assert_array_equal(single.voxels, enhanced_volume.voxels)
+    np.testing.assert_allclose(single.affine, enhanced_volume.affine, atol=1e-9)
+    assert [source.frame for source in enhanced_volume.sources] == [2, 3, 1, 4]
+    assert [source.frame for source in single.sources] == [None] * 4
 
 
 def test_a_missing_slice_is_reported(tmp_path: Path) -> None:

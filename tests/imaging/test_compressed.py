@@ -59,10 +59,10 @@ def test_an_rle_stream_that_no_image_of_this_size_fills_is_refused(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_decoder")
-@pytest.mark.parametrize(("kind", "told"), [("RLE", "2 segments"), ("JPEG", "16 bits")])
-def test_a_stream_of_more_bits_than_allocated_is_refused(tmp_path: Path, kind: str, told: str) -> None:
+@pytest.mark.parametrize(("kind", "reason"), [("RLE", "2 segments"), ("JPEG", "16 bits")])
+def test_a_stream_of_more_bits_than_allocated_is_refused(tmp_path: Path, kind: str, reason: str) -> None:
     path = compressed_slice(tmp_path / "a.dcm", PIXELS, kind, BitsAllocated=8, BitsStored=8, HighBit=7)
-    assert told in _refused(path)
+    assert reason in _refused(path)
 
 
 @pytest.mark.usefixtures("no_decoder")

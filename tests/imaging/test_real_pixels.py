@@ -41,16 +41,16 @@ def test_a_tilted_ct_keeps_its_positions_and_uneven_steps(data_dir: Path) -> Non
 def test_vertex_to_base_numbering_is_sorted_upwards(data_dir: Path) -> None:
     built = _built(data_dir / "dicom" / "brain_mr_philips_flair_t2star_tumour")
     assert sorted((len(b.volume.voxels), b.volume.sequence) for b in built) == [(6, "T2"), (22, "FLAIR")]
-    for one in built:
-        assert one.missing is None
-        assert (np.diff(one.volume.positions_mm[:, 2]) > 0).all()
-        numbers = [source.instance_number or 0 for source in one.volume.sources]
+    for item in built:
+        assert item.missing is None
+        assert (np.diff(item.volume.positions_mm[:, 2]) > 0).all()
+        numbers = [source.instance_number or 0 for source in item.volume.sources]
         assert numbers == sorted(numbers, reverse=True)
 
 
 def test_an_enhanced_object_becomes_a_sagittal_volume(data_dir: Path) -> None:
     built = _built(data_dir / "dicom" / "brain_mr_siemens_enhanced_t1_multi")
-    (volume,) = [one.volume for one in built if one.volume.sequence == "T1"]
+    (volume,) = [item.volume for item in built if item.volume.sequence == "T1"]
     assert volume.voxels.shape == (96, 128, 128)
     assert volume.plane is Plane.SAGITTAL
     assert {source.frame for source in volume.sources} == set(range(1, 97))

@@ -47,9 +47,9 @@ def registration(folder: Path, *matrices: NDArray[np.float64], kind: str = "RIGI
 
 
 def test_matrices_are_applied_one_after_the_other(tmp_path: Path) -> None:
-    (found,) = read_registrations(registration(tmp_path, TURN, SHIFT))
-    assert (found.source_uid, found.target_uid) == ("1.5", "1.4")
-    assert np.allclose(found.matrix, SHIFT @ TURN)
+    (result,) = read_registrations(registration(tmp_path, TURN, SHIFT))
+    assert (result.source_uid, result.target_uid) == ("1.5", "1.4")
+    assert np.allclose(result.matrix, SHIFT @ TURN)
 
 
 def test_what_is_not_rigid_joins_nothing(tmp_path: Path) -> None:

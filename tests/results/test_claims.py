@@ -30,11 +30,11 @@ def built(made: Made, outcome: Outcome, claims: Claims = Claims.TRIAGE_ONLY) -> 
 def with_classes(made: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
     """An analysis that knows what the lesion is, too."""
     analysis, evidence = make_analysis(made, outcome)
-    told = tuple(
+    predictions = tuple(
         replace(p, probabilities={**p.probabilities, "malignant": 0.913, "benign": 0.06})
         for p in analysis.predictions
     )
-    return replace(analysis, predictions=told), evidence
+    return replace(analysis, predictions=predictions), evidence
 
 
 def read(result: ResultObject) -> Dataset:
@@ -52,8 +52,8 @@ def test_only_objects_that_say_the_verdict_are_made(outcome: Outcome, mr: Made) 
 def test_what_is_left_out_says_that_the_claims_are_why(mr: Made) -> None:
     analysis, evidence = with_classes(mr, Outcome.PRESENT)
     kinds = set(ResultKind)
-    told = build(analysis, evidence, mr.manifest, INSTALLATION, claims=Claims.TRIAGE_ONLY, kinds=kinds)
-    assert {item.kind: item.text for item in told.omissions} == dict.fromkeys(
+    results = build(analysis, evidence, mr.manifest, INSTALLATION, claims=Claims.TRIAGE_ONLY, kinds=kinds)
+    assert {item.kind: item.text for item in results.omissions} == dict.fromkeys(
         (
             ResultKind.OVERLAY, ResultKind.OVERLAY_SERIES, ResultKind.OVERLAY_FRAMES,
             ResultKind.OVERLAY_SERIES_FRAMES, ResultKind.SEGMENTATION, ResultKind.LABELMAP,
@@ -87,12 +87,12 @@ def test_the_document_says_the_verdict_and_shows_no_picture(
     monkeypatch.setattr(Canvas, "drawString", lambda self, x, y, line, *rest: words.append(line))
     monkeypatch.setattr(Canvas, "drawImage", lambda self, *rest, **more: pictures.append(rest))
     built(mr, Outcome.PRESENT)
-    said = " | ".join(words)
-    assert "TUMOUR SUSPECTED" in said
-    assert "97 %" in said
+    joined = " | ".join(words)
+    assert "TUMOUR SUSPECTED" in joined
+    assert "97 %" in joined
     assert not pictures
     for word in ("left", "right", " mm", "outline", "extends", "Colours", "malignant", "benign", "slice"):
-        assert word not in said, word
+        assert word not in joined, word
 
 
 @pytest.mark.parametrize("outcome", ANALYSED)
@@ -134,9 +134,9 @@ def test_objects_do_not_depend_on_region_side_class_scores_or_heat_map(outcome: 
         ),
     )
     choices: dict[str, Any] = {"claims": Claims.TRIAGE_ONLY, "kinds": set(ResultKind)}
-    one = build(analysis, evidence, mr.manifest, INSTALLATION, **choices)
-    other = build(moved, Evidence(), mr.manifest, INSTALLATION, **choices)
-    assert one == other
+    first = build(analysis, evidence, mr.manifest, INSTALLATION, **choices)
+    second = build(moved, Evidence(), mr.manifest, INSTALLATION, **choices)
+    assert first == second
 
 
 def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(
@@ -151,11 +151,11 @@ def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(
     monkeypatch.setattr(page, "write", spy)
     picture = picture_of(built(mr, Outcome.PRESENT)[0])
     assert picture is not None
-    said = " | ".join(words)
-    assert "TUMOUR SUSPECTED" in said
-    assert "97 %" in said
+    joined = " | ".join(words)
+    assert "TUMOUR SUSPECTED" in joined
+    assert "97 %" in joined
     for word in ("left", "right", " mm", "Side", "lesion", "relevance", "malignant", "benign", "slice 10"):
-        assert word not in said, word
+        assert word not in joined, word
     whole = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
     for left in (page.MARGIN_PX, page.WIDTH_PX // 2 + 12):  # without orientation marks
         pane = whole[240:680, left + 50 : left + 500]

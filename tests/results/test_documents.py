@@ -153,17 +153,17 @@ def test_a_document_has_the_pictures_with_their_captions(
     data = pdf_of(mr, Outcome.PRESENT)
     assert data.count(b"/Subtype /Image") == 3  # the slice, the slice with its marks, the colour bar
     words = " ".join(line for line, _, _ in written)
-    for said in ("slice 10 of 15", "model relevance, not tumour extent", "left,", "MR, no CT", "Urgent"):
-        assert said in words
+    for phrase in ("slice 10 of 15", "model relevance, not tumour extent", "left,", "MR, no CT", "Urgent"):
+        assert phrase in words
 
 
 def test_a_document_with_colours_says_that_they_are_lost_in_grey(
     mr: Made, written: list[tuple[str, float, float]]
 ) -> None:
-    for outcome, told in ((Outcome.PRESENT, True), (Outcome.UNDETERMINED, True), (Outcome.ABSENT, False)):
+    for outcome, coloured in ((Outcome.PRESENT, True), (Outcome.UNDETERMINED, True), (Outcome.ABSENT, False)):
         written.clear()
         pdf_of(mr, outcome)
-        assert any("print in grey" in line for line, _, _ in written) == told
+        assert any("print in grey" in line for line, _, _ in written) == coloured
 
 
 def test_the_document_names_nobody_in_any_script(tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
 ) -> None:
     from worker.results.pictures import page, typeface
 
-    said: list[str] = []
+    lines: list[str] = []
 
     def spy(draw: Any, place: Any, line: str, *rest: Any, **more: Any) -> None:
-        said.append(line)
+        lines.append(line)
         if len(rest) == 2:  # without an anchor: from its place to the right
             assert place[0] + rest[0].getlength(line) <= page.WIDTH_PX - page.MARGIN_PX, line
         typeface.write(draw, place, line, *rest, **more)
@@ -204,13 +204,13 @@ def test_a_pair_is_shown_together_on_the_page_and_in_the_document(
     shown, _ = build(analysis, evidence, ct.manifest, INSTALLATION, kinds=kinds).objects
     sources = [item.ReferencedSOPInstanceUID for item in read(shown).SourceImageSequence]
     assert set(sources) == {ct.keys[5][0], mr.keys[5][0]}
-    for words in (" | ".join(said), " | ".join(line for line, _, _ in written)):
+    for words in (" | ".join(lines), " | ".join(line for line, _, _ in written)):
         assert "CT · Series 3 · HEAD 5MM" in words
         assert "MR · Series 3 · AX FLAIR" in words
         assert words.count("slice 6 of 9 (image 6)") == 2
         assert "CT and MR" in words
-    assert "Highest of a series: CT 97 %, MR 97 %" in said
-    models = " ".join(said[said.index("Model, on CT and MR") + 1 :])
+    assert "Highest of a series: CT 97 %, MR 97 %" in lines
+    models = " ".join(lines[lines.index("Model, on CT and MR") + 1 :])
     assert "fusion 1.0.0, efficientnet-lite0-ct 1.0.0, efficientnet-lite0-mr 1.0.0" in models
     pixels = read(shown).pixel_array
     for left in (page.MARGIN_PX, page.WIDTH_PX // 2 + 12):
@@ -227,8 +227,8 @@ def test_the_document_is_dated_by_the_analysis_and_names_its_maker(mr: Made) -> 
         for result in build(analysis, evidence, mr.manifest, INSTALLATION, kinds={PDF}).objects
     ]
     assert files[0] == files[1]
-    told = dict(re.findall(rb"/(\w+) \((.*?)\)", files[0]))
-    assert told[b"CreationDate"] == told[b"ModDate"] == b"D:20260302004500+01'00'"
-    assert told[b"Creator"] == f"neurotriage {analysis.software_version}".encode()
-    assert (told[b"Producer"], told[b"Author"]) == (b"neurotriage", b"neurotriage")
-    assert told[b"Title"].startswith(b"AI head triage")
+    metadata = dict(re.findall(rb"/(\w+) \((.*?)\)", files[0]))
+    assert metadata[b"CreationDate"] == metadata[b"ModDate"] == b"D:20260302004500+01'00'"
+    assert metadata[b"Creator"] == f"neurotriage {analysis.software_version}".encode()
+    assert (metadata[b"Producer"], metadata[b"Author"]) == (b"neurotriage", b"neurotriage")
+    assert metadata[b"Title"].startswith(b"AI head triage")

@@ -65,8 +65,8 @@ def test_everything_that_marks_a_lesion_lies_on_it(name: str, tmp_path: Path) ->
     made = make_study(tmp_path, **{"slices": 13, **SERIES[name]})
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
     results = build(analysis, evidence, made.manifest, INSTALLATION, kinds=KINDS)
-    seen = {result.kind for result in results.objects}
-    assert seen == KINDS - {omission.kind for omission in results.omissions}
+    kinds = {result.kind for result in results.objects}
+    assert kinds == KINDS - {omission.kind for omission in results.omissions}
     if name == "217x181":
         assert {omission.kind for omission in results.omissions} == {
             ResultKind.SEGMENTATION,
@@ -79,7 +79,7 @@ def test_everything_that_marks_a_lesion_lies_on_it(name: str, tmp_path: Path) ->
         for middle_mm, normal in _MARKS[result.kind](result, sources):
             _assert_on_the_lesion(middle_mm, normal, result.kind)
             marks[result.kind] += 1
-    assert marks == dict.fromkeys(seen, len(evidence.slices))
+    assert marks == dict.fromkeys(kinds, len(evidence.slices))
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])

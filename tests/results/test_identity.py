@@ -108,7 +108,7 @@ def test_nothing_is_told_of_a_trial_without_sponsor_or_protocol(keyword: str, va
 
 
 @pytest.mark.parametrize(
-    ("keyword", "told", "expected"),
+    ("keyword", "stated", "expected"),
     [
         ("StudyDate", "2026.11.28", "20261128"),
         ("StudyDate", "2026-11-28", "20261128"),
@@ -140,19 +140,19 @@ def test_nothing_is_told_of_a_trial_without_sponsor_or_protocol(keyword: str, va
         ("PatientSex", "X", ""),
     ],
 )
-def test_a_value_in_another_form_gets_that_of_its_vr(keyword: str, told: str, expected: Any) -> None:
-    assert written(as_stored(keyword, told)).get(keyword) == expected
+def test_a_value_in_another_form_gets_that_of_its_vr(keyword: str, stated: str, expected: Any) -> None:
+    assert written(as_stored(keyword, stated)).get(keyword) == expected
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [("1,75", 1.75), ("1.7500000000000000001", 1.75), ("tall", None)]
+    ("stated", "expected"), [("1,75", 1.75), ("1.7500000000000000001", 1.75), ("tall", None)]
 )
-def test_a_decimal_in_another_form_is_the_same_number(told: str, expected: Any) -> None:
-    assert written(as_stored("PatientSize", told)).get("PatientSize") == expected
+def test_a_decimal_in_another_form_is_the_same_number(stated: str, expected: Any) -> None:
+    assert written(as_stored("PatientSize", stated)).get("PatientSize") == expected
 
 
 @pytest.mark.parametrize(
-    ("keyword", "told"),
+    ("keyword", "stated"),
     [
         ("PatientID", "P" * 80),
         ("AccessionNumber", "A" * 17),
@@ -165,8 +165,8 @@ def test_a_decimal_in_another_form_is_the_same_number(told: str, expected: Any) 
         ("OtherPatientIDs", ["B" * 70, "C"]),
     ],
 )
-def test_what_an_archive_files_by_is_copied_whole(keyword: str, told: Any) -> None:
-    assert written(as_stored(keyword, told)).get(keyword) == told
+def test_what_an_archive_files_by_is_copied_whole(keyword: str, stated: Any) -> None:
+    assert written(as_stored(keyword, stated)).get(keyword) == stated
 
 
 def test_no_value_of_a_header_is_told_in_a_warning() -> None:

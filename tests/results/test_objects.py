@@ -78,8 +78,8 @@ def test_a_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
     again = Evidence.from_bytes(evidence.to_bytes())
     first = build(analysis, evidence, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
-    told = replace(analysis, omissions=(Omission(ResultKind.PAGE, "told after the first time"),))
-    second = build(told, again, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
+    later = replace(analysis, omissions=(Omission(ResultKind.PAGE, "told after the first time"),))
+    second = build(later, again, made.manifest, INSTALLATION, kinds=EVERY_KIND).objects
     assert {r.kind for r in first} == EVERY_KIND
     assert [r.data for r in first] == [r.data for r in second]
 
@@ -293,8 +293,8 @@ def test_what_was_asked_for_is_made_or_the_reason_is_told(outcome: Outcome, tmp_
     made = make_study(tmp_path, slices=9, shape=(64, 64))
     analysis, evidence = make_analysis(made, outcome)
     results = build(analysis, evidence, made.manifest, INSTALLATION, kinds=set(ResultKind))
-    told = {omission.kind for omission in results.omissions}
-    assert {result.kind for result in results.objects} | told == set(ResultKind)
+    omitted = {omission.kind for omission in results.omissions}
+    assert {result.kind for result in results.objects} | omitted == set(ResultKind)
     assert all(omission.text for omission in results.omissions)
     entry = study_entry(from_document(to_document(replace(analysis, omissions=results.omissions))), [])
     assert entry["omissions"] == [{"kind": o.kind.value, "text": o.text} for o in results.omissions]

@@ -157,11 +157,11 @@ def test_an_overlay_of_outlines_says_where_there_is_none(mr: Made, written: Any)
 
 
 def test_an_overlay_may_show_the_slice_without_marks_beside_it_and_then_claims_no_place(mr: Made) -> None:
-    for one, both in zip(overlays_of(mr), overlays_of(mr, OverlayStyle.BOTH), strict=True):
-        assert (both.Rows, both.Columns) == (one.Rows, 2 * one.Columns)
-        assert "ImagePositionPatient" in one
+    for single, both in zip(overlays_of(mr), overlays_of(mr, OverlayStyle.BOTH), strict=True):
+        assert (both.Rows, both.Columns) == (single.Rows, 2 * single.Columns)
+        assert "ImagePositionPatient" in single
         assert not {"ImagePositionPatient", "PixelSpacing", "FrameOfReferenceUID"} & set(both.dir())
-        assert both.SourceImageSequence == one.SourceImageSequence
+        assert both.SourceImageSequence == single.SourceImageSequence
         left, right = np.hsplit(both.pixel_array, 2)
         assert not heat_pixels(left).any()
-        assert heat_pixels(right).any() == heat_pixels(one.pixel_array).any()
+        assert heat_pixels(right).any() == heat_pixels(single.pixel_array).any()

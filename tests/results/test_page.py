@@ -67,13 +67,13 @@ def test_the_page_of_a_finding_says_what_where_and_how_sure(mr: Made, written: A
     analysis, evidence = make_analysis(mr, Outcome.PRESENT)
     build(analysis, evidence, mr.manifest, INSTALLATION, kinds={ResultKind.PAGE})
     words = words_of(written)
-    for said in (
+    for phrase in (
         "TUMOUR SUSPECTED", "97 %", "threshold 50 %", "on the left", "mm across",
         "efficientnet-lite0-mr 1.0.0", "model relevance, not tumour extent", "AX FLAIR",
         "Series 3", "slice 10 of 15 (image 10)", "Urgent", "0 %", "100 %", "clear below 25 %",
         "20 Nov 2026, 10:30 +01:00",
     ):  # fmt: skip
-        assert said in words
+        assert phrase in words
 
 
 def test_the_page_of_a_refused_study_lists_its_series_with_reasons(tmp_path: Path, written: Any) -> None:
@@ -179,17 +179,17 @@ def test_a_study_in_doubt_without_a_suspicious_slice_has_no_mark_anywhere(mr: Ma
 def test_a_page_says_what_else_may_be_wrong_where_that_decides(mr: Made, written: Any) -> None:
     analysis, evidence = make_analysis(mr, Outcome.UNDETERMINED)
     probabilities = {"tumour": 0.12, "look_alike": 0.836}
-    told = replace(
+    suspicious = replace(
         analysis,
         triage=Triage.URGENT,
         reasons=(Reason(ReasonCode.LOOK_ALIKE, "something looks wrong"),),
         predictions=tuple(replace(p, probabilities=probabilities) for p in analysis.predictions),
     )
-    page_of(told, evidence, mr)
+    page_of(suspicious, evidence, mr)
     lines = [line for line, _, _ in written]
     assert lines[lines.index("Bleed, infarct or clip") + 1] == "84 %"
     written.clear()
-    page_of(replace(told, reasons=analysis.reasons), evidence, mr)
+    page_of(replace(suspicious, reasons=analysis.reasons), evidence, mr)
     assert "Bleed, infarct or clip" not in words_of(written)
 
 

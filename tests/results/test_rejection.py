@@ -46,11 +46,11 @@ def test_a_note_names_every_withdrawn_object_and_is_ours(tmp_path: Path) -> None
 def test_another_note_has_another_uid(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=3, shape=(32, 32))
     analysis, _ = make_analysis(made, Outcome.ABSENT)
-    one = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
-    other = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN[:2])
-    assert one is not None
-    assert other is not None
-    assert one.sop_instance_uid != other.sop_instance_uid
+    first = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    second = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN[:2])
+    assert first is not None
+    assert second is not None
+    assert first.sop_instance_uid != second.sop_instance_uid
     assert rejection_note(analysis, made.manifest, INSTALLATION, ()) is None
 
 

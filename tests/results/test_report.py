@@ -346,8 +346,8 @@ def test_the_report_tells_which_images_were_not_analysed(mr: Made) -> None:
     report = report_of(mr, Outcome.ABSENT, left_out=left_out, degradations=sentences)
     (evaluations,) = items(report, "C0034375")
     (comment,) = items(evaluations, "121106")
-    told = "2 images of the MR series AX FLAIR were left out: the pixel data is truncated."
-    assert told in comment.TextValue
+    note = "2 images of the MR series AX FLAIR were left out: the pixel data is truncated."
+    assert note in comment.TextValue
 
 
 def test_a_source_that_states_its_geometry_at_the_top_level_gets_every_object(tmp_path: Path) -> None:

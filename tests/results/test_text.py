@@ -52,9 +52,9 @@ def test_a_negative_says_what_was_covered_and_that_it_rules_nothing_out(tmp_path
 def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
     analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
     unsure = replace(analysis.findings[0], series_uid="1.2.3", size_mm=99.0, slice_index=0)
-    told = replace(analysis.predictions[0], series_uid=unsure.series_uid, probabilities={"tumour": 0.6})
+    highest = replace(analysis.predictions[0], series_uid=unsure.series_uid, probabilities={"tumour": 0.6})
     own = replace(analysis.predictions[0], series_uid=analysis.findings[0].series_uid)
-    mixed = replace(analysis, findings=(unsure, *analysis.findings), predictions=(told, own))
+    mixed = replace(analysis, findings=(unsure, *analysis.findings), predictions=(highest, own))
     assert summary(mixed) == summary(analysis)
     assert main_finding(mixed) == main_finding(analysis)
 
@@ -109,5 +109,5 @@ def test_the_plain_report_says_of_which_series_models_and_findings_speak(tmp_pat
 
 def test_a_finding_of_the_plain_report_says_whose_probability_it_tells(tmp_path: Path) -> None:
     analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
-    found = [line for line in report_text(analysis).splitlines() if line.startswith("Finding")]
-    assert all(line.endswith("; slice alone 97 %") for line in found)
+    lines = [line for line in report_text(analysis).splitlines() if line.startswith("Finding")]
+    assert all(line.endswith("; slice alone 97 %") for line in lines)

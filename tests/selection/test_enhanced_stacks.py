@@ -43,8 +43,8 @@ def test_an_enhanced_object_of_two_stacks_over_time_is_placed_by_position(tmp_pa
     dataset.PerFrameFunctionalGroupsSequence = Items(frames)
     read = read_series(tmp_path, [dataset])
     assert [len(stack) for stack in read.plan.stacks] == [6, 6]
-    found = {tuple(image.place.frame for image in stack) for stack in read.plan.stacks}
-    assert found == {tuple(range(7, 13)), tuple(range(24, 18, -1))}
+    numbers = {tuple(image.place.frame for image in stack) for stack in read.plan.stacks}
+    assert numbers == {tuple(range(7, 13)), tuple(range(24, 18, -1))}
     assert left_out(read) == {ReasonCode.OTHER_KIND: 12}
 
 

@@ -153,8 +153,8 @@ def test_no_order_and_no_uids_change_what_is_analysed(tmp_path: Path) -> None:
         stacks = tuple(
             tuple(pixels[image.of.sop_instance_uid] for image in stack) for stack in read.plan.stacks
         )
-        told = tuple(sorted((item.reason.text, item.alien) for item in read.plan.left_out))
-        ends.add((stacks, told))
-    ((stacks, told),) = ends
+        reasons = tuple(sorted((item.reason.text, item.alien) for item in read.plan.left_out))
+        ends.add((stacks, reasons))
+    ((stacks, reasons),) = ends
     assert [len(stack) for stack in stacks] == [10, 8]
-    assert len(told) == 21
+    assert len(reasons) == 21

@@ -42,25 +42,25 @@ def test_a_hung_attempt_is_not_renewed_past_its_deadline(engine: Engine, held: L
 
 
 def test_a_lease_that_was_lost_is_left_to_its_new_holder(engine: Engine, held: Lease) -> None:
-    with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+    with capture_logs() as logged, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
             connection.execute(
                 text("update revisions set token = token + 1, lease_until = now() + interval '1 hour'")
             )
-        until(lambda: bool(told))
+        until(lambda: bool(logged))
     with engine.begin() as connection:
         left = connection.execute(text("select lease_until > now() + interval '30 minutes' from revisions"))
         assert left.scalar_one()
-    assert [entry["event"] for entry in told] == ["lease_lost"]
+    assert [entry["event"] for entry in logged] == ["lease_lost"]
 
 
 def test_a_claim_that_its_holder_ended_is_not_told_to_be_lost(engine: Engine, held: Lease) -> None:
-    with capture_logs() as told, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
+    with capture_logs() as logged, LeaseKeeper(engine, held, lease_s=LEASE_S, deadline_s=60):
         with engine.begin() as connection:
             assert leases.finish(connection, held, RevisionState.ANALYSED)
             _await_a_waiting_renewal(engine)
         time.sleep(LEASE_S / 2)
-    assert told == []
+    assert logged == []
 
 
 def _await_a_waiting_renewal(engine: Engine) -> None:

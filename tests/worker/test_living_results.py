@@ -48,8 +48,8 @@ class Stub:
         decision = SeriesDecision(
             judged.series_instance_uid, Outcome.ABSENT, base.reasons[0], SliceScores(slices, slices)
         )
-        told = replace(base, outcome=Outcome.ABSENT, predictions=(prediction,), series=(decision,))
-        return told, Evidence()
+        absent = replace(base, outcome=Outcome.ABSENT, predictions=(prediction,), series=(decision,))
+        return absent, Evidence()
 
 
 @pytest.fixture
@@ -87,18 +87,18 @@ def _recall(site: WorkerSite, model: Stub) -> None:
     model.identity = NEW
     site.worker.__dict__["installed_sha256s"] = frozenset({"2" * 64})
     with site.engine.begin() as connection:
-        found = recall.produced(connection, *OLD)
-        again = [recall.analyse_again(connection, item.study_id, *OLD) for item in found]
+        produced = recall.produced(connection, *OLD)
+        again = [recall.analyse_again(connection, item.study_id, *OLD) for item in produced]
     for revision_id in again:
         assert revision_id is not None
         site.worker.analyse(revision_id)
 
 
 def _wants_notes(site: WorkerSite, *names: str) -> None:
-    told = site.worker.settings.model_dump()
-    for destination in told["destination"]:
+    settings = site.worker.settings.model_dump()
+    for destination in settings["destination"]:
         destination["rejection_notes"] = destination["name"] in names
-    site.worker.settings = Settings.model_validate(told)
+    site.worker.settings = Settings.model_validate(settings)
 
 
 def _store(site: WorkerSite) -> None:
@@ -143,9 +143,9 @@ def test_the_report_of_a_recall_reaches_the_archive_and_names_the_one_it_replace
 
     _wants_notes(site, "pacs")
     with StandInPacs(tmp_path / "pacs") as pacs:
-        told = site.worker.settings.model_dump()
-        told["destination"][0]["port"] = pacs.port
-        site.worker.settings = Settings.model_validate(told)
+        settings = site.worker.settings.model_dump()
+        settings["destination"][0]["port"] = pacs.port
+        site.worker.settings = Settings.model_validate(settings)
         site.worker.analyse(site.receive(head_ct()))
         (old,) = (d for d in send() if d.Modality == "SR")
         assert "PredecessorDocumentsSequence" not in old
