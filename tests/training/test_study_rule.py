@@ -8,9 +8,9 @@ import pytest
 
 from neurotriage.core.values import Plane
 from tests.vision.synthetic import ct_head, predictions, rule
-from training.release.scored_series import ScoredSeries
-from training.release.study_rule import EVEN_ODDS, choose, faults, thresholds
-from training.release.study_rule import SMOOTHINGS_MM as MM
+from training.release.scored_series import EVEN_ODDS, ScoredSeries, figure, logits, with_thresholds
+from training.release.scored_series import SMOOTHINGS_MM as MM
+from training.release.study_rule import choose, faults, thresholds
 from worker.vision.network import CT_CLASSES
 from worker.vision.registry import StudyRule
 from worker.vision.series.decide import decide_series
@@ -88,3 +88,28 @@ def test_absent_is_said_only_where_every_engine_says_it() -> None:
 def test_a_slice_without_brain_is_never_enough_for_a_positive_series() -> None:
     found = chosen(healthy=[0.05] * 10, tumours=[0.95] * 10)
     assert found.outer_weight < found.high
+
+
+def test_certainty_lies_half_way_from_the_upper_threshold_to_one() -> None:
+    found = chosen(healthy=[0.8] * 10, tumours=[0.9] * 10)
+    assert found.certain == pytest.approx((1 + found.high) / 2, abs=1e-3)
+
+
+def test_thresholds_are_stored_with_three_digits_and_the_lower_one_below_what_was_chosen() -> None:
+    stored = with_thresholds(START, [series(0.1, tumour=False)], 0.40009, 0.70009)
+    assert stored.high == 0.7
+    assert stored.low == round(stored.low, 3) < 0.4
+    assert stored.certain == 0.85
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_the_surest_scores_are_finite_logits(probability: float) -> None:
+    assert np.isfinite(logits([series(probability, tumour=True)], START)).all()
+
+
+def test_a_row_of_figures_says_outcome_and_score() -> None:
+    known = series(0.9, tumour=True)
+    row = figure(known, START)
+    assert (row["volume"], row["plane"], row["tumour"]) == ("one", "axial", True)
+    assert row["outcome"] == decide_series(known.score(START), START)[0].value
+    assert 0 <= float(str(row["score"])) <= 1
