@@ -20,9 +20,9 @@ from db.engine import connect
 from db.leases import Lease
 from db.recall import Retracted
 from neurotriage import __version__
-from neurotriage.core.doorbell import DELIVER, ring
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.process.doorbell import DELIVER, ring
 from neurotriage.core.settings import Settings
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably

@@ -24,8 +24,8 @@ from neurotriage.cli import (
     work,
 )
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
-from neurotriage.core.threads import calm_threads
 
 app = typer.Typer(
     name="neurotriage",

@@ -42,7 +42,7 @@ def doctor(
     Example: neurotriage doctor --destination pacs --store
     """
     from neurotriage import doctor as examination  # pulls in pynetdicom, Celery and SQLAlchemy
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process.log import set_up_logging
 
     set_up_logging()
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what it complains of stands in the table

@@ -25,8 +25,8 @@ def listen() -> None:
     Example: neurotriage listen
     """
     from dicom_listener.service import ThreadEnded, run  # pynetdicom takes half a second to import
-    from neurotriage.core import running
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process import running
+    from neurotriage.core.process.log import set_up_logging
     from neurotriage.core.storage import Storage
 
     set_up_logging()

@@ -22,7 +22,7 @@ def run(
     Example: neurotriage run ./studies --out ./results
     """
     from neurotriage.cli.folder_run import line, run_folder  # pydicom and numpy take time to import
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process.log import set_up_logging
     from worker.vision.registry.registry import BadWeights
 
     set_up_logging()

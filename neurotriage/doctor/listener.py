@@ -11,8 +11,8 @@ from dicom_listener.association.peers import rejection
 from dicom_listener.association.server import Listener
 from dicom_listener.spool import AssociationInfo
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.own_port import cannot_bind, is_any, reached_at
-from neurotriage.core.running import LISTENER, edited_since
+from neurotriage.core.process.own_port import cannot_bind, is_any, reached_at
+from neurotriage.core.process.running import LISTENER, edited_since
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse

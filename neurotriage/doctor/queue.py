@@ -8,8 +8,8 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.doorbell import QUEUES, WARM, celery_app
-from neurotriage.core.running import edited_since
+from neurotriage.core.process.doorbell import QUEUES, WARM, celery_app
+from neurotriage.core.process.running import edited_since
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, failed, ok, warning

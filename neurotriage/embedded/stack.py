@@ -14,8 +14,8 @@ from typing import Final, Self
 from db import migrate
 from db.engine import connect
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.own_port import cannot_bind, reached_at
-from neurotriage.core.role import Role
+from neurotriage.core.process.own_port import cannot_bind, reached_at
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import (
     BrokerSettings,
     DatabaseSettings,

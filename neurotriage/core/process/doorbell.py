@@ -8,7 +8,7 @@ from typing import Final
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.role import Role
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
-from neurotriage.core.role import Role
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 
