@@ -5,24 +5,9 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli import (
-    conformance,
-    demo,
-    doctor,
-    engines,
-    listen,
-    migrate,
-    recall,
-    reprocess,
-    results,
-    retry,
-    run,
-    serve,
-    settings,
-    weights,
-    why,
-    work,
-)
+from neurotriage.cli.services import demo, listen, serve, work
+from neurotriage.cli.setup import conformance, doctor, engines, migrate, settings, weights
+from neurotriage.cli.studies import recall, reprocess, results, retry, run, why
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError

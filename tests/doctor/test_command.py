@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from neurotriage.cli.doctor import print_table
+from neurotriage.cli.setup.doctor import print_table
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import CONFIG_VARIABLE, environment_of, load_settings
 from neurotriage.doctor import State, examine

@@ -63,7 +63,7 @@ def results(
 def _write_pictures(connection: Any, study_ids: Sequence[int], folder: Path) -> None:
     """Of one study into the folder itself, of several with one accession number into a folder for each."""
     from db import queries
-    from neurotriage.cli.pictures import write_pictures  # pydicom takes its time to import
+    from neurotriage.cli.studies.pictures import write_pictures  # pydicom takes its time to import
     from neurotriage.core.storage import Storage
 
     storage = Storage(settings_beside_serve().storage.root)

@@ -21,7 +21,7 @@ def run(
 
     Example: neurotriage run ./studies --out ./results
     """
-    from neurotriage.cli.folder_run import line, run_folder  # pydicom and numpy take time to import
+    from neurotriage.cli.studies.folder_run import line, run_folder  # pydicom and numpy take time to import
     from neurotriage.core.process.log import set_up_logging
     from worker.vision.registry.registry import BadWeights
 
