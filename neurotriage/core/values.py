@@ -13,6 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+Point = tuple[float, float]  # (x, y) in pixels; whole numbers are pixel edges
+Polygon = tuple[Point, ...]  # closed: the last point is the first
+
 
 class Outcome(StrEnum):
     """How a study ended. There is no other end."""
@@ -217,9 +220,7 @@ class Finding:
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along its sorted stack
     box: tuple[int, int, int, int]  # x0, y0, x1, y1; end exclusive
-    outline: tuple[
-        tuple[float, float], ...
-    ]  # closed polygon of (x, y), first = last; whole numbers are pixel edges
+    outline: Polygon
     size_mm: float  # largest extent in the slice
     side: Side
     probability: float

@@ -12,6 +12,7 @@ from neurotriage.core.values import (
     Analysis,
     Finding,
     Outcome,
+    Polygon,
     Prediction,
     Reason,
     ReasonCode,
@@ -103,7 +104,7 @@ _REASONS = {
 }
 
 
-def outline_of(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+def outline_of(mask: NDArray[np.bool_]) -> Polygon:
     """A closed polygon round a convex mask, along pixel edges: left side down, right side up."""
     rows = np.flatnonzero(mask.any(axis=1))
     left = [(float(np.flatnonzero(mask[r])[0]), float(r + e)) for r in rows for e in (0, 1)]
