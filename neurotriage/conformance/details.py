@@ -60,7 +60,7 @@ def _parameters(settings: Settings, name: str) -> Iterable[Sequence[object]]:
         if not isinstance(value, BaseModel):
             yield (
                 f"`{field}`",
-                value or "-" if isinstance(value, tuple) else value,
+                "-" if value in ((), None) else value,
                 described.description or "",
             )
 

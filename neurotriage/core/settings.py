@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -29,10 +29,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from neurotriage.core.setting_errors import explained
 from neurotriage.core.values import SERIES_LABELS, Claims, OverlayStyle, ResultKind, SeriesLabel
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
+NO_ENCRYPTED_INTAKE: Final = "intake cannot be encrypted yet, so the listener does not start"
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 # PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
 AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
@@ -53,7 +55,7 @@ class Section(BaseModel):
 
 
 class TlsSettings(Section):
-    """``[listener.tls]`` is reserved for the encrypted intake; ``[destination.tls]`` encrypts sending."""
+    """PEM files: our certificate with its key, and who signed the peer's (by default the system's CAs)."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -79,7 +81,9 @@ class ListenerSettings(Section):
     other_installations: tuple[InstallationUid, ...] = Field(
         (), description="installations whose results are recognised too: their (0008,0014)"
     )
-    tls: TlsSettings = TlsSettings()
+    tls: TlsSettings | None = Field(
+        None, description="reserved for encrypted intake; the listener does not start while it is set"
+    )
 
 
 class AssemblySettings(Section):
@@ -326,7 +330,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        raise ConfigurationError(_explain(error)) from None
+        raise ConfigurationError(explained(error, _as_written)) from None
     except SettingsError as error:  # a variable that should hold JSON
         raise ConfigurationError(f"environment: {error}") from None
     except ValueError as error:  # not TOML
@@ -337,6 +341,18 @@ def load_settings() -> Settings:
     return settings
 
 
+def require_unencrypted_intake(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where ``[listener.tls]`` is set.
+
+    Intake cannot be encrypted yet, and a site that asks for encryption must not get a listener without it.
+    """
+    if settings.listener.tls is not None:
+        raise ConfigurationError(
+            f"listener.tls: {NO_ENCRYPTED_INTAKE}. Remove [listener.tls], and let images come only through "
+            "a network that you trust"
+        )
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables with which a child process reads the same configuration."""
     variables = {
@@ -344,43 +360,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
         for name, value in settings.model_dump(mode="json").items()
     }
     return {**variables, CONFIG_VARIABLE: os.devnull}
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        problem = {
-            "extra_forbidden": "there is no such setting",
-            "missing": "this is needed",
-            "tuple_type": "write a table in double brackets, or a list",
-        }.get(item["type"], item["msg"].removeprefix("Value error, "))
-        lines.append(f"{_place(item['loc'])}: {problem}")
-    return "\n".join(lines)
-
-
-def _place(location: Sequence[int | str]) -> str:
-    """A key as a person would say it: ``listener.port``, ``[[peer]] number 2, "CT1": host``."""
-    table = next((at for at, part in enumerate(location) if isinstance(part, int)), None)
-    if table is None:
-        return ".".join(map(str, location))
-    names, number, rest = location[:table], int(location[table]), location[table + 1 :]
-    name = _name_of(names, number)
-    told = f"[[{'.'.join(map(str, names))}]] number {number + 1}" + (f', "{name}"' if name else "")
-    key = ".".join(str(part) for part in rest if isinstance(part, str))
-    values = "".join(f", value {part + 1}" for part in rest if isinstance(part, int))
-    return f"{told}: {key}{values}" if rest else told
-
-
-def _name_of(names: Sequence[int | str], number: int) -> str:
-    """How the table with this number, from 0, calls itself; empty where it does not."""
-    try:
-        raw: Any = _as_written(str(names[0]))
-        for name in names[1:]:
-            raw = raw[name]
-        table = raw[number]
-        return next((str(table[key]) for key in ("name", "ae_title", "kind") if table.get(key)), "")
-    except (LookupError, TypeError, AttributeError, ValueError, OSError):
-        return ""
 
 
 def _as_written(section: str) -> Any:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from neurotriage import __version__
 from neurotriage.cli import app
-from neurotriage.core.settings import CONFIG_VARIABLE
+from neurotriage.core.settings import CONFIG_VARIABLE, NO_ENCRYPTED_INTAKE
 
 pytestmark = pytest.mark.unit
 
@@ -91,6 +91,30 @@ def test_a_misspelt_setting_ends_with_2_and_is_named_in_one_line(words: list[str
     answer = _program(*words, NEUROTRIAGE__LISTENER__PROT="1")
     assert answer.returncode == 2
     assert answer.stderr == "configuration: listener.prot: there is no such setting\n"
+
+
+@pytest.mark.parametrize("words", [["listen"], ["serve"]])
+@pytest.mark.parametrize("tls", ['{"certificate": "ours.pem", "key": "ours.key"}', "{}"])
+def test_no_listener_starts_unencrypted_where_encryption_is_configured(
+    words: list[str], tls: str, tmp_path: Path
+) -> None:
+    answer = _program(
+        *words, NEUROTRIAGE__LISTENER__TLS=tls, NEUROTRIAGE__STORAGE__ROOT=str(tmp_path / "storage")
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"configuration: listener.tls: {NO_ENCRYPTED_INTAKE}")
+    assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / "storage").exists()
+
+
+def test_settings_that_ask_for_an_encrypted_intake_are_shown_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    monkeypatch.setenv("NEUROTRIAGE__LISTENER__TLS", '{"certificate": "ours.pem"}')
+    answer = CliRunner().invoke(app, ["settings", "show"])
+    assert json.loads(answer.stdout)["listener"]["tls"]["certificate"] == "ours.pem"
+    assert answer.stderr.startswith(f"note: listener.tls: {NO_ENCRYPTED_INTAKE}")
 
 
 def test_an_unknown_command_ends_with_2() -> None:

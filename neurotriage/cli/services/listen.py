@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from neurotriage.cli import database
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import load_settings, require_unencrypted_intake
 
 _EX_SOFTWARE: Final = 70  # sysexits.h
 
@@ -31,6 +31,7 @@ def listen() -> None:
 
     set_up_logging()
     settings = load_settings()
+    require_unencrypted_intake(settings)
     database.require_schema(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import ConfigurationError, load_settings, require_unencrypted_intake
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -25,7 +25,12 @@ def show() -> None:
 
     Example: neurotriage settings show
     """
-    typer.echo(json.dumps(_hidden(load_settings().model_dump(mode="json")), indent=2))
+    settings = load_settings()
+    typer.echo(json.dumps(_hidden(settings.model_dump(mode="json")), indent=2))
+    try:
+        require_unencrypted_intake(settings)
+    except ConfigurationError as error:
+        typer.echo(f"note: {error}", err=True)
 
 
 def _hidden(value: Any) -> Any:
