@@ -1,7 +1,6 @@
 """A small stand-in PACS: it takes what it is sent and keeps one file per SOP instance."""
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +41,7 @@ class StandInPacs:
         self.stores = 0
         self._folder = folder
         self._received: dict[str, Path] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._ae = AE(ae_title=ae_title)
         for context in (*VerificationPresentationContexts, *AllStoragePresentationContexts):
             self._ae.add_supported_context(str(context.abstract_syntax), _SYNTAXES)
@@ -63,19 +62,8 @@ class StandInPacs:
 
     def received(self) -> Mapping[str, Path]:
         """The file of each SOP Instance UID that was stored, in order of arrival."""
-        with self._changed:
+        with self._lock:
             return dict(self._received)
-
-    def wait_for(self, count: int, timeout_s: float) -> bool:
-        """Wait until at least ``count`` instances are stored; False when the time has passed."""
-        end = time.monotonic() + timeout_s
-        with self._changed:
-            while len(self._received) < count:
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
 
     def __enter__(self) -> Self:
         return self.start()
@@ -86,7 +74,7 @@ class StandInPacs:
         self.stop()
 
     def _store(self, event: evt.Event) -> int:
-        with self._changed:
+        with self._lock:
             self.stores += 1
             answer = self.answer
             if answer != _SUCCESS:
@@ -98,5 +86,4 @@ class StandInPacs:
             path = self._received.get(uid, self._folder / f"{len(self._received) + 1:05d}.dcm")
             path.write_bytes(event.encoded_dataset())
             self._received[uid] = path
-            self._changed.notify_all()
         return _SUCCESS

@@ -25,7 +25,7 @@ class Lesion:
 
     centre_mm: tuple[float, float, float]  # template space, RAS
     radii_mm: tuple[float, float, float]
-    rim_mm: float  # thickness of the solid, enhancing rim; above the radius there is no necrosis
+    rim_mm: float  # mean thickness of the solid, enhancing rim round the necrosis
     oedema_mm: float  # how far oedema reaches into the white matter
     seed: int
 

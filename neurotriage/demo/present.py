@@ -12,7 +12,8 @@ from rich.table import Table
 
 from db.queries import StudyHistory
 from neurotriage.demo.report_text import report_lines
-from neurotriage.demo.studies import Box, SampleStudy
+from neurotriage.demo.studies import SampleStudy
+from neurotriage.demo.truth import Box
 
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 _REPORT: Final = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -35,6 +36,15 @@ def outcome_table(known: StudyHistory) -> Table:
         if at is not None:
             table.add_row(hop, f"{at:%H:%M:%S}  (+{(at - row['received_at']).total_seconds():.1f} s)")
     return table
+
+
+def progress(row: Mapping[str, Any] | None) -> str:
+    """How far a study has got, by its row of the view ``study_results``; None where there is no row yet."""
+    if row is None:
+        return "on its way"
+    if row["outcome"] is None:
+        return f"{row['state']} ({row['instances']} instances)" if row["state"] == "open" else row["state"]
+    return f"{row['outcome']}, {row['deliveries_stored']} of {row['deliveries']} objects stored"
 
 
 def write_results(objects: Sequence[Dataset], folder: Path, console: Console) -> None:

@@ -25,7 +25,8 @@ def demo(
     from rich.console import Console
 
     from neurotriage.core.errors import Unavailable
-    from neurotriage.demo.show import DemoFailed, show
+    from neurotriage.demo.show import show
+    from neurotriage.demo.submission import DemoFailed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop servers then too
     console = Console(soft_wrap=True)
