@@ -45,7 +45,7 @@ _HOST_NAME: Final = re.compile(rf"(?!.{{254}})({_LABEL}\.)*(?![0-9-]+\.?$){_LABE
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used; the message names the key."""
+    """The configuration cannot be used; the message names each wrong key on a line of its own."""
 
 
 class Section(BaseModel):
@@ -66,7 +66,7 @@ InstallationUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
 class ListenerSettings(Section):
-    """``[listener]``: where studies come in."""
+    """``[listener]``: the DICOM listener that receives studies."""
 
     ae_title: str = Field("NEUROTRIAGE", max_length=16, description="our AE title; also our calling AE title")
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -87,13 +87,13 @@ class ListenerSettings(Section):
 
 
 class AssemblySettings(Section):
-    """``[assembly]``: when a study is taken to be complete."""
+    """``[assembly]``: when a study counts as complete."""
 
     quiet_s: float = Field(60.0, gt=0, description="complete when no instance came for this long")
 
 
 class DatabaseSettings(Section):
-    """``[database]``: Postgres, the truth."""
+    """``[database]``: the Postgres server."""
 
     url: str = Field(
         "postgresql+psycopg2://neurotriage@127.0.0.1:5432/neurotriage", description="SQLAlchemy URL"
@@ -101,7 +101,7 @@ class DatabaseSettings(Section):
 
 
 class BrokerSettings(Section):
-    """``[broker]``: Redis or Valkey, the doorbell."""
+    """``[broker]``: the Redis or Valkey server of the queue."""
 
     url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
 
@@ -134,7 +134,7 @@ class WorkerSettings(Section):
 
 
 class DeliverySettings(Section):
-    """``[delivery]``: how sending is repeated while a destination does not take results."""
+    """``[delivery]``: when sending is repeated while a destination does not take results."""
 
     retry_s: float = Field(30.0, gt=0, description="delay before the second try; doubles with each")
     retry_max_s: float = Field(3600.0, gt=0, description="longest delay between two tries")
@@ -158,7 +158,7 @@ _OF_EVERY_SLICE = {
 
 
 class SeriesSettings(Section):
-    """``[[results.series]]``: how the series of one kind of object is numbered and described."""
+    """``[[results.series]]``: number and description of the series of one kind of object."""
 
     kind: ResultKind
     number: int = Field(ge=1, le=2**31 - 1)
@@ -166,7 +166,7 @@ class SeriesSettings(Section):
 
 
 class ResultsSettings(Section):
-    """``[results]``: what result objects say."""
+    """``[results]``: the content of result objects."""
 
     claims: Claims = Field(Claims.RESEARCH, description="triage-only: no region, side, class or heat map")
     overlay: OverlayStyle = Field(
@@ -177,7 +177,7 @@ class ResultsSettings(Section):
 
     @property
     def labels(self) -> dict[ResultKind, SeriesLabel]:
-        """Number and description of each kind's series."""
+        """Number and description of the series of each kind, the configured ones first."""
         own = {item.kind: SeriesLabel(item.number, item.description) for item in self.series}
         return {**SERIES_LABELS, **own}
 
@@ -221,9 +221,9 @@ class Destination(Section):
     @field_validator("ae_title", "host", "port", "url")
     @classmethod
     def _has_its_address(cls, value: str | int, info: ValidationInfo) -> str | int:
-        """Each type of destination has its own kind of address, and no other."""
+        """Require the address that belongs to the type of destination, and no other."""
         if "type" not in info.data or "to_sender" not in info.data:
-            return value  # told already
+            return value  # that is an error of its own
         web = info.data["type"] == "dicomweb"
         needed = web if info.field_name == "url" else not web and not info.data["to_sender"]
         if needed and not value:
@@ -269,7 +269,7 @@ class Peer(Section):
     @field_validator("host")
     @classmethod
     def _can_be_a_host(cls, value: str) -> str:
-        """What no sender can ever have would keep the peer out without a word."""
+        """Refuse what no sender can be: it would keep the peer out without a word."""
         if _HOST_NAME.fullmatch(value):
             return value
         try:
@@ -315,7 +315,7 @@ class Settings(BaseSettings):
 
 
 def config_file() -> Path:
-    """The file that is read: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
+    """The configuration file: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
     return Path(os.environ.get(CONFIG_VARIABLE, "config.toml"))
 
 
@@ -354,7 +354,7 @@ def require_unencrypted_intake(settings: Settings) -> None:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The variables with which a child process reads the same configuration."""
+    """Environment variables with which a child process reads exactly this configuration and no file."""
     variables = {
         f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value)
         for name, value in settings.model_dump(mode="json").items()
@@ -363,7 +363,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _as_written(section: str) -> Any:
-    """A section before it was checked: of the environment where it stands there, else of the file."""
+    """A section before it was checked: from the environment if it is set there, else from the file."""
     wanted = f"{ENVIRONMENT_PREFIX}{section}".upper()
     variable = next((value for name, value in os.environ.items() if name.upper() == wanted), None)
     if variable is not None:

@@ -1,14 +1,14 @@
-"""How the threads of the networks wait for each other."""
+"""The waiting policy of OpenMP threads."""
 
 import os
 
 
 def calm_threads() -> None:
-    """Let idle threads of OpenMP sleep; a policy that is set already stays.
+    """Let idle OpenMP threads sleep, unless the environment sets a policy already.
 
-    By default they spin. A worker shares its host with listener, Postgres and delivery: where another process
-    has a core, threads that spin keep those from running for which they wait, and a batch takes three times
-    as long. Call it before torch is imported, which reads the variable once; processes started later inherit
-    it.
+    By default they spin. A worker shares its host with the listener, Postgres and delivery: if another
+    process occupies a core, spinning threads keep the threads that they wait for from running, and a batch
+    takes three times as long. Call this before torch is imported, which reads the variable once; child
+    processes inherit it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
