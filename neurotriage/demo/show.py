@@ -40,7 +40,7 @@ def show(folder: Path | None, output: Path, console: Console) -> None:
     output.mkdir(parents=True)
     console.print("[bold]neurotriage demo[/]: research software, not for diagnosis\n")
     studies = folder_studies(folder) if folder else sample_studies(output / "studies", console)
-    os.environ[CONFIG_VARIABLE] = os.devnull  # the demo is the same whatever this host is configured for
+    os.environ[CONFIG_VARIABLE] = os.devnull  # the demo does not depend on the configuration of this host
     with StandInPacs(output / "pacs", ae_title="PACS") as pacs:
         console.print(f"stand-in PACS listens on port {pacs.port}")
         with Stack(_settings(output, pacs.port), output / "servers", ephemeral=True) as stack:
@@ -116,17 +116,17 @@ def _present(
     for number, study in enumerate(studies, 1):
         with engine.connect() as connection:
             (study_id,) = queries.find_studies(connection, study.study_instance_uid)
-            known = queries.history(connection, study_id)
+            history = queries.history(connection, study_id)
         console.print(f"\n[bold]{study.name}[/]")
-        console.print(present.outcome_table(known))
-        mine = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
+        console.print(present.outcome_table(history))
+        results = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
         # Numbered: the ends of two UIDs may be the same.
         place = output / "results" / f"{number:02d}-{study.study_instance_uid[-12:]}"
-        present.write_results(mine, place, console)
-        if known.analysis is not None:
-            entries.append(study_entry(known.analysis, known.objects, known.hops_s))
+        present.write_results(results, place, console)
+        if history.analysis is not None:
+            entries.append(study_entry(history.analysis, history.objects, history.hops_s))
         if study.sample is not None:
-            console.print(present.truth(study.sample, known))
+            console.print(present.truth(study.sample, history))
     (output / "result.json").write_text(json.dumps(entries, indent=2))
     console.print("\n[bold]The database, view study_results[/]")
     console.print(present.database_table(_rows(engine, studies).values()))

@@ -29,7 +29,7 @@ _CT_NOISE_HU: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class SampleStudy:
-    """A study and what was put into it.
+    """A study and the lesion that was put into it.
 
     Boxes are (x0, y0, x1, y1) in pixels of the stored image, end exclusive, for the instances that show
     the lesion: ``lesion_box_by_sop`` the tumour, ``abnormality_box_by_sop`` the tumour with its oedema. Both

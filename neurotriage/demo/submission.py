@@ -13,12 +13,12 @@ from neurotriage.embedded.process import LOOPBACK
 
 
 class DemoFailed(Exception):
-    """The demo did not come to its end; the message says why and where the logs are."""
+    """The demo could not be completed; the message says why, or where the logs are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A study that was sent, and what we know of it."""
+    """A study to send; ``sample`` holds the truth about a sample study."""
 
     name: str
     study_instance_uid: str
@@ -27,7 +27,7 @@ class Submission:
 
 
 def sample_studies(folder: Path, console: Console) -> list[Submission]:
-    """Make the sample studies and write them, so that they can be looked at and sent by hand."""
+    """Make the sample studies, and write them below ``folder`` for viewing and sending by hand."""
     makers: tuple[Callable[[], SampleStudy], ...] = (head_mr, head_ct)
     studies = []
     with console.status("making the sample studies"):
@@ -40,6 +40,7 @@ def sample_studies(folder: Path, console: Console) -> list[Submission]:
 
 
 def folder_studies(folder: Path) -> list[Submission]:
+    """The DICOM studies below ``folder``. Raises ``DemoFailed`` if there is none."""
     scan = scan_folder(folder)
     studies = []
     for manifest in scan.studies:
@@ -55,7 +56,10 @@ def folder_studies(folder: Path) -> list[Submission]:
 
 
 def send_all(studies: Sequence[Submission], port: int, console: Console) -> list[Submission]:
-    """Send the studies; those of which anything was taken."""
+    """Send the studies to the listener on ``port``; returns those of which at least one instance was stored.
+
+    Prints a line per study. Raises ``DemoFailed`` if nothing was stored at all.
+    """
     taken = []
     for study in studies:
         with console.status(f"sending {study.name}"):
