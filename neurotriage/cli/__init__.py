@@ -60,7 +60,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; what is no bug is told in a line, not in a traceback."""
+    """Run the command line; errors that are no bug end it with a line, not a traceback."""
     calm_threads()
     try:
         app()

@@ -118,17 +118,19 @@ class WorkerSettings(Section):
 
     weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
     models: Literal["full", "light"] = Field(
-        "full", description="what decides; light: the small models, where there are any"
+        "full", description="models that decide; light: the small ones, where there are any"
     )
     threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
     engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
-        "auto", description="what runs the networks; auto: what `neurotriage engines` measured to be best"
+        "auto", description="engine of the networks; auto: the best one as measured by `neurotriage engines`"
     )
     memory_mb: int = Field(
         4096, ge=0, description="memory of its own that an analysis process may have; 0 sets no bound"
     )
     lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
-    deadline_s: float = Field(1800.0, gt=0, description="an attempt is not renewed past this")
+    deadline_s: float = Field(
+        1800.0, gt=0, description="the lease of an attempt is not renewed for longer than this"
+    )
     max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
     sweep_s: float = Field(10.0, gt=0, description="how often the tables are swept for work that waits")
 
@@ -139,13 +141,17 @@ class DeliverySettings(Section):
     retry_s: float = Field(30.0, gt=0, description="delay before the second try; doubles with each")
     retry_max_s: float = Field(3600.0, gt=0, description="longest delay between two tries")
     max_attempts: int = Field(200, ge=1, description="tries before a delivery is given up (about a week)")
-    alarm_after_s: float = Field(900.0, gt=0, description="a delivery that waits for longer raises an alarm")
+    alarm_after_s: float = Field(
+        900.0, gt=0, description="a delivery that waits longer than this raises an alarm"
+    )
     commitment_wait_s: float = Field(
         3600.0,
         gt=0,
-        description="then an object that was not committed is looked for",
+        description="an object that is not committed within this time is looked for by query",
     )
-    max_resends: int = Field(2, ge=0, description="how often an object that got lost there is sent again")
+    max_resends: int = Field(
+        2, ge=0, description="how often an object that the destination lost is sent again"
+    )
 
 
 ObjectName = Literal[
@@ -191,9 +197,9 @@ def _spelt_out(names: object) -> object:
 
 
 class Destination(Section):
-    """``[[destination]]``: a PACS that gets the results."""
+    """``[[destination]]``: a PACS that receives the results."""
 
-    name: str = Field(pattern=r"^[^/]+$")  # what follows a slash is the peer that a study came from
+    name: str = Field(pattern=r"^[^/]+$")  # a slash is followed by the peer that sent the study
     type: Literal["dimse", "dicomweb"] = Field("dimse", description="C-STORE, or STOW-RS")
     to_sender: bool = Field(False, description="to the [[peer]] that sent the study")
     ae_title: str = Field("", max_length=16, validate_default=True)
@@ -203,16 +209,16 @@ class Destination(Section):
     token_file: Path | None = Field(None, description="holds the bearer token; read anew for each study")
     tls: TlsSettings | None = Field(None, description="encrypt; certificate and key are the client's")
     compression: Literal["none", "jpeg-ls"] = Field(
-        "none", description="of pictures, lossless, where the archive takes it"
+        "none", description="lossless, of pictures, where the archive accepts it"
     )
     commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
     find: Literal["image", "series", "off"] = Field(
-        "image", description="what is not committed is looked for by query, at this level"
+        "image", description="level of the query for objects that are not committed"
     )
     rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
     report_unanalysed: Literal["head", "all", "none"] = "head"
     objects: Annotated[tuple[ObjectName, ...], BeforeValidator(_spelt_out)] = Field(
-        ("page", "overlay", "report"), min_length=1, description="the kinds of object that it gets"
+        ("page", "overlay", "report"), min_length=1, description="the kinds of object that it receives"
     )
     overlay: Literal["findings", "series", "none"] = Field(
         "findings", description="overlays of the slices that matter, of every slice, or none"
@@ -244,7 +250,7 @@ class Destination(Section):
 
     @property
     def kinds(self) -> frozenset[ResultKind]:
-        """The kinds of object that it gets."""
+        """The kinds of object that the destination receives."""
         asked = frozenset(map(ResultKind, self.objects))
         if self.overlay == "findings":
             return asked

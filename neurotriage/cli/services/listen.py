@@ -1,4 +1,4 @@
-"""``neurotriage listen``: the side before the queue."""
+"""``neurotriage listen``: receive studies and queue them."""
 
 import signal
 import threading
@@ -19,8 +19,8 @@ def register(app: typer.Typer) -> None:
 def listen() -> None:
     """Receive studies.
 
-    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. Where a part of it ends by
-    itself, all of it ends with exit code 70, to be started anew by its service.
+    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. If one of them ends by
+    itself, the process ends with exit code 70, so that its service manager starts it again.
 
     Example: neurotriage listen
     """

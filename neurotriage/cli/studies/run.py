@@ -15,9 +15,9 @@ def run(
     folder: Path = typer.Argument(
         ..., exists=True, file_okay=False, help="A folder of DICOM files; subfolders are searched."
     ),
-    out: Path = typer.Option(..., "--out", help="Where results go: *.dcm, *.png and result.json."),
+    out: Path = typer.Option(..., "--out", help="Folder for the results: *.dcm, *.png and result.json."),
 ) -> None:
-    """Analyse every study in a folder. Needs no server; exit 0 when each study got a named outcome.
+    """Analyse every study in a folder. Needs no server; exit 0 if each study got a named outcome.
 
     Example: neurotriage run ./studies --out ./results
     """
