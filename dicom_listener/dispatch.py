@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from db.engine import outage_as_unavailable
 from db.studies.leases import fail_abandoned
 from db.sweep import destinations_to_ring, revisions_to_ring, try_lock
-from neurotriage.core.doorbell import ANALYSE, DELIVER, QUEUES, ring
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.process.doorbell import ANALYSE, DELIVER, QUEUES, ring
 from neurotriage.core.settings import Settings
 
 log = structlog.get_logger()

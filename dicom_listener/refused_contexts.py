@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
 
-from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.core.reception import Sender
+from neurotriage.dicom.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 
 # PS3.8 9.3.2.2: an association proposes at most 128 contexts.
 _MAX_CONTEXTS: Final = 128

@@ -16,8 +16,8 @@ from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
-from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 

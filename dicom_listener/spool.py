@@ -20,10 +20,10 @@ from uuid import uuid4
 
 from dicom_listener.refused_contexts import RefusedContexts
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.core.reception import Reception
 from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from neurotriage.dicom.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 
 # Owner of the private part of our File Meta: who sent the instance, and when it was complete.

@@ -21,9 +21,9 @@ from db.studies.leases import Lease
 from db.studies.manifest import read_manifest
 from db.studies.recall import Retracted
 from neurotriage import __version__
-from neurotriage.core.doorbell import DELIVER, ring
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.process.doorbell import DELIVER, ring
 from neurotriage.core.settings import Settings
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably

@@ -17,7 +17,7 @@ from celery.signals import setup_logging
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from neurotriage.core.doorbell import WARM
+from neurotriage.core.process.doorbell import WARM
 
 log = structlog.get_logger()
 

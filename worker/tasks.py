@@ -10,9 +10,9 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_process_init
 
-from neurotriage.core import running
-from neurotriage.core.doorbell import TASKS, celery_app
-from neurotriage.core.role import Role
+from neurotriage.core.process import running
+from neurotriage.core.process.doorbell import TASKS, celery_app
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 from worker.attempt import Worker, owner_name
 from worker.delivery import deliver

@@ -5,7 +5,7 @@ import warnings
 
 from pynetdicom import _config
 
-from neurotriage.core.log import WithoutValues
+from neurotriage.core.process.log import WithoutValues
 
 
 def set_up_libraries() -> None:

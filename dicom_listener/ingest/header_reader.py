@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.log import set_up_logging
+from neurotriage.core.process.log import set_up_logging
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.commitment import read_report
 from neurotriage.dicom.headers import read_instance

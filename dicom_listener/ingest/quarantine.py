@@ -11,10 +11,10 @@ from sqlalchemy import Engine
 from db import refusals
 from db.engine import is_unfit_value, outage_as_unavailable
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.peer_text import peer_text
 from neurotriage.core.reception import Reception
 from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.values import Reason, ReasonCode
+from neurotriage.dicom.peer_text import peer_text
 
 log = structlog.get_logger()
 

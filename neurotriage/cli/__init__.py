@@ -5,27 +5,12 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli import (
-    conformance,
-    demo,
-    doctor,
-    engines,
-    listen,
-    migrate,
-    recall,
-    reprocess,
-    results,
-    retry,
-    run,
-    serve,
-    settings,
-    weights,
-    why,
-    work,
-)
+from neurotriage.cli.services import demo, listen, serve, work
+from neurotriage.cli.setup import conformance, doctor, engines, migrate, settings, weights
+from neurotriage.cli.studies import recall, reprocess, results, retry, run, why
 from neurotriage.core.errors import SetupError, Unavailable
+from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
-from neurotriage.core.threads import calm_threads
 
 app = typer.Typer(
     name="neurotriage",
@@ -75,7 +60,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; what is no bug is told in a line, not in a traceback."""
+    """Run the command line; errors that are no bug end it with a line, not a traceback."""
     calm_threads()
     try:
         app()

@@ -1,4 +1,4 @@
-"""The database as the commands that only read it need it."""
+"""The database for commands: connections, and errors as sentences."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,42 +18,42 @@ _NO_TABLES: Final = ("42P01", "42703")  # undefined_table, undefined_column
 
 @contextmanager
 def engine() -> Iterator["Engine"]:
-    """The configured database, or that of ``serve``. What goes wrong there is told; the exit code is 1."""
+    """The configured database, or that of ``serve``. Its errors end with a sentence and exit code 1."""
     from sqlalchemy.exc import DBAPIError
 
     from db.engine import connect
 
     settings = settings_beside_serve()
-    found = connect(settings.database.url)
+    opened = connect(settings.database.url)
     try:
-        yield found
+        yield opened
     except DBAPIError as error:
-        typer.echo(f"database: {_told(found, settings, error)}", err=True)
+        typer.echo(f"database: {_explained(opened, settings, error)}", err=True)
         raise typer.Exit(1) from None
     finally:
-        found.dispose()
+        opened.dispose()
 
 
-def _told(engine: "Engine", settings: Settings, error: "DBAPIError") -> str:
-    """What went wrong, and what to do about it."""
+def _explained(engine: "Engine", settings: Settings, error: "DBAPIError") -> str:
+    """The error and the remedy in a sentence."""
     from db import migrate
 
     if getattr(error.orig, "pgcode", None) in _NO_TABLES:
         problem = migrate.problem(engine)
         if problem is not None:
             return problem
-    said = str(error.orig).strip().splitlines()[0]
-    return "; ".join(filter(None, [said, _advice(settings, error)]))
+    message = str(error.orig).strip().splitlines()[0]
+    return "; ".join(filter(None, [message, _advice(settings, error)]))
 
 
 def _advice(settings: Settings, error: "DBAPIError") -> str:
-    """What to do about it; nothing where that is not known."""
-    if error.statement is not None:  # it was reached
+    """The remedy; empty if none is known."""
+    if error.statement is not None:  # the server was reached
         return ""
     folder = serve_folder(settings)
     serving = runs(folder)
     if names_servers(settings):
-        own = f"; the `neurotriage serve` in {folder} has one of its own: take the url out to ask that"
+        own = f"; the `neurotriage serve` in {folder} has a database of its own: remove the url to use that"
         return f"see [database] url in the configuration{own if serving else ''}"
     if serving:
         return f"`neurotriage serve` runs in {folder}, and its Postgres does not answer: see its log there"
@@ -61,9 +61,9 @@ def _advice(settings: Settings, error: "DBAPIError") -> str:
 
 
 def require_schema(settings: Settings) -> None:
-    """End with a sentence where the database's tables are not those of this version.
+    """End with a sentence if the tables are not those of this version.
 
-    A database that does not answer is no reason to end: services wait for it.
+    A database that does not answer ends nothing: services wait for it.
     """
     import structlog
     from sqlalchemy.exc import DBAPIError
@@ -88,5 +88,5 @@ def require_schema(settings: Settings) -> None:
 @contextmanager
 def connection() -> Iterator["Connection"]:
     """A connection to the configured database; errors as in ``engine``."""
-    with engine() as found, found.connect() as connected:
+    with engine() as opened, opened.connect() as connected:
         yield connected

@@ -1,7 +1,7 @@
-"""How the other commands find the servers of a ``neurotriage serve`` that runs on this host.
+"""Find the servers of a ``neurotriage serve`` that runs on this host.
 
 While it runs, ``serve`` holds a lock below the storage folder and keeps its addresses beside it. The kernel
-lets go of the lock however the process ends, so addresses without a held lock are stale.
+releases the lock however the process ends, so addresses without a held lock are stale.
 """
 
 import fcntl
@@ -18,19 +18,19 @@ from neurotriage.core.storage import make_private, write_durably
 
 _LOCK: Final = "lock"
 _ADDRESSES: Final = "addresses.json"
-# Who only looks holds the lock for a moment, too.
+# A command that only checks holds the lock for a moment, too.
 _TRIES, _TRY_AGAIN_S = 20, 0.05
 
 
 def serve_folder(settings: Settings) -> Path:
-    """Where ``serve`` keeps its servers' data, its logs and its addresses."""
+    """The folder in which ``serve`` keeps its servers' data, its logs and its addresses."""
     return settings.storage.root.absolute() / "serve"
 
 
 class Serving:
-    """This process is the one ``serve`` of a folder: ``with Serving(folder) as serving: ...``
+    """Makes this process the only ``serve`` of a folder: ``with Serving(folder) as serving: ...``
 
-    Raises ``Unavailable`` where another one runs.
+    Raises ``Unavailable`` if another one runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,8 +50,8 @@ class Serving:
             f"another `neurotriage serve` runs in {self._folder}: stop it, or set another [storage] root"
         )
 
-    def tell(self, settings: Settings) -> None:
-        """Leave the addresses for the other commands; for our own user alone, they hold passwords."""
+    def publish(self, settings: Settings) -> None:
+        """Write the addresses for the other commands, readable by our own user alone: they hold passwords."""
         addresses = {"database_url": settings.database.url, "broker_url": settings.broker.url}
         write_durably(self._folder / _ADDRESSES, json.dumps(addresses).encode())
 
@@ -67,9 +67,9 @@ class Serving:
 
 
 def settings_beside_serve() -> Settings:
-    """The configuration; where it names neither database nor broker, with those of a running ``serve``.
+    """The configuration; if it names neither database nor broker, with those of a running ``serve``.
 
-    Raises ``ConfigurationError``, and ``Unavailable`` where ``serve`` runs and cannot be asked.
+    Raises ``ConfigurationError``, and ``Unavailable`` if ``serve`` runs and its addresses cannot be read.
     """
     settings = load_settings()
     if names_servers(settings):
@@ -78,24 +78,24 @@ def settings_beside_serve() -> Settings:
     if not runs(folder):
         return settings
     try:
-        found = json.loads((folder / _ADDRESSES).read_bytes())
+        addresses = json.loads((folder / _ADDRESSES).read_bytes())
     except FileNotFoundError:
-        raise Unavailable(f"`neurotriage serve` in {folder} is about to start or stop: try again") from None
+        raise Unavailable(f"`neurotriage serve` in {folder} is starting or stopping: try again") from None
     return settings.model_copy(
         update={
-            "database": DatabaseSettings(url=found["database_url"]),
-            "broker": BrokerSettings(url=found["broker_url"]),
+            "database": DatabaseSettings(url=addresses["database_url"]),
+            "broker": BrokerSettings(url=addresses["broker_url"]),
         }
     )
 
 
 def names_servers(settings: Settings) -> bool:
-    """Whether the configuration itself says which database or broker."""
+    """Whether the configuration itself names a database or broker."""
     return any("url" in section.model_fields_set for section in (settings.database, settings.broker))
 
 
 def runs(folder: Path) -> bool:
-    """Whether a ``serve`` of this folder is alive. Raises ``Unavailable`` where its user is another."""
+    """Whether a ``serve`` of this folder runs. Raises ``Unavailable`` if it belongs to another user."""
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR)
     except FileNotFoundError:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Nobody folds the lines of a pipe: a row is one line, however long.
+# In a pipe or a file a row is one line, however long.
 _PIPE_COLUMNS: Final = 10_000
 
 
 def print_whole(table: "Table") -> None:
-    """Print a table of which no word is cut: folded to the width of a terminal, else on long lines."""
+    """Print a table without cutting a word: folded to the width of a terminal, else on long lines."""
     from rich.console import Console
 
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""The annexes: what created objects hold, attribute by attribute and code by code."""
+"""The annexes: the contents of created objects, attribute by attribute and code by code."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,18 @@ Source: COPY, from the images; FIXED, the value stands in the last column; AUTO,
 
 
 def objects(created: Sequence[Created]) -> str:
-    """The attributes of each kind of object; of sequences the contents are in the other annexes."""
+    """The attributes of each kind of object; the contents of sequences are in the other annexes."""
     shared = [a for a in created[0].attributes if all(a in other.attributes for other in created)]
-    private = sorted({a.tag for one in created for a in one.attributes if int(a.tag[1:5], 16) % 2})
-    told = f"Private attributes: {', '.join(private)}." if private else "There are no private attributes."
-    own = [_attributes(_title(one), [a for a in one.attributes if a not in shared]) for one in created]
-    return "\n\n".join([_LEGEND, told, _attributes("Every object", shared), *own])
+    private = sorted({a.tag for kind in created for a in kind.attributes if int(a.tag[1:5], 16) % 2})
+    private_note = (
+        f"Private attributes: {', '.join(private)}." if private else "There are no private attributes."
+    )
+    own = [_attributes(_title(kind), [a for a in kind.attributes if a not in shared]) for kind in created]
+    return "\n\n".join([_LEGEND, private_note, _attributes("Every object", shared), *own])
 
 
-def _title(one: Created) -> str:
-    return f"{one.kind.value}: {sop_class_name(one.sop_class)}"
+def _title(created: Created) -> str:
+    return f"{created.kind.value}: {sop_class_name(created.sop_class)}"
 
 
 def _attributes(title: str, attributes: Sequence[Attribute]) -> str:
@@ -30,7 +32,9 @@ def _attributes(title: str, attributes: Sequence[Attribute]) -> str:
 
 def reports(created: Sequence[Created]) -> str:
     """The content trees of the structured reports."""
-    trees = [f"### {_title(one)}\n\n```\n{chr(10).join(one.content)}\n```" for one in created if one.content]
+    trees = [
+        f"### {_title(kind)}\n\n```\n{chr(10).join(kind.content)}\n```" for kind in created if kind.content
+    ]
     return "\n\n".join(
         [
             "What appears depends on the study; siblings may repeat. The root template is in section 1.1.1.",

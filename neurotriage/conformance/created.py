@@ -1,7 +1,7 @@
-"""What is written into the objects that we create, read from objects that are created here for it.
+"""The contents of the objects that we create, read from sample objects.
 
 Nothing is listed by hand: sample studies go through the same ``worker.results.build`` as any study, and the
-tables say what came out.
+tables describe its output.
 """
 
 import io
@@ -23,7 +23,7 @@ from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import STUDIES, TILTED, Made, make_analysis, make_study
 from worker.results import build
 
-# Two patients of whom everything is known, and a study that says next to nothing.
+# Two patients with every attribute filled, and a study with next to none.
 _KNOWN: Final = {
     **STUDIES["talkative"]["header"],
     "PatientName": "Sample^Patient",
@@ -62,7 +62,7 @@ _LEFT_OUT: Final = {*STUDIES["sparse"]["without"], "StudyDescription", "IssuerOf
 
 @dataclass(frozen=True, slots=True)
 class _Study:
-    """A study to make objects of, and what differs from one study to another."""
+    """A sample study, the outcomes for which objects are made, and the side of its lesion."""
 
     options: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
@@ -121,7 +121,7 @@ class CodedTerm:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """All objects of one kind."""
+    """The contents of one kind of object."""
 
     kind: ResultKind
     sop_class: UID
@@ -142,7 +142,7 @@ class _Sample:
 
 
 def created_objects(settings: ResultsSettings) -> tuple[tuple[Created, ...], tuple[CodedTerm, ...]]:
-    """What each kind of object holds, in the order of ``ResultKind``, and the coded terms of all."""
+    """The contents of each kind of object, in the order of ``ResultKind``, and the coded terms of all."""
     with tempfile.TemporaryDirectory() as folder:
         samples = list(_samples(Path(folder), settings))
     kinds = [kind for kind in ResultKind if any(sample.kind is kind for sample in samples)]
@@ -171,7 +171,7 @@ def _samples(folder: Path, settings: ResultsSettings) -> Iterator[_Sample]:
 
 
 def _analysed(name: str, made: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
-    """What differs between studies differs between samples: side, model, software."""
+    """An analysis in which side, model and software differ between samples, as they do between studies."""
     analysis, evidence = make_analysis(made, outcome, software_version=f"of {name}")
     return replace(
         analysis,
@@ -194,11 +194,11 @@ def _created(kind: ResultKind, samples: Sequence[_Sample]) -> Created:
 
 
 def _attribute(tag: Any, samples: Sequence[_Sample]) -> Attribute:
-    found = [sample.dataset[tag] for sample in samples if tag in sample.dataset]
-    some_absent = len(found) < len(samples)
-    empty = [element.is_empty for element in found]
+    elements = [sample.dataset[tag] for sample in samples if tag in sample.dataset]
+    some_absent = len(elements) < len(samples)
+    empty = [element.is_empty for element in elements]
     presence = "ANAP" if some_absent else "EMPTY" if all(empty) else "VNAP" if any(empty) else "ALWAYS"
-    first: DataElement = found[0]
+    first: DataElement = elements[0]
     source = _source(tag, samples)
     return Attribute(
         tag=f"({tag.group:04X},{tag.element:04X})",
@@ -212,7 +212,7 @@ def _attribute(tag: Any, samples: Sequence[_Sample]) -> Attribute:
 
 
 def _source(tag: Any, samples: Sequence[_Sample]) -> str:
-    """Where the values come from, told from what differs between samples."""
+    """The source of the values, inferred from their differences between samples."""
     pairs = [(s.source.get(tag), s.dataset[tag]) for s in samples if tag in s.dataset]
     filled = [(theirs, ours) for theirs, ours in pairs if not ours.is_empty]
     if not filled:
@@ -235,7 +235,7 @@ def _shown(element: DataElement) -> str:
 
 
 def _merge(item: Dataset, tree: Tree) -> None:
-    """Enter the content tree of a report, with its codes and without the values of one study."""
+    """Add the content items of a report to the tree, with their codes and without the values of one study."""
     for child in item.get("ContentSequence", ()):
         name = _code(child.get("ConceptNameCodeSequence"))
         said = _code(child.get("ConceptCodeSequence")) or child.get("GraphicType", "")

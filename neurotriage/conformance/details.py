@@ -29,7 +29,7 @@ _NAMES = ("listener", "assembly", "delivery", "results")
 
 
 def configuration(settings: Settings) -> str:
-    """The parameters that shape what is exchanged, as they are."""
+    """Section 6: the parameters that affect what is exchanged, with their current values."""
     header = ("parameter", "value", "meaning")
     sections = [
         f"### 6.{number} `[{name}]`\n\n{table(header, _parameters(settings, name))}"
@@ -60,13 +60,13 @@ def _parameters(settings: Settings, name: str) -> Iterable[Sequence[object]]:
         if not isinstance(value, BaseModel):
             yield (
                 f"`{field}`",
-                value or "-" if isinstance(value, tuple) else value,
+                "-" if value in ((), None) else value,
                 described.description or "",
             )
 
 
 def network(settings: Settings, created: Sequence[Created]) -> str:
-    """Associations, presentation contexts and statuses."""
+    """Section 7: associations, presentation contexts and statuses."""
     listener = settings.listener
     return f"""### 7.1 General
 
@@ -153,7 +153,7 @@ def _association(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _proposed(settings: Settings, created: Sequence[Created]) -> str:
-    """Of every destination that is reached by DIMSE; of a usual one where none is configured."""
+    """The contexts proposed to every DIMSE destination, or to a usual one if none is configured."""
     usual = Destination(name="any destination", ae_title="ANY", host="any", port=104)
     receivers = [d for d in settings.destination if d.type == "dimse"]
     return "\n\n".join(
@@ -164,7 +164,7 @@ def _proposed(settings: Settings, created: Sequence[Created]) -> str:
 
 def _proposal(title: str, destination: Destination, created: Sequence[Created]) -> str:
     proposed: dict[UID, list[str]] = {}
-    for context in requested_contexts(destination, {str(one.sop_class) for one in created}):
+    for context in requested_contexts(destination, {str(kind.sop_class) for kind in created}):
         syntaxes = " or ".join(UID(syntax).name for syntax in context.transfer_syntax)
         proposed.setdefault(UID(str(context.abstract_syntax)), []).append(syntaxes)
     rows = [
@@ -192,7 +192,7 @@ def _role(uid: UID) -> str:
 
 
 def security(settings: Settings) -> str:
-    """Ports, profiles and who is let in."""
+    """Section 8: ports, profiles and accepted peers."""
     listener = settings.listener
     return f"""### 8.1 TCP ports
 

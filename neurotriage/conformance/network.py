@@ -1,4 +1,4 @@
-"""What is negotiated and answered on the network, read from the tables that the code works with."""
+"""Negotiation and status codes, read from the tables that the code itself uses."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -64,22 +64,22 @@ class Offer:
 
 
 def offers(contexts: Iterable[PresentationContext]) -> list[Offer]:
-    """Presentation contexts by what they have in common, in their order."""
-    found: dict[tuple[UID, ...], list[UID]] = {}
+    """The presentation contexts grouped by their transfer syntaxes, in their order."""
+    by_syntaxes: dict[tuple[UID, ...], list[UID]] = {}
     for context in contexts:
         syntaxes = tuple(UID(syntax) for syntax in context.transfer_syntax)
-        found.setdefault(syntaxes, []).append(UID(str(context.abstract_syntax)))
-    return [Offer(tuple(classes), syntaxes) for syntaxes, classes in found.items()]
+        by_syntaxes.setdefault(syntaxes, []).append(UID(str(context.abstract_syntax)))
+    return [Offer(tuple(classes), syntaxes) for syntaxes, classes in by_syntaxes.items()]
 
 
 def rejections() -> list[tuple[str, str, int, str]]:
-    """Result, source, diagnostic and sentence of each A-ASSOCIATE-RJ that the listener gives."""
+    """Result, source, diagnostic and reason of each A-ASSOCIATE-RJ that the listener sends."""
     known = [value for value in vars(peers).values() if isinstance(value, Rejection)]
     return [(_RESULTS[r.result], _SOURCES[r.source], r.diagnostic, r.why) for r in known]
 
 
 def store_statuses() -> list[tuple[str, str, str]]:
-    """Every C-STORE status that means something to us: its range, what we read, and what follows."""
+    """Every C-STORE status that we distinguish: its range, its meaning, and what follows."""
     usual = _verdict(_STATUSES - 1)
     rows = [
         (_ranged(list(run)), verdict.text, FATES[verdict.state])
@@ -90,8 +90,8 @@ def store_statuses() -> list[tuple[str, str, str]]:
 
 
 def _verdict(status: int) -> StoreResult:
-    found = verdict_of(status)
-    return StoreResult(found.state, _CODE.sub("", found.text))
+    verdict = verdict_of(status)
+    return StoreResult(verdict.state, _CODE.sub("", verdict.text))
 
 
 def _ranged(statuses: Sequence[int]) -> str:
@@ -100,5 +100,5 @@ def _ranged(statuses: Sequence[int]) -> str:
 
 
 def is_commitment(uid: UID) -> bool:
-    """True of the service whose reports come to the listener though it is the archive that provides it."""
+    """True of storage commitment, whose reports come to the listener although the archive provides it."""
     return str(uid) == PUSH_MODEL

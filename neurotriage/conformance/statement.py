@@ -60,8 +60,8 @@ Structure of PS3.2 Annex N. Written by `neurotriage conformance` from the runnin
 
 def _overview(settings: Settings, created: Sequence[Created]) -> str:
     rows = [
-        (sop_class_name(one.sop_class), f"`{one.sop_class}`", one.kind.value, _receivers(settings, one))
-        for one in created
+        (sop_class_name(kind.sop_class), f"`{kind.sop_class}`", kind.kind.value, _receivers(settings, kind))
+        for kind in created
     ]
     return f"""neurotriage receives head CT and MR studies, analyses them without anybody's action, and sends
 result objects to one or more archives.
@@ -105,13 +105,13 @@ mended, an unknown one becomes `{UTF_8}`. Read: {_character_sets()}."""
 
 
 def _character_sets() -> str:
-    """Those of PS3.3 C.12.1.1.2 that pydicom decodes."""
+    """The character sets of PS3.3 C.12.1.1.2 that pydicom decodes."""
     known = (name for name in python_encoding if name.startswith(("ISO_IR", "ISO 2022 IR", "GB")))
     return ", ".join(f"`{name}`" for name in sorted(known))
 
 
-def _receivers(settings: Settings, one: Created) -> str:
-    names = [destination.name for destination in settings.destination if one.kind in destination.kinds]
+def _receivers(settings: Settings, created: Created) -> str:
+    names = [destination.name for destination in settings.destination if created.kind in destination.kinds]
     return ", ".join(names) or "-"
 
 

@@ -1,1 +1,1 @@
-"""What every room says and nobody owns: values, settings, storage paths, errors."""
+"""Values, settings, storage paths and errors, which every room uses."""

@@ -10,11 +10,11 @@ _ANALYSIS: Final = TypeAdapter(Analysis)
 
 
 def to_document(analysis: Analysis) -> dict[str, Any]:
-    """Plain JSON values; nothing is lost."""
+    """The analysis as plain JSON values, complete: ``from_document`` gives an equal one."""
     document: dict[str, Any] = _ANALYSIS.dump_python(analysis, mode="json")
     return document
 
 
 def from_document(document: dict[str, Any]) -> Analysis:
-    """What ``to_document`` wrote. Raises pydantic's ``ValidationError`` for anything else."""
+    """Read a document of ``to_document``. Raises pydantic's ``ValidationError`` for anything else."""
     return _ANALYSIS.validate_python(document)

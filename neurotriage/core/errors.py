@@ -7,7 +7,7 @@ from neurotriage.core.values import Reason, ReasonCode
 
 
 class Refused(Exception):
-    """The input cannot be used. Permanent: trying again gives the same answer."""
+    """The input cannot be used. Permanent: another try gives the same answer."""
 
     def __init__(self, code: ReasonCode, text: str) -> None:
         super().__init__(text)
@@ -15,7 +15,7 @@ class Refused(Exception):
 
 
 class Unavailable(Exception):
-    """Something around us (database, broker, PACS, disk) does not answer. Worth another try."""
+    """The database, broker, PACS or disk does not answer. Another try may succeed."""
 
 
 class SetupError(Exception):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceEvidence:
-    """What the model looked at on one slice, on the grid of the stored image."""
+    """Model relevance and lesion mask of one slice, on the grid of the stored image."""
 
     series_uid: str
     sop_instance_uid: str
@@ -25,19 +25,19 @@ class SliceEvidence:
 
     @property
     def marked(self) -> bool:
-        """Whether there is anything to show; the slice that decided is kept without, too."""
+        """Whether there is anything to show. The slice that decided is kept even if there is not."""
         return bool(self.mask.any() or self.heat.any())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All kept slices, ordered by series and slice; the slice that decided is ``key``."""
+    """The slices kept, in order of series and slice; ``key`` is the one that decided."""
 
     slices: tuple[SliceEvidence, ...] = ()
     key: int | None = None  # index into slices
 
     def to_bytes(self) -> bytes:
-        """One compressed array file, without pickle."""
+        """The evidence as one compressed NumPy file (``.npz``), without pickle."""
         index = [
             [s.series_uid, s.sop_instance_uid, s.frame, s.slice_index, s.probability] for s in self.slices
         ]
@@ -52,7 +52,7 @@ class Evidence:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Evidence":
-        """Read what ``to_bytes`` wrote."""
+        """Read the output of ``to_bytes``."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
             slices = tuple(

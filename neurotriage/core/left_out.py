@@ -1,4 +1,4 @@
-"""What of a taken series was not analysed, in words that stand among the degradations of an analysis."""
+"""Sentences about images of an accepted series that were not analysed; they join the ``degradations``."""
 
 from collections.abc import Iterable
 

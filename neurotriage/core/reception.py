@@ -1,4 +1,4 @@
-"""How an instance came to us."""
+"""The circumstances in which an instance was received."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +8,13 @@ Sender = tuple[str, str]  # calling AE title, address
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """How an instance came: who sent it, when, how large it was, and what its sender called it."""
+    """Who sent an instance, when, its size, and the SOP Instance UID in the command."""
 
     peer_ae_title: str
     peer_host: str
     received_at: datetime
     size_bytes: int
-    affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty where not known
+    affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty if unknown
 
     @property
     def peer(self) -> Sender:

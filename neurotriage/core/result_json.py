@@ -1,4 +1,4 @@
-"""``result.json``: the view of an analysis, its objects and their deliveries that others build on.
+"""``result.json``: an analysis, its objects and their deliveries, as other programs read them.
 
 Later versions only add keys. The fields are documented in ``docs/data-dictionary.md``.
 """
@@ -30,7 +30,7 @@ _LISTS: Final = ("predictions", "findings", "series", "results", "left_out", "om
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """One result object as the view shows it."""
+    """One result object and its state."""
 
     kind: str
     sop_class_uid: str
@@ -43,7 +43,7 @@ class ObjectState:
 def study_entry(
     analysis: Analysis, objects: Sequence[ObjectState], timings_s: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """One study as plain JSON values. ``timings_s`` adds hops that the analysis does not know."""
+    """One study as plain JSON values; ``timings_s`` adds the times between the stages around the analysis."""
     return {
         "study_instance_uid": analysis.study_instance_uid,
         "revision": analysis.revision,
@@ -74,7 +74,7 @@ def study_entry(
 
 
 def refusal_entry(reason: Reason) -> dict[str, Any]:
-    """The entry of something that is no study at all."""
+    """The entry of a folder without any study."""
     return {
         "study_instance_uid": None,
         "revision": 1,
@@ -87,7 +87,7 @@ def refusal_entry(reason: Reason) -> dict[str, Any]:
 
 
 def unanalysed_entry(row: Mapping[str, Any], timings_s: Mapping[str, float]) -> dict[str, Any]:
-    """The entry of a study that has no analysis, from its ``row`` of the view ``study_results``."""
+    """The entry of a study without an analysis, from its ``row`` of the view ``study_results``."""
     return {
         "study_instance_uid": row["study_instance_uid"],
         "revision": row["revision"],

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -30,10 +30,12 @@ from pydantic_settings import (
 )
 
 from neurotriage.core.errors import SetupError
+from neurotriage.core.setting_errors import explained
 from neurotriage.core.values import SERIES_LABELS, Claims, OverlayStyle, ResultKind, SeriesLabel
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
+NO_ENCRYPTED_INTAKE: Final = "intake cannot be encrypted yet, so the listener does not start"
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 # PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
 AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
@@ -44,7 +46,7 @@ _HOST_NAME: Final = re.compile(rf"(?!.{{254}})({_LABEL}\.)*(?![0-9-]+\.?$){_LABE
 
 
 class ConfigurationError(SetupError):
-    """The configuration cannot be used; the message names the key."""
+    """The configuration cannot be used; the message names each wrong key on a line of its own."""
 
 
 class Section(BaseModel):
@@ -54,7 +56,7 @@ class Section(BaseModel):
 
 
 class TlsSettings(Section):
-    """``[listener.tls]`` is reserved for the encrypted intake; ``[destination.tls]`` encrypts sending."""
+    """PEM files: our certificate with its key, and who signed the peer's (by default the system's CAs)."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -65,7 +67,7 @@ InstallationUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
 class ListenerSettings(Section):
-    """``[listener]``: where studies come in."""
+    """``[listener]``: the DICOM listener that receives studies."""
 
     ae_title: str = Field("NEUROTRIAGE", max_length=16, description="our AE title; also our calling AE title")
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -80,17 +82,19 @@ class ListenerSettings(Section):
     other_installations: tuple[InstallationUid, ...] = Field(
         (), description="installations whose results are recognised too: their (0008,0014)"
     )
-    tls: TlsSettings = TlsSettings()
+    tls: TlsSettings | None = Field(
+        None, description="reserved for encrypted intake; the listener does not start while it is set"
+    )
 
 
 class AssemblySettings(Section):
-    """``[assembly]``: when a study is taken to be complete."""
+    """``[assembly]``: when a study counts as complete."""
 
     quiet_s: float = Field(60.0, gt=0, description="complete when no instance came for this long")
 
 
 class DatabaseSettings(Section):
-    """``[database]``: Postgres, the truth."""
+    """``[database]``: the Postgres server."""
 
     url: str = Field(
         "postgresql+psycopg2://neurotriage@127.0.0.1:5432/neurotriage", description="SQLAlchemy URL"
@@ -98,7 +102,7 @@ class DatabaseSettings(Section):
 
 
 class BrokerSettings(Section):
-    """``[broker]``: Redis or Valkey, the doorbell."""
+    """``[broker]``: the Redis or Valkey server of the queue."""
 
     url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
 
@@ -115,34 +119,40 @@ class WorkerSettings(Section):
 
     weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
     models: Literal["full", "light"] = Field(
-        "full", description="what decides; light: the small models, where there are any"
+        "full", description="models that decide; light: the small ones, where there are any"
     )
     threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
     engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
-        "auto", description="what runs the networks; auto: what `neurotriage engines` measured to be best"
+        "auto", description="engine of the networks; auto: the best one as measured by `neurotriage engines`"
     )
     memory_mb: int = Field(
         4096, ge=0, description="memory of its own that an analysis process may have; 0 sets no bound"
     )
     lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
-    deadline_s: float = Field(1800.0, gt=0, description="an attempt is not renewed past this")
+    deadline_s: float = Field(
+        1800.0, gt=0, description="the lease of an attempt is not renewed for longer than this"
+    )
     max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
     sweep_s: float = Field(10.0, gt=0, description="how often the tables are swept for work that waits")
 
 
 class DeliverySettings(Section):
-    """``[delivery]``: how sending is repeated while a destination does not take results."""
+    """``[delivery]``: when sending is repeated while a destination does not take results."""
 
     retry_s: float = Field(30.0, gt=0, description="delay before the second try; doubles with each")
     retry_max_s: float = Field(3600.0, gt=0, description="longest delay between two tries")
     max_attempts: int = Field(200, ge=1, description="tries before a delivery is given up (about a week)")
-    alarm_after_s: float = Field(900.0, gt=0, description="a delivery that waits for longer raises an alarm")
+    alarm_after_s: float = Field(
+        900.0, gt=0, description="a delivery that waits longer than this raises an alarm"
+    )
     commitment_wait_s: float = Field(
         3600.0,
         gt=0,
-        description="then an object that was not committed is looked for",
+        description="an object that is not committed within this time is looked for by query",
     )
-    max_resends: int = Field(2, ge=0, description="how often an object that got lost there is sent again")
+    max_resends: int = Field(
+        2, ge=0, description="how often an object that the destination lost is sent again"
+    )
 
 
 ObjectName = Literal[
@@ -155,7 +165,7 @@ _OF_EVERY_SLICE = {
 
 
 class SeriesSettings(Section):
-    """``[[results.series]]``: how the series of one kind of object is numbered and described."""
+    """``[[results.series]]``: number and description of the series of one kind of object."""
 
     kind: ResultKind
     number: int = Field(ge=1, le=2**31 - 1)
@@ -163,7 +173,7 @@ class SeriesSettings(Section):
 
 
 class ResultsSettings(Section):
-    """``[results]``: what result objects say."""
+    """``[results]``: the content of result objects."""
 
     claims: Claims = Field(Claims.RESEARCH, description="triage-only: no region, side, class or heat map")
     overlay: OverlayStyle = Field(
@@ -174,7 +184,7 @@ class ResultsSettings(Section):
 
     @property
     def labels(self) -> dict[ResultKind, SeriesLabel]:
-        """Number and description of each kind's series."""
+        """Number and description of the series of each kind, the configured ones first."""
         own = {item.kind: SeriesLabel(item.number, item.description) for item in self.series}
         return {**SERIES_LABELS, **own}
 
@@ -188,9 +198,9 @@ def _spelt_out(names: object) -> object:
 
 
 class Destination(Section):
-    """``[[destination]]``: a PACS that gets the results."""
+    """``[[destination]]``: a PACS that receives the results."""
 
-    name: str = Field(pattern=r"^[^/]+$")  # what follows a slash is the peer that a study came from
+    name: str = Field(pattern=r"^[^/]+$")  # a slash is followed by the peer that sent the study
     type: Literal["dimse", "dicomweb"] = Field("dimse", description="C-STORE, or STOW-RS")
     to_sender: bool = Field(False, description="to the [[peer]] that sent the study")
     ae_title: str = Field("", max_length=16, validate_default=True)
@@ -200,16 +210,16 @@ class Destination(Section):
     token_file: Path | None = Field(None, description="holds the bearer token; read anew for each study")
     tls: TlsSettings | None = Field(None, description="encrypt; certificate and key are the client's")
     compression: Literal["none", "jpeg-ls"] = Field(
-        "none", description="of pictures, lossless, where the archive takes it"
+        "none", description="lossless, of pictures, where the archive accepts it"
     )
     commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
     find: Literal["image", "series", "off"] = Field(
-        "image", description="what is not committed is looked for by query, at this level"
+        "image", description="level of the query for objects that are not committed"
     )
     rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
     report_unanalysed: Literal["head", "all", "none"] = "head"
     objects: Annotated[tuple[ObjectName, ...], BeforeValidator(_spelt_out)] = Field(
-        ("page", "overlay", "report"), min_length=1, description="the kinds of object that it gets"
+        ("page", "overlay", "report"), min_length=1, description="the kinds of object that it receives"
     )
     overlay: Literal["findings", "series", "none"] = Field(
         "findings", description="overlays of the slices that matter, of every slice, or none"
@@ -218,9 +228,9 @@ class Destination(Section):
     @field_validator("ae_title", "host", "port", "url")
     @classmethod
     def _has_its_address(cls, value: str | int, info: ValidationInfo) -> str | int:
-        """Each type of destination has its own kind of address, and no other."""
+        """Require the address that belongs to the type of destination, and no other."""
         if "type" not in info.data or "to_sender" not in info.data:
-            return value  # told already
+            return value  # that is an error of its own
         web = info.data["type"] == "dicomweb"
         needed = web if info.field_name == "url" else not web and not info.data["to_sender"]
         if needed and not value:
@@ -241,7 +251,7 @@ class Destination(Section):
 
     @property
     def kinds(self) -> frozenset[ResultKind]:
-        """The kinds of object that it gets."""
+        """The kinds of object that the destination receives."""
         asked = frozenset(map(ResultKind, self.objects))
         if self.overlay == "findings":
             return asked
@@ -266,7 +276,7 @@ class Peer(Section):
     @field_validator("host")
     @classmethod
     def _can_be_a_host(cls, value: str) -> str:
-        """What no sender can ever have would keep the peer out without a word."""
+        """Refuse what no sender can be: it would keep the peer out without a word."""
         if _HOST_NAME.fullmatch(value):
             return value
         try:
@@ -312,7 +322,7 @@ class Settings(BaseSettings):
 
 
 def config_file() -> Path:
-    """The file that is read: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
+    """The configuration file: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
     return Path(os.environ.get(CONFIG_VARIABLE, "config.toml"))
 
 
@@ -327,7 +337,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        raise ConfigurationError(_explain(error)) from None
+        raise ConfigurationError(explained(error, _as_written)) from None
     except SettingsError as error:  # a variable that should hold JSON
         raise ConfigurationError(f"environment: {error}") from None
     except ValueError as error:  # not TOML
@@ -338,8 +348,20 @@ def load_settings() -> Settings:
     return settings
 
 
+def require_unencrypted_intake(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where ``[listener.tls]`` is set.
+
+    Intake cannot be encrypted yet, and a site that asks for encryption must not get a listener without it.
+    """
+    if settings.listener.tls is not None:
+        raise ConfigurationError(
+            f"listener.tls: {NO_ENCRYPTED_INTAKE}. Remove [listener.tls], and let images come only through "
+            "a network that you trust"
+        )
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The variables with which a child process reads the same configuration."""
+    """Environment variables with which a child process reads exactly this configuration and no file."""
     variables = {
         f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value)
         for name, value in settings.model_dump(mode="json").items()
@@ -347,45 +369,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {**variables, CONFIG_VARIABLE: os.devnull}
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        problem = {
-            "extra_forbidden": "there is no such setting",
-            "missing": "this is needed",
-            "tuple_type": "write a table in double brackets, or a list",
-        }.get(item["type"], item["msg"].removeprefix("Value error, "))
-        lines.append(f"{_place(item['loc'])}: {problem}")
-    return "\n".join(lines)
-
-
-def _place(location: Sequence[int | str]) -> str:
-    """A key as a person would say it: ``listener.port``, ``[[peer]] number 2, "CT1": host``."""
-    table = next((at for at, part in enumerate(location) if isinstance(part, int)), None)
-    if table is None:
-        return ".".join(map(str, location))
-    names, number, rest = location[:table], int(location[table]), location[table + 1 :]
-    name = _name_of(names, number)
-    told = f"[[{'.'.join(map(str, names))}]] number {number + 1}" + (f', "{name}"' if name else "")
-    key = ".".join(str(part) for part in rest if isinstance(part, str))
-    values = "".join(f", value {part + 1}" for part in rest if isinstance(part, int))
-    return f"{told}: {key}{values}" if rest else told
-
-
-def _name_of(names: Sequence[int | str], number: int) -> str:
-    """How the table with this number, from 0, calls itself; empty where it does not."""
-    try:
-        raw: Any = _as_written(str(names[0]))
-        for name in names[1:]:
-            raw = raw[name]
-        table = raw[number]
-        return next((str(table[key]) for key in ("name", "ae_title", "kind") if table.get(key)), "")
-    except (LookupError, TypeError, AttributeError, ValueError, OSError):
-        return ""
-
-
 def _as_written(section: str) -> Any:
-    """A section before it was checked: of the environment where it stands there, else of the file."""
+    """A section before it was checked: from the environment if it is set there, else from the file."""
     wanted = f"{ENVIRONMENT_PREFIX}{section}".upper()
     variable = next((value for name, value in os.environ.items() if name.upper() == wanted), None)
     if variable is not None:

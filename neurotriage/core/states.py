@@ -1,4 +1,4 @@
-"""States that rows, messages and pure functions name alike."""
+"""States of studies, revisions and deliveries, as rows, messages and functions name them."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ class StudyState(StrEnum):
 
 
 class RevisionState(StrEnum):
-    """Where the analysis of a frozen study has got to."""
+    """Progress of the analysis of a frozen study."""
 
     READY = "ready"  # waits for a worker
     ANALYSING = "analysing"  # a worker holds the lease
@@ -21,7 +21,7 @@ class RevisionState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where an object has got to on its way to one destination."""
+    """Progress of one object towards one destination."""
 
     WAITING = "waiting"
     SENDING = "sending"

@@ -1,4 +1,4 @@
-"""Where bytes lie. Every path of the product is made here; no name from the network is part of one."""
+"""The paths of all stored files. Every path is made here; no name from the network is part of one."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ class Storage:
     """The folders below ``[storage] root``.
 
     ``spool`` is a maildir per listener (``tmp`` and ``new``); ``store`` holds received instances by the
-    digest of their data set; ``quarantine`` what could not be parsed; ``results`` what we made. All of it
-    names patients, so folders are 0700 and files 0600, whatever the umask.
+    digest of their data set; ``quarantine`` files that could not be parsed; ``results`` our result objects.
+    All of it identifies patients, so folders are 0700 and files 0600, whatever the umask.
     """
 
     root: Path
@@ -30,7 +30,7 @@ class Storage:
 
     @property
     def engines(self) -> Path:
-        """What was measured and made for this host's inference engines; may be deleted."""
+        """Measurements and ONNX files of this host's inference engines; may be deleted."""
         return self.root / "engines"
 
     @property
@@ -39,7 +39,7 @@ class Storage:
 
     @property
     def running(self) -> Path:
-        """What each service read of the configuration when it started."""
+        """Digests of the configuration that each service read when it started."""
         return self.root / "running"
 
     def evidence(self, revision_id: int) -> Path:
@@ -49,19 +49,19 @@ class Storage:
         return self.root / "results" / str(revision_id) / f"{sop_instance_uid}.dcm"
 
     def shut(self) -> None:
-        """Take the folders that an older version left open to others from them; those of others stay."""
+        """Close those of our own folders that an older version left open to other users."""
         for folder in self.folders():
             if folder.stat().st_uid == os.geteuid() and _open_to_others(folder):
                 folder.chmod(_PRIVATE_FOLDER)
 
     def open_to_others(self) -> list[Path]:
-        """Which of our folders somebody else on this host may look into; none where the root is shut."""
+        """Our folders into which another user of this host may look; none if the root itself is closed."""
         if not _open_to_others(self.root):
             return []
         return [folder for folder in self.folders() if _open_to_others(folder)]
 
     def folders(self) -> list[Path]:
-        """The folders below the root that hold patients' data, those that there are."""
+        """The existing folders below the root that hold patients' data."""
         names = ("spool", "store", "quarantine", "evidence", "results", "running")
         return [folder for folder in (self.root / name for name in names) if folder.is_dir()]
 
@@ -71,7 +71,7 @@ class Storage:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and those above it that are missing, each for our own user alone (0700)."""
+    """Make a folder and its missing parents, each for our own user alone (0700)."""
     if folder.is_dir():
         return
     make_private(folder.parent)
@@ -85,8 +85,9 @@ def _open_to_others(folder: Path) -> bool:
 def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
     """Write ``data`` so that ``path`` is either absent or whole, also after a power cut.
 
-    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``private``: for our
-    own user alone, as the folders that are made for it; else as the umask says.
+    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``private``: the file
+    and folders made for it are for our own user alone; else the umask decides. Raises ``OSError``; an older
+    file then stays as it was.
     """
     if private:
         make_private(path.parent)

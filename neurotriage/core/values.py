@@ -13,9 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+Point = tuple[float, float]  # (x, y) in pixels; whole numbers are pixel edges
+Polygon = tuple[Point, ...]  # closed: the last point is the first
+
 
 class Outcome(StrEnum):
-    """How a study ended. There is no other end."""
+    """The outcomes of a study: each ends in exactly one."""
 
     PRESENT = "present"  # tumour found
     ABSENT = "absent"  # analysed, and every analysed series says no tumour
@@ -27,17 +30,17 @@ class Outcome(StrEnum):
 
     @property
     def analysed(self) -> bool:
-        """True where a model looked at the study and said something."""
+        """True if a model judged the study."""
         return self in (Outcome.PRESENT, Outcome.ABSENT, Outcome.UNDETERMINED)
 
     @property
     def marked(self) -> bool:
-        """True where results may mark images; on a study without a tumour a mark would only mislead."""
+        """True if results may mark images: on a study without a tumour a mark would mislead."""
         return self in (Outcome.PRESENT, Outcome.UNDETERMINED)
 
 
 class Triage(StrEnum):
-    """How soon a person should look."""
+    """The priority at which a person should read the study."""
 
     URGENT = "urgent"
     PRIORITY = "priority"
@@ -62,7 +65,7 @@ class Plane(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Why something was taken, refused or ended as it did. ``docs/data-dictionary.md`` lists them all."""
+    """Why a series, an image or a study was accepted, refused or judged; see ``docs/data-dictionary.md``."""
 
     # a series is taken
     ELIGIBLE = "eligible"
@@ -129,7 +132,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class ManifestInstance:
-    """One instance of a frozen study: where its bytes lie and what they are."""
+    """One instance of a frozen study."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -144,18 +147,18 @@ class SeriesManifest:
     instances: tuple[ManifestInstance, ...]
 
 
-# StudyManifest.completed_by where somebody asked for the same images once more.
+# StudyManifest.completed_by if somebody asked for another analysis of the same images.
 REPROCESSED: Final = "reprocess"
 
 
 @dataclass(frozen=True, slots=True)
 class StudyManifest:
-    """A revision: the frozen list of what a study consisted of when it was judged complete."""
+    """A revision: the frozen list of the instances of a study when it was judged complete."""
 
     study_instance_uid: str | None
     revision: int
     series: tuple[SeriesManifest, ...]
-    completed_by: str  # which evidence completed it: "quiet", "folder", ``REPROCESSED``
+    completed_by: str  # why it is complete: "quiet", "folder", ``REPROCESSED``
     conflict: Reason | None = None  # identity conflict found at intake; such a study is never analysed
 
     @property
@@ -174,21 +177,23 @@ def digest_of(instances: Iterable[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SeriesVerdict:
-    """Whether a series was taken, by which rule, and which tag or pixel fact decided."""
+    """Whether a series was accepted, by which rule, and which attribute or property of the pixels decided."""
 
     series_instance_uid: str
     modality: str
     description: str
     taken: bool
     reason: Reason
-    evidence: str = ""  # the tag with its value, or the pixel fact: "(0008,0008) ImageType = ...\\LOCALIZER"
-    head_meant: bool = False  # the header speaks of a head CT or MR, whatever the pixels show
-    head_seen: bool = False  # the model saw a head in the pixels, but too little or too little clear of it
+    evidence: str = (
+        ""  # attribute and value, or property of the pixels: "(0008,0008) ImageType = ...\\LOCALIZER"
+    )
+    head_meant: bool = False  # the header says head CT or MR, whatever the pixels show
+    head_seen: bool = False  # the model saw a head in the pixels, but too little of it, or not clearly
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSource:
-    """Where a slice of a volume came from."""
+    """The stored image of a slice of a volume."""
 
     sop_instance_uid: str
     frame: int | None  # 1-based; None for a single-frame instance
@@ -197,7 +202,7 @@ class SliceSource:
 
 @dataclass(frozen=True, slots=True)
 class SliceScores:
-    """What the model said about each slice of one volume, in volume order."""
+    """Scores of each slice of one volume, in volume order."""
 
     tumour: tuple[float, ...]  # calibrated probability
     out_of_distribution: tuple[float, ...]  # 0 = like the training data, 1 = unlike anything seen
@@ -217,9 +222,7 @@ class Finding:
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along its sorted stack
     box: tuple[int, int, int, int]  # x0, y0, x1, y1; end exclusive
-    outline: tuple[
-        tuple[float, float], ...
-    ]  # closed polygon of (x, y), first = last; whole numbers are pixel edges
+    outline: Polygon
     size_mm: float  # largest extent in the slice
     side: Side
     probability: float
@@ -227,25 +230,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one model said about one series or the study, and exactly which model it was."""
+    """The probabilities that one model gave for a series or the study, and which model it was."""
 
     model: str
     version: str
     sha256: str
     modality: str
     probabilities: Mapping[str, float]
-    threshold: float  # that the probability of a tumour was held against
+    threshold: float  # of the probability of a tumour
     series_uid: str | None = None  # None: about the study
     stack: int = 1  # of the series
     engine: str = "torch"
     device: str = "cpu"
-    # a score of several modalities: what the probability of a tumour is without the one that is named
+    # of a score of several modalities: the probability of a tumour without the modality that is the key
     left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesDecision:
-    """What vision says of one volume: a stack of a series."""
+    """The decision on one volume: a stack of a series."""
 
     series_instance_uid: str
     outcome: Outcome  # PRESENT, ABSENT, UNDETERMINED, POOR_QUALITY or NOT_ELIGIBLE
@@ -257,7 +260,7 @@ class SeriesDecision:
 
 @dataclass(frozen=True, slots=True)
 class StudyDecision:
-    """What vision says of all volumes of a study."""
+    """The decision on all volumes of a study."""
 
     outcome: Outcome
     triage: Triage
@@ -271,7 +274,7 @@ class StudyDecision:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Images of a series that was taken, but that were not analysed: how many, and why."""
+    """Images of an accepted series that were not analysed: how many, and why."""
 
     series_instance_uid: str
     reason: Reason
@@ -280,7 +283,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All that is known of a study's revision after analysis. No pixels, no handles: it serialises."""
+    """All that is known about a revision of a study after analysis: no pixels, serialisable to JSON."""
 
     study_instance_uid: str | None
     revision: int
@@ -296,14 +299,14 @@ class Analysis:
     software_version: str
     degradations: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
-    # what of the taken series was not looked at, by series and reason; ``degradations`` tell it in sentences
+    # images of accepted series that were not analysed; ``degradations`` say the same in sentences
     # (``core.left_out``), so that whoever shows those shows this
     left_out: tuple[LeftOut, ...] = ()
-    omissions: "tuple[Omission, ...]" = ()  # told after the results were built; they do not depend on it
+    omissions: "tuple[Omission, ...]" = ()  # known once the results are built; they do not depend on it
 
     @property
     def head_meant(self) -> bool:
-        """True where at least one series' header speaks of a head CT or MR, or its pixels show one."""
+        """True if the header of at least one series says head CT or MR, or its pixels show one."""
         return any(verdict.head_meant or verdict.head_seen for verdict in self.verdicts)
 
 
@@ -316,7 +319,7 @@ class ResultKind(StrEnum):
     OVERLAY_FRAMES = "overlay-multiframe"  # Multi-frame True Color Secondary Capture: overlays as frames
     OVERLAY_SERIES_FRAMES = "overlay_series-multiframe"  # the same of every slice of the series
     REPORT = "report"  # Comprehensive 3D SR, TID 1500
-    KEY_OBJECTS = "ko"  # Key Object Selection: the slices with findings, and what we made of them
+    KEY_OBJECTS = "ko"  # Key Object Selection: the slices with findings, and our page, overlays and report
     SEGMENTATION = "seg"  # Segmentation, BINARY: the lesion masks
     LABELMAP = "seg-labelmap"  # the same as a Label Map Segmentation
     PARAMETRIC_MAP = "pm"  # Parametric Map, 32 bit float: the heat maps
@@ -325,24 +328,24 @@ class ResultKind(StrEnum):
 
 
 class NoteKind(StrEnum):
-    """The kinds of object that tell of other results; nobody asks for them by name."""
+    """Kinds of object about other results; no destination asks for them by name."""
 
     REJECTION = "rejection"  # Key Object Selection: earlier results are withdrawn
 
 
-# What is made where nobody asks for anything else.
+# The kinds that are made unless others are configured.
 USUAL_KINDS: Final = frozenset({ResultKind.PAGE, ResultKind.OVERLAY, ResultKind.REPORT})
 
 
 class Claims(StrEnum):
-    """How much result objects say."""
+    """The extent of statements in result objects."""
 
-    RESEARCH = "research"  # all that is known
+    RESEARCH = "research"  # everything that is known
     TRIAGE_ONLY = "triage-only"  # the verdict; no lesion region, side, class or heat map
 
 
 class OverlayStyle(StrEnum):
-    """What the pictures of marked slices show."""
+    """The content of the pictures of marked slices."""
 
     HEAT = "heat"  # heat map and outline
     OUTLINE = "outline"  # the outline alone
@@ -351,7 +354,7 @@ class OverlayStyle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Omission:
-    """A result object that was asked for and could not be made, or not whole, and why."""
+    """A requested result object that could not be made, or not completely, and why."""
 
     kind: ResultKind
     text: str
@@ -359,7 +362,7 @@ class Omission:
 
 @dataclass(frozen=True, slots=True)
 class SeriesLabel:
-    """How the series of a kind of result object is numbered and described."""
+    """Series Number and Series Description of a kind of result object."""
 
     number: int
     description: str  # at most 64 characters

@@ -11,9 +11,9 @@ from neurotriage.core.values import Plane, SliceSource
 
 
 class Voxels(Protocol):
-    """(slices, rows, columns) of float32: an array, or slices that become one when they are looked at.
+    """Float32 voxels, shape (slices, rows, columns): an array, or slices that are converted when indexed.
 
-    Of a long stack an array would not fit into memory: look at slice after slice, or at a few at a time.
+    A long stack would not fit into memory as an array: read it slice by slice, or a few at a time.
     """
 
     @property
@@ -69,7 +69,7 @@ class Volume:
         return matrix
 
     def to_patient_mm(self, column: float, row: float, slice_index: int) -> NDArray[np.float64]:
-        """Patient position (3,) of a point in one slice, exact also for uneven steps."""
+        """Patient coordinates (3,) in mm of a point in one slice, exact also for uneven steps."""
         offset_mm: NDArray[np.float64] = (
             self.row_direction * self.pixel_spacing_mm[1] * column
             + self.column_direction * self.pixel_spacing_mm[0] * row
@@ -79,7 +79,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
-    """How points of one frame of reference lie in another: a rigid transformation (PS3.3 C.20.2)."""
+    """A rigid transformation from one frame of reference to another (PS3.3 C.20.2)."""
 
     source_uid: str
     target_uid: str

@@ -1,4 +1,4 @@
-"""Words and numbers in sentences that people read: one notation for one thing, wherever it is shown."""
+"""Numbers and dates in sentences for readers, in the same notation everywhere."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability for readers: whole numbers, and never a certainty that no model has."""
+    """A probability in whole percent; ``<1 %`` and ``>99 %`` at the ends, as no model is certain."""
     if probability < 0.01:
         return "<1 %"
     if probability > 0.99:
@@ -20,7 +20,7 @@ def percent(probability: float) -> str:
 
 
 def percent_beside(probability: float, limit: float) -> str:
-    """The same beside a limit: where both read alike, on which side of it the probability lies."""
+    """The same beside a limit: if both read alike, whether the probability is above or below it."""
     shown = percent(probability)
     if shown != percent(limit):
         return shown

@@ -1,4 +1,4 @@
-"""What a scanner would measure: signal of MR sequences, Hounsfield units of CT."""
+"""Tissue contrast: the signal of MR sequences, and Hounsfield units of CT."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

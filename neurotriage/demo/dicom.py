@@ -20,7 +20,7 @@ _SLICE_TIME_S: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """How an MR series was measured (times in ms, PS3.3 C.8.3.1)."""
+    """The parameters of an MR sequence; times in ms (PS3.3 C.8.3.1)."""
 
     description: str
     protocol: str
@@ -40,7 +40,10 @@ FLAIR_TURBO: Final = Sequence("AX T2 FLAIR", "T2_FLAIR_TRA", "IR", "SK", 9000.0,
 
 
 def study_header(person: str, description: str, now: datetime) -> Dataset:
-    """What all instances of a new study share: patient, study, frame of reference, equipment."""
+    """The attributes that all instances of a new study share: patient, study, frame of reference, equipment.
+
+    ``person`` is Patient's Name; ids and UIDs are new at each call.
+    """
     uid = generate_uid(prefix=None)
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"

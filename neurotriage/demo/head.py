@@ -13,7 +13,7 @@ HEAD_FILE: Final = ASSETS / "head.npz"
 
 
 class Tissue(IntEnum):
-    """What a voxel is made of."""
+    """The tissue of a voxel."""
 
     AIR = 0
     BRAIN = 1  # grey or white matter or cerebrospinal fluid, as the T1 of the template says
@@ -35,8 +35,8 @@ class Head:
     """Tissues on a regular grid.
 
     ``tissue`` (x, y, z) holds ``Tissue``; ``t1`` (x, y, z) the T1-weighted signal of the template, 0 to 255,
-    0 outside the brain. Voxel (i, j, k) lies at ``origin_mm + spacing_mm * (i, j, k)``: x to the patient's
-    right-to-left, y to the front, z to the head, in the template's space (RAS).
+    0 outside the brain. Voxel (i, j, k) lies at ``origin_mm + spacing_mm * (i, j, k)`` in the template's
+    space (RAS): x to the patient's right, y to the front, z to the top.
     """
 
     tissue: NDArray[np.uint8]

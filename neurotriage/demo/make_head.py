@@ -1,7 +1,7 @@
-"""Make the demo's head once: ``python -m neurotriage.demo.make_head`` (a developer's command, needs nilearn).
+"""Make the demo's head anew: ``python -m neurotriage.demo.make_head`` (for developers; needs nilearn).
 
 The ICBM 152 template shows a brain without its skull. Everything around it is drawn here from distances
-to the brain and a few ellipsoids, as rough as a picture for a demonstration may be.
+to the brain and a few ellipsoids, roughly, as a demonstration allows.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _SKIN_MM: Final = 2.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Coordinates of every voxel, mm in template space, ready to broadcast."""
+    """Coordinates of every voxel in template space (mm), as arrays that broadcast."""
 
     x: Field
     y: Field
@@ -43,7 +43,7 @@ class Grid:
         return self.x.shape[0], self.y.shape[1], self.z.shape[2]
 
     def ellipsoid(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Field:
-        """Distance from the centre in radii: below 1 inside."""
+        """Distance of each voxel from the centre in units of the radii: below 1 inside."""
         return np.asarray(
             np.sqrt(
                 ((self.x - centre[0]) / radii[0]) ** 2
@@ -121,7 +121,7 @@ def _tissues(grid: Grid, t1: Field) -> NDArray[np.uint8]:
 
 
 def _intracranial(grid: Grid, brain: Mask) -> Mask:
-    """Everything inside the skull: the convex hull, nearly, above; close to the lobes at the base."""
+    """The inside of the skull: above nearly the convex hull, at the base close to the lobes."""
     wide = _closed(brain, 14)
     close = _closed(brain, 5)
     above = 1 / (1 + np.exp(-(grid.z + 18) / 4))
@@ -131,7 +131,7 @@ def _intracranial(grid: Grid, brain: Mask) -> Mask:
 
 
 def _closed(mask: Mask, radius_mm: float) -> Mask:
-    """Morphological closing by distance; below the grid the mask goes on as it ends."""
+    """Morphological closing by distance; beyond the grid the mask continues as at its edge."""
     margin = int(radius_mm) + 1
     padded = np.pad(mask, margin, mode="edge")
     grown = _outside(padded) <= radius_mm
@@ -183,13 +183,13 @@ def _cranium(grid: Grid, distance: Field, noise: Field) -> NDArray[np.uint8]:
 
 
 def _fill_base(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field, noise: Field) -> None:
-    """Between the lobes, below: petrous and sphenoid bone with marrow."""
+    """Draw petrous and sphenoid bone with marrow, below and between the lobes."""
     base = _closed(inside, 20) & ~inside & (grid.z < -18)
     tissue[base] = np.where(fine[base] + 0.5 * noise[base] > 0.2, Tissue.BONE, Tissue.MARROW)
 
 
 def _draw_ears(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
-    """Mastoid cells, ear canals and auricles."""
+    """Draw mastoid cells, ear canals and auricles."""
     mastoid = grid.both((56, -40, -48), (12, 13, 16)) & ~inside
     tissue[mastoid] = np.where(fine[mastoid] > -0.3, Tissue.AIR, Tissue.BONE)
     canal = (np.hypot(grid.y + 22, grid.z + 44) < 3) & (np.abs(np.abs(grid.x) - 60) < 12) & ~inside
@@ -199,7 +199,7 @@ def _draw_ears(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field)
 
 
 def _draw_face(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
-    """Soft tissue in front of the skull base, the orbits, the nose and the sinuses around it."""
+    """Draw soft tissue in front of the skull base, the orbits, the nose and the sinuses around it."""
     face = np.minimum(grid.ellipsoid((0, 30, -66), (64, 68, 62)), grid.ellipsoid((0, 92, -62), (13, 20, 38)))
     whole = _closed((face < 1) | (tissue != Tissue.AIR) | inside, 16)
     between = whole & (tissue == Tissue.AIR) & (grid.z < -20)
@@ -223,7 +223,7 @@ def _draw_face(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field)
 
 
 def _draw_orbit(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, side: float) -> None:
-    """A cone of fat with the globe in front, the optic nerve and the straight muscles."""
+    """Draw a cone of fat with the globe in front, the optic nerve and the rectus muscles."""
     apex, globe = np.array([13 * side, 24, -30]), np.array([32 * side, 64, -34])
     axis = globe - apex
     length = float(np.linalg.norm(axis))
@@ -250,7 +250,7 @@ def _draw_orbit(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, side: float
 
 
 def _draw_midline(grid: Grid, tissue: NDArray[np.uint8], brain: Mask, inside: Mask) -> None:
-    """The falx between the hemispheres and the sagittal sinus along the vault."""
+    """Draw the falx between the hemispheres and the sagittal sinus along the vault."""
     depth = np.asarray(ndimage.distance_transform_edt(inside), np.float32)
     vault = inside & ((grid.z > 20) | (grid.y < -75)) & (grid.z > -10)
     free = vault & ~ndimage.binary_erosion(brain, iterations=1)

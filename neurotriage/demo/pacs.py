@@ -1,7 +1,6 @@
-"""A small stand-in PACS: it takes what it is sent and keeps one file per SOP instance."""
+"""A small stand-in PACS: it accepts every storage class and keeps one file per SOP instance."""
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +29,9 @@ _SUCCESS: Final = 0x0000
 class StandInPacs:
     """An SCP for C-ECHO and C-STORE of every storage class, on a loopback port, in a thread.
 
-    ``answer`` is the status of the next C-STOREs: any but 0x0000 is answered and nothing is kept.
-    ``stores`` counts all C-STOREs that came, also the refused and the repeated ones.
+    ``answer`` is the status with which the next C-STOREs are answered; only with 0x0000 is anything kept.
+    ``stores`` counts all C-STORE requests, including refused and repeated ones. It offers neither queries nor
+    storage commitment.
     """
 
     def __init__(self, folder: Path, *, ae_title: str = "PACS", host: str = "127.0.0.1") -> None:
@@ -42,13 +42,13 @@ class StandInPacs:
         self.stores = 0
         self._folder = folder
         self._received: dict[str, Path] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._ae = AE(ae_title=ae_title)
         for context in (*VerificationPresentationContexts, *AllStoragePresentationContexts):
             self._ae.add_supported_context(str(context.abstract_syntax), _SYNTAXES)
 
     def start(self, port: int = 0) -> Self:
-        """Listen on ``port``, without one on that of the last start, else on a free one."""
+        """Listen on ``port``; with 0, on the port of the last start, or else on a free one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         server = self._ae.start_server(
             (self.host, port or self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
@@ -58,24 +58,13 @@ class StandInPacs:
         return self
 
     def stop(self) -> None:
-        """Stop listening and end all associations; what was received stays."""
+        """Stop listening and end all associations; received files stay."""
         self._ae.shutdown()
 
     def received(self) -> Mapping[str, Path]:
-        """The file of each SOP Instance UID that was stored, in order of arrival."""
-        with self._changed:
+        """The file of each stored instance by its SOP Instance UID, in order of arrival."""
+        with self._lock:
             return dict(self._received)
-
-    def wait_for(self, count: int, timeout_s: float) -> bool:
-        """Wait until at least ``count`` instances are stored; False when the time has passed."""
-        end = time.monotonic() + timeout_s
-        with self._changed:
-            while len(self._received) < count:
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
 
     def __enter__(self) -> Self:
         return self.start()
@@ -86,7 +75,7 @@ class StandInPacs:
         self.stop()
 
     def _store(self, event: evt.Event) -> int:
-        with self._changed:
+        with self._lock:
             self.stores += 1
             answer = self.answer
             if answer != _SUCCESS:
@@ -98,5 +87,4 @@ class StandInPacs:
             path = self._received.get(uid, self._folder / f"{len(self._received) + 1:05d}.dcm")
             path.write_bytes(event.encoded_dataset())
             self._received[uid] = path
-            self._changed.notify_all()
         return _SUCCESS

@@ -1,4 +1,4 @@
-"""A demo patient: the head, and what grows in it."""
+"""A demo patient: the head, and a lesion that grows in it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,18 +14,18 @@ Field = NDArray[np.float32]
 # T1 signal of the template at which a voxel is wholly cerebrospinal fluid, grey matter, white matter.
 _FLUID_T1: Final = (62.0, 115.0)
 _WHITE_T1: Final = (172.0, 215.0)
-_REACH_MM: Final = 48.0  # nothing of a lesion (oedema, pushed tissue) is farther from its centre
-_EDGE_MM: Final = 0.7  # over which a boundary goes from none to all
-_PUSHED_SHARE: Final = 0.45  # of a lesion's volume displaces brain, the rest replaces it
+_REACH_MM: Final = 48.0  # no part of a lesion (oedema, displaced tissue) is farther from its centre
+_EDGE_MM: Final = 0.7  # width of a boundary, from none to all
+_PUSHED_SHARE: Final = 0.45  # of a lesion's volume displaces brain; the rest replaces it
 
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """A tumour to be grown: an ellipsoid that noise makes irregular."""
+    """A tumour to be grown: an ellipsoid with a surface made irregular by noise."""
 
     centre_mm: tuple[float, float, float]  # template space, RAS
     radii_mm: tuple[float, float, float]
-    rim_mm: float  # thickness of the solid, enhancing rim; above the radius there is no necrosis
+    rim_mm: float  # mean thickness of the solid, enhancing rim round the necrosis
     oedema_mm: float  # how far oedema reaches into the white matter
     seed: int
 
@@ -34,9 +34,9 @@ class Lesion:
 class Patient:
     """Tissues of one person on the grid of the head, (x, y, z).
 
-    The fields are shares from 0 to 1: of the brain's voxels ``fluid`` and ``white`` (the rest is grey); of
-    any voxel ``tumour``, of the tumour ``necrosis``, of the brain ``oedema``. ``texture`` is noise of
-    deviation 1 for the inside of the tumour. Origin and spacing as in ``Head``.
+    The fields are shares from 0 to 1: ``fluid`` and ``white`` of a voxel of brain (the rest is grey matter),
+    ``tumour`` of any voxel, ``necrosis`` of the tumour, ``oedema`` of the brain. ``texture`` is noise with a
+    deviation of 1 for the inside of the tumour. Origin and spacing as in ``Head``.
     """
 
     tissue: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Patient:
 
 
 def patient(head: Head, lesion: Lesion | None) -> Patient:
-    """The head as it is, or with a lesion grown in it that pushes the brain aside."""
+    """The head as it is, or with a lesion grown in it that displaces brain."""
     tissue, t1 = head.tissue.copy(), head.t1.astype(np.float32)
     nothing = np.zeros(tissue.shape, np.float32)
     tumour, necrosis, reach, texture = nothing, nothing, nothing, nothing
@@ -84,7 +84,7 @@ def _share(t1: Field, none: float, full: float) -> Field:
 
 
 def _room(head: Head, lesion: Lesion) -> tuple[slice, slice, slice]:
-    """The part of the grid that a lesion can change."""
+    """The part of the grid that the lesion can change."""
     centre = (np.array(lesion.centre_mm) - head.origin_mm) / head.spacing_mm
     reach = _REACH_MM / head.spacing_mm
     low = np.maximum(np.floor(centre - reach), 0).astype(int)
@@ -105,10 +105,10 @@ def _offset_mm(head: Head, lesion: Lesion, room: tuple[slice, slice, slice]) -> 
 def _pushed(
     head: Head, lesion: Lesion, room: tuple[slice, slice, slice], offset: Field
 ) -> tuple[NDArray[np.uint8], Field]:
-    """Tissue and T1 with the brain pushed outwards, as an incompressible body would be.
+    """Tissue and T1 with the brain displaced outwards, like an incompressible body.
 
-    What is at radius r came from the cube root of r^3 - share * R^3; the push fades towards the skull, so
-    that bone stays where it is.
+    Tissue at radius r came from the cube root of r^3 - share * R^3; the displacement fades towards the skull,
+    so that bone stays in place.
     """
     distance = np.maximum(np.linalg.norm(offset, axis=0), 0.5)
     volume = _PUSHED_SHARE * float(np.prod(lesion.radii_mm))
@@ -126,7 +126,7 @@ def _pushed(
 
 
 def _grown(lesion: Lesion, offset: Field) -> tuple[Field, Field, Field, Field]:
-    """Tumour, necrosis, reach of the oedema (shares) and texture in the room of the lesion."""
+    """Tumour, necrosis and reach of the oedema (shares), and texture, in the room of the lesion."""
     shape = offset.shape[1:]
     coarse, middle, fine, wide = (
         _noise(shape, scale, lesion.seed, number) for number, scale in enumerate((6.0, 3.0, 1.2, 9.0))
@@ -146,13 +146,13 @@ def _grown(lesion: Lesion, offset: Field) -> tuple[Field, Field, Field, Field]:
 
 
 def _oedema(reach: Field, white: Field, tumour: Field) -> Field:
-    """Oedema follows the white matter, which gives it its fingers."""
+    """Oedema: it follows the white matter, which makes it finger-like."""
     matter = ndimage.gaussian_filter(white, 1.0)
     return np.asarray(reach * np.clip(1.25 * matter, 0, 1) * (1 - tumour), np.float32)
 
 
 def _step(value: Field, width: float) -> Field:
-    """From 0 to 1 around 0."""
+    """A smooth step from 0 to 1 at 0."""
     return np.asarray(1 / (1 + np.exp(-np.clip(value / (width / 2), -30, 30))), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What came back, for people: tables, pictures as PNG, the report as text."""
+"""The results for people: tables, pictures as PNG, the report as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -12,7 +12,8 @@ from rich.table import Table
 
 from db.queries import StudyHistory
 from neurotriage.demo.report_text import report_lines
-from neurotriage.demo.studies import Box, SampleStudy
+from neurotriage.demo.studies import SampleStudy
+from neurotriage.demo.truth import Box
 
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 _REPORT: Final = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -37,8 +38,17 @@ def outcome_table(known: StudyHistory) -> Table:
     return table
 
 
+def progress(row: Mapping[str, Any] | None) -> str:
+    """The progress of a study in a few words, from its row of ``study_results`` if there is one."""
+    if row is None:
+        return "on its way"
+    if row["outcome"] is None:
+        return f"{row['state']} ({row['instances']} instances)" if row["state"] == "open" else row["state"]
+    return f"{row['outcome']}, {row['deliveries_stored']} of {row['deliveries']} objects stored"
+
+
 def write_results(objects: Sequence[Dataset], folder: Path, console: Console) -> None:
-    """Write what the PACS holds of a study: pictures as PNG, reports as text; print where, and a part."""
+    """Write the results of a study, pictures as PNG, reports as text; print the start of the report."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [dataset for dataset in objects if dataset.SOPClassUID == _SECONDARY_CAPTURE]
     for dataset in pictures:
@@ -62,7 +72,7 @@ def _write_report(dataset: Dataset, path: Path, console: Console) -> None:
 
 
 def truth(sample: SampleStudy, known: StudyHistory) -> str:
-    """Whether the findings cover the lesion that was put in, in a sentence."""
+    """A sentence on whether the findings lie on the lesion that was put in."""
     if not sample.lesion_box_by_sop:
         return "  no lesion was put into this study"
     findings = known.analysis.findings if known.analysis is not None else ()
@@ -78,14 +88,14 @@ def truth(sample: SampleStudy, known: StudyHistory) -> str:
     )
 
 
-def _inside(found: Box, put_in: Box) -> bool:
-    """The centre of the finding lies in the lesion's box."""
-    x, y = (found[0] + found[2]) / 2, (found[1] + found[3]) / 2
-    return put_in[0] <= x <= put_in[2] and put_in[1] <= y <= put_in[3]
+def _inside(finding: Box, lesion: Box) -> bool:
+    """Whether the centre of the finding lies in the lesion's box."""
+    x, y = (finding[0] + finding[2]) / 2, (finding[1] + finding[3]) / 2
+    return lesion[0] <= x <= lesion[2] and lesion[1] <= y <= lesion[3]
 
 
 def database_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """The rows of the view ``study_results``."""
+    """A table of rows of the view ``study_results``."""
     table = Table("study", "state", "outcome", "triage", "tumour", "findings", "stored")
     for row in rows:
         probability = row["tumour_probability"]

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 
 def report_lines(item: Dataset, depth: int = 0) -> Iterator[str]:
-    """One line per content item: concept and value (PS3.3 C.17.3)."""
+    """One line per content item, indented by its depth: concept name and value (PS3.3 C.17.3)."""
     yield f"{'  ' * depth}{_concept(item)}{_value(item)}"
     for child in item.get("ContentSequence") or ():
         yield from report_lines(child, depth + 1)

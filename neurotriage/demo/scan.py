@@ -17,7 +17,7 @@ _UNEVENNESS: Final = 0.05  # deviation of each term of the coil's sensitivity
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Parallel slices, first to last from foot to head. Patient mm are DICOM's (LPS).
+    """Parallel slices, in order from foot to head. Positions are in DICOM's patient coordinates (LPS, mm).
 
     ``tilt_deg`` turns the slices about the left-right axis: positive lifts the front.
     """
@@ -53,9 +53,9 @@ class Scan:
 
 
 def sample(patient: Patient, values: Field, scan: Scan, outside: float) -> Field:
-    """The values as the scan's slices show them, (slices, rows, columns): averaged over the thickness.
+    """The values in the slices of the scan, (slices, rows, columns), averaged over the slice thickness.
 
-    ``values`` lie on the patient's grid. ``outside`` stands where the grid has ended.
+    ``values`` (x, y, z) lie on the patient's grid; beyond it the value is ``outside``.
     """
     pixels = np.arange(scan.matrix) * scan.pixel_mm
     in_plane = (
@@ -81,7 +81,7 @@ def _voxel(patient: Patient, points_mm: NDArray[np.float64]) -> NDArray[np.float
 
 
 def receive(slices: Field, noise: float, seed: int) -> Field:
-    """MR: the coil's uneven sensitivity and Rician noise of deviation ``noise`` (Gudbjartsson 1995)."""
+    """MR: add the coil's uneven sensitivity and Rician noise of deviation ``noise`` (Gudbjartsson 1995)."""
     rng = np.random.default_rng(seed)
     axes = (np.linspace(-1, 1, n, dtype=np.float32) for n in slices.shape)
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
@@ -93,7 +93,7 @@ def receive(slices: Field, noise: float, seed: int) -> Field:
 
 
 def reconstruct(slices: Field, matrix: int, noise_hu: float, seed: int) -> Field:
-    """CT: slices at the scanner's matrix with the grain of filtered back-projection, HU."""
+    """CT: enlarge slices (HU) to the scanner's matrix, and add noise as of filtered back-projection."""
     rng = np.random.default_rng(seed)
     factor = matrix / slices.shape[1]
     out = np.empty((len(slices), matrix, matrix), np.float32)

@@ -1,6 +1,6 @@
 """Send DICOM instances over a real association, as a modality or a PACS would."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,12 +21,12 @@ Instance = Path | Dataset
 
 
 class SendingFailed(Exception):
-    """There was no association, or it ended too early; the message says why."""
+    """There was no association, or it ended early; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """What became of each instance."""
+    """Which instances were stored, and why the others were not."""
 
     stored: tuple[str, ...]  # names, in the order sent
     refused: tuple[tuple[str, str], ...]  # name and reason
@@ -46,28 +46,26 @@ def send(
     *,
     called: str,
     calling: str = "SENDER",
-    progress: Callable[[int, int], None] | None = None,
 ) -> SendReport:
-    """Send files (with the bytes they have) or datasets in one association.
+    """Send files (their bytes unchanged) or datasets in one association.
 
-    One presentation context per SOP class and transfer syntax. ``progress(done, total)`` is called after
-    each instance. An instance that is refused, or is no DICOM, is told in the report and the next one is
-    sent. Raises ``SendingFailed`` where the receiver does not answer, refuses the association or ends it.
+    One presentation context per SOP class and transfer syntax. An instance that is refused, or is no DICOM,
+    stands in the report, and the next one is sent. Raises ``SendingFailed`` where the receiver does not
+    answer, refuses the association or ends it.
     """
     contexts, refused = _contexts(instances)
     stored: list[str] = []
     association = _associate(set(contexts.values()), host, port, called, calling)
     try:
-        for number, instance in enumerate(instances, 1):
+        for instance in instances:
             name = _name(instance)
-            if name in contexts:
-                problem = _store(association, instance)
-                if problem is None:
-                    stored.append(name)
-                else:
-                    refused.append((name, problem))
-            if progress is not None:
-                progress(number, len(instances))
+            if name not in contexts:
+                continue
+            problem = _store(association, instance)
+            if problem is None:
+                stored.append(name)
+            else:
+                refused.append((name, problem))
     finally:
         if association.is_established:
             association.release()
@@ -79,7 +77,7 @@ def _name(instance: Instance) -> str:
 
 
 def _contexts(instances: Sequence[Instance]) -> tuple[dict[str, tuple[str, str]], list[tuple[str, str]]]:
-    """SOP class and transfer syntax of each instance by name, and what has none."""
+    """SOP class and transfer syntax of each instance by name, and the instances without them."""
     contexts, refused = {}, []
     for instance in instances:
         try:
@@ -122,7 +120,7 @@ def _associate(
 
 
 def _store(association: Association, instance: Instance) -> str | None:
-    """Send one instance: None when it was stored, else why not."""
+    """Send one instance; None if it was stored, else the reason."""
     try:
         answer = association.send_c_store(instance)
     except ValueError as error:  # no accepted presentation context for it

@@ -1,11 +1,10 @@
-"""The show: the whole product on this host, with sample studies sent to it and a PACS that takes results."""
+"""The demo: the whole product on this host, with studies sent to it and a PACS that takes the results."""
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +18,7 @@ from neurotriage.core.result_json import study_entry
 from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.demo import present
 from neurotriage.demo.pacs import StandInPacs
-from neurotriage.demo.send import SendingFailed, send
-from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
-from neurotriage.dicom.manifest import scan_folder
+from neurotriage.demo.submission import DemoFailed, Submission, folder_studies, sample_studies, send_all
 from neurotriage.embedded.process import LOOPBACK
 from neurotriage.embedded.stack import Stack
 
@@ -29,20 +26,6 @@ _QUIET_S: Final = 2.0
 _SWEEP_S: Final = 2.0
 _PATIENCE_S: Final = 420.0  # for all studies together, on a slow host
 _LOOK_EVERY_S: Final = 0.25
-
-
-class DemoFailed(Exception):
-    """The demo did not come to its end; the message says why and where the logs are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A study that was sent, and what we know of it."""
-
-    name: str
-    study_instance_uid: str
-    paths: tuple[Path, ...]
-    sample: SampleStudy | None = None
 
 
 def show(folder: Path | None, output: Path, console: Console) -> None:
@@ -56,8 +39,8 @@ def show(folder: Path | None, output: Path, console: Console) -> None:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     console.print("[bold]neurotriage demo[/]: research software, not for diagnosis\n")
-    studies = _own_studies(folder) if folder else _samples(output / "studies", console)
-    os.environ[CONFIG_VARIABLE] = os.devnull  # the demo is the same whatever this host is configured for
+    studies = folder_studies(folder) if folder else sample_studies(output / "studies", console)
+    os.environ[CONFIG_VARIABLE] = os.devnull  # the demo does not depend on the configuration of this host
     with StandInPacs(output / "pacs", ae_title="PACS") as pacs:
         console.print(f"stand-in PACS listens on port {pacs.port}")
         with Stack(_settings(output, pacs.port), output / "servers", ephemeral=True) as stack:
@@ -65,7 +48,7 @@ def show(folder: Path | None, output: Path, console: Console) -> None:
             console.print(f"Postgres, Valkey, workers and listener are up (port {listener.port})\n")
             engine = connect(stack.settings.database.url)
             try:
-                studies = _send_all(studies, listener.port, console)
+                studies = send_all(studies, listener.port, console)
                 _wait(engine, studies, stack, console)
                 _present(engine, studies, pacs, output, console)
             finally:
@@ -93,63 +76,17 @@ def _settings(output: Path, pacs_port: int) -> Settings:
     )
 
 
-def _samples(folder: Path, console: Console) -> list[Sent]:
-    """Make the sample studies and write them, so that they can be looked at and sent by hand."""
-    makers: tuple[Callable[[], SampleStudy], ...] = (head_mr, head_ct)
-    studies = []
-    with console.status("making the sample studies"):
-        for maker in makers:
-            sample = maker()
-            paths = sample.write(folder / sample.modality)
-            studies.append(Sent(sample.name, sample.study_instance_uid, tuple(paths), sample))
-    console.print(f"made {len(studies)} sample studies: {', '.join(study.name for study in studies)}")
-    return studies
-
-
-def _own_studies(folder: Path) -> list[Sent]:
-    scan = scan_folder(folder)
-    studies = []
-    for manifest in scan.studies:
-        if manifest.study_instance_uid is None:
-            continue
-        paths = tuple(
-            header.path for header in scan.headers if header.study_instance_uid == manifest.study_instance_uid
-        )
-        studies.append(Sent(f"study of {len(paths)} files", manifest.study_instance_uid, paths))
-    if not studies:
-        raise DemoFailed(f"no DICOM study in {folder}")
-    return studies
-
-
-def _send_all(studies: Sequence[Sent], port: int, console: Console) -> list[Sent]:
-    """Send the studies; those of which anything was taken."""
-    taken = []
-    for study in studies:
-        with console.status(f"sending {study.name}"):
-            try:
-                report = send(study.paths, LOOPBACK, port, called="NEUROTRIAGE", calling="MODALITY")
-            except SendingFailed as error:
-                console.print(f"not sent: {study.name}: {error}", markup=False)
-                continue
-        console.print(f"sent {study.name}: {report}", markup=False)
-        if report.stored:
-            taken.append(study)
-    if not taken:
-        raise DemoFailed("the listener took none of the studies")
-    return taken
-
-
-def _wait(engine: Engine, studies: Sequence[Sent], stack: Stack, console: Console) -> None:
+def _wait(engine: Engine, studies: Sequence[Submission], stack: Stack, console: Console) -> None:
     """Follow the studies through the tables until each has an outcome and nothing waits to be sent."""
     deadline = time.monotonic() + _PATIENCE_S
-    seen: dict[str, str] = {}
+    shown: dict[str, str] = {}
     with console.status("waiting") as status:
         while time.monotonic() < deadline:
             rows = _rows(engine, studies)
             for study in studies:
-                step = _step(rows.get(study.study_instance_uid))
-                if seen.get(study.study_instance_uid) != step:
-                    seen[study.study_instance_uid] = step
+                step = present.progress(rows.get(study.study_instance_uid))
+                if shown.get(study.study_instance_uid) != step:
+                    shown[study.study_instance_uid] = step
                     console.print(f"  {study.name}: {step}")
             if all(_ended(rows.get(study.study_instance_uid)) for study in studies):
                 return
@@ -160,19 +97,11 @@ def _wait(engine: Engine, studies: Sequence[Sent], stack: Stack, console: Consol
     raise DemoFailed(f"not done after {_PATIENCE_S:.0f} s; the logs are in {stack.folder}")
 
 
-def _rows(engine: Engine, studies: Sequence[Sent]) -> dict[str, Mapping[str, Any]]:
+def _rows(engine: Engine, studies: Sequence[Submission]) -> dict[str, Mapping[str, Any]]:
     with engine.connect() as connection:
         rows = queries.study_results(connection, limit=10_000)
     wanted = {study.study_instance_uid for study in studies}
     return {row["study_instance_uid"]: row for row in rows if row["study_instance_uid"] in wanted}
-
-
-def _step(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return "on its way"
-    if row["outcome"] is None:
-        return f"{row['state']} ({row['instances']} instances)" if row["state"] == "open" else row["state"]
-    return f"{row['outcome']}, {row['deliveries_stored']} of {row['deliveries']} objects stored"
 
 
 def _ended(row: Mapping[str, Any] | None) -> bool:
@@ -180,24 +109,24 @@ def _ended(row: Mapping[str, Any] | None) -> bool:
 
 
 def _present(
-    engine: Engine, studies: Sequence[Sent], pacs: StandInPacs, output: Path, console: Console
+    engine: Engine, studies: Sequence[Submission], pacs: StandInPacs, output: Path, console: Console
 ) -> None:
     entries = []
     stored = [dcmread(path) for path in pacs.received().values()]
     for number, study in enumerate(studies, 1):
         with engine.connect() as connection:
             (study_id,) = queries.find_studies(connection, study.study_instance_uid)
-            known = queries.history(connection, study_id)
+            history = queries.history(connection, study_id)
         console.print(f"\n[bold]{study.name}[/]")
-        console.print(present.outcome_table(known))
-        mine = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
+        console.print(present.outcome_table(history))
+        results = [dataset for dataset in stored if dataset.StudyInstanceUID == study.study_instance_uid]
         # Numbered: the ends of two UIDs may be the same.
         place = output / "results" / f"{number:02d}-{study.study_instance_uid[-12:]}"
-        present.write_results(mine, place, console)
-        if known.analysis is not None:
-            entries.append(study_entry(known.analysis, known.objects, known.hops_s))
+        present.write_results(results, place, console)
+        if history.analysis is not None:
+            entries.append(study_entry(history.analysis, history.objects, history.hops_s))
         if study.sample is not None:
-            console.print(present.truth(study.sample, known))
+            console.print(present.truth(study.sample, history))
     (output / "result.json").write_text(json.dumps(entries, indent=2))
     console.print("\n[bold]The database, view study_results[/]")
     console.print(present.database_table(_rows(engine, studies).values()))

@@ -18,9 +18,9 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
-from neurotriage.core.peer_text import peer_text
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.patients import patient_key
+from neurotriage.dicom.peer_text import peer_text
 
 # pydicom 3.0 takes it that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K),
 # which it does not: they would stay in names.

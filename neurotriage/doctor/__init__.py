@@ -1,4 +1,4 @@
-"""Before the first patient: is the set-up whole? Each part is looked at within a limit."""
+"""Checks of a set-up before the first patient, each part within a time limit."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +23,15 @@ _WEIGHTS_LIMIT_S: Final = 120.0  # torch takes its time to import
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked for beyond looking."""
+    """Which checks to make beyond the usual ones."""
 
-    destination: str = ""  # only this one; all where it is empty
-    store: bool = False
-    await_echo_s: float = 0.0
+    destination: str = ""  # check only this one; all if empty
+    store: bool = False  # store a test study in each destination
+    await_echo_s: float = 0.0  # wait for C-ECHOs from the destinations; 0 does not wait
 
 
 def probes(settings: Settings, options: Options) -> list[Probe]:
-    """What there is to look at."""
+    """The probes of each part, in the order in which they are shown."""
     wait_s = options.await_echo_s
     limit_s = _STORE_LIMIT_S if options.store else _DESTINATION_LIMIT_S
     return [
@@ -43,11 +43,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         Probe("listener", _ASSOCIATION_LIMIT_S + wait_s, partial(look_at_listener, settings, wait_s)),
         *(
             Probe(
-                f"destination {found.name}",
+                f"destination {destination.name}",
                 limit_s,
-                partial(look_at_destination, settings, found, store=options.store),
+                partial(look_at_destination, settings, destination, store=options.store),
             )
-            for found in settings.destination
-            if options.destination in ("", found.name)
+            for destination in settings.destination
+            if options.destination in ("", destination.name)
         ),
     ]

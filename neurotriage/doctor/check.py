@@ -1,4 +1,4 @@
-"""What an examination says: a line for each thing looked at, and what to do where it is not well."""
+"""Checks and their results: a line for each, with advice if something is wrong."""
 
 import threading
 import time
@@ -10,26 +10,26 @@ from neurotriage.core.errors import Unavailable
 
 
 class State(StrEnum):
-    """How a thing was found."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"  # works, or may work once it is started
-    FAILED = "failed"  # the first patient would meet it
+    FAILED = "failed"  # the first patient would be affected
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     state: State
-    said: str  # what was found
-    advice: str = ""  # what to do about it, as a sentence; empty where all is well
+    said: str  # the finding
+    advice: str = ""  # what to do about it, as a sentence; empty if nothing is wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A part of the set-up and how to look at it. ``look`` may hang: it is left behind after ``limit_s``."""
+    """A part of the set-up and its checks. ``look`` may hang: it is abandoned after ``limit_s``."""
 
     part: str
     limit_s: float
@@ -38,11 +38,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All that was found in one part of the set-up."""
+    """The results of one part of the set-up."""
 
     name: str
     checks: tuple[Check, ...]
-    hangs: bool  # its thread was left behind and may still run
+    hangs: bool  # its thread was abandoned and may still run
 
 
 def ok(subject: str, said: str) -> Check:
@@ -58,7 +58,7 @@ def failed(subject: str, said: str, advice: str) -> Check:
 
 
 def examine(probes: Sequence[Probe]) -> list[Part]:
-    """Look at everything at once, each part within its limit; the parts in the order given."""
+    """Run all probes at once, each within its limit; the results in the order of the probes."""
     runs = [_Run(probe) for probe in probes]
     for run in runs:
         run.start()
@@ -66,7 +66,7 @@ def examine(probes: Sequence[Probe]) -> list[Part]:
 
 
 class _Run(threading.Thread):
-    """A probe under way. A daemon: what hangs must not keep the process alive."""
+    """A running probe. A daemon, as one that hangs must not keep the process alive."""
 
     def __init__(self, probe: Probe) -> None:
         super().__init__(name=f"doctor {probe.part}", daemon=True)
@@ -79,18 +79,20 @@ class _Run(threading.Thread):
             for check in self._probe.look():
                 self._checks.append(check)
         except Unavailable as error:
-            self._checks.append(failed("reached", str(error), "See what the sentence names, then try again."))
-        except Exception as error:  # noqa: BLE001 - one part's bug must not hide the others
+            self._checks.append(
+                failed("reached", str(error), "Check what this sentence names, then try again.")
+            )
+        except Exception as error:  # noqa: BLE001 - a bug in one part must not hide the others
             # Not the error's text: it may quote a URL with its password.
-            text = f"the examination itself failed: {type(error).__name__}"
+            text = f"the check itself failed: {type(error).__name__}"
             self._checks.append(failed("examined", text, "This is a bug of the doctor; please report it."))
 
     def part(self) -> Part:
-        """What was found when the limit is reached, or before where all was looked at."""
+        """The results so far, once the probe has ended or its limit is reached."""
         self.join(max(self._deadline - time.monotonic(), 0))
         hangs = self.is_alive()
-        found = tuple(self._checks)
+        checks = tuple(self._checks)
         if hangs:
             text = f"no answer within {self._probe.limit_s:g} s"
-            found += (failed("in time", text, "Something here hangs: the network, a server or a disk."),)
-        return Part(self._probe.part, found, hangs)
+            checks += (failed("in time", text, "Something here hangs: the network, a server or a disk."),)
+        return Part(self._probe.part, checks, hangs)

@@ -1,4 +1,4 @@
-"""Postgres: does it answer, is it ours, does its clock agree, and who may read it?"""
+"""Checks of Postgres: connection, clock, schema, our rights, other readers."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, State, failed, ok, warning
 from worker.vision import BadWeights, read_registry
 
-# Leases run by the database's clock and results are dated by ours; people compare the two.
+# Leases run by the database's clock, and results are dated by ours; readers compare the two.
 MAX_SKEW_S: Final = 2.0
 
 _ANSWERED_BY: Final = text(
@@ -41,7 +41,7 @@ _READERS: Final = text(
 
 
 def look_at_database(settings: Settings) -> Iterator[Check]:
-    """Connection, clock, schema, our rights and readers, and which models answered of late."""
+    """Connection, clock, schema, our rights and readers, and which models answered lately."""
     try:
         engine = connect(settings.database.url, pool_size=1)
     except ConfigurationError as error:
@@ -76,7 +76,7 @@ def look_at_database(settings: Settings) -> Iterator[Check]:
 
 
 def _clock(connection: Connection) -> Check:
-    """The middle of the question's way there and back is compared, so a slow network is not a wrong clock."""
+    """Compare the clocks at the middle of the round trip, so that a slow network is no wrong clock."""
     begun = time.monotonic()
     asked_at = datetime.now(UTC)
     theirs: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
@@ -98,37 +98,39 @@ def _rights(connection: Connection) -> Check:
 
 
 def _readers(connection: Connection) -> Check:
-    """A reader sees the view for people and no table: tables hold more than a monitor needs."""
+    """A reader may read the views and no table: tables hold more than a monitor needs."""
     readers = list(connection.execute(_READERS).scalars())
     if not readers:
-        return ok("reader", "no other role may read; `neurotriage migrate --reader ROLE` lets one")
-    mask = text("select has_table_privilege(:role, 'studies', 'select')")
+        return ok("reader", "no other role may read the views; `neurotriage migrate --reader ROLE` lets one")
+    reads_tables = text("select has_table_privilege(:role, 'studies', 'select')")
     wide = [
-        role for role in readers if role == "PUBLIC" or connection.execute(mask, {"role": role}).scalar_one()
+        role
+        for role in readers
+        if role == "PUBLIC" or connection.execute(reads_tables, {"role": role}).scalar_one()
     ]
     if wide:
         return warning(
             "reader",
             f"{', '.join(wide)} may read more than the views",
-            "Revoke what is too much: a reader needs study_results only.",
+            "Revoke the other rights: a reader needs the views only.",
         )
     return ok("reader", f"{', '.join(readers)} may read the views and no table")
 
 
 def _fallen_back(connection: Connection, settings: Settings) -> Iterator[Check]:
-    """Whether a light model stands in for one that decides: a worker keeps to it until it ends."""
+    """Whether a light model stood in for the one that decides; a worker keeps using it until it ends."""
     if settings.worker.models == "light":
         return  # there it decides
     try:
         light = sorted({rule.model for rule in read_registry(settings.worker.weights).rules.light.values()})
     except BadWeights:
-        return  # told where the weights are looked at
+        return  # the check of the weights reports it
     studies = connection.execute(_ANSWERED_BY, {"names": light}).scalar_one()
     if studies:
         yield warning(
             "models",
-            f"{', '.join(light)} answered in place of the model that decides: {studies} studies in a day",
-            "`neurotriage results` notes why. Mend it, and restart `neurotriage work --role analysis`.",
+            f"studies of the last day judged by {', '.join(light)} in place of the usual model: {studies}",
+            "`neurotriage results` says why. Correct that, and restart `neurotriage work --role analysis`.",
         )
     else:
-        yield ok("models", "no light model had to answer in the last day")
+        yield ok("models", "no light model had to stand in during the last day")

@@ -1,4 +1,4 @@
-"""A destination: does it answer, does it know us, what does it take, and does it show that back?"""
+"""Checks of a destination: does it answer, does it know us, what does it accept, can it be queried?"""
 
 import socket
 import tempfile
@@ -28,7 +28,7 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 def look_at_destination(settings: Settings, destination: Destination, *, store: bool) -> Iterator[Check]:
-    """Echo and negotiation; with ``store`` a test study there and back, else nothing is written."""
+    """Echo, negotiation and query; with ``store``, also store a test study and query for it."""
     receivers = _receivers(settings, destination)
     if not receivers:
         yield _no_receiver(settings)
@@ -40,20 +40,20 @@ def look_at_destination(settings: Settings, destination: Destination, *, store: 
                 look = _look_at_web if receiver.type == "dicomweb" else _look_at_dimse
                 yield from look(settings, receiver, objects, store)
             except Unavailable as error:
-                advice = "Correct what the sentence names, here or there; see a firewall between."
+                advice = "Correct what this sentence names, here or there; check firewalls between."
                 yield failed("reached", str(error), advice)
 
 
 def _no_receiver(settings: Settings) -> Check:
     if any(peer.port for peer in settings.peer):
-        said = "each [[peer]] with a port is a network: its hosts are known when they send"
-        return warning("address", said, "Name one host of it as a [[peer]] of its own to have it tried.")
+        said = "each [[peer]] with a port is a network, so its hosts are not known before they send"
+        return warning("address", said, "To check one of its hosts, add it as a [[peer]] of its own.")
     advice = "Give each [[peer]] that gets results back its port."
     return failed("address", "no [[peer]] has a port to which results can be sent back", advice)
 
 
 def _receivers(settings: Settings, destination: Destination) -> list[Destination]:
-    """The destination itself; of one that is the sender, every peer that can be one."""
+    """The destination itself; with ``to_sender``, every peer to which results can go."""
     if not destination.to_sender:
         return [destination]
     return [
@@ -74,7 +74,7 @@ class _Trial:
     @classmethod
     def made(cls, folder: Path, destination: Destination, settings: Settings) -> "list[_Trial]":
         study_uid, results = trial_objects(folder, destination.kinds, settings.results.claims)
-        return [cls._written(folder, study_uid, number, one) for number, one in enumerate(results)]
+        return [cls._written(folder, study_uid, number, result) for number, result in enumerate(results)]
 
     @classmethod
     def _written(cls, folder: Path, study_uid: str, number: int, result: ResultObject) -> "_Trial":
@@ -108,11 +108,13 @@ def _look_at_dimse(
         if peer.echo():
             yield ok("echo", f"{where} knows us as {ours} and answers")
         else:
-            yield warning("echo", f"{where} takes the association and no C-ECHO", "Allow Verification there.")
+            yield warning(
+                "echo", f"{where} accepts the association, but no C-ECHO", "Allow Verification there."
+            )
         yield from _taken(peer, trials, ours)
         yield _way_back(settings, receiver)
         yield from _proof(peer, receiver, trials)
-    if store:  # on an association of its own: a query that is not answered costs the one before
+    if store:  # on an association of its own, as a query without an answer ends the one before
         with dimse.connect(receiver, ours, classes) as peer:
             yield from _store(peer, trials)
 
@@ -123,7 +125,7 @@ def _look_at_web(
     with dicomweb.connect(receiver, settings.listener.ae_title, ()) as peer:
         query = _query(peer, trials)
         if receiver.find == "off":
-            yield ok("query", 'none is made (find = "off")')
+            yield ok("query", 'no query is made (find = "off")')
         elif query.answered:
             yield ok("query", f"{receiver.url} answers")
         else:
@@ -133,65 +135,65 @@ def _look_at_web(
 
 
 def _taken(peer: dimse.DimsePeer, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
-    """Each kind of object: in which transfer syntaxes it would be taken."""
+    """For each kind of object, the transfer syntaxes in which it is accepted."""
     kinds = {trial.kind: UID(trial.delivery.sop_class_uid) for trial in trials}
     refused = [kind for kind, sop_class in kinds.items() if not peer.syntaxes(sop_class)]
     for kind, sop_class in kinds.items():
         if kind not in refused:
             names = ", ".join(UID(syntax).name for syntax in peer.syntaxes(sop_class))
-            yield ok(kind, f"taken as {names}")
+            yield ok(kind, f"accepted as {names}")
             continue
         name, why = sop_class_name(sop_class), peer.refusal(sop_class)
         advice = f"Allow {ours} to store {name} ({sop_class}) there, or leave it out of objects."
-        told = warning if len(refused) < len(kinds) else failed
-        yield told(kind, f"{name} is refused: {why}", advice)
+        severity = warning if len(refused) < len(kinds) else failed
+        yield severity(kind, f"{name} is refused: {why}", advice)
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """What came of a query for objects that cannot be there."""
+    """The answer to a query for an object that cannot be there."""
 
     answered: bool
     said: str
 
 
 def _query(peer: ArchiveClient, trials: Sequence[_Trial]) -> _Query:
-    """Make one real query, for a study that nobody has."""
+    """Make one real query, for a study that no archive has."""
     try:
-        found = peer.present([trial.delivery for trial in trials[:1]])
+        present = peer.present([trial.delivery for trial in trials[:1]])
     except (NotServed, Unanswered) as error:
         return _Query(False, str(error))
-    if found:
-        return _Query(False, "the query was answered with objects that are not there")
+    if present:
+        return _Query(False, "the query returned an object that was never sent")
     return _Query(True, "")
 
 
 _WITHOUT_QUERY: Final = (
-    'Allow the query there, or set find = "off" for this destination: results are not asked for then, and '
-    "storage commitment, if there is one, is the only proof."
+    'Allow the query there, or set find = "off" for this destination: then storage '
+    "commitment, if it is offered, is the only proof."
 )
 
 
 def _proof(peer: dimse.DimsePeer, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
-    """How it will be proven that what was sent is kept: a query that is offered is made."""
+    """The proofs that stored objects are kept; if queries are accepted, one is made."""
     commits = ["storage commitment"] if receiver.commitment == "auto" and peer.commits else []
     query = _query(peer, trials) if peer.answers_queries else None
     if query is not None and not query.answered:
-        yield warning("query", f"queries are accepted; {query.said}", _WITHOUT_QUERY)
+        yield warning("query", f"queries are accepted, but {query.said}", _WITHOUT_QUERY)
     proofs = [*commits, *(["query"] if query is not None and query.answered else [])]
     if proofs:
         yield ok("proof", f"by {' or '.join(proofs)}")
     elif (receiver.commitment, receiver.find) == ("off", "off"):
-        yield ok("proof", "none is asked for")
+        yield ok("proof", "no proof is requested")
     else:
         advice = (
-            "Allow storage commitment or Study Root C-FIND there; without it, 0x0000 is all that is known."
+            "Allow storage commitment or Study Root C-FIND there; else 0x0000 is the only sign of success."
         )
-        yield warning("proof", "there is neither storage commitment nor a query that works", advice)
+        yield warning("proof", "neither storage commitment nor a query works", advice)
 
 
 def _way_back(settings: Settings, receiver: Destination) -> Check:
-    """Whether our listener would let the destination in: for its echo and its commitment reports."""
+    """Whether our listener accepts the destination: for its C-ECHO and its commitment reports."""
     try:
         host = socket.gethostbyname(receiver.host)
     except OSError:
@@ -200,48 +202,46 @@ def _way_back(settings: Settings, receiver: Destination) -> Check:
     known = host and rejection(settings, calling=receiver.ae_title.strip(), called=ours, host=host) is None
     if known:
         return ok("way back", f"{receiver.ae_title} may associate with our listener")
-    advice = (
-        f"Add a [[peer]] {receiver.ae_title} if it is to echo us, send to us, or report commitment later."
-    )
-    return warning("way back", f"our listener would not let {receiver.ae_title} in", advice)
+    advice = f"Add a [[peer]] {receiver.ae_title} if it is to send us a C-ECHO, images or commitment reports."
+    return warning("way back", f"our listener would reject {receiver.ae_title}", advice)
 
 
 def _store(peer: ArchiveClient, trials: Sequence[_Trial]) -> Iterator[Check]:
-    """Send all, then look for all that was taken, kind by kind."""
-    taken = []
+    """Send all objects, then query for all that were accepted, kind by kind."""
+    accepted = []
     for trial in trials:
         verdict = peer.store(trial.path, trial.delivery)
         if verdict.state is DeliveryState.STORED:
-            taken.append(trial)
+            accepted.append(trial)
         else:
-            told = f'{verdict.text}; it says "{verdict.comment}"' if verdict.comment else verdict.text
-            yield failed(f"store {trial.kind}", told, "See the log of the destination.")
-    if not taken:
+            said = f'{verdict.text}; it says "{verdict.comment}"' if verdict.comment else verdict.text
+            yield failed(f"store {trial.kind}", said, "See the log of the destination.")
+    if not accepted:
         return
-    yield ok("store", f"{len(taken)} of {len(trials)} objects, patient {PATIENT_ID}; delete them there")
+    yield ok("store", f"{len(accepted)} of {len(trials)} objects, patient ID {PATIENT_ID}; delete them there")
     try:
-        found = _found(peer, taken)
+        present = _present(peer, accepted)
     except (NotServed, Unanswered) as error:
         yield warning("shown back", str(error), "Look for the study in a viewer.")
         return
-    for kind in dict.fromkeys(trial.kind for trial in taken):
-        uids = {trial.delivery.sop_instance_uid for trial in taken if trial.kind is kind}
-        if uids <= found:
+    for kind in dict.fromkeys(trial.kind for trial in accepted):
+        uids = {trial.delivery.sop_instance_uid for trial in accepted if trial.kind is kind}
+        if uids <= present:
             yield ok(f"shown back {kind}", f"{len(uids)} found by query")
         else:
-            said = f"{len(uids - found)} of {len(uids)} were taken and are not found by query"
+            said = f"{len(uids - present)} of {len(uids)} were accepted, but a query does not find them"
             yield failed(f"shown back {kind}", said, "See the log of the destination, and its quarantine.")
 
 
-def _found(peer: ArchiveClient, taken: Sequence[_Trial]) -> frozenset[str]:
-    """What a query finds once all is found, or when an archive has had time enough to index it.
+def _present(peer: ArchiveClient, accepted: Sequence[_Trial]) -> frozenset[str]:
+    """The UIDs that a query finds, once all are found or the archive has had time to index them.
 
-    Raises as ``Peer.present``.
+    Raises ``NotServed`` or ``Unanswered`` as ``ArchiveClient.present`` does.
     """
-    wanted = {trial.delivery.sop_instance_uid for trial in taken}
+    wanted = {trial.delivery.sop_instance_uid for trial in accepted}
     deadline = time.monotonic() + _FOUND_WITHIN_S
     while True:
-        found = peer.present([trial.delivery for trial in taken])
-        if wanted <= found or time.monotonic() > deadline:
-            return found
+        present = peer.present([trial.delivery for trial in accepted])
+        if wanted <= present or time.monotonic() > deadline:
+            return present
         time.sleep(_LOOK_EVERY_S)

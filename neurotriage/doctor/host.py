@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dicom_listener.association.peers import listens_on_loopback
-from neurotriage.core.settings import AE_TITLE, Settings, TlsSettings, config_file
+from neurotriage.core.settings import AE_TITLE, NO_ENCRYPTED_INTAKE, Settings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
@@ -34,9 +34,9 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
         )
     else:
         yield ok("AE titles", f"we are {settings.listener.ae_title}")
-    if settings.listener.tls != TlsSettings():
-        said = "[listener.tls] is set, but has no effect yet: images arrive unencrypted"
-        yield warning("intake", said, "Take it out, and let images come through a network that you trust.")
+    if settings.listener.tls is not None:
+        said = f"[listener.tls] is set: {NO_ENCRYPTED_INTAKE}"
+        yield failed("intake", said, "Remove it, and let images come only through a network that you trust.")
     yield _senders(settings)
     yield _destinations(settings)
 

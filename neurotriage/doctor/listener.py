@@ -1,4 +1,4 @@
-"""Our own listener: its port, its AE title, an echo to it, and echoes from those that will send."""
+"""Checks of our own listener: its port, its AE title, a C-ECHO to it, and C-ECHOs from senders."""
 
 import errno
 import queue
@@ -11,21 +11,23 @@ from dicom_listener.association.peers import rejection
 from dicom_listener.association.server import Listener
 from dicom_listener.spool import AssociationInfo
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.own_port import cannot_bind, is_any, reached_at
-from neurotriage.core.running import LISTENER, edited_since
+from neurotriage.core.process.own_port import cannot_bind, is_any, reached_at
+from neurotriage.core.process.running import LISTENER, edited_since
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse
 from worker.delivery.peer import Misconfigured
 
-_TAKEN: Final = "Another program may hold the port: stop it, or set another [listener] port."
+_TAKEN: Final = "Another program may use the port: stop it, or set another [listener] port."
 
 
 def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]:
-    """Whether the port is free for us, or already ours; where it is free, echoes are awaited if asked for."""
+    """Whether the port is free or our listener has it; if it is free, wait ``await_echo_s`` for C-ECHOs."""
     host, port = settings.listener.host, settings.listener.port
     if port == 0:
-        yield warning("port", "0: another one at each start", "Set [listener] port, so that peers can send.")
+        yield warning(
+            "port", "0: a different port at each start", "Set [listener] port, so that peers can send."
+        )
         return
     problem = cannot_bind(host, port)
     if problem is None and await_echo_s > 0:
@@ -35,7 +37,7 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
     elif problem.errno == errno.EADDRINUSE:
         yield _running(settings)
         if await_echo_s > 0:
-            yield ok("echo back", "the listener runs already: `echo_answered` in its log tells of each echo")
+            yield ok("echo back", "the listener runs already and logs each C-ECHO as `echo_answered`")
     else:
         yield failed(
             "port",
@@ -45,19 +47,19 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
 
 
 def _running(settings: Settings) -> Check:
-    """An echo to the listener, unless it goes by another configuration: then its answer would mislead."""
+    """A C-ECHO to the listener, unless it uses another configuration: then its answer would mislead."""
     edited = edited_since(settings, LISTENER, LISTENER)
     if edited:
         return failed(
             "port",
             f"configuration edited since the listener started: {', '.join(edited)}",
-            "Restart `neurotriage listen` (or `serve`): it goes by what it read when it started.",
+            "Restart `neurotriage listen` (or `serve`): it uses the configuration that it read at its start.",
         )
     return _echo(settings)
 
 
 def _echo(settings: Settings) -> Check:
-    """A C-ECHO to ourselves, as somebody who is let in from this host."""
+    """A C-ECHO to our listener, under an AE title that it accepts from this host."""
     ours = settings.listener.ae_title
     host = reached_at(settings.listener.host)
     listener = Destination(
@@ -69,7 +71,7 @@ def _echo(settings: Settings) -> Check:
             answered = peer.echo()
     except Misconfigured as rejected:
         if calling is None:
-            return ok("port", "a listener answers, and lets nobody in from here: no [[peer]] is this host")
+            return ok("port", "a listener answers, but accepts nobody from here: no [[peer]] is this host")
         return failed("port", str(rejected), _TAKEN)
     except Unavailable as error:
         return failed("port", str(error), _TAKEN)
@@ -79,15 +81,15 @@ def _echo(settings: Settings) -> Check:
 
 
 def _calling(settings: Settings, host: str) -> str | None:
-    """An AE title that our listener lets in from this host."""
+    """An AE title that our listener accepts from this host; None if there is none."""
     ours = settings.listener.ae_title.strip()
     titles = (ours, *(peer.ae_title.strip() for peer in settings.peer))
-    known = (t for t in titles if rejection(settings, calling=t, called=ours, host=host) is None)
-    return next(known, None)
+    accepted = (t for t in titles if rejection(settings, calling=t, called=ours, host=host) is None)
+    return next(accepted, None)
 
 
 def echo_instructions(settings: Settings) -> str:
-    """What to do elsewhere while an echo is awaited."""
+    """Instructions for whoever sends the C-ECHO that is awaited."""
     listener = settings.listener
     place = socket.gethostname() if is_any(listener.host) else listener.host
     senders = ", ".join(sorted(_expected(settings))) or "any peer"
@@ -99,7 +101,7 @@ def _expected(settings: Settings) -> set[str]:
 
 
 def _await_echoes(settings: Settings, limit_s: float) -> Iterator[Check]:
-    """Listen until every destination, or without any one peer, has sent a C-ECHO."""
+    """Listen until every destination has sent a C-ECHO; without a destination, until any peer has."""
     came: queue.SimpleQueue[AssociationInfo] = queue.SimpleQueue()
     listener = Listener(settings, on_echo=came.put)
     listener.start()
@@ -115,7 +117,7 @@ def _await_echoes(settings: Settings, limit_s: float) -> Iterator[Check]:
         yield failed(
             "echo back",
             f"no C-ECHO from {names} within {limit_s:g} s",
-            "Enter our AE title, host and port there, the sender as a [[peer]] here; see a firewall between.",
+            "Enter our AE title, host and port there, and the sender as a [[peer]] here; check firewalls.",
         )
     finally:
         listener.stop()

@@ -1,4 +1,4 @@
-"""The broker and who listens to it."""
+"""Checks of the broker and the workers."""
 
 import time
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.doorbell import QUEUES, WARM, celery_app
-from neurotriage.core.running import edited_since
+from neurotriage.core.process.doorbell import QUEUES, WARM, celery_app
+from neurotriage.core.process.running import edited_since
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, failed, ok, warning
@@ -19,7 +19,7 @@ _PINGS_S: Final = (2.0, 5.0)
 
 
 def look_at_queue(settings: Settings) -> Iterator[Check]:
-    """A message there and back, then a ping to the workers."""
+    """A message to the broker and back, then a ping to the workers."""
     try:
         app = celery_app(settings)
         yield _round_trip(app)
@@ -33,7 +33,7 @@ def look_at_queue(settings: Settings) -> Iterator[Check]:
 
 
 def _round_trip(app: Celery) -> Check:
-    """Through a queue of our own, which is deleted again: no worker sees the message."""
+    """A message through a queue of our own, which is then deleted: no worker sees it."""
     name = f"neurotriage.doctor.{uuid4().hex}"
     with app.connection_for_write() as connection:
         begun = time.monotonic()
@@ -63,27 +63,27 @@ def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
             continue
         edited = {name: sections for name in names if (sections := edited_since(settings, role, name))}
         if edited:
-            told = "; ".join(f"{name}: {', '.join(sections)}" for name, sections in edited.items())
-            said = f"configuration edited since it started: {told}"
+            details = "; ".join(f"{name}: {', '.join(sections)}" for name, sections in edited.items())
+            said = f"configuration edited since it started: {details}"
             yield failed(f"{role} worker", said, f"Restart `neurotriage work --role {role}`.")
         else:
             yield _answering(role, names, warm)
 
 
 def _answers(app: Celery) -> dict[str, list[str]]:
-    """Who answers a ping, by role; who is busy gets a second, longer chance."""
+    """The workers that answer a ping, by role; busy ones get a second, longer chance."""
     roles = sorted(QUEUES.values())
-    found: dict[str, list[str]] = {}
+    workers: dict[str, list[str]] = {}
     for limit_s in _PINGS_S:
         answers = app.control.inspect(timeout=limit_s).ping() or {}
-        found = {role: sorted(name for name in answers if name.startswith(f"{role}-")) for role in roles}
-        if all(found.values()):
+        workers = {role: sorted(name for name in answers if name.startswith(f"{role}-")) for role in roles}
+        if all(workers.values()):
             break
-    return found
+    return workers
 
 
 def _warm(app: Celery) -> dict[str, float | None]:
-    """Of each analysis worker, the seconds in which it got warm; None of one that did not."""
+    """Seconds in which each analysis worker warmed up; None if it did not."""
     replies = app.control.broadcast(WARM, reply=True, timeout=_PINGS_S[0]) or []
     return {
         name: answer["warm_in_s"]
@@ -98,11 +98,11 @@ def _answering(role: str, names: list[str], warm: dict[str, float | None]) -> Ch
     if cold:
         return warning(
             f"{role} worker",
-            f"not warm: {', '.join(cold)}",
+            f"not warmed up: {', '.join(cold)}",
             "Its first study loads the models; the log says why they could not be loaded at the start.",
         )
-    told = (
+    workers = (
         f"{name} (warm: models loaded and run once in {warm[name]:.0f} s)" if warm.get(name) else name
         for name in names
     )
-    return ok(f"{role} worker", ", ".join(told))
+    return ok(f"{role} worker", ", ".join(workers))

@@ -1,4 +1,4 @@
-"""The study that is stored to try a destination out: a made head under a name that nobody bears."""
+"""The study that is stored to test a destination: a drawn head under a name that no patient has."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -21,11 +21,10 @@ _SHAPE_PX: Final = (96, 96)
 def trial_objects(
     folder: Path, kinds: AbstractSet[ResultKind], claims: Claims
 ) -> tuple[str, tuple[ResultObject, ...]]:
-    """Study Instance UID and result objects of a made MR study with a lesion.
+    """Study Instance UID and result objects of a drawn MR study with a lesion.
 
-    The made images, which are not for sending, are written below ``folder``.
-
-    Each call makes a study of its own, so what is found at a destination afterwards came from this call.
+    The drawn images, which are not for sending, are written below ``folder``. Each call makes a new study, so
+    that objects found at a destination afterwards came from this call.
     """
     now = datetime.now(UTC).astimezone()
     study_uid = random_uid()
@@ -46,7 +45,7 @@ def trial_objects(
     }
     made = make_study(folder, shape=_SHAPE_PX, slices=_SLICES, header=header)
     analysis, evidence = make_analysis(made, Outcome.PRESENT, analysed_at=now, software_version=__version__)
-    # No model looked at it, and no object may say so.
+    # No model analysed it, and no object may claim so.
     unasked = tuple(replace(p, model="no model, a test", version="0") for p in analysis.predictions)
     analysis = replace(analysis, predictions=unasked)
     built = build(analysis, evidence, made.manifest, DOCTOR_INSTALLATION_UID, claims=claims, kinds=kinds)

@@ -1,4 +1,4 @@
-"""Postgres from a wheel: a server of our own for the demo, for tests and for a single host."""
+"""Postgres from a wheel: a server for the demo, for tests and for a single host."""
 
 import hashlib
 import os
@@ -29,10 +29,10 @@ _NOT_DURABLE: Final = ("fsync=off", "full_page_writes=off")
 class EmbeddedPostgres(EmbeddedServer):
     """A Postgres server whose data lie in ``folder`` (ours alone); its URL is for SQLAlchemy.
 
-    As root, server and data lie below ``/var/tmp/neurotriage-0`` and run as an unprivileged user, who
-    could not reach a folder below ``/root``; ``folder`` then holds a note that names the place, and deleting
-    it gives the data up. ``durable=False`` leaves out fsync: for demo and tests, where
-    a power cut may lose the data (the death of a process does not).
+    Started by root, the server runs as an unprivileged user, who could not reach a folder below ``/root``.
+    Its binaries and data then lie below ``/var/tmp/neurotriage-0``, and ``folder`` holds a note that names
+    the place; deleting ``folder`` discards the data at the next start. ``durable=False`` leaves out fsync,
+    for demo and tests: a power cut may lose data, the end of a process does not.
     """
 
     name = "Postgres"
@@ -60,7 +60,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._folder / _NOTE
 
     def _make_home(self) -> None:
-        """Make the folders; a place whose note is gone belongs to a folder that was deleted."""
+        """Make the folders. Data without their note belong to a folder that was deleted: discard them."""
         if self._home != self._folder and not self._note.exists():
             shutil.rmtree(self._home, ignore_errors=True)
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class EmbeddedPostgres(EmbeddedServer):
             os.chown(path, self._uid, self._uid)
 
     def _create(self) -> None:
-        """initdb under another name first: a half-made cluster is never taken for a whole one."""
+        """Run initdb under another name first, so that a half-made cluster is never taken for a whole one."""
         unfinished = self._home / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         arguments: list[str | Path] = [
@@ -155,8 +155,8 @@ def _ensure_database(port: int, password: str) -> None:
 def _remove_stale_lock(lock: Path) -> None:
     """Remove a lock file whose process is no living Postgres.
 
-    Postgres itself takes any process with that id for its predecessor: a zombie that nobody reaps, or
-    whatever got the same small id in a restarted container.
+    Postgres takes any process with that id for its predecessor: a zombie that nobody reaps, or whatever
+    process got the same small id in a restarted container.
     """
     try:
         pid = lock.read_text().split("\n", 1)[0].strip()
@@ -177,7 +177,7 @@ def _wheel() -> Path:
 
 
 def _binaries(*, copied: bool) -> Path:
-    """The folder with ``postgres`` and ``initdb``, copied to where any user can run them if asked."""
+    """The folder with ``postgres`` and ``initdb``; ``copied``: copied to where any user can run them."""
     wheel = _wheel()
     if not copied:
         return wheel / "pginstall" / "bin"
@@ -198,7 +198,7 @@ def _binaries(*, copied: bool) -> Path:
 
 
 def _open_for_all(folder: Path) -> None:
-    """Readable by any user, whatever umask the wheel was installed under."""
+    """Make a folder readable by any user, whatever the umask under which the wheel was installed."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
@@ -206,17 +206,17 @@ def _open_for_all(folder: Path) -> None:
 
 
 def _root_home(folder: Path) -> Path:
-    """Where the data of ``folder`` lie when we are root: one place per folder."""
+    """The folder of the data of ``folder`` if we are root; each has its own."""
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     return _root_base() / f"data-{name}"
 
 
 def _root_base() -> Path:
-    """``/var/tmp/neurotriage-0``: any user may pass through, only root may put something there."""
+    """``/var/tmp/neurotriage-0``: any user may pass through, only root may write."""
     base = Path("/var/tmp", f"neurotriage-{os.geteuid()}")  # noqa: S108 (owner and mode are checked below)
     base.mkdir(mode=0o711, exist_ok=True)
-    found = base.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise Unavailable(f"{base} belongs to somebody else: remove it")
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise Unavailable(f"{base} belongs to another user, or is no folder: remove it")
     base.chmod(0o711)
     return base

@@ -1,4 +1,4 @@
-"""A server as a child process that never outlives us: started, awaited, stopped, killed."""
+"""Servers as child processes that never outlive their parent."""
 
 import ctypes
 import os
@@ -35,8 +35,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own, so that Ctrl-C in the terminal reaches us and not it.
 
-    Where the system can (Linux), the kernel sends ``death_signal`` when the *thread* that called this
-    ends, however it ends: call it from the main thread. The output goes to ``log``, never to a pipe: a
+    On Linux, the kernel sends ``death_signal`` when the *thread* that called this ends, however it ends: call
+    it from the main thread. The output goes to ``log``, never to a pipe: a
     server's children would hold the pipe open. ``uid``: run as this user and group.
     """
     with log.open("ab") as output:
@@ -71,7 +71,7 @@ def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None] | Non
 
 
 def end(process: subprocess.Popen[bytes], polite: signal.Signals, grace_s: float) -> None:
-    """Ask a server to stop; after ``grace_s`` it is killed. Does nothing to one that is gone."""
+    """Ask a server to stop, and kill it after ``grace_s``. Does nothing if it has ended."""
     if process.poll() is None:
         process.send_signal(polite)
         try:
@@ -82,7 +82,7 @@ def end(process: subprocess.Popen[bytes], polite: signal.Signals, grace_s: float
 
 
 def kept_password(path: Path) -> str:
-    """The password in ``path``; made and written there, for us alone, the first time."""
+    """The password in ``path``. The first time, one is made and written there, readable by us alone."""
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

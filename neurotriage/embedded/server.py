@@ -1,4 +1,4 @@
-"""What the embedded servers share: started until they answer, stopped politely, killed, removed."""
+"""The base of the embedded servers: start until they answer, stop, kill, remove."""
 
 import shutil
 import signal
@@ -22,7 +22,7 @@ def _never() -> bool:
 
 
 class EmbeddedServer(ABC):
-    """A server whose data lie in ``home``, on a loopback port, with a password that lies there, too."""
+    """A server on a loopback port whose data and password lie in ``home``."""
 
     name: ClassVar[str]
     polite: ClassVar[signal.Signals]  # asks it to stop in good order
@@ -42,20 +42,20 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, None while it does not run."""
+        """The process id of the server; None while it does not run."""
         return self._process.pid if self._process else None
 
     @property
     def ended_by_itself(self) -> bool:
-        """Whether it has been started and not stopped since, and does not run."""
+        """Whether it was started, was not stopped since, and does not run."""
         return self._wanted and (self._process is None or self._process.poll() is not None)
 
     def start(self, port: int | None = None) -> str:
         """Start the server and return its URL.
 
-        Without ``port`` the one of the last start is taken again, else a free one. Call it from the main
-        thread: the server stops with the thread that started it. Raises ``Unavailable`` with the end of
-        the server's log.
+        Without ``port``, on the port of the last start, or else on a free one. Call it from the main thread:
+        the server stops with the thread that started it. Raises ``Unavailable`` with the end of the server's
+        log.
         """
         self._require_ended()
         self._make_home()
@@ -64,11 +64,11 @@ class EmbeddedServer(ABC):
         return self._run(port or self._port, password)
 
     def start_again(self, stopping: Callable[[], bool] = _never) -> str:
-        """Start a server that ended with the data it had, on its port; nothing is created, nothing deleted.
+        """Start a server that ended, with its data and on its port; nothing is created or deleted.
 
-        It may have ended *because* its folder went away, and that may come back: a disk is mounted again.
-        Once ``stopping()`` is true, it is no longer waited for. Raises ``Unavailable`` then, and where the
-        data are gone.
+        It may have ended *because* its folder went away, and the folder may come back, as of a disk that is
+        mounted again. Once ``stopping()`` is true, waiting for it ends. Raises ``Unavailable`` then, and if
+        the data are gone.
         """
         self._require_ended()
         gone = [path for path in self._kept() if not path.exists()]
@@ -77,12 +77,12 @@ class EmbeddedServer(ABC):
         return self._run(self._port, self._password_file.read_text(), stopping)
 
     def stop(self) -> None:
-        """Stop in good order: all is written."""
+        """Stop in good order: all data are written."""
         self._wanted = False
         self._end()
 
     def kill(self) -> None:
-        """kill -9, to see what the others make of it."""
+        """Kill the server (SIGKILL)."""
         self._wanted = False
         if self._process:
             self._process.kill()
@@ -121,7 +121,7 @@ class EmbeddedServer(ABC):
             self._process = None
 
     def _launch(self, port: int | None, password: str, stopping: Callable[[], bool]) -> int:
-        """Start until it answers: a port may be taken by then, children of a killed server die late."""
+        """Start it until it answers: the port may be taken, and children of a killed server end late."""
         deadline = time.monotonic() + self.start_deadline_s
 
         def waiting() -> bool:
@@ -144,7 +144,7 @@ class EmbeddedServer(ABC):
     def _ready(
         self, process: subprocess.Popen[bytes], port: int, password: str, waiting: Callable[[], bool]
     ) -> bool:
-        """Wait until the server answers; False when it ends or is no longer waited for."""
+        """Wait until the server answers; False if it ends, or waiting ends."""
         while process.poll() is None and waiting():
             if self._answers(port, password):
                 return process.poll() is None
@@ -158,18 +158,18 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Whatever must be there before the first start."""
+        """Make what the server needs before it starts."""
 
     @abstractmethod
     def _kept(self) -> tuple[Path, ...]:
-        """What a first start leaves, and no later start can do without."""
+        """Files that the first start leaves and every later start needs."""
 
     @abstractmethod
     def _spawn(self, port: int, password: str) -> subprocess.Popen[bytes]: ...
 
     @abstractmethod
     def _answers(self, port: int, password: str) -> bool:
-        """Whether it takes our password and has what we need; False while it is not up yet."""
+        """Whether it accepts our password and has what we need; False while it is starting."""
 
     @abstractmethod
     def _url(self, port: int, password: str) -> str: ...

@@ -1,4 +1,4 @@
-"""Everything in one go: Postgres, Valkey, listener and workers as children of this process."""
+"""The whole product as children of this process: Postgres, Valkey, listener and workers."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from typing import Final, Self
 from db import migrate
 from db.engine import connect
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.own_port import cannot_bind, reached_at
-from neurotriage.core.role import Role
+from neurotriage.core.process.own_port import cannot_bind, reached_at
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -41,7 +41,7 @@ _POLL_S: Final = 0.05
 
 
 def _require_free(listener: ListenerSettings) -> None:
-    """Before anything starts: whoever has the port would be taken for our listener."""
+    """Raise ``Unavailable`` if another program has the port: it would be taken for our listener."""
     problem = cannot_bind(listener.host, listener.port)
     if problem is not None:
         where = f"[listener] host and port, {listener.host}:{listener.port}"
@@ -93,9 +93,9 @@ class Stack:
         self.stop()
 
     def start_servers(self) -> None:
-        """Start Postgres and Valkey, bring the schema up to date, settle the listener's port.
+        """Start Postgres and Valkey, migrate the database, choose the listener's port.
 
-        Raises ``Unavailable`` where another program has it, or a server does not start.
+        Raises ``Unavailable`` if another program has that port, or a server does not start.
         """
         make_private(self.folder)
         listener = self.settings.listener
@@ -149,7 +149,7 @@ class Stack:
         raise Unavailable(f"the listener did not start:\n{log_tail(self.log('listen'))}")
 
     def dead(self) -> dict[str, str]:
-        """Servers and roles whose process ended by itself, with the end of their logs; servers first."""
+        """The servers and roles that ended by themselves, with the end of their logs; servers first."""
         servers = {
             name: log_tail(server.log) for name, server in self._servers.items() if server.ended_by_itself
         }
@@ -161,10 +161,10 @@ class Stack:
         return servers | roles
 
     def start_again(self, name: str, stopping: Callable[[], bool]) -> None:
-        """Start a server or role of ``dead``. A server keeps its port: whoever knows its URL finds it.
+        """Start a server or role of ``dead`` again. A server keeps its port, so its URL stays valid.
 
-        A server is waited for until ``stopping()`` is true. Raises ``Unavailable`` where it does not start
-        or its data are gone, and ``OSError`` where the folder cannot be written.
+        Waits for a server until ``stopping()`` is true. Raises ``Unavailable`` if it does not start or its
+        data are gone, and ``OSError`` if the folder cannot be written.
         """
         if name in self._servers:
             self._servers[name].start_again(stopping)
@@ -176,7 +176,7 @@ class Stack:
         return {server.name: server for server in (self.postgres, self.valkey)}
 
     def stop(self) -> None:
-        """Stop all: first who takes work in, then who does it, then what they stand on."""
+        """Stop all roles, then the servers that they use."""
         for role in list(self._processes):
             process = self._processes[role]
             if process.poll() is None:

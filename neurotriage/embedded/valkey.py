@@ -15,7 +15,7 @@ from neurotriage.embedded.server import EmbeddedServer
 class EmbeddedValkey(EmbeddedServer):
     """A Valkey server whose data lie in ``folder``; its URL is for Celery and redis-py.
 
-    What was queued survives a restart and kill -9 (append-only file). ``durable=False`` leaves out fsync.
+    Queued messages survive a restart and kill -9 (append-only file). ``durable=False`` leaves out fsync.
     """
 
     name = "Valkey"
@@ -47,7 +47,7 @@ class EmbeddedValkey(EmbeddedServer):
         return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
     def _configure(self, port: int, password: str) -> None:
-        """In a file, since a command line shows the password to every user of the host."""
+        """Write the configuration to a file: a command line would show the password to every user."""
         # The server works in the folder it is started in, so no path with spaces needs quoting.
         lines = (
             f"bind {LOOPBACK}",

@@ -1,6 +1,6 @@
 """Phantoms: drawn studies of any geometry, with analyses that are known to be right.
 
-For trying out a destination, for the conformance statement, benchmarks and tests.
+For the test of a destination, the conformance statement, benchmarks and tests.
 """
 
 from neurotriage.phantom.analysis import INSTALLATION, MODEL_SHA256, make_analysis, make_fused_analysis

@@ -1,4 +1,4 @@
-"""What an analysis of a made study says, as the worker would give it: no model is asked."""
+"""The analysis of a drawn study, as the worker would give it, without any model."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from neurotriage.core.values import (
     Analysis,
     Finding,
     Outcome,
+    Polygon,
     Prediction,
     Reason,
     ReasonCode,
@@ -29,10 +30,13 @@ MODEL_SHA256 = sha256(b"weights").hexdigest()
 
 
 def make_analysis(made: Made, outcome: Outcome, **changes: object) -> tuple[Analysis, Evidence]:
-    """An analysis of a made study as the worker would give it, with heat map and mask on the lesion."""
-    found = outcome is Outcome.PRESENT
+    """The analysis of a drawn study with this outcome, with heat map and mask on the lesion.
+
+    ``changes`` replaces fields of the ``Analysis``.
+    """
+    present = outcome is Outcome.PRESENT
     marked = [n for n, mask in enumerate(made.masks) if mask.sum() > 8] if outcome.marked else []
-    evidence = tuple(_evidence(made, n, found) for n in marked)
+    evidence = tuple(_evidence(made, n, present) for n in marked)
     key = max(range(len(marked)), key=lambda n: made.masks[marked[n]].sum()) if marked else None
     analysis = Analysis(
         study_instance_uid=made.manifest.study_instance_uid,
@@ -43,7 +47,7 @@ def make_analysis(made: Made, outcome: Outcome, **changes: object) -> tuple[Anal
         reasons=(_REASONS[outcome],),
         verdicts=_verdicts(made, outcome),
         predictions=(_prediction(made, outcome),) if outcome.analysed else (),
-        findings=tuple(_finding(made, n) for n in marked) if found else (),
+        findings=tuple(_finding(made, n) for n in marked) if present else (),
         series=_decisions(made, outcome),
         input_digest=made.manifest.digest,
         software_version="0.1.0",
@@ -52,26 +56,26 @@ def make_analysis(made: Made, outcome: Outcome, **changes: object) -> tuple[Anal
 
 
 def make_fused_analysis(ct: Made, mr: Made, outcome: Outcome) -> tuple[Analysis, Evidence]:
-    """The analysis of a pair that models of both modalities judged, and a third one both together."""
-    (one, seen_ct), (other, seen_mr) = make_analysis(ct, outcome), make_analysis(mr, outcome)
-    apart = (*_about(one, ct), *_about(other, mr))
+    """The analysis of a pair, judged by a model for each modality and by a third one for both together."""
+    (of_ct, ct_evidence), (of_mr, mr_evidence) = make_analysis(ct, outcome), make_analysis(mr, outcome)
+    apart = (*_about(of_ct, ct), *_about(of_mr, mr))
     together = tuple(
         replace(p, model="fusion", modality="CT+MR", sha256=sha256(b"fusion").hexdigest())
-        for p in other.predictions
+        for p in of_mr.predictions
     )
     fused = replace(
-        one,
-        verdicts=(*one.verdicts[:1], *other.verdicts),
+        of_ct,
+        verdicts=(*of_ct.verdicts[:1], *of_mr.verdicts),
         predictions=(*together, *apart),
-        findings=(*one.findings, *other.findings),
-        series=(*one.series, *other.series),
+        findings=(*of_ct.findings, *of_mr.findings),
+        series=(*of_ct.series, *of_mr.series),
     )
-    key = None if seen_mr.key is None else len(seen_ct.slices) + seen_mr.key
-    return fused, Evidence((*seen_ct.slices, *seen_mr.slices), key)
+    key = None if mr_evidence.key is None else len(ct_evidence.slices) + mr_evidence.key
+    return fused, Evidence((*ct_evidence.slices, *mr_evidence.slices), key)
 
 
 def _about(analysis: Analysis, made: Made) -> tuple[Prediction, ...]:
-    """The predictions as those about one series, each of its modality's own model."""
+    """The predictions as those of the modality's own model about one series."""
     return tuple(
         replace(
             p,
@@ -103,8 +107,8 @@ _REASONS = {
 }
 
 
-def outline_of(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
-    """A closed polygon round a convex mask, along pixel edges: left side down, right side up."""
+def outline_of(mask: NDArray[np.bool_]) -> Polygon:
+    """A closed polygon around a convex mask, along pixel edges: down its left side, up its right side."""
     rows = np.flatnonzero(mask.any(axis=1))
     left = [(float(np.flatnonzero(mask[r])[0]), float(r + e)) for r in rows for e in (0, 1)]
     right = [(float(np.flatnonzero(mask[r])[-1] + 1), float(r + e)) for r in rows[::-1] for e in (1, 0)]
@@ -129,15 +133,15 @@ def _finding(made: Made, place: int) -> Finding:
     )
 
 
-def _evidence(made: Made, place: int, found: bool) -> SliceEvidence:
+def _evidence(made: Made, place: int, present: bool) -> SliceEvidence:
     mask = made.masks[place]
     sop, frame = made.keys[place]
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     centre = np.argwhere(mask).mean(axis=0)
     distance = np.hypot(rows - centre[0], columns - centre[1]) / (0.09 * mask.shape[0])
-    probability = 0.973 if found else 0.51
+    probability = 0.973 if present else 0.51
     heat = (probability * np.exp(-(distance**2) / 2)).astype(np.float16)
-    kept = mask if found else np.zeros_like(mask)
+    kept = mask if present else np.zeros_like(mask)
     return SliceEvidence(made.series_uid, sop, frame, place, probability, heat, kept)
 
 

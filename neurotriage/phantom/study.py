@@ -29,7 +29,7 @@ LESION_RADIUS_MM = 16.0
 
 @dataclass(frozen=True)
 class Made:
-    """A study on disk, with what is true of it."""
+    """A study on disk and the truth about it."""
 
     manifest: StudyManifest
     masks: tuple[NDArray[np.bool_], ...]  # per slice in sorted order
@@ -97,10 +97,11 @@ def make_study(
     header: Mapping[str, object] | None = None,
     without: tuple[str, ...] = (),
 ) -> Made:
-    """Write a series of a head with a lesion. ``header`` overrides attributes, ``without`` removes them.
+    """Write a series of a head with a lesion into ``folder``.
 
-    ``shear``: the slices follow each other along the patient's axis and not along their normal, as those of a
-    CT with a tilted gantry do.
+    ``shape`` is (rows, columns). ``header`` overrides attributes, ``without`` removes them. ``shear``: the
+    slices follow each other along the patient's axis and not along their normal, as in a CT with a tilted
+    gantry.
     """
     folder.mkdir(parents=True, exist_ok=True)
     row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)

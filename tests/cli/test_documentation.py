@@ -1,6 +1,5 @@
 """What the documents say of commands and settings is what there is."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from neurotriage.cli import app
-from neurotriage.core.settings import ENVIRONMENT_PREFIX, Settings
+from neurotriage.core.settings import CONFIG_VARIABLE, Settings, load_settings
 from neurotriage.core.values import ResultKind
 
 pytestmark = pytest.mark.unit
@@ -109,8 +108,6 @@ def test_every_kind_of_result_is_in_the_data_dictionary(kind: ResultKind) -> Non
 
 
 def test_the_documented_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from neurotriage.core.settings import CONFIG_VARIABLE, load_settings
-
     text = (ROOT / "docs" / "configuration.md").read_text()
     path = tmp_path / "config.toml"
     path.write_text(text.split("```toml")[1].split("```")[0])
@@ -122,46 +119,3 @@ def test_the_documented_configuration_is_one(tmp_path: Path, monkeypatch: pytest
         shown, default = getattr(settings, section), getattr(Settings(), section)
         kept = {"weights": default.weights} if section == "worker" else {}
         assert shown.model_copy(update=kept) == default
-
-
-def _compose() -> str:
-    return (ROOT / "docker-compose.yml").read_text()
-
-
-def test_the_composition_s_commands_are_commands() -> None:
-    found = re.findall(r"^    command: (\[.*\])$", _compose(), re.MULTILINE)
-    lines = [json.loads(command) for command in found]
-    assert [line[0] for line in lines] == ["migrate", "listen", "work", "work"]
-    for line in lines:
-        command = COMMANDS[f"neurotriage {line[0]}"]
-        command.make_context("neurotriage", line[1:])  # raises a UsageError for a wrong option
-
-
-def test_the_composition_s_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from neurotriage.core.settings import CONFIG_VARIABLE, load_settings
-
-    variables = re.findall(rf"^    ({ENVIRONMENT_PREFIX}\w+): (.*)$", _compose(), re.MULTILINE)
-    assert len(variables) >= 5
-    monkeypatch.setenv(CONFIG_VARIABLE, "/dev/null")
-    for name, value in variables:
-        monkeypatch.setenv(name, re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value.strip("'")))
-    settings = load_settings()
-    assert settings.database.url.endswith("@postgres:5432/neurotriage")
-    assert settings.listener.host == "0.0.0.0"  # noqa: S104 (inside a container)
-    assert [d.name for d in settings.destination] == ["orthanc"]
-    assert [p.ae_title for p in settings.peer] == ["ORTHANC"]
-
-
-def test_the_composition_is_well_formed() -> None:
-    """Without a YAML parser: indentation by two, no tab, every service that is waited for exists."""
-    text = _compose()
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    assert "\t" not in text
-    assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in lines)
-    services = text.split("\nservices:\n")[1].split("\nvolumes:\n")[0]
-    names = set(re.findall(r"^  (\w+):$", services, re.MULTILINE))
-    waited_for = set(re.findall(r"^      (\w+):\n        condition:", services, re.MULTILINE))
-    assert names == {"postgres", "valkey", "migrate", "listener", "analysis", "delivery", "orthanc"}
-    assert waited_for <= names
-    volumes = set(re.findall(r"^  (\w+):$", text.split("\nvolumes:\n")[1], re.MULTILINE))
-    assert set(re.findall(r"^ +- (\w+):/", text, re.MULTILINE)) == volumes

@@ -116,7 +116,7 @@ def test_the_number_of_studies_is_bounded_and_the_rest_is_told(engine: Engine) -
     with engine.begin() as connection:
         fail(connection, "1.2.7")
     answer = _say("--failed", "--limit", "1")
-    assert answer.stderr == "2 studies match, the newest 1 are taken: --limit takes more\n"
+    assert answer.stderr == "2 studies match; --limit allows only the newest 1\n"
     assert answer.stdout.splitlines()[-1] == "1 of 1 studies will be analysed again"
 
 

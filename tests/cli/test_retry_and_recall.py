@@ -81,7 +81,7 @@ def test_recall_again_makes_a_revision_once(engine: Engine) -> None:
     assert "1 of 1 studies will be analysed again" in _say("recall", "mr", "1", "--again").stdout
     told = _say("recall", "mr", "1", "--again").stdout
     assert "0 of 1 studies will be analysed again" in told
-    assert "1 are about to be analysed anyway" in told
+    assert "1 wait to be analysed anyway" in told
     with engine.connect() as connection:
         assert connection.execute(text("select count(*) from revisions")).scalar() == 2
 
@@ -102,5 +102,5 @@ def test_a_model_that_is_still_installed_is_not_recalled(engine: Engine) -> None
             {"name": card.name, "version": card.version},
         )
     told = _say("recall", card.name, card.version, "--again", exit_code=1)
-    assert "is still installed and would say the same again" in told.stderr
+    assert "is still installed and would give the same results" in told.stderr
     assert "neurotriage reprocess" in told.stderr

@@ -140,7 +140,7 @@ def test_a_bug_ends_one_study_failed_with_its_cause(tmp_path: Path, monkeypatch:
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("neurotriage.cli.folder_run.analyse", breaks)
+    monkeypatch.setattr("neurotriage.cli.studies.folder_run.analyse", breaks)
     folder = _write(tmp_path / "in", [ct_slice_of(_picture(64, 64), n) for n in range(1, 13)])
     (entry,) = _run(folder, tmp_path / "out")
     assert entry["outcome"] == "failed"

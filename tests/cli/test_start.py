@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from neurotriage import __version__
 from neurotriage.cli import app, main
 from neurotriage.core.errors import SetupError
-from neurotriage.core.settings import CONFIG_VARIABLE
+from neurotriage.core.settings import CONFIG_VARIABLE, NO_ENCRYPTED_INTAKE
 from worker.vision.engines import EngineUnavailable
 from worker.vision.registry import BadWeights
 
@@ -108,6 +108,30 @@ def test_what_an_admin_must_mend_is_told_in_a_line_wherever_it_comes_from(
         main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == "no model registry here; restore it\n"
+
+
+@pytest.mark.parametrize("words", [["listen"], ["serve"]])
+@pytest.mark.parametrize("tls", ['{"certificate": "ours.pem", "key": "ours.key"}', "{}"])
+def test_no_listener_starts_unencrypted_where_encryption_is_configured(
+    words: list[str], tls: str, tmp_path: Path
+) -> None:
+    answer = _program(
+        *words, NEUROTRIAGE__LISTENER__TLS=tls, NEUROTRIAGE__STORAGE__ROOT=str(tmp_path / "storage")
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"configuration: listener.tls: {NO_ENCRYPTED_INTAKE}")
+    assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / "storage").exists()
+
+
+def test_settings_that_ask_for_an_encrypted_intake_are_shown_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    monkeypatch.setenv("NEUROTRIAGE__LISTENER__TLS", '{"certificate": "ours.pem"}')
+    answer = CliRunner().invoke(app, ["settings", "show"])
+    assert json.loads(answer.stdout)["listener"]["tls"]["certificate"] == "ours.pem"
+    assert answer.stderr.startswith(f"note: listener.tls: {NO_ENCRYPTED_INTAKE}")
 
 
 def test_an_unknown_command_ends_with_2() -> None:

@@ -13,7 +13,7 @@ CANARY = "Canary^Name"
 NOISE = f"""
 import logging, sys, threading, warnings
 import structlog
-from neurotriage.core.log import set_up_logging
+from neurotriage.core.process.log import set_up_logging
 
 set_up_logging()
 canary = {CANARY!r}

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from neurotriage.core.own_port import cannot_bind, is_any, reached_at
+from neurotriage.core.process.own_port import cannot_bind, is_any, reached_at
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from neurotriage.core.threads import calm_threads
+from neurotriage.core.process.threads import calm_threads
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from neurotriage.core.log import set_up_logging
+from neurotriage.core.process.log import set_up_logging
 
 pytestmark = pytest.mark.unit
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from neurotriage.cli.doctor import print_table
-from neurotriage.core.doorbell import celery_app
+from neurotriage.cli.setup.doctor import print_table
+from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import CONFIG_VARIABLE, environment_of, load_settings
 from neurotriage.doctor import State, examine
 from neurotriage.doctor.check import Check, Part, Probe, ok

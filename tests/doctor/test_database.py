@@ -33,7 +33,7 @@ def test_a_light_model_that_stands_in_is_a_warning_for_a_day(engine: Engine, dat
         assert analyses.record_analysis(connection, held, today, today.analysed_at, [])
     found = by_subject(look_at_database(site))["models"]
     assert found.state is State.WARNING
-    assert found.said == f"{light} answered in place of the model that decides: 1 studies in a day"
+    assert found.said == f"studies of the last day judged by {light} in place of the usual model: 1"
     with engine.begin() as connection:
         connection.execute(text("update analyses set analysed_at = analysed_at - interval '25 hours'"))
     assert by_subject(look_at_database(site))["models"].state is State.OK

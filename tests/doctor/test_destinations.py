@@ -37,7 +37,7 @@ def test_a_destination_that_takes_all_is_well_and_nothing_is_written_to_it() -> 
     assert {check.state for check in found.values()} == {State.OK}
     assert set(found) == {"echo", "page", "overlay", "report", "proof", "way back"}
     assert "knows us as NEUROTRIAGE" in found["echo"].said
-    assert found["page"].said == "taken as Explicit VR Little Endian"
+    assert found["page"].said == "accepted as Explicit VR Little Endian"
     assert found["proof"].said == "by query"
 
 
@@ -69,7 +69,7 @@ def test_a_destination_that_says_success_and_keeps_nothing_is_found_out(
         found = looked_at(pacs_at(archive.port, objects=["page"]), store=True)
     assert found["store"].state is State.OK
     assert found["shown back page"].state is State.FAILED
-    assert "taken and are not found" in found["shown back page"].said
+    assert "accepted, but a query does not find them" in found["shown back page"].said
 
 
 def test_an_object_that_a_destination_refuses_is_named_with_its_sop_class() -> None:
@@ -142,7 +142,7 @@ def _echoes(asked: Dataset) -> Iterator[tuple[int, Dataset | None]]:
         (_fails, "image", "the query was answered 0x0110"),
         (_invents, "image", "objects that were not asked for"),
         (_invents, "series", "objects that were not asked for"),
-        (_echoes, "series", "objects that are not there"),
+        (_echoes, "series", "an object that was never sent"),
     ],
 )
 def test_an_archive_that_accepts_queries_and_does_not_serve_them_is_found_out(
@@ -164,7 +164,7 @@ def test_where_no_query_is_wanted_none_is_made() -> None:
         archive.on_query = _fails
         found = looked_at(pacs_at(archive.port, find="off", commitment="off"))
     assert "query" not in found
-    assert found["proof"].said == "none is asked for"
+    assert found["proof"].said == "no proof is requested"
 
 
 def test_a_destination_without_any_proof_is_a_warning(tmp_path: Path) -> None:

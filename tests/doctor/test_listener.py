@@ -10,7 +10,7 @@ import pytest
 from pynetdicom import AE
 
 from dicom_listener.association.server import Listener
-from neurotriage.core.running import LISTENER, note_start
+from neurotriage.core.process.running import LISTENER, note_start
 from neurotriage.core.settings import Settings
 from neurotriage.doctor import State
 from neurotriage.doctor.listener import look_at_listener

@@ -23,8 +23,8 @@ from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.service import ThreadEnded, run
 from dicom_listener.spool import Spool
 from neurotriage.cli import app
-from neurotriage.core.doorbell import celery_app
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey

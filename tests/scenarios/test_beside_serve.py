@@ -172,7 +172,7 @@ def test_a_configured_database_is_asked_and_not_that_of_serve(host: Host) -> Non
     answer = host.call("results", NEUROTRIAGE__DATABASE__URL=url)
     assert answer.returncode == 1
     assert "Connection refused" in answer.stderr
-    assert f"the `neurotriage serve` in {host.serve_folder} has one of its own" in answer.stderr
+    assert f"the `neurotriage serve` in {host.serve_folder} has a database of its own" in answer.stderr
 
 
 def test_a_second_serve_of_the_same_folder_ends_at_once_with_a_sentence(host: Host) -> None:

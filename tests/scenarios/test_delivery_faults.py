@@ -13,7 +13,7 @@ from pynetdicom import AE, evt
 
 from db.engine import connect
 from dicom_listener.dispatch import sweep
-from neurotriage.core.doorbell import DELIVER, celery_app, ring
+from neurotriage.core.process.doorbell import DELIVER, celery_app, ring
 from neurotriage.core.settings import CONFIG_VARIABLE, Settings
 from neurotriage.demo.pacs import StandInPacs
 from neurotriage.embedded.stack import Stack

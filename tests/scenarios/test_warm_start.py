@@ -66,7 +66,7 @@ def test_the_first_study_after_a_start_takes_no_longer_than_a_later_one(tmp_path
 # Answers each line of its input with the seconds that one batch took.
 BATCH = """
 import sys, time
-from neurotriage.core.threads import calm_threads
+from neurotriage.core.process.threads import calm_threads
 if sys.argv[1] == "calm":
     calm_threads()
 import torch

@@ -21,9 +21,10 @@ from neurotriage.core.values import (
     Side,
     StudyManifest,
 )
-from neurotriage.demo.studies import SampleStudy, head_ct, head_mr, head_pair, healthy_head_mr
+from neurotriage.demo.studies import SampleStudy, head_ct, head_mr
 from neurotriage.dicom.manifest import scan_folder
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
+from tests.demo.made import head_pair, healthy_head_mr
 from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.results import build

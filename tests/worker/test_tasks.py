@@ -14,8 +14,8 @@ from sqlalchemy import Engine, text
 
 from db.studies import assembly, leases, repeat
 from db.studies.instances import record_instances
-from neurotriage.core.doorbell import celery_app
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import ResultsSettings, Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import USUAL_KINDS, Claims, ResultKind

@@ -1,6 +1,7 @@
-"""What each service read of the configuration when it started, so that a later edit is noticed.
+"""Notes that services leave when they start, so that a later edit of the configuration is noticed.
 
-Services read the configuration once. Each leaves a digest of every section below the storage folder.
+A service reads the configuration once. Below the storage folder it leaves a digest of each
+section that it uses.
 """
 
 import json
@@ -10,26 +11,26 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
-from neurotriage.core.role import Role
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 
 LISTENER: Final = "listen"
 _SERVERS: Final = ("database", "broker", "storage")
-# The sections that a service acts by.
+# The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
     Role.ANALYSIS: ("worker", "results", "destination", *_SERVERS),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
 }
-_TABLES: Final = ("destination", "peer")  # with any number of tables
+_TABLES: Final = ("destination", "peer")  # sections of any number of tables
 _MAX_KEPT: Final = 200  # notes of workers that ended long ago
 
 
 def note_start(settings: Settings, role: str, name: str) -> None:
-    """Keep what a service of ``role`` read. ``name`` tells it from others of its role.
+    """Note the configuration of a service of ``role``; ``name`` tells it from others of that role.
 
-    A full disk or a missing folder is no reason not to start.
+    A full disk or a missing folder leaves no note and raises nothing: the service starts all the same.
     """
     folder = Storage(settings.storage.root).running
     note = {"started_at": datetime.now(UTC).isoformat(), "sections": _digests(settings, role)}
@@ -43,17 +44,17 @@ def note_start(settings: Settings, role: str, name: str) -> None:
 
 
 def edited_since(settings: Settings, role: str, name: str) -> list[str]:
-    """The sections that differ from what the service read, as they stand in the file.
+    """The sections that were edited since the service started: ``[listener]``, ``[[peer]]``.
 
-    None where it left no note.
+    Empty if it left no note.
     """
     try:
         note = json.loads((Storage(settings.storage.root).running / f"{name}.json").read_bytes())
-        known: dict[str, str] = note["sections"]
+        noted: dict[str, str] = note["sections"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     now = _digests(settings, role)
-    return [_as_written(section) for section in now if known.get(section, now[section]) != now[section]]
+    return [_as_written(section) for section in now if noted.get(section, now[section]) != now[section]]
 
 
 def _digests(settings: Settings, role: str) -> dict[str, str]:

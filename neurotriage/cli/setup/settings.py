@@ -1,4 +1,4 @@
-"""``neurotriage settings``: what the configuration comes to."""
+"""``neurotriage settings``: the configuration in effect."""
 
 import json
 import re
@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import ConfigurationError, load_settings, require_unencrypted_intake
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
-# In a URL: between user and host up to the last @, for a password may hold one; or in the query.
+# In a URL: between user and host up to the last @, as a password may contain one; or in the query.
 _PASSWORD = re.compile(r"(://[^:@/]*:).+@|([?&]password=)[^&]+")
 
 
@@ -25,7 +25,12 @@ def show() -> None:
 
     Example: neurotriage settings show
     """
-    typer.echo(json.dumps(_hidden(load_settings().model_dump(mode="json")), indent=2))
+    settings = load_settings()
+    typer.echo(json.dumps(_hidden(settings.model_dump(mode="json")), indent=2))
+    try:
+        require_unencrypted_intake(settings)
+    except ConfigurationError as error:
+        typer.echo(f"note: {error}", err=True)
 
 
 def _hidden(value: Any) -> Any:
@@ -36,5 +41,5 @@ def _hidden(value: Any) -> Any:
     return _PASSWORD.sub(_stars, value) if isinstance(value, str) else value
 
 
-def _stars(found: re.Match[str]) -> str:
-    return f"{found[1]}***@" if found[1] else f"{found[2]}***"
+def _stars(match: re.Match[str]) -> str:
+    return f"{match[1]}***@" if match[1] else f"{match[2]}***"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.log import frames_of
+from neurotriage.core.process.log import frames_of
 from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably

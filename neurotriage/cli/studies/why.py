@@ -7,7 +7,7 @@ import typer
 
 from neurotriage.cli import database
 
-# What tells one event of delivery from another of the same kind, destination and cause.
+# Details in which events of delivery of the same kind, destination and cause differ.
 _OF_ONE_EVENT: Final = ("sop_instance_uid", "objects")
 _PROOFS: Final = (("committed", "committed_at"), ("found there", "found_at"))
 
@@ -19,28 +19,28 @@ def register(app: typer.Typer) -> None:
 def why(
     study: str = typer.Argument(..., help="A StudyInstanceUID or an accession number."),
 ) -> None:
-    """Tell what happened to a study.
+    """Show the history of a study.
 
-    Each series, each hop with its time, and what was sent where.
+    Each series, each hop with its time, and each delivery.
 
     Example: neurotriage why 1.2.826.0.1.3680043.8.498.1
     """
     from db import queries
 
     with database.connection() as connection:
-        found = queries.find_studies(connection, study)
-        if not found:
+        study_ids = queries.find_studies(connection, study)
+        if not study_ids:
             typer.echo(f"no study has the StudyInstanceUID or accession number {study}", err=True)
             raise typer.Exit(1)
-        for study_id in found:
+        for study_id in study_ids:
             for line in lines(queries.history(connection, study_id)):
                 typer.echo(line)
 
 
 def lines(known: Any) -> list[str]:
-    """The history (``db.queries.StudyHistory``) as text."""
+    """The history (``db.queries.StudyHistory``) as lines of text."""
     row = known.row
-    told = [
+    text = [
         f"Study      {row['study_instance_uid']}",
         f"Accession  {row['accession_number'] or '-'}    Patient ID {row['patient_id'] or '-'}",
         f"Outcome    {row['outcome'] or '-'} (triage {row['triage'] or '-'}), state {row['state']}, "
@@ -50,18 +50,18 @@ def lines(known: Any) -> list[str]:
         "",
         "Series",
     ]
-    told += [_verdict(verdict) for verdict in known.verdicts] or ["  not judged yet"]
+    text += [_verdict(verdict) for verdict in known.verdicts] or ["  not judged yet"]
     if known.analysis is not None and known.analysis.omissions:
-        told += ["", "Not made", *(f"  {o.kind:8} {o.text}" for o in known.analysis.omissions)]
-    told += ["", "Hops", *_hops(known.events)]
-    told += ["", "Sent", *(_deliveries(known.deliveries) or ["  nothing"])]
+        text += ["", "Not made", *(f"  {o.kind:8} {o.text}" for o in known.analysis.omissions)]
+    text += ["", "Hops", *_hops(known.events)]
+    text += ["", "Sent", *(_deliveries(known.deliveries) or ["  nothing"])]
     if known.last_error:
-        told += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
-    return [*told, ""]
+        text += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
+    return [*text, ""]
 
 
 def _hops(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The events in order. Those of delivery are told once for all objects of one destination and cause."""
+    """The events in order; events of delivery with the same destination and cause share a line."""
     kinds: dict[object, list[Mapping[str, Any]]] = {}
     for number, event in enumerate(events):
         alone = "destination" not in event["detail"]
@@ -76,16 +76,16 @@ def _cause(event: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _hop(events: Sequence[Mapping[str, Any]]) -> str:
     first, last = events[0], events[-1]
     detail = first["detail"].items() if len(events) == 1 else _cause(first)
-    told = f"  {first['at']:%Y-%m-%d %H:%M:%S.%f} {first['kind']}"
-    told += "".join(f" {key}={value}" for key, value in detail)
+    text = f"  {first['at']:%Y-%m-%d %H:%M:%S.%f} {first['kind']}"
+    text += "".join(f" {key}={value}" for key, value in detail)
     if len(events) == 1:
-        return told
+        return text
     objects = sum(event["detail"].get("objects", 1) for event in events)
-    return f"{told} objects={objects} ({len(events)} times, last {last['at']:%Y-%m-%d %H:%M:%S})"
+    return f"{text} objects={objects} ({len(events)} times, last {last['at']:%Y-%m-%d %H:%M:%S})"
 
 
 def _deliveries(deliveries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was sent where; objects of one fate in one line."""
+    """The deliveries; objects of the same state, status and proof share a line."""
     fates: dict[tuple[object, ...], list[Mapping[str, Any]]] = {}
     for sent in deliveries:
         proofs = (_proof(sent), sent["alarmed_at"] is not None, sent["comment"])
@@ -101,22 +101,22 @@ def _proof(sent: Mapping[str, Any]) -> str:
 
 def _fate(objects: Sequence[Mapping[str, Any]]) -> str:
     sent = objects[0]
-    told = [f"  {sent['kind']:8} to {sent['destination']}: {sent['state']}{_tries(objects)}"]
-    told += [sent["last_status"]] if sent["last_status"] else []
-    told += [f'it says "{sent["comment"]}"'] if sent["comment"] else []
+    parts = [f"  {sent['kind']:8} to {sent['destination']}: {sent['state']}{_tries(objects)}"]
+    parts += [sent["last_status"]] if sent["last_status"] else []
+    parts += [f'it says "{sent["comment"]}"'] if sent["comment"] else []
     proofs = [
         f"{word} {max(item[column] for item in objects):%Y-%m-%d %H:%M:%S}"
         for word, column in _PROOFS
         if sent[column] is not None
     ]
-    told += proofs or filter(None, [sent["proof"]])
+    parts += proofs or filter(None, [sent["proof"]])
     if sent["state"] in ("waiting", "sending"):
-        told.append(f"next try {min(item['next_try_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
+        parts.append(f"next try {min(item['next_try_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
     elif sent["state"] == "stored" and sent["proof_due_at"] is not None:
-        told.append(f"next look {min(item['proof_due_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
+        parts.append(f"next look {min(item['proof_due_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
     if sent["alarmed_at"] is not None:
-        told.append(f"ALARM since {min(item['alarmed_at'] for item in objects):%Y-%m-%d %H:%M}")
-    return "; ".join(told) + (f" ({len(objects)} objects)" if len(objects) > 1 else "")
+        parts.append(f"ALARM since {min(item['alarmed_at'] for item in objects):%Y-%m-%d %H:%M}")
+    return "; ".join(parts) + (f" ({len(objects)} objects)" if len(objects) > 1 else "")
 
 
 def _tries(objects: Sequence[Mapping[str, Any]]) -> str:
@@ -130,5 +130,5 @@ def _tries(objects: Sequence[Mapping[str, Any]]) -> str:
 def _verdict(verdict: Mapping[str, Any]) -> str:
     word = "taken  " if verdict["taken"] else "refused"
     name = verdict["description"] or "(no description)"
-    told = f"  {word} {verdict['modality'] or '?':3} {name}: {verdict['reason']} [{verdict['code']}]"
-    return f"{told} {verdict['evidence']}".rstrip()
+    text = f"  {word} {verdict['modality'] or '?':3} {name}: {verdict['reason']} [{verdict['code']}]"
+    return f"{text} {verdict['evidence']}".rstrip()

@@ -1,4 +1,4 @@
-"""``neurotriage reprocess``: analyse studies afresh."""
+"""``neurotriage reprocess``: analyse studies again."""
 
 import re
 from datetime import datetime, timedelta
@@ -24,23 +24,23 @@ def reprocess(
     study: list[str] = typer.Argument(
         None, metavar="[STUDY]...", help="StudyInstanceUIDs or accession numbers.", show_default=False
     ),
-    failed: bool = typer.Option(False, "--failed", help="Those whose analysis failed."),
+    failed: bool = typer.Option(False, "--failed", help="Studies whose analysis failed."),
     since: str = typer.Option(
-        "", help="Those whose first image came since: a local date, date and time, or 90m, 12h, 3d ago."
+        "", help="Studies whose first image came since a local date, date and time, or 90m, 12h or 3d ago."
     ),
     limit: int = typer.Option(
-        100, min=1, max=10000, help="Of --failed and --since at most so many, newest first."
+        100, min=1, max=10000, help="At most this many of --failed and --since, newest first."
     ),
-    reason: str = typer.Option("", help="Why, in your words; without a patient's name. `why` shows it."),
+    reason: str = typer.Option("", help="The reason, without a patient's name; `why` shows it."),
 ) -> None:
-    """Analyse studies afresh, from the images that they have.
+    """Analyse studies again, from the images received.
 
-    Each gets a new revision, whatever came of the one before; its results replace the older ones.
+    Each gets a new revision, whatever the outcome before; its results replace the older ones.
 
     Example: neurotriage reprocess --failed --since 2d --reason "disk was full"
     """
     if bool(study) == (failed or bool(since)):
-        raise typer.BadParameter("name studies, or else --failed, --since or both")
+        raise typer.BadParameter("give studies, or else --failed, --since or both")
     begin = _time(since, datetime.now().astimezone()) if since else None
     if not reason.isprintable() or len(reason) > _REASON_LENGTH:
         raise typer.BadParameter(f"--reason: one line of at most {_REASON_LENGTH} characters")
@@ -48,14 +48,14 @@ def reprocess(
         if study:
             wanted, unknown = _named(engine, study)
         else:
-            wanted, unknown = _found(engine, failed=failed, since=begin, limit=limit), False
+            wanted, unknown = _matching(engine, failed=failed, since=begin, limit=limit), False
         skipped = _reprocess(engine, wanted, reason or "asked for by command")
     if unknown or (study and skipped):
         raise typer.Exit(1)
 
 
 def _named(engine: "Engine", keys: list[str]) -> tuple[list[int], bool]:
-    """The studies of the given UIDs and accession numbers, and whether one is unknown."""
+    """Ids of the studies with these UIDs or accession numbers, and whether one is unknown."""
     from db import queries
 
     wanted: dict[int, None] = {}
@@ -70,21 +70,21 @@ def _named(engine: "Engine", keys: list[str]) -> tuple[list[int], bool]:
     return list(wanted), unknown
 
 
-def _found(engine: "Engine", *, failed: bool, since: datetime | None, limit: int) -> list[int]:
+def _matching(engine: "Engine", *, failed: bool, since: datetime | None, limit: int) -> list[int]:
     from db.studies import repeat
 
     with engine.connect() as connection:
         wanted, total = repeat.candidates(connection, failed=failed, since=since, limit=limit)
     if total > len(wanted):
         typer.echo(
-            f"{total} studies match, the newest {len(wanted)} are taken: --limit takes more",
+            f"{total} studies match; --limit allows only the newest {len(wanted)}",
             err=True,
         )
     return wanted
 
 
 def _reprocess(engine: "Engine", wanted: list[int], reason: str) -> int:
-    """A transaction for each study, so that none is locked for long; how many were skipped."""
+    """How many were skipped. Each has a transaction of its own, so that no study is locked for long."""
     from db.studies import repeat
 
     skipped = 0
@@ -104,13 +104,13 @@ def _reprocess(engine: "Engine", wanted: list[int], reason: str) -> int:
     return skipped
 
 
-def _time(told: str, now: datetime) -> datetime:
-    """A point in time in local time, or so long before ``now``."""
-    ago = _AGO.fullmatch(told)
+def _time(written: str, now: datetime) -> datetime:
+    """A point in local time, or an interval before ``now``. Raises ``typer.BadParameter``."""
+    ago = _AGO.fullmatch(written)
     try:
         if ago is not None:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(told).astimezone()
+        return datetime.fromisoformat(written).astimezone()
     except (ValueError, OverflowError):
         forms = "a date (2026-11-28), a date and time (2026-11-28T14:00) or a time ago (90m, 12h, 3d)"
-        raise typer.BadParameter(f"--since: {told!r} is not {forms}") from None
+        raise typer.BadParameter(f"--since: {written!r} is not {forms}") from None

@@ -1,4 +1,4 @@
-"""``neurotriage results``: what came of the studies."""
+"""``neurotriage results``: the outcomes of the studies."""
 
 import csv
 import json
@@ -28,14 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def results(
-    study: str = typer.Argument("", help="Only of this StudyInstanceUID or accession number."),
-    form: Format = typer.Option(Format.TABLE, "--format", help="table for people; json as result.json; csv."),
-    limit: int = typer.Option(50, min=1, max=10000, help="How many studies, newest first."),
+    study: str = typer.Argument("", help="Only this study, by StudyInstanceUID or accession number."),
+    form: Format = typer.Option(Format.TABLE, "--format", help="table; json, as in result.json; csv."),
+    limit: int = typer.Option(50, min=1, max=10000, help="At most this many studies, newest first."),
     pictures: Path | None = typer.Option(
-        None, file_okay=False, help="Write page and overlays of STUDY as PNG files into this folder."
+        None, file_okay=False, help="Write the page and overlays of STUDY into this folder as PNG files."
     ),
 ) -> None:
-    """Show what came of each study, newest first.
+    """Show the outcome of each study, newest first.
 
     Example: neurotriage results --format json
     """
@@ -61,9 +61,9 @@ def results(
 
 
 def _write_pictures(connection: Any, study_ids: Sequence[int], folder: Path) -> None:
-    """Of one study into the folder itself, of several with one accession number into a folder for each."""
+    """Write into ``folder``; of several studies with one accession number, into a subfolder for each."""
     from db import queries
-    from neurotriage.cli.pictures import write_pictures  # pydicom takes its time to import
+    from neurotriage.cli.studies.pictures import write_pictures  # pydicom takes its time to import
     from neurotriage.core.storage import Storage
 
     storage = Storage(settings_beside_serve().storage.root)
@@ -99,11 +99,11 @@ def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
 
 
 def print_table(rows: list[Mapping[str, Any]]) -> None:
-    """One line per study for a terminal."""
+    """Print a line per study."""
     from rich.box import SIMPLE
     from rich.table import Column, Table
 
-    # Both whole, also where they need several lines: `neurotriage why` takes either.
+    # Both in full, on several lines if need be: `neurotriage why` takes either.
     names = Column("study, accession", overflow="fold", min_width=_UID_WIDTH)
     headings = ("outcome", "triage", "tumour", "findings", "sent", "why")
     table = Table(names, *headings, box=SIMPLE, padding=(0, 1, 0, 0))

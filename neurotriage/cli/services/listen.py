@@ -1,4 +1,4 @@
-"""``neurotriage listen``: the side before the queue."""
+"""``neurotriage listen``: receive studies and queue them."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from neurotriage.cli import database
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import load_settings, require_unencrypted_intake
 
 _EX_SOFTWARE: Final = 70  # sysexits.h
 
@@ -19,18 +19,19 @@ def register(app: typer.Typer) -> None:
 def listen() -> None:
     """Receive studies.
 
-    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. Where a part of it ends by
-    itself, all of it ends with exit code 70, to be started anew by its service.
+    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. If one of them ends by
+    itself, the process ends with exit code 70, so that its service manager starts it again.
 
     Example: neurotriage listen
     """
     from dicom_listener.service import ThreadEnded, run  # pynetdicom takes half a second to import
-    from neurotriage.core import running
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process import running
+    from neurotriage.core.process.log import set_up_logging
     from neurotriage.core.storage import Storage
 
     set_up_logging()
     settings = load_settings()
+    require_unencrypted_intake(settings)
     database.require_schema(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""``neurotriage retry``: send again what was given up."""
+"""``neurotriage retry``: send again results that were refused or given up."""
 
 import typer
 
@@ -11,13 +11,13 @@ def register(app: typer.Typer) -> None:
 
 
 def retry(
-    study: str = typer.Argument("", help="Only of this StudyInstanceUID or accession number."),
+    study: str = typer.Argument("", help="Only this study, by StudyInstanceUID or accession number."),
     destination: str = typer.Option("", help="Only to this destination."),
-    everything: bool = typer.Option(False, "--all", help="Of every study, to every destination."),
+    everything: bool = typer.Option(False, "--all", help="All studies, all destinations."),
 ) -> None:
-    """Send again what was refused or given up.
+    """Send results again that were refused or given up.
 
-    Also what got lost there; and what waits is tried at once.
+    Also those that a destination lost. Results that wait are tried at once.
 
     Example: neurotriage retry --destination pacs
     """
@@ -25,13 +25,13 @@ def retry(
     from db.delivery import deliveries
 
     if bool(study or destination) == everything:
-        raise typer.BadParameter("name a study, a --destination or both; or else --all")
+        raise typer.BadParameter("give a study, --destination or both, or else --all")
     with database.engine() as engine, engine.begin() as connection:
-        found = queries.find_studies(connection, study) if study else None
-        if found == []:
+        study_ids = queries.find_studies(connection, study) if study else None
+        if study_ids == []:
             typer.echo(f"no study has the StudyInstanceUID or accession number {study}", err=True)
             raise typer.Exit(1)
-        count = deliveries.retry(connection, study_ids=found, destination=destination or None)
+        count = deliveries.retry(connection, study_ids=study_ids, destination=destination or None)
     if not count and destination and destination.partition("/")[0] not in _names():
         typer.echo(f"no [[destination]] has the name {destination}", err=True)
         raise typer.Exit(1)
@@ -39,4 +39,4 @@ def retry(
 
 
 def _names() -> set[str]:
-    return {known.name for known in load_settings().destination}
+    return {destination.name for destination in load_settings().destination}

@@ -12,18 +12,18 @@ def register(app: typer.Typer) -> None:
 
 
 def conformance(
-    out: Path | None = typer.Option(None, "--out", help="The file to write; without it, print."),
+    out: Path | None = typer.Option(None, "--out", help="Write to this file; by default it is printed."),
 ) -> None:
     """Write the DICOM conformance statement.
 
-    That of the running configuration (PS3.2 Annex N), in Markdown.
+    For the current configuration, by PS3.2 Annex N, in Markdown.
 
     Example: neurotriage conformance --out conformance.md
     """
     from neurotriage.conformance import statement  # builds sample objects, so it needs all of pydicom
 
-    written = statement(load_settings())
+    text = statement(load_settings())
     if out is None:
-        typer.echo(written, nl=False)
+        typer.echo(text, nl=False)
     else:
-        out.write_text(written, encoding="utf-8")
+        out.write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
-"""The listener's port as it is seen from its own host."""
+"""The listener's port, seen from its own host."""
 
 import socket
 from typing import Final
 
-# Where a listener that is bound to every address is reached.
+# The address at which a listener that is bound to every address is reached.
 _LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
@@ -18,7 +18,7 @@ def is_any(host: str) -> bool:
 
 
 def cannot_bind(host: str, port: int) -> OSError | None:
-    """What speaks against opening the port now, None where it is free."""
+    """The error that opening the port raises now; None if it is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,7 +22,7 @@ _WITH_PICTURES: Final = (SecondaryCaptureImageStorage, MultiFrameTrueColorSecond
 def write_pictures(storage: Storage, objects: Sequence[ObjectState], folder: Path) -> list[Path]:
     """Write the page and the overlays into ``folder``: ``page.png``, ``overlay-01.png``, ...
 
-    Returns the files. Raises ``OSError`` where an object is gone or the folder cannot be written.
+    Returns the files written. Raises ``OSError`` if an object is gone or the folder cannot be written.
     """
     written = []
     for kind in dict.fromkeys(item.kind for item in objects if item.sop_class_uid in _WITH_PICTURES):

@@ -1,7 +1,7 @@
 """Structured logs. They carry database ids, UIDs and codes, never names or free text of a header.
 
-Libraries quote what they read in warnings, log lines and errors. Of those only the kind and the place are
-told, in the same format as our own lines.
+Libraries quote header values in warnings, log lines and errors. Of those only the kind and the place are
+logged, in the same format as our own lines.
 """
 
 import io
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def set_up_logging() -> None:
-    """One line per event on stderr: readable in a terminal, JSON elsewhere. For a process and its threads."""
+    """Log one line per event to stderr for this process and its threads: text in a terminal, else JSON."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -43,7 +43,7 @@ def set_up_logging() -> None:
     root = logging.getLogger()
     root.handlers = [WithoutValues()]
     root.setLevel(logging.WARNING)
-    # It complains of single values, thousands of times; what that means for a study is told by us.
+    # It complains about single values, thousands of times; our own log says what that means for a study.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.showwarning = _Warnings()
     sys.excepthook = _uncaught
@@ -53,9 +53,9 @@ def set_up_logging() -> None:
 
 
 class _Stderr(io.TextIOBase):
-    """Whatever is the standard error when a line is written.
+    """The standard error of the moment at which a line is written.
 
-    What cannot be written (a full disk, a closed terminal) is lost, and ends nothing.
+    A line that cannot be written (a full disk, a closed terminal) is lost, and nothing else happens.
     """
 
     def write(self, text: str) -> int:
@@ -69,15 +69,16 @@ class _Stderr(io.TextIOBase):
 
 
 class WithoutValues(logging.Handler):
-    """Tells that a library said something, and where: its own words quote what it read."""
+    """Logs that a library logged something, and where, without its words: they may quote a header."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = record.exc_info[0] if record.exc_info else None
-        # With arguments, the message is a template, which holds none of them.
+        # A message with arguments is a template and holds no values itself.
         lines = record.msg.splitlines() if record.args and isinstance(record.msg, str) else []
-        told = log.error if record.levelno >= logging.ERROR else log.warning
-        told(
-            "library_error" if record.levelno >= logging.ERROR else "library_warning",
+        is_error = record.levelno >= logging.ERROR
+        write = log.error if is_error else log.warning
+        write(
+            "library_error" if is_error else "library_warning",
             where=f"{record.name}:{record.lineno}",
             error=kind.__name__ if kind else "",
             template=lines[0] if lines else "",
@@ -85,10 +86,10 @@ class WithoutValues(logging.Handler):
 
 
 class _Warnings:
-    """In place of ``warnings.showwarning``: the first of each kind and place, without its text."""
+    """Replaces ``warnings.showwarning``: logs the first warning of each kind and place, without its text."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str, int]] = set()
+        self._logged: set[tuple[str, str, int]] = set()
 
     def __call__(
         self,
@@ -100,14 +101,14 @@ class _Warnings:
         line: str | None = None,
     ) -> None:
         place = category.__name__, _short(filename), lineno
-        if place in self._told or len(self._told) >= _MAX_WARNINGS:
+        if place in self._logged or len(self._logged) >= _MAX_WARNINGS:
             return
-        self._told.add(place)
+        self._logged.add(place)
         log.warning("library_warning", category=place[0], where=f"{place[1]}:{lineno}")
 
 
 def _place_of_error(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What ``log.exception`` tells of an error: its kind and where it came from, not its words."""
+    """Replace the exception of a log entry by its type and its frames: its text may quote a header."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
@@ -131,5 +132,5 @@ def _uncaught(kind: type[BaseException], error: BaseException, place: TracebackT
 
 
 def _short(filename: str) -> str:
-    """A file below its package: no home folders in logs."""
+    """The path below ``site-packages``: no home folders in logs."""
     return filename.rpartition("site-packages/")[2] if "site-packages/" in filename else filename

@@ -1,4 +1,4 @@
-"""``neurotriage demo``: the main job, from end to end, on this host."""
+"""``neurotriage demo``: the whole product on this host, from image to result."""
 
 import signal
 from pathlib import Path
@@ -12,9 +12,9 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     folder: Path | None = typer.Argument(
-        None, exists=True, file_okay=False, help="A folder of DICOM studies; sample studies without it."
+        None, exists=True, file_okay=False, help="A folder of DICOM studies; by default sample studies."
     ),
-    output: Path = typer.Option(Path("demo-output"), help="Where results go; emptied first."),
+    output: Path = typer.Option(Path("demo-output"), help="Folder for the results; emptied first."),
 ) -> None:
     """Send studies through the whole product; show what comes back.
 
@@ -25,9 +25,10 @@ def demo(
     from rich.console import Console
 
     from neurotriage.core.errors import Unavailable
-    from neurotriage.demo.show import DemoFailed, show
+    from neurotriage.demo.show import show
+    from neurotriage.demo.submission import DemoFailed
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop servers then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers, too
     console = Console(soft_wrap=True)
     try:
         show(folder, output.absolute(), console)

@@ -1,4 +1,4 @@
-"""``neurotriage recall``: what a model produced, and its analysis anew."""
+"""``neurotriage recall``: the studies of a model, and their results replaced."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,37 +15,38 @@ def register(app: typer.Typer) -> None:
 
 
 def recall(
-    model: str = typer.Argument(..., help="Name of the model."),
+    model: str = typer.Argument(..., help="The name of the model."),
     version: str = typer.Argument(..., help="Its version."),
     again: bool = typer.Option(
-        False, "--again", help="Analyse these studies again with the models of today, and send revisions."
+        False, "--again", help="Analyse these studies again with the installed models, and send the results."
     ),
 ) -> None:
-    """List a model's studies; with --again take its results back.
+    """List a model's studies; with --again, replace its results.
 
-    Destinations with rejection_notes get a note that names what is withdrawn.
+    Destinations with rejection_notes get a rejection note that names the old results.
+
     Example: neurotriage recall mr-teacher 0.1.0 --again
     """
     from db.studies import recall as recalled
 
     with database.engine() as engine, engine.begin() as connection:
-        found = recalled.produced(connection, model, version)
-        if not found:
+        analyses = recalled.produced(connection, model, version)
+        if not analyses:
             typer.echo(f"no study was analysed by {model} {version}", err=True)
             raise typer.Exit(1)
-        print_table(found)
+        print_table(analyses)
         if not again:
             return
         _refuse_if_installed(model, version)
-        current = {item.study_id for item in found if not item.superseded}
+        current = {analysis.study_id for analysis in analyses if not analysis.superseded}
         made = [recalled.analyse_again(connection, study_id, model, version) for study_id in sorted(current)]
     typer.echo(f"{len(made) - made.count(None)} of {len(made)} studies will be analysed again")
     if None in made:
-        typer.echo(f"{made.count(None)} are about to be analysed anyway")
+        typer.echo(f"{made.count(None)} wait to be analysed anyway")
 
 
 def _refuse_if_installed(model: str, version: str) -> None:
-    """The same model would say the same again."""
+    """End with a sentence: the same model would give the same results."""
     from worker.vision import BadWeights, read_registry
 
     try:
@@ -55,19 +56,19 @@ def _refuse_if_installed(model: str, version: str) -> None:
         raise typer.Exit(1) from None
     if any((card.name, card.version) == (model, version) for card in installed):
         typer.echo(
-            f"{model} {version} is still installed and would say the same again: install the weights that "
-            "replace it first, or analyse studies afresh with `neurotriage reprocess`",
+            f"{model} {version} is still installed and would give the same results: first install the "
+            "weights that replace it, or use `neurotriage reprocess`",
             err=True,
         )
         raise typer.Exit(1)
 
 
-def print_table(found: Sequence[Any]) -> None:
-    """One line per analysis (``db.studies.recall.Produced``) for a terminal."""
+def print_table(analyses: Sequence[Any]) -> None:
+    """Print a line per analysis (``db.studies.recall.Produced``)."""
     from rich.table import Table
 
     table = Table("study", "revision", "outcome", "analysed", "objects", "sent", "")
-    for item in found:
+    for item in analyses:
         table.add_row(
             item.study_instance_uid,
             str(item.revision),

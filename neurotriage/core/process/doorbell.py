@@ -1,6 +1,6 @@
 """The Celery queue as a doorbell: a message holds one row id, Postgres holds the truth.
 
-Both rooms know only this file of each other: the listener rings by task name, the worker answers.
+The listener and the worker share only this file: the listener sends a task by its name, the worker runs it.
 """
 
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.role import Role
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
@@ -18,8 +18,8 @@ WARM: Final = "neurotriage_warm"
 TASKS: Final = {Role.ANALYSIS: ANALYSE, Role.DELIVERY: DELIVER}
 QUEUES: Final = {task: role.value for role, task in TASKS.items()}
 
-# Above the longest analysis, so that the broker never hands a running study to a second worker by itself;
-# the sweep over the tables is what brings lost work back.
+# Longer than the longest analysis, so that the broker never hands a running study to a second worker;
+# lost work comes back by the sweep over the tables.
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600
 
 # A process of the pool loads the models before it is alive; on a small, busy host that takes a minute.
@@ -27,7 +27,7 @@ _ALIVE_WITHIN_S: Final = 300
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery application, configured so that the broker may lose everything and nothing is lost."""
+    """The Celery application, configured so that no work is lost if the broker loses every message."""
     app = Celery("neurotriage", broker=settings.broker.url)
     app.conf.update(
         task_acks_late=True,
@@ -43,7 +43,7 @@ def celery_app(settings: Settings) -> Celery:
             "visibility_timeout": _VISIBILITY_TIMEOUT_S,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
-            # A doorbell that cannot ring now is rung by the sweep; nobody waits for it.
+            # What cannot be sent now is sent by the sweep; nobody waits for it.
             "max_retries": 1,
         },
         worker_proc_alive_timeout=_ALIVE_WITHIN_S,
@@ -55,7 +55,7 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def ring(app: Celery, task: str, argument: int | str) -> bool:
-    """Send a doorbell. False when the broker does not answer: the sweep rings again later."""
+    """Send a message. False if the broker does not answer: the sweep sends it again later."""
     try:
         app.send_task(task, args=[argument], queue=QUEUES[task], retry=False)
     except (OperationalError, OSError):

@@ -1,10 +1,10 @@
-"""What a process of ours does."""
+"""The roles of workers."""
 
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a worker does; its queue bears the same name."""
+    """The work of a worker; its queue has the same name."""
 
     ANALYSIS = "analysis"
     DELIVERY = "delivery"

@@ -15,14 +15,14 @@ def run(
     folder: Path = typer.Argument(
         ..., exists=True, file_okay=False, help="A folder of DICOM files; subfolders are searched."
     ),
-    out: Path = typer.Option(..., "--out", help="Where results go: *.dcm, *.png and result.json."),
+    out: Path = typer.Option(..., "--out", help="Folder for the results: *.dcm, *.png and result.json."),
 ) -> None:
-    """Analyse every study in a folder. Needs no server; exit 0 when each study got a named outcome.
+    """Analyse every study in a folder. Needs no server; exit 0 if each study got a named outcome.
 
     Example: neurotriage run ./studies --out ./results
     """
-    from neurotriage.cli.folder_run import line, run_folder  # pydicom and numpy take time to import
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.cli.studies.folder_run import line, run_folder  # pydicom and numpy take time to import
+    from neurotriage.core.process.log import set_up_logging
     from worker.vision import BadWeights
 
     set_up_logging()

@@ -1,4 +1,4 @@
-"""``neurotriage doctor``: is the set-up whole, before the first patient?"""
+"""``neurotriage doctor``: check the set-up before the first patient."""
 
 import json
 import logging
@@ -24,9 +24,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    destination: str = typer.Option("", help="Only this destination, by its name; the others are left out."),
+    destination: str = typer.Option("", help="Check only the destination of this name."),
     store: bool = typer.Option(
-        False, "--store", help="Store a test study (patient NEUROTRIAGE TEST) there, and look for it."
+        False,
+        "--store",
+        help="Store a test study (patient NEUROTRIAGE TEST) in each destination and query it.",
     ),
     await_echo: float = typer.Option(
         0.0,
@@ -35,19 +37,19 @@ def doctor(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Look at the whole set-up, and say what to do.
+    """Check the whole set-up, and say what to correct.
 
-    Exit 1 where something failed. Writes to a PACS only with --store.
+    Exit 1 if a check failed. Nothing is written to a PACS without --store.
 
     Example: neurotriage doctor --destination pacs --store
     """
     from neurotriage import doctor as examination  # pulls in pynetdicom, Celery and SQLAlchemy
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process.log import set_up_logging
 
     set_up_logging()
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what it complains of stands in the table
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # the table has what it reports
     settings = settings_beside_serve()
-    if destination and destination not in {known.name for known in settings.destination}:
+    if destination and destination not in {configured.name for configured in settings.destination}:
         typer.echo(f"no [[destination]] has the name {destination}", err=True)
         raise typer.Exit(2)
     if await_echo:
@@ -60,26 +62,26 @@ def doctor(
         print_table(parts)
     failed = any(check.state is examination.State.FAILED for part in parts for check in part.checks)
     if any(part.hangs for part in parts):
-        # Python would wait for what hangs in a library, or abort in it: the exit code must stay ours.
+        # Python would wait for a thread that hangs in a library, or abort there with another exit code.
         sys.stdout.flush()
         os._exit(int(failed))
     raise typer.Exit(int(failed))
 
 
 def print_table(parts: Sequence["Part"]) -> None:
-    """A row per thing looked at, with what to do below what was found."""
+    """Print a row for each check, with the advice below the result."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("part", "what", "", "found, and what to do")
+    table = Table("part", "check", "", "result, and what to do")
     for part in parts:
         for place, check in enumerate(part.checks):
-            told = escape(f"{check.said}\n{check.advice}".strip())
+            text = escape(f"{check.said}\n{check.advice}".strip())
             table.add_row(
                 "" if place else part.name,
                 check.subject,
                 _SIGNS[check.state],
-                told,
+                text,
                 end_section=check is part.checks[-1],
             )
     print_whole(table)

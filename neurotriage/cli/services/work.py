@@ -3,7 +3,7 @@
 import typer
 
 from neurotriage.cli import database
-from neurotriage.core.role import Role
+from neurotriage.core.process.role import Role
 from neurotriage.core.settings import load_settings
 
 
@@ -23,7 +23,7 @@ def work(
 
     Example: neurotriage work --role analysis
     """
-    from neurotriage.core.log import set_up_logging
+    from neurotriage.core.process.log import set_up_logging
     from neurotriage.core.storage import Storage
     from worker.tasks import run_worker  # Celery takes half a second to import
     from worker.vision import BadWeights, read_registry

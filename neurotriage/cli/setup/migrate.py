@@ -10,9 +10,9 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(
-    reader: str = typer.Option("", help="An existing database role that may then read the views."),
+    reader: str = typer.Option("", help="Let this existing database role read the views."),
     back_to: str = typer.Option(
-        "", help="Go back to this older revision, for an older version; what only newer ones know is lost."
+        "", help="Go back to this revision, for an older version; data of later revisions is lost."
     ),
 ) -> None:
     """Bring the database to this version's schema. Safe to run again.
@@ -22,10 +22,10 @@ def migrate(
     from db import migrate as migrations
 
     if reader and back_to:
-        raise typer.BadParameter("--reader goes with the schema of this version, not with --back-to")
+        raise typer.BadParameter("--reader cannot be combined with --back-to")
     known = migrations.revisions()
     if back_to and back_to not in known:
-        raise typer.BadParameter(f"there is no revision {back_to}; there are {', '.join(known)}")
+        raise typer.BadParameter(f"there is no revision {back_to}; the revisions are {', '.join(known)}")
     with database.engine() as engine:
         revision = migrations.downgrade(engine, back_to) if back_to else migrations.upgrade(engine)
         typer.echo(f"the database is at revision {revision}")

@@ -1,4 +1,4 @@
-"""``neurotriage serve``: everything in one go, on one host."""
+"""``neurotriage serve``: the whole product on one host."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ import typer
 
 from neurotriage.cli.serve_discovery import Serving, names_servers, serve_folder
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import load_settings, require_unencrypted_intake
 
 _LOOK_EVERY_S = 1.0
 
@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
 def serve() -> None:
     """Run everything on this host: servers, listener, workers.
 
-    Postgres and Valkey are its own; data and logs lie below [storage] root. Beside it, results, why, retry,
-    reprocess, recall and doctor ask its database. Ctrl-C stops it.
+    Postgres and Valkey are its own; data and logs lie below [storage] root. While it runs, results, why,
+    retry, reprocess, recall and doctor use its database. Ctrl-C stops it.
 
     Example: neurotriage serve
     """
@@ -31,6 +31,7 @@ def serve() -> None:
     from neurotriage.embedded.stack import Stack
 
     settings = load_settings()
+    require_unencrypted_intake(settings)
     folder = serve_folder(settings)
     storage = settings.storage.model_copy(update={"root": folder.parent})
     settings = settings.model_copy(update={"storage": storage})
@@ -39,10 +40,11 @@ def serve() -> None:
         signal.signal(number, lambda *_: stop.set())
     if names_servers(settings):
         typer.echo(
-            "[database] and [broker] are not used here; the other commands ask those, and not these", err=True
+            "serve does not use [database] and [broker]; other commands do, and see none of its studies",
+            err=True,
         )
     with Serving(folder) as serving, Stack(settings, folder) as stack:
-        serving.tell(stack.settings)
+        serving.publish(stack.settings)
         listener = stack.settings.listener
         typer.echo(f"listening as {listener.ae_title} on {listener.host}:{listener.port}; Ctrl-C stops")
         typer.echo(f"logs: {_relative(stack.folder)}")
@@ -53,17 +55,17 @@ def serve() -> None:
                     break
                 if not restarts.due(name, time.monotonic()):
                     continue
-                _tell(f"{name} ended and is started again; its log ends:\n{log}")
+                _warn(f"{name} ended and is started again; the end of its log:\n{log}")
                 try:
                     stack.start_again(name, stop.is_set)
                 except (Unavailable, OSError) as error:
-                    _tell(str(error))
+                    _warn(str(error))
 
 
-def _tell(words: str) -> None:
-    """On a full disk or a closed terminal nobody hears it, and serving goes on."""
+def _warn(sentence: str) -> None:
+    """Print to stderr; on a full disk or a closed terminal it is lost, and serving goes on."""
     with suppress(OSError, ValueError):
-        typer.echo(words, err=True)
+        typer.echo(sentence, err=True)
 
 
 def _relative(path: Path) -> Path:

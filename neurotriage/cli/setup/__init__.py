@@ -1,0 +1,1 @@
+"""Commands for whoever installs: database, configuration, weights, engines, and whether all of it works."""

@@ -1,0 +1,1 @@
+"""Commands about studies: analyse a folder; see, explain, send again and redo what was analysed."""

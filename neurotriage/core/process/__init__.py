@@ -1,0 +1,1 @@
+"""A running process: its role, log, threads and port, the queue, and the configuration it read."""
