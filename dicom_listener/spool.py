@@ -141,6 +141,10 @@ class Spool:
         self._write(self._refused / f"{_new_name()}.json", (note,), durable=False)
 
     def _write(self, path: Path, parts: Sequence[bytes | memoryview], *, durable: bool) -> None:
+        """Write through ``tmp``, which ``recover`` clears, not beside ``path`` as ``atomic_write`` does.
+
+        After an error ``path`` is gone, too: the sender hears a failure and sends the instance again.
+        """
         temporary = self._tmp / path.name
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
