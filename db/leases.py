@@ -5,7 +5,6 @@ worker that froze past its lease changes nothing when it wakes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
@@ -15,7 +14,8 @@ from db.clock import lease_is_dead, seconds
 from db.tables import Instance, Revision, RevisionInstance, Series, Study
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage
-from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
+from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, StudyManifest
+from neurotriage.dicom.manifest import ListedInstance, series_of
 
 _ERROR_LIMIT = 8000
 
@@ -137,7 +137,7 @@ def fail_abandoned(connection: Connection, *, attempts: int) -> int:
 
 
 def manifest(connection: Connection, revision_id: int, storage: Storage) -> StudyManifest:
-    """The frozen study of a revision. Instances are in the order of their numbers."""
+    """The frozen study of a revision, in the order of ``series_of``."""
     revision = connection.execute(
         select(Revision.number, Revision.completed_by, Study.study_instance_uid, Study.conflict)
         .join(Study, Study.id == Revision.study_id)
@@ -147,6 +147,7 @@ def manifest(connection: Connection, revision_id: int, storage: Storage) -> Stud
         select(
             Series.series_instance_uid,
             Series.modality,
+            Instance.instance_number,
             Instance.sop_instance_uid,
             Instance.sop_class_uid,
             Instance.digest,
@@ -155,19 +156,22 @@ def manifest(connection: Connection, revision_id: int, storage: Storage) -> Stud
         .join(Instance, Instance.id == RevisionInstance.instance_id)
         .join(Series, Series.id == Instance.series_id)
         .where(RevisionInstance.revision_id == revision_id)
-        .order_by(
-            Series.series_instance_uid, Instance.instance_number.nulls_last(), Instance.sop_instance_uid
+    )
+    listed = (
+        ListedInstance(
+            row.series_instance_uid,
+            row.modality,
+            row.instance_number,
+            ManifestInstance(
+                row.sop_instance_uid, row.sop_class_uid, storage.stored_instance(row.digest), row.digest
+            ),
         )
-    ).all()
-    series: dict[str, tuple[str, list[ManifestInstance]]] = {}
-    for row in rows:
-        _, instances = series.setdefault(row.series_instance_uid, (row.modality, []))
-        path: Path = storage.stored_instance(row.digest)
-        instances.append(ManifestInstance(row.sop_instance_uid, row.sop_class_uid, path, row.digest))
+        for row in rows
+    )
     return StudyManifest(
         study_instance_uid=revision.study_instance_uid,
         revision=revision.number,
-        series=tuple(SeriesManifest(uid, kind, tuple(found)) for uid, (kind, found) in series.items()),
+        series=series_of(listed),
         completed_by=revision.completed_by,
         conflict=Reason(ReasonCode.IDENTITY_CONFLICT, revision.conflict) if revision.conflict else None,
     )
