@@ -24,8 +24,8 @@ class ListedInstance(NamedTuple):
 def series_of(listed: Iterable[ListedInstance]) -> tuple[SeriesManifest, ...]:
     """The series of one study, the same in whatever order its instances are given.
 
-    Series are sorted by UID; instances by InstanceNumber, those without one last, then by SOP Instance UID.
-    A series has the modality of its first instance.
+    Series are sorted by UID; instances by InstanceNumber, those without one last, then by SOP Instance UID
+    and digest. A series has the modality of its first instance.
     """
     series: list[SeriesManifest] = []
     for uid, group in groupby(sorted(listed, key=_place), key=lambda member: member.series_instance_uid):
@@ -35,9 +35,10 @@ def series_of(listed: Iterable[ListedInstance]) -> tuple[SeriesManifest, ...]:
     return tuple(series)
 
 
-def _place(listed: ListedInstance) -> tuple[str, bool, int, str]:
-    number = listed.instance_number
-    return listed.series_instance_uid, number is None, number or 0, listed.instance.sop_instance_uid
+def _place(listed: ListedInstance) -> tuple[str, bool, int, str, str]:
+    number, instance = listed.instance_number, listed.instance
+    by_number = number is None, number or 0
+    return listed.series_instance_uid, *by_number, instance.sop_instance_uid, instance.digest
 
 
 @dataclass(frozen=True, slots=True)
