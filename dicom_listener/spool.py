@@ -36,6 +36,7 @@ _LONG_VRS: Final = (b"OB",)
 _PRIVATE_INFORMATION: Final = 0x0102
 _META_LIMIT_BYTES: Final = 1 << 12  # ours are below 1 kB
 _HOST_LIMIT: Final = 64  # an IPv6 address with its scope
+_TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
 # Notes of refused contexts that wait for Postgres; they are for the admin, and more say nothing new.
 _MAX_NOTES: Final = 1000
 
@@ -181,14 +182,15 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def _new_name() -> str:
-    """Ours alone, and in the order of time."""
-    return f"{time.time_ns():020d}-{uuid4().hex}"
+    """A name that nobody else has; names sort by the time at which writing began."""
+    return f"{time.time_ns():0{_TIME_DIGITS}d}-{uuid4().hex}"
 
 
 def written_at(path: Path) -> datetime:
-    """When a file of the spool was begun, by its name; long ago where the name is not ours."""
+    """When writing of a spooled file began, by its name; 1970 where the name is not one of ours."""
     digits = path.name.partition("-")[0]
-    return datetime.fromtimestamp(int(digits) / 1e9 if digits.isdigit() and len(digits) == 20 else 0.0, UTC)
+    is_ours = len(digits) == _TIME_DIGITS and digits.isascii() and digits.isdigit()
+    return datetime.fromtimestamp(int(digits) / 1e9 if is_ours else 0.0, UTC)
 
 
 def file_meta(
