@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from db.engine import outage_as_unavailable
 from db.instances import record_instances
 from dicom_listener.backlog import Backlog
+from dicom_listener.ingest.fair_queue import Turns
 from dicom_listener.ingest.header_readers import HeaderReaders, Question, Read, What
 from dicom_listener.ingest.quarantine import Kind, Quarantine
 from dicom_listener.ingest.reports import record_report
 from dicom_listener.ingest.store import keep
-from dicom_listener.ingest.turns import Turns
 from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.reception import Reception, Sender

@@ -20,7 +20,7 @@ from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse
-from worker.delivery.peer import ArchiveClient, NotServed, Unanswered
+from worker.delivery.client import ArchiveClient, NotServed, Unanswered
 
 # An archive may index what it stored a moment later.
 _FOUND_WITHIN_S: Final = 10.0

@@ -9,7 +9,7 @@ import pytest
 from db.intake import OpenStudy
 from dicom_listener.assembly import due
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
-from dicom_listener.ingest.turns import Turns
+from dicom_listener.ingest.fair_queue import Turns
 
 pytestmark = pytest.mark.unit
 

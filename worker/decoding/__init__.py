@@ -5,7 +5,7 @@ Kept apart from ``worker.imaging`` so that the child starts without what it does
 
 from worker.decoding.fragments import Fragments, starts_with_item
 from worker.decoding.process import DecoderEnded, FrameDecoder, process_decoder
-from worker.decoding.question import Question
+from worker.decoding.protocol import Question
 from worker.decoding.stream import ImageSize, StreamHeader, read_stream
 
 __all__ = [

@@ -20,7 +20,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from worker.decoding import plugin
-from worker.decoding.question import READY, Answer, Question
+from worker.decoding.protocol import READY, Answer, Question
 
 
 def decode(question: Question, stream: bytes) -> NDArray[np.generic]:

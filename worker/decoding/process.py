@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.values import ReasonCode
-from worker.decoding.question import READY, Answer, Question
+from worker.decoding.protocol import READY, Answer, Question
 
 # The slowest codec takes about a second for the largest frame that is let through; hosts may be busy.
 FRAME_LIMIT_S: Final = 20.0

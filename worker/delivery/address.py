@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from neurotriage.core.settings import Destination, Peer, Settings
 from neurotriage.dicom.addresses import address_of_socket, has_address
-from worker.delivery.peer import Misconfigured
+from worker.delivery.client import Misconfigured
 
 
 def address_of(destination: Destination, sender: tuple[str, str]) -> str:

@@ -17,7 +17,7 @@ from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.states import DeliveryState
 from worker.delivery import dicomweb, dimse
 from worker.delivery.address import destination_of
-from worker.delivery.peer import ArchiveClient, Connect, Misconfigured, NotServed
+from worker.delivery.client import ArchiveClient, Connect, Misconfigured, NotServed
 from worker.delivery.prove import Prover
 from worker.delivery.query import Queries
 from worker.delivery.right import LEASE_S, RightKeeper, RightLost

@@ -21,7 +21,7 @@ from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
 from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import CommitmentReport
-from worker.delivery.peer import (
+from worker.delivery.client import (
     Misconfigured,
     NotServed,
     Unanswered,

@@ -30,7 +30,7 @@ from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, CommitmentReport, report_of
 from neurotriage.dicom.headers import MALFORMED, text
 from neurotriage.dicom.requestor import Course, associate
-from worker.delivery.peer import (
+from worker.delivery.client import (
     Misconfigured,
     NotServed,
     Unanswered,

@@ -14,8 +14,8 @@ from db.deliveries import DueDelivery, SendingRight
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid
+from worker.delivery.client import ArchiveClient, NotServed, Unanswered
 from worker.delivery.dimse import NO_QUERY
-from worker.delivery.peer import ArchiveClient, NotServed, Unanswered
 from worker.delivery.query import SILENCE_S, Queries
 from worker.delivery.status import retry_delay_s
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from db import deliveries
 from db.deliveries import DueDelivery, SendingRight
-from worker.delivery.peer import ArchiveClient, Unanswered
+from worker.delivery.client import ArchiveClient, Unanswered
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 import ssl
 
 from neurotriage.core.settings import TlsSettings
-from worker.delivery.peer import Misconfigured
+from worker.delivery.client import Misconfigured
 
 
 def client_context(tls: TlsSettings) -> ssl.SSLContext:
