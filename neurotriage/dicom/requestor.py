@@ -26,7 +26,7 @@ _ABORT_REASONS: Final = {
 
 
 @dataclass(slots=True)
-class Course:
+class AssociationTrace:
     """What became of an association, as the network saw it: pynetdicom calls every end an abort."""
 
     began_s: float = field(default_factory=time.monotonic)
@@ -47,7 +47,7 @@ class Course:
         elif isinstance(event.pdu, A_ABORT_RQ):
             self.abort = event.pdu
 
-    def why_none(self, ae: AE) -> str:
+    def connect_failure(self, ae: AE) -> str:
         """Why there is no association, behind the name of the peer. Not for a rejection."""
         waited_s = time.monotonic() - self.began_s
         if self.abort is not None:
@@ -62,7 +62,7 @@ class Course:
             return f"does not answer: it takes connections, and no association within {timeout_s:g} s"
         return "closed the connection instead of accepting the association"
 
-    def why_silent(self) -> str:
+    def response_failure(self) -> str:
         """Why an answer did not come, though the time for it was not up."""
         if self.abort is not None:
             return f"the destination aborted the association {_cause(self.abort)}".rstrip()
@@ -84,7 +84,7 @@ def associate(
     called: str,
     tls_args: Any = None,
     evt_handlers: Sequence[evt.EventHandlerType] = (),
-    course: Course | None = None,
+    trace: AssociationTrace | None = None,
 ) -> Association:
     """``ae.associate``, under our implementation class UID, with three repairs.
 
@@ -92,16 +92,16 @@ def associate(
 
     A peer that rejects at once has closed the connection before pynetdicom looks whether there is one, and
     is taken for one that was never reached. Here ``is_rejected`` and the answer hold what it said, and
-    ``course`` how it went.
+    ``trace`` how it went.
     """
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    course = course or Course()
-    handlers = [*evt_handlers, *course.handlers]
+    trace = trace or AssociationTrace()
+    handlers = [*evt_handlers, *trace.handlers]
     association = ae.associate(host, port, ae_title=called, tls_args=tls_args, evt_handlers=handlers)
-    if course.rejection is not None:
+    if trace.rejection is not None:
         association.is_rejected, association.is_aborted = True, False
-        association.acceptor.primitive = course.rejection.to_primitive()
+        association.acceptor.primitive = trace.rejection.to_primitive()
     _keep_answers(association)
     _wait_for_the_end(association)
     return association

@@ -21,6 +21,7 @@ from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse
 from worker.delivery.client import ArchiveClient, NotServed, Unanswered
+from worker.delivery.dimse_client import DimseClient
 
 # An archive may index what it stored a moment later.
 _FOUND_WITHIN_S: Final = 10.0
@@ -132,7 +133,7 @@ def _look_at_web(
             yield from _store(peer, trials)
 
 
-def _taken(peer: dimse.DimsePeer, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
+def _taken(peer: DimseClient, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
     """Each kind of object: in which transfer syntaxes it would be taken."""
     kinds = {trial.kind: UID(trial.delivery.sop_class_uid) for trial in trials}
     refused = [kind for kind, sop_class in kinds.items() if not peer.syntaxes(sop_class)]
@@ -172,7 +173,7 @@ _WITHOUT_QUERY: Final = (
 )
 
 
-def _proof(peer: dimse.DimsePeer, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
+def _proof(peer: DimseClient, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
     """How it will be proven that what was sent is kept: a query that is offered is made."""
     commits = ["storage commitment"] if receiver.commitment == "auto" and peer.commits else []
     query = _query(peer, trials) if peer.answers_queries else None
