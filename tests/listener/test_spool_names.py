@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_listener.spool import AssociationInfo, Spool, received, written_at
+from dicom_listener.spool import AssociationInfo, Spool, read_received, written_at
 from neurotriage.core.peer_text import AE_TITLE_LIMIT, peer_text
 from neurotriage.core.storage import Storage
 
@@ -67,7 +67,7 @@ def test_a_name_parses_back_and_stays_in_its_folder(
     assert len(path.name.encode()) < _NAME_MAX_BYTES
     wanted = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_ns // 1000)
     assert abs(written_at(path) - wanted) < timedelta(milliseconds=1)
-    reception = received(path).reception
+    reception = read_received(path).reception
     assert reception.peer_ae_title == peer_text(
         peer_text(title, AE_TITLE_LIMIT).encode("ascii", "replace").decode(), AE_TITLE_LIMIT
     )
