@@ -139,7 +139,7 @@ class DeliverySettings(Section):
     commitment_wait_s: float = Field(
         3600.0,
         gt=0,
-        description="then an object that was not committed is looked for",
+        description="wait this long for commitment before querying",
     )
     max_resends: int = Field(2, ge=0, description="how often an object that got lost there is sent again")
 
@@ -203,7 +203,7 @@ class Destination(Section):
     )
     commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
     find: Literal["image", "series", "off"] = Field(
-        "image", description="what is not committed is looked for by query, at this level"
+        "image", description="level of the query for objects that were not committed"
     )
     rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
     report_unanalysed: Literal["head", "all", "none"] = "head"

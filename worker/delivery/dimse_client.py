@@ -1,5 +1,6 @@
 """A DIMSE connection to a destination: C-STORE, storage commitment and C-FIND as SCU."""
 
+import math
 import queue
 import time
 from collections.abc import Sequence
@@ -130,7 +131,7 @@ class DimseClient:
             answer = self._association.send_c_store(dataset)
         except RuntimeError:
             return Dataset()
-        timeout_s = self._association.dimse_timeout
+        timeout_s = self._association.dimse_timeout or math.inf
         if "Status" not in answer and time.monotonic() - sent_s >= timeout_s:
             name = name_of(self._destination)
             raise Unavailable(f"{name} does not answer: no answer to an object within {timeout_s:g} s")
