@@ -120,7 +120,7 @@ def _patient_position_mm(frame: FrameGeometry, row: int, column: int) -> NDArray
     return position
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(_grids(), st.integers(0, 511), st.integers(0, 511))
 def test_a_pixel_lies_where_the_equation_of_the_standard_puts_it(grid: Grid, row: int, column: int) -> None:
     (frame,) = _frames(_single(grid))
@@ -131,7 +131,7 @@ def test_a_pixel_lies_where_the_equation_of_the_standard_puts_it(grid: Grid, row
     assert frame.offset_mm == pytest.approx(float(grid.normal @ grid.origin_mm), abs=_NEAR_MM)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(_grids(), st.booleans())
 def test_functional_groups_and_a_single_frame_state_the_same_place(grid: Grid, shared: bool) -> None:
     (single,) = _frames(_single(grid))
@@ -143,7 +143,7 @@ def test_functional_groups_and_a_single_frame_state_the_same_place(grid: Grid, s
     assert (frame.rows, frame.columns) == (single.rows, single.columns)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(_grids(), st.lists(st.integers(-500, 500), min_size=2, max_size=6, unique=True), st.booleans())
 def test_offsets_order_frames_along_the_normal(grid: Grid, steps: list[int], shared: bool) -> None:
     offsets_mm = [0.25 * step for step in steps]
@@ -156,7 +156,7 @@ def test_offsets_order_frames_along_the_normal(grid: Grid, steps: list[int], sha
     assert np.abs(gaps_mm - np.diff(sorted(offsets_mm))).max() < _NEAR_MM
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(_grids(), st.floats(0.03, 1.0), st.booleans())
 def test_directions_that_are_no_unit_vectors_at_right_angles_give_no_place(
     grid: Grid, wrong: float, skewed: bool

@@ -41,7 +41,7 @@ def _two_orders(draw: st.DrawFn) -> tuple[list[InstanceHeader], list[InstanceHea
     return headers, draw(st.permutations(headers))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(_two_orders())
 def test_the_order_of_arrival_changes_neither_manifest_nor_digest(
     orders: tuple[list[InstanceHeader], list[InstanceHeader]],
@@ -51,7 +51,7 @@ def test_the_order_of_arrival_changes_neither_manifest_nor_digest(
     assert first.digest == second.digest
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(_two_orders(), st.data())
 def test_another_byte_or_a_missing_instance_changes_the_digest(
     orders: tuple[list[InstanceHeader], list[InstanceHeader]], data: st.DataObject
@@ -67,7 +67,7 @@ def test_another_byte_or_a_missing_instance_changes_the_digest(
     assert len(digests) == 3
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(_UIDS, _NUMBERS), max_size=12))
 def test_series_hold_every_instance_once_by_number_those_without_last(
     series: list[tuple[str, int | None]],

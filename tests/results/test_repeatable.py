@@ -143,7 +143,7 @@ def test_a_repetition_that_somebody_asked_for_has_uids_of_its_own(
     assert not any(a & b for a, b in combinations([uids, *again], 2))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(st.lists(st.sampled_from(sorted(_OTHER)), unique=True))
 def test_nothing_else_changes_a_uid(request_: Request, uids: frozenset[str], names: list[str]) -> None:
     changed = request_
@@ -152,7 +152,7 @@ def test_nothing_else_changes_a_uid(request_: Request, uids: frozenset[str], nam
     assert changed.uids() == uids
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(st.sets(st.sets(st.sampled_from(sorted(_INGREDIENTS))).map(frozenset), min_size=2, max_size=2))
 def test_two_sets_of_changed_ingredients_share_no_uid(request_: Request, sets: set[frozenset[str]]) -> None:
     requests = []
