@@ -1,5 +1,5 @@
-"""All that happens before the queue: receive, spool, ingest, assemble, dispatch.
+"""Everything before the queue: receive, spool, ingest, assemble, dispatch.
 
-``dicom_listener.service.run`` composes it. Nothing is imported here: the child that reads headers starts
-from this package and needs little of it.
+``dicom_listener.service.run`` composes it. This file imports nothing, so that the child process that reads
+headers starts fast.
 """

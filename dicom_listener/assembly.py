@@ -1,4 +1,4 @@
-"""When is a study complete? The rule is a pure function; around it, what freezes the study."""
+"""Decides when a study is complete, by a pure function, and freezes it into a revision."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -16,18 +16,18 @@ QUIET: Final = "quiet"
 
 
 def due(study: OpenStudy, quiet_s: float, behind_s: float) -> str | None:
-    """The evidence that a study is complete: no instance came for ``quiet_s``. None: wait.
+    """``QUIET`` where no instance of a study arrived for ``quiet_s``, else None.
 
-    ``behind_s``: for so long before now it is not known yet whether one came.
+    ``behind_s``: seconds before now for which arrivals are not recorded yet (``Backlog.behind_s``).
     """
     return QUIET if study.idle_s - behind_s >= quiet_s else None
 
 
 def assemble(engine: Engine, quiet_s: float, backlog: Backlog | None = None) -> list[int]:
-    """Freeze each study that is complete, by its own clock; the ids of the new revisions.
+    """Freeze each study that has been quiet for ``quiet_s``; the ids of the new revisions.
 
-    ``backlog``: what came and is not recorded yet; None: nothing. Raises ``Unavailable`` while Postgres does
-    not answer; an error that one study causes is raised once all others had their turn.
+    ``backlog``: files received and not recorded yet. Raises ``Unavailable`` while Postgres does not answer.
+    An error on one study is raised after all others were tried.
     """
     revisions, errors = [], []
     with outage_as_unavailable(), engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""How far the rows are behind the spool: what came and is not recorded yet, by peer."""
+"""How far the database is behind the spool, by peer."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import Final
 
 from neurotriage.core.reception import Sender
 
-# A study waits for a file of a peer that has sent nothing of it no longer than this.
+# A study waits no longer than this for unread files of peers that sent none of its instances.
 OTHER_PEER_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """All times are by the clock of this host, by which the spool is dated."""
+    """Files received and not recorded. Times are by the clock of this host, as in the names of the spool."""
 
-    seen_until: datetime  # what came before was seen when the spool was looked at
-    oldest: Mapping[Sender, datetime]  # by peer, when the oldest file came that was seen and is not recorded
+    listed_until: datetime  # files that arrived before were in the last listing of the spool
+    oldest: Mapping[Sender, datetime]  # by peer: arrival of the oldest listed file that is not recorded
 
     def behind_s(self, peers: Set[Sender], now: datetime) -> float:
-        """For how long before ``now`` the rows do not tell whether an instance came from one of ``peers``.
+        """Seconds before ``now`` for which instances from ``peers`` may have arrived and not be recorded.
 
-        Nobody knows what an unread file belongs to. It is taken to belong to the studies of its peer; to
-        others it may belong as well, but they do not wait long for it.
+        The study of an unread file is not known. It most likely belongs to a study of its peer; studies of
+        others wait for it no longer than ``OTHER_PEER_S``.
         """
         ages_s = [
             age_s if peer in peers else min(age_s, OTHER_PEER_S)
-            for peer, came_at in self.oldest.items()
-            for age_s in ((now - came_at).total_seconds(),)
+            for peer, arrived_at in self.oldest.items()
+            for age_s in ((now - arrived_at).total_seconds(),)
         ]
-        return max(0.0, (now - self.seen_until).total_seconds(), *ages_s)
+        return max(0.0, (now - self.listed_until).total_seconds(), *ages_s)

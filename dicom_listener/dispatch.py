@@ -1,4 +1,4 @@
-"""Rings the doorbell for rows that wait, and again when a message was lost. The rows are the truth."""
+"""Sends a Celery message for each row that waits, and again where a message was lost."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,14 +17,14 @@ from neurotriage.core.settings import Settings
 
 log = structlog.get_logger()
 
-# A queue this long keeps the workers busy until the next sweep; ringing on would only fill the broker
+# A queue this long keeps the workers busy until the next sweep; more messages would only fill the broker
 # while no worker runs.
 _ENOUGH_MESSAGES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep did."""
+    """Counts of one sweep: messages sent, and revisions failed after their last attempt."""
 
     revisions: int = 0
     destinations: int = 0
@@ -32,22 +32,22 @@ class Swept:
 
 
 def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
-    """Ring for revisions and destinations with something due; None where another process sweeps.
+    """Send messages for revisions and destinations with work due; None where another process sweeps.
 
-    Raises ``Unavailable`` while Postgres or the broker does not answer: the next sweep makes up for it.
+    Raises ``Unavailable`` while Postgres or the broker does not answer; the next sweep catches up.
     """
-    ready, owed = _wanted(app, ANALYSE), _wanted(app, DELIVER)
+    analyse, deliver = _has_room(app, ANALYSE), _has_room(app, DELIVER)
     every_s = settings.worker.sweep_s
     revisions: list[int] = []
     destinations: list[str] = []
     with outage_as_unavailable(), engine.begin() as connection:
         if not try_lock(connection):
             return None
-        # One more than max_attempts: the attempt after the last writes the page that says so.
+        # One more than max_attempts: a last one writes the page that reports the failure.
         abandoned = fail_abandoned(connection, attempts=settings.worker.max_attempts + 1)
-        if ready:
+        if analyse:
             revisions = revisions_to_ring(connection, every_s=every_s)
-        if owed:
+        if deliver:
             destinations = destinations_to_ring(connection, every_s=every_s)
     calls: list[tuple[str, int | str]] = [(ANALYSE, revision) for revision in revisions]
     calls += [(DELIVER, destination) for destination in destinations]
@@ -62,15 +62,15 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     return swept
 
 
-def _wanted(app: Celery, task: str) -> bool:
-    """False while the queue of a task is long enough. Raises ``Unavailable`` without a broker."""
+def _has_room(app: Celery, task: str) -> bool:
+    """Whether the queue of a task takes more messages. Raises ``Unavailable`` without a broker."""
     with app.connection_for_write() as connection:
         try:
-            # Not the default channel: that one retries for seconds.
+            # The default channel would retry for seconds.
             with connection.channel() as channel:
                 waiting: int = channel.queue_declare(queue=QUEUES[task], passive=True).message_count
         except ChannelError:
-            return True  # no message yet, hence no queue
+            return True  # the queue is created by its first message
         except (OperationalError, *connection.connection_errors) as error:
             raise Unavailable("the broker does not answer") from error
     return waiting < _ENOUGH_MESSAGES

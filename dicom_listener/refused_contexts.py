@@ -1,4 +1,4 @@
-"""A note of the presentation contexts that we refused: from an association into the spool, and into rows."""
+"""A note of the presentation contexts rejected in one association (PS3.8 9.3.3.2), as JSON in the spool."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from neurotriage.dicom.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 
 # PS3.8 9.3.2.2: an association proposes at most 128 contexts.
 _MAX_CONTEXTS: Final = 128
-# Of what a peer offers for one SOP class: a row of an index holds 2.7 kB, and this makes 1.3 kB.
+# Transfer syntaxes kept per SOP class: 1.3 kB at most, where Postgres indexes at most 2.7 kB.
 _MAX_SYNTAXES: Final = 20
 _HOST_LIMIT: Final = 64
 # Far above any note of ours.
@@ -20,14 +20,14 @@ NOTE_LIMIT_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RefusedContexts:
-    """Who proposed what. Every text is of one line and bounded, however the peer filled it."""
+    """The peer and the contexts that it proposed. Every text is one bounded printable line."""
 
     peer: Sender
     contexts: tuple[tuple[str, tuple[str, ...]], ...]  # SOP class, transfer syntaxes
 
     @classmethod
     def of(cls, peer: Sender, contexts: Iterable[tuple[str, Sequence[str]]]) -> Self:
-        """What a peer proposed, cut to what an admin can use."""
+        """Bound and deduplicate the contexts (SOP class, transfer syntaxes) that a peer proposed."""
         bounded = [
             (_uid(sop_class), _syntaxes(syntaxes)) for sop_class, syntaxes in islice(contexts, _MAX_CONTEXTS)
         ]
@@ -38,7 +38,7 @@ class RefusedContexts:
 
     @classmethod
     def from_json(cls, note: bytes) -> Self:
-        """Raises ``ValueError`` for what is no such note."""
+        """Read a note of ``to_json``. Raises ``ValueError`` where it is not one."""
         try:
             document = json.loads(note)
             return cls.of(
@@ -58,7 +58,7 @@ class RefusedContexts:
 
 
 def _uid(proposed: object) -> str:
-    """A UID is digits and dots; what is written in its place stays one word of ASCII."""
+    """The proposed UID; an invalid one as a single word of ASCII."""
     return peer_text(proposed, UID_LIMIT).encode("ascii", "replace").decode().replace(" ", "?")
 
 

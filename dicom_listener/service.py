@@ -1,4 +1,4 @@
-"""The whole way in: listener, ingest, assembly and sweep, composed."""
+"""The listener service: DICOM listener, ingest, assembly and sweep."""
 
 import threading
 import time
@@ -24,18 +24,18 @@ from neurotriage.core.storage import Storage
 log = structlog.get_logger()
 
 _PAUSE_S: Final = 0.1
-# How long one step waits for a header while others may come.
+# One step of ingest waits this long for a header.
 _STEP_S: Final = 0.05
 _ASSEMBLE_EVERY_S: Final = 0.25
 _FIRST_BACK_OFF_S: Final = 0.5
 _LONGEST_BACK_OFF_S: Final = 5.0
-# A thread waits at most this long for Postgres or the broker before it sees that it should stop.
+# A thread that waits for Postgres or the broker notices within this time that it should stop.
 _JOIN_S: Final = 15.0
-_LOOK_S: Final = 1.0
+_WATCH_INTERVAL_S: Final = 1.0
 
 
 class ThreadEnded(Exception):
-    """A part of the way in has ended by itself. The process must end too, and be started anew."""
+    """A thread of the service ended by itself: the process must end and be restarted."""
 
 
 def run(
@@ -46,15 +46,15 @@ def run(
 ) -> None:
     """Receive studies until ``stop`` is set. ``on_started`` gets the port once the listener accepts.
 
-    Reception goes on while Postgres or the broker is down; what waits is done when they are back.
-    Raises ``Unavailable`` or ``OSError`` where the listener cannot start, and ``ThreadEnded`` where a part
-    of it ended by itself.
+    Instances are received while Postgres or the broker is down, and recorded when they are back. ``name`` is
+    that of the spool. Raises ``Unavailable`` or ``OSError`` where the listener cannot start, and
+    ``ThreadEnded`` where a thread ended by itself.
     """
     listener = Listener(settings, name)
     port = listener.start()
     frozen = threading.Event()
     loops = [
-        _Loop("ingest", lambda: _take_in(settings, listener, stop, frozen)),
+        _Loop("ingest", lambda: _ingest(settings, listener, stop, frozen)),
         _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
     ]
     for loop in loops:
@@ -62,9 +62,9 @@ def run(
     try:
         if on_started is not None:
             on_started(port)
-        # Python runs no signal handler while the main thread waits without end: a SIGTERM that came just
-        # before the wait began would never be seen.
-        while not stop.wait(_LOOK_S):
+        # Python runs no signal handler while the main thread waits without a timeout: a SIGTERM just before
+        # the wait would never be handled.
+        while not stop.wait(_WATCH_INTERVAL_S):
             _require_alive(listener, loops)
     finally:
         stop.set()
@@ -75,7 +75,7 @@ def run(
 
 
 class _Loop(threading.Thread):
-    """A thread whose end is told, whatever ends it."""
+    """A thread that logs the error that ends it."""
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
         super().__init__(name=name, daemon=True)
@@ -89,7 +89,7 @@ class _Loop(threading.Thread):
 
 
 def _require_alive(listener: Listener, loops: Sequence[_Loop]) -> None:
-    """Half a listener looks like a whole one to every sender. Raises ``ThreadEnded``."""
+    """Raise ``ThreadEnded`` where a thread has ended: senders could not tell that nothing is processed."""
     ended = [loop.name for loop in loops if not loop.is_alive()]
     if not listener.accepts:
         ended.append("listener")
@@ -98,8 +98,8 @@ def _require_alive(listener: Listener, loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-def _take_in(settings: Settings, listener: Listener, stop: threading.Event, frozen: threading.Event) -> None:
-    """Take in what comes, file by file, and freeze each study once it is quiet."""
+def _ingest(settings: Settings, listener: Listener, stop: threading.Event, frozen: threading.Event) -> None:
+    """Record spooled files, and freeze each study once it is quiet."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage)
@@ -125,41 +125,41 @@ def _take_in(settings: Settings, listener: Listener, stop: threading.Event, froz
             installations=settings.listener.other_installations,
         )
 
-        def take_in() -> None:
+        def ingest_step() -> None:
             done = ingest.step(_STEP_S)
             if done != Ingested():
                 log.info("ingested", **asdict(done))
 
-        # Whatever stops the one must not stop the other.
-        _repeat("ingest", (take_in, freeze), stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
+        # An error of one step must not stop the other.
+        _repeat("ingest", (ingest_step, freeze), stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
     engine.dispose()
 
 
 def _sweep(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
-    """Ring as soon as a study was frozen, and every ``[worker] sweep_s`` for whatever waits."""
+    """Sweep as soon as a study is frozen, and every ``[worker] sweep_s``."""
     engine = connect(settings.database.url)
     app = celery_app(settings)
 
-    def work() -> None:
+    def sweep_step() -> None:
         frozen.clear()
         if sweep(engine, app, settings) is None:
-            frozen.set()  # another process sweeps, and may have looked before our study was there
+            frozen.set()  # another process sweeps, and may have missed our study
 
     def pause() -> None:
         frozen.wait(settings.worker.sweep_s)
         stop.wait(_PAUSE_S)
 
-    _repeat("sweep", (work,), stop, pause)
+    _repeat("sweep", (sweep_step,), stop, pause)
     engine.dispose()
 
 
 def _repeat(
-    name: str, works: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
+    name: str, steps: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
 ) -> None:
-    """Work until ``stop``, each part though another fails, with bounded back-off: it must never end so."""
+    """Run all steps until ``stop``; an error stops no other step and is followed by a bounded back-off."""
     back_off_s = 0.0
     while not stop.is_set():
-        errors = [error for error in map(_error_of, works) if error is not None]
+        errors = [error for error in map(_error_of, steps) if error is not None]
         if not errors:
             back_off_s = 0.0
             pause()
@@ -168,14 +168,14 @@ def _repeat(
         for error in errors:
             if isinstance(error, Unavailable):
                 log.warning("unavailable", loop=name, error=str(error), again_in_s=back_off_s)
-            else:  # a bug; the next pass finds everything as it was
+            else:  # a bug; each step is idempotent
                 log.error("loop_failed", loop=name, exc_info=error, again_in_s=back_off_s)
         stop.wait(back_off_s)
 
 
-def _error_of(work: Callable[[], None]) -> Exception | None:
+def _error_of(step: Callable[[], None]) -> Exception | None:
     try:
-        work()
-    except Exception as error:  # noqa: BLE001 - told by the caller
+        step()
+    except Exception as error:  # noqa: BLE001 - logged by the caller
         return error
     return None

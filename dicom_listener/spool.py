@@ -1,8 +1,8 @@
-"""The spool: a maildir where received instances lie, whole and durable, before anybody looks at them.
+"""The spool: a maildir that keeps received instances whole and durable until they are recorded.
 
-``tmp`` holds what is being written, ``new`` what is complete, ``reports`` what archives say of our results,
-``refused`` notes of refused presentation contexts. A file is our own File Meta (PS3.10 7.1) with the data set
-behind it, byte for byte as received. Nothing received is part of a file name.
+``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
+``refused`` notes of rejected presentation contexts. A file is a File Meta of our own (PS3.10 7.1) and the
+data set, byte for byte as received. No part of a file name comes from the network.
 """
 
 import errno
@@ -26,7 +26,7 @@ from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from neurotriage.dicom.peer_text import AE_TITLE_LIMIT, UID_LIMIT, peer_text
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 
-# Owner of the private part of our File Meta: who sent the instance, and when it was complete.
+# PrivateInformationCreatorUID of our File Meta, whose private part says who sent the instance, and when.
 _RECEPTION_UID: Final = derived_uid("neurotriage", "reception")
 
 _PREAMBLE: Final = bytes(128) + b"DICM"
@@ -36,13 +36,14 @@ _LONG_VRS: Final = (b"OB",)
 _PRIVATE_INFORMATION: Final = 0x0102
 _META_LIMIT_BYTES: Final = 1 << 12  # ours are below 1 kB
 _HOST_LIMIT: Final = 64  # an IPv6 address with its scope
-# Notes of refused contexts that wait for Postgres; they are for the admin, and more say nothing new.
+_TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
+# Notes of rejected contexts that wait for Postgres; more would tell an admin nothing new.
 _MAX_NOTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class AssociationInfo:
-    """The peer of an association, and what both sides call themselves."""
+    """AE titles of both sides and the address of the peer of an association."""
 
     calling_ae_title: str
     called_ae_title: str
@@ -51,7 +52,7 @@ class AssociationInfo:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedInstance:
-    """A complete file in the spool; nothing of its data set is parsed."""
+    """A complete spooled file; its data set is not parsed."""
 
     path: Path
     reception: Reception
@@ -62,7 +63,11 @@ class ReceivedInstance:
 
 
 class Spool:
-    """The maildir of one listener. One process at a time receives into it."""
+    """The maildir of one listener; one process at a time receives into it.
+
+    ``min_free_bytes``: free space that receiving must leave on the disk. Raises ``OSError`` where the folders
+    cannot be made.
+    """
 
     def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
         self._storage = storage
@@ -76,9 +81,9 @@ class Spool:
             make_private(folder)
 
     def recover(self) -> int:
-        """Take the spool for this process and delete what was never complete; the number of files.
+        """Lock the spool for this process and delete incomplete files; their number.
 
-        Their senders never heard 0x0000. Raises ``Unavailable`` while another process receives here.
+        Their senders were never answered 0x0000. Raises ``Unavailable`` while another process has the lock.
         """
         self._lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -92,7 +97,7 @@ class Spool:
         return len(leftovers)
 
     def close(self) -> None:
-        """Let another process receive here."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -106,10 +111,9 @@ class Spool:
         transfer_syntax_uid: str,
         data_set: bytes | memoryview,
     ) -> str:
-        """Keep a data set as received; its name, once it is on stable storage.
+        """Write an encoded data set as received; the name of the file, once it is on stable storage.
 
-        Raises ``OSError`` when it cannot be kept (or less than ``min_free_bytes`` would be left): then
-        no file is left behind.
+        Raises ``OSError``, and leaves no file, where that fails or would leave less than ``min_free_bytes``.
         """
         if self._storage.free_bytes() - len(data_set) < self._min_free_bytes:
             raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
@@ -121,7 +125,7 @@ class Spool:
     def receive_report(
         self, association: AssociationInfo, transfer_syntax_uid: str, information: bytes | memoryview
     ) -> None:
-        """Keep what an archive says of a storage commitment, as ``receive`` keeps an instance."""
+        """Write the Event Information of a storage commitment report (PS3.4 J.3.3) as ``receive`` does."""
         if self._storage.free_bytes() - len(information) < self._min_free_bytes:
             raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
         meta = file_meta(association, PUSH_MODEL, PUSH_MODEL_INSTANCE, transfer_syntax_uid)
@@ -130,9 +134,9 @@ class Spool:
     def note_refused(
         self, association: AssociationInfo, contexts: Sequence[tuple[str, Sequence[str]]]
     ) -> None:
-        """Keep the refused presentation contexts of an association (SOP class, transfer syntaxes).
+        """Note the rejected presentation contexts (SOP class, transfer syntaxes) of an association.
 
-        Not more of them than help an admin. Raises ``OSError`` where there is no room.
+        Raises ``OSError`` where it cannot be written, or 1000 notes wait already.
         """
         if len(self.refused()) >= _MAX_NOTES:
             raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
@@ -141,6 +145,10 @@ class Spool:
         self._write(self._refused / f"{_new_name()}.json", (note,), durable=False)
 
     def _write(self, path: Path, parts: Sequence[bytes | memoryview], *, durable: bool) -> None:
+        """Write through ``tmp``, which ``recover`` clears, not beside ``path`` as ``atomic_write`` does.
+
+        After an error ``path`` is gone, too: the sender hears a failure and sends the instance again.
+        """
         temporary = self._tmp / path.name
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -158,15 +166,15 @@ class Spool:
             raise
 
     def waiting(self) -> list[Path]:
-        """Complete instances in the order in which they came."""
+        """Complete instances in order of arrival."""
         return sorted(self._new.glob("*.dcm"))
 
     def reports(self) -> list[Path]:
-        """Reports of storage commitment in the order in which they came."""
+        """Storage commitment reports in order of arrival."""
         return sorted(self._reports.glob("*.dcm"))
 
     def refused(self) -> list[Path]:
-        """Notes of refused presentation contexts, as ``note_refused`` wrote them."""
+        """Notes that ``note_refused`` wrote, in order of arrival."""
         return sorted(self._refused.glob("*.json"))
 
 
@@ -177,14 +185,15 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def _new_name() -> str:
-    """Ours alone, and in the order of time."""
-    return f"{time.time_ns():020d}-{uuid4().hex}"
+    """A name that nobody else has; names sort by the time at which writing began."""
+    return f"{time.time_ns():0{_TIME_DIGITS}d}-{uuid4().hex}"
 
 
 def written_at(path: Path) -> datetime:
-    """When a file of the spool was begun, by its name; long ago where the name is not ours."""
+    """When writing of a spooled file began, by its name; 1970 where the name is not one of ours."""
     digits = path.name.partition("-")[0]
-    return datetime.fromtimestamp(int(digits) / 1e9 if digits.isdigit() and len(digits) == 20 else 0.0, UTC)
+    is_ours = len(digits) == _TIME_DIGITS and digits.isascii() and digits.isdigit()
+    return datetime.fromtimestamp(int(digits) / 1e9 if is_ours else 0.0, UTC)
 
 
 def file_meta(
@@ -224,30 +233,30 @@ def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
     return struct.pack("<HH2s", 2, number, vr) + length + data
 
 
-def received(path: Path) -> ReceivedInstance:
-    """What our own File Meta says of how an instance came; a file that is damaged there says nothing.
+def read_received(path: Path) -> ReceivedInstance:
+    """How an instance was received, by its File Meta; by the file alone where that is damaged.
 
-    Every text in it has a bound. Raises ``OSError`` where there is no such file.
+    All texts are bounded and printable. Raises ``OSError`` where the file cannot be read.
     """
-    plain = unread(path)
+    by_file = reception_by_file(path)
     with path.open("rb") as file:
         meta = _meta_elements(file.read(_META_START + _META_LIMIT_BYTES))
     if meta is None:
-        return ReceivedInstance(path, plain)
+        return ReceivedInstance(path, by_file)
     length, values = meta
     information = _information(values.get(_PRIVATE_INFORMATION, b""))
     reception = Reception(
         peer_ae_title=_text(values.get(0x0016, b""), AE_TITLE_LIMIT),
         peer_host=peer_text(information.get("peer_host", ""), _HOST_LIMIT),
-        received_at=_instant(information.get("received_at")) or plain.received_at,
-        size_bytes=plain.size_bytes - _META_START - length,
+        received_at=_instant(information.get("received_at")) or by_file.received_at,
+        size_bytes=by_file.size_bytes - _META_START - length,
         affected_sop_instance_uid=_text(values.get(0x0003, b""), UID_LIMIT),
     )
     return ReceivedInstance(path, reception)
 
 
-def unread(path: Path) -> Reception:
-    """What the file system alone says of a file. Raises ``OSError`` where there is none."""
+def reception_by_file(path: Path) -> Reception:
+    """Time and size of a file, from an unknown peer. Raises ``OSError`` where there is no such file."""
     status = path.stat()
     return Reception("", "", datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
 

@@ -1,18 +1,16 @@
 """The frozen study of a revision, from its rows."""
 
-from pathlib import Path
-
 from sqlalchemy import Connection, select
 
 from db.tables import Instance, Revision, RevisionInstance, Series, Study
 from neurotriage.core.storage import Storage
-from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
+from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, StudyManifest
+from neurotriage.dicom.manifest import ListedInstance, series_of
 
 
 def read_manifest(connection: Connection, revision_id: int, storage: Storage) -> StudyManifest:
-    """The frozen study of a revision, with the paths of its files.
+    """The frozen study of a revision, with the paths of its files, in the order of ``series_of``.
 
-    Series are in the order of their UIDs, instances in that of their numbers, those without a number last.
     Raises SQLAlchemy's ``NoResultFound`` for an unknown id.
     """
     revision = connection.execute(
@@ -24,6 +22,7 @@ def read_manifest(connection: Connection, revision_id: int, storage: Storage) ->
         select(
             Series.series_instance_uid,
             Series.modality,
+            Instance.instance_number,
             Instance.sop_instance_uid,
             Instance.sop_class_uid,
             Instance.digest,
@@ -32,21 +31,22 @@ def read_manifest(connection: Connection, revision_id: int, storage: Storage) ->
         .join(Instance, Instance.id == RevisionInstance.instance_id)
         .join(Series, Series.id == Instance.series_id)
         .where(RevisionInstance.revision_id == revision_id)
-        .order_by(
-            Series.series_instance_uid, Instance.instance_number.nulls_last(), Instance.sop_instance_uid
+    )
+    listed = (
+        ListedInstance(
+            row.series_instance_uid,
+            row.modality,
+            row.instance_number,
+            ManifestInstance(
+                row.sop_instance_uid, row.sop_class_uid, storage.stored_instance(row.digest), row.digest
+            ),
         )
-    ).all()
-    series: dict[str, tuple[str, list[ManifestInstance]]] = {}
-    for row in rows:
-        _, instances = series.setdefault(row.series_instance_uid, (row.modality, []))
-        path: Path = storage.stored_instance(row.digest)
-        instances.append(ManifestInstance(row.sop_instance_uid, row.sop_class_uid, path, row.digest))
+        for row in rows
+    )
     return StudyManifest(
         study_instance_uid=revision.study_instance_uid,
         revision=revision.number,
-        series=tuple(
-            SeriesManifest(uid, modality, tuple(instances)) for uid, (modality, instances) in series.items()
-        ),
+        series=series_of(listed),
         completed_by=revision.completed_by,
         conflict=Reason(ReasonCode.IDENTITY_CONFLICT, revision.conflict) if revision.conflict else None,
     )

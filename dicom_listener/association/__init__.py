@@ -1,1 +1,1 @@
-"""Associations: who may send what, within which limits, and the answer that an instance is durable."""
+"""The DICOM acceptor: who may send what, within which limits, and the C-STORE response once it is durable."""

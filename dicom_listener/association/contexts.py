@@ -1,4 +1,4 @@
-"""What may be sent to us: SOP classes and transfer syntaxes, and the answers to storage commitment."""
+"""The presentation contexts that the listener supports: verification, storage, storage commitment."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -30,11 +30,11 @@ from neurotriage.dicom.commitment import PUSH_MODEL
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 
-# In the order of our preference, for a peer that offers several in one context.
+# In our order of preference, for a context that proposes several.
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
-# The modules of which one must be importable to decode a transfer syntax. RLE needs none. Deflated is
-# never accepted: 1 MB on the wire can be 1 GB in memory.
+# Modules, any of which decodes the transfer syntax; RLE needs none. Deflated Explicit VR is never accepted:
+# 1 MB on the wire can be 1 GB in memory.
 _DECODERS: Final = {
     JPEGLosslessSV1: ("imagecodecs",),
     JPEGLossless: ("imagecodecs",),
@@ -104,11 +104,11 @@ def transfer_syntaxes() -> list[str]:
 
 
 def supported_contexts() -> list[PresentationContext]:
-    """Verification, every storage SOP class in every transfer syntax that can be decoded, and commitment."""
+    """Verification, storage commitment, and every storage SOP class in each of ``transfer_syntaxes``."""
     syntaxes: Sequence[str] = transfer_syntaxes()
     storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
     contexts = [build_context(uid, list(syntaxes)) for uid in (*storage, *_OTHER_STORAGE)]
     commitment = build_context(PUSH_MODEL, list(_UNCOMPRESSED[:2]))
-    # An archive that reports on an association of its own proposes itself as SCP (PS3.4 J.3.3).
+    # An archive that reports on an association of its own proposes the SCP role (PS3.4 J.3.3, PS3.7 D.3.3.4).
     commitment.scu_role = commitment.scp_role = True
     return [build_context(_VERIFICATION, list(_UNCOMPRESSED)), commitment, *contexts]

@@ -1,4 +1,4 @@
-"""pynetdicom and pydicom as a listener needs them: silent about what peers write, and lenient."""
+"""Set-up of pynetdicom and pydicom for a listener: no values of peers in logs, and lenient validation."""
 
 import logging
 import warnings
@@ -9,9 +9,10 @@ from neurotriage.core.process.log import WithoutValues
 
 
 def set_up_libraries() -> None:
-    """Both log raw text of the peer, over several lines; only the place of it is told.
+    """Silence what both libraries log of received values; pynetdicom's errors are logged by place alone.
 
-    And pynetdicom aborts for a UID of more than 64 characters, where we refuse the one object.
+    Also turns off pynetdicom's UID validation, which would abort an association for a UID of more than 64
+    characters, where we refuse one instance. Affects the whole process.
     """
     _config.VALIDATORS["UI"] = lambda _: (True, "")
     _config.LOG_HANDLER_LEVEL = "none"

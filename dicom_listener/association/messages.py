@@ -16,23 +16,23 @@ log = structlog.get_logger()
 
 # No command set of PS3.7 comes near this.
 _MAX_COMMAND_BYTES: Final = 65_536
-# A data set is kept in memory until it is written; no image of a head study is larger.
+# A data set is held in memory until it is written; no image of a head study is larger.
 _MAX_DATA_SET_BYTES: Final = 2 * 1024**3
-# We negotiate one operation at a time; a peer that sends ahead regardless is cut off.
+# We negotiate one operation at a time (PS3.7 D.3.3.3); a peer that sends ahead anyway is aborted.
 _MAX_WAITING_MESSAGES: Final = 2
 # A peer that sends less than this, and completes nothing, makes no progress.
 PROGRESS_BYTES: Final = 65_536
-# pynetdicom takes a C-STORE-RQ without a SOP Instance UID for no request at all.
+# pynetdicom does not treat a C-STORE-RQ without a SOP Instance UID as a valid request.
 _NO_UID: Final = UID("")
 # PS3.8 table 9-6, Evt19: unrecognised or invalid PDU. The state machine answers with A-ABORT.
 _INVALID_PDU: Final = "Evt19"
 
 
 class GuardedMessages(DIMSEServiceProvider):
-    """Assembles messages within limits; what nobody would answer ends the association.
+    """Assembles DIMSE messages within limits; a message that breaks them ends the association.
 
-    So does an association that is idle, or that makes no progress: ``get_msg`` is called by its reactor a
-    thousand times a second, as long as no message is being served.
+    So does a lack of progress, which ``get_msg`` checks: the reactor calls it a thousand times a second while
+    no message is being served.
     """
 
     def __init__(self, association: Association, progress_timeout_s: float) -> None:
@@ -48,16 +48,16 @@ class GuardedMessages(DIMSEServiceProvider):
         if problem is None:
             super().receive_primitive(primitive)
             return
-        self._end("association_abused", problem=problem)
+        self._end("protocol_violation", problem=problem)
 
     def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """The next message. pynetdicom would leave the sender of an invalid one waiting for ever."""
+        """The next valid message. pynetdicom never answers an invalid one; here it ends the association."""
         context_id, message = super().get_msg(block)
         if message is None:
             self._watch()
             return None, None
         if isinstance(message, C_STORE) and message.AffectedSOPInstanceUID is None:
-            message._affected_sop_instance_uid = _NO_UID  # refused like any other that is none
+            message._affected_sop_instance_uid = _NO_UID  # refused later as an invalid UID
         if not message.is_valid_request:
             self._end("invalid_message")
             return None, None
@@ -65,13 +65,13 @@ class GuardedMessages(DIMSEServiceProvider):
         return context_id, message
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Answer. A data set that was answered is progress; an echo is not."""
+        """Send a response. A stored data set counts as progress, an echo does not."""
         super().send_msg(primitive, context_id)
         if not isinstance(primitive, C_ECHO):
             self._progress()
 
     def _set_sop_class(self, context_id: int | None, message: Any) -> None:
-        """A C-STORE goes by its presentation context: pynetdicom aborts where the command says otherwise."""
+        """Use the SOP class of the presentation context; pynetdicom would abort where the command differs."""
         context = self.assoc._accepted_cx.get(context_id or 0)
         if (
             isinstance(message, C_STORE)
@@ -79,7 +79,7 @@ class GuardedMessages(DIMSEServiceProvider):
             and message.AffectedSOPClassUID != context.abstract_syntax
         ):
             log.warning(
-                "sop_class_unlike_context",
+                "sop_class_mismatch",
                 peer_host=self.assoc.requestor.address,
                 sop_class=escaped(str(message.AffectedSOPClassUID).encode()),
                 context=str(context.abstract_syntax),
@@ -93,7 +93,7 @@ class GuardedMessages(DIMSEServiceProvider):
         if time.monotonic() - self._progressed_at > self._progress_timeout_s:
             self._end("association_without_progress", after_s=self._progress_timeout_s)
         elif self.dul.idle_timer_expired() and not self._ended:
-            self._ended = True  # by pynetdicom, now
+            self._ended = True  # pynetdicom aborts it now
             log.info("association_idle", peer_host=self.assoc.requestor.address)
 
     def _end(self, event: str, **details: object) -> None:

@@ -14,8 +14,8 @@ from neurotriage.dicom.addresses import (
     is_name,
 )
 
-_LOOK_S: Final = 5.0
-_FIRST_LOOK_S: Final = 2.0
+_LOOKUP_INTERVAL_S: Final = 5.0
+_FIRST_LOOKUP_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,15 @@ SHARE_EXCEEDED: Final = Rejection(
 )
 NO_REASON: Final = Rejection(2, 1, 1, "the request could not be judged")
 
-# Whoever may send where there is no [[peer]].
+# Stands for any sender on this host where no [[peer]] is configured.
 LOCAL: Final = Peer.model_construct(ae_title="", host="loopback", port=None)
 
 
 def sender(settings: Settings, *, calling: str, called: str, host: str) -> Peer | Rejection:
-    """Whose association this is, or why it must be rejected. Waits for the name server where needed."""
+    """The ``[[peer]]`` of an association, or why it must be rejected.
+
+    ``host``: address of the socket. Host names of peers are resolved, which may take seconds.
+    """
     if called != settings.listener.ae_title.strip():
         return CALLED_UNKNOWN
     address = address_of_socket(host)
@@ -59,13 +62,13 @@ def sender(settings: Settings, *, calling: str, called: str, host: str) -> Peer 
 
 
 def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Rejection | None:
-    """Why an association must be rejected; None for a peer that may send."""
+    """Why an association must be rejected; None where it may be accepted."""
     answer = sender(settings, calling=calling, called=called, host=host)
     return answer if isinstance(answer, Rejection) else None
 
 
 def listens_on_loopback(host: str) -> bool:
-    """True where nobody outside this machine can reach the address."""
+    """Whether an address to listen on can be reached from this host alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -77,28 +80,28 @@ def _local(settings: Settings, address: Address) -> bool:
 
 
 class ListedHosts:
-    """Which ``[[peer]]`` host an address belongs to, told at once: names are looked up beside.
+    """Maps addresses to ``[[peer]]`` hosts without waiting: names are resolved by a thread.
 
-    Every connection is judged by this before it costs a thread. A name whose address has just changed is
-    known a few seconds later; until then its association is one of a stranger, judged by ``sender``.
+    Each connection is checked before it costs a thread. A changed address of a name is known a few seconds
+    later; until then its connections count as those of strangers, and ``sender`` decides.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.hosts = tuple(dict.fromkeys(peer.host for peer in settings.peer)) or (LOCAL.host,)
         self._names = tuple(host for host in self.hosts if settings.peer and is_name(host))
-        self._found: dict[str, frozenset[Address]] = {}
+        self._addresses: dict[str, frozenset[Address]] = {}
         self._looked_up = threading.Event()
         self._closed = threading.Event()
 
     def start(self) -> None:
-        """Look the names up, for a moment at least."""
+        """Start to resolve names; wait up to 2 s for the first results."""
         if self._names:
             threading.Thread(target=self._look_up, name="peer names", daemon=True).start()
-            self._looked_up.wait(_FIRST_LOOK_S)
+            self._looked_up.wait(_FIRST_LOOKUP_S)
 
     def close(self) -> None:
-        """Look up nothing any more."""
+        """Stop resolving names."""
         self._closed.set()
 
     def host_of(self, host: str) -> str | None:
@@ -110,13 +113,13 @@ class ListedHosts:
 
     def _has(self, host: str, address: Address) -> bool:
         if host in self._names:
-            return address in self._found.get(host, ())
+            return address in self._addresses.get(host, ())
         return has_address(host, address)
 
     def _look_up(self) -> None:
         while True:
             for name in self._names:
-                self._found[name] = addresses_of(name)
+                self._addresses[name] = addresses_of(name)
             self._looked_up.set()
-            if self._closed.wait(_LOOK_S):
+            if self._closed.wait(_LOOKUP_INTERVAL_S):
                 return

@@ -1,8 +1,8 @@
-"""An A-ASSOCIATE-RQ as a lenient peer reads it (PS3.8 9.3.2).
+"""Repairs an A-ASSOCIATE-RQ (PS3.8 9.3.2) before pynetdicom decodes it.
 
-pynetdicom aborts an association, without a word of who asked for what, when a title is padded with NUL or not
-ASCII, or when any UID has more than 64 characters. Here such a value costs itself: it is replaced before
-pynetdicom decodes the request, and what was sent is kept for the log.
+pynetdicom aborts an association, without logging who requested it, for an AE title that is padded with NUL or
+not ASCII and for a UID of more than 64 characters. Here only the invalid value is replaced, and the original
+is kept for the log.
 """
 
 import re
@@ -28,7 +28,7 @@ _IMPLEMENTATION_VERSION_NAME: Final = 0x55
 _OF_A_SOP_CLASS: Final = (0x54, 0x56, 0x57)
 
 _UID: Final = re.compile(rb"[0-9.]{1,64}")
-# What nobody supports stands for what nobody can read.
+# In place of an invalid UID: a UID that nobody supports.
 _STAND_IN: Final = derived_uid("neurotriage", "unreadable UID").encode()
 _NO_TITLE: Final = b"?".ljust(16)
 _SHOWN: Final = 64
@@ -37,7 +37,7 @@ _PADDING: Final = b"\0 "
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """An AE title without its padding; unusable, and escaped, where a character in it may not be there."""
+    """An AE title without padding; escaped, and not ``usable``, where it holds an invalid character."""
 
     text: str
     usable: bool
@@ -45,24 +45,24 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The PDU for pynetdicom, and what it says of its sender that pynetdicom could not hold."""
+    """The repaired PDU, and the values as they were sent."""
 
     pdu: bytes
     called: Title
     calling: Title
-    # As it was sent, escaped and cut: by presentation context, and whatever else is not a UID.
+    # As sent, escaped and cut: invalid abstract syntaxes by context ID, and all invalid UIDs.
     abstract_syntaxes: dict[int, str] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
 
 class _Malformed(Exception):
-    """An item is longer than what it lies in."""
+    """An item is longer than the one that contains it."""
 
 
 def readable(pdu: bytes) -> Request:
-    """The request with every title and UID that cannot be read replaced.
+    """Replace every invalid AE title and UID in an A-ASSOCIATE-RQ PDU, given with its header.
 
-    One whose items do not fit into each other keeps them: that is for pynetdicom to refuse.
+    Where the lengths of items do not match, they are left alone: pynetdicom rejects the PDU.
     """
     called, calling = title_of(pdu[_CALLED]), title_of(pdu[_CALLING])
     repair = _Repair()
@@ -86,13 +86,13 @@ def title_of(value: bytes) -> Title:
 
 
 def escaped(value: bytes, limit: int = _SHOWN) -> str:
-    """Bytes of a peer as text for a log: printable ASCII as it is, and cut."""
+    """Received bytes as printable ASCII for a log, others as ``\\xNN``, cut to ``limit`` characters."""
     shown = "".join(chr(b) if 0x20 <= b < 0x7F and b != 0x5C else f"\\x{b:02x}" for b in value[:limit])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 class _Repair:
-    """Walks the items of one request and keeps what it had to replace."""
+    """Walks the items of one request and records the values that it replaced."""
 
     def __init__(self) -> None:
         self.abstract_syntaxes: dict[int, str] = {}
@@ -123,7 +123,7 @@ class _Repair:
             else:
                 items.append(_encoded(kind, value))
         if not any(kind == _ABSTRACT_SYNTAX for kind, _ in _parts(data)):
-            items.append(_encoded(_ABSTRACT_SYNTAX, _STAND_IN))  # pynetdicom fails over one without
+            items.append(_encoded(_ABSTRACT_SYNTAX, _STAND_IN))  # pynetdicom fails on a context without one
         usable = [uid for uid in syntaxes if uid is not None] or [_STAND_IN]
         return b"".join([*items, *(_encoded(_TRANSFER_SYNTAX, uid) for uid in usable)])
 
@@ -139,7 +139,7 @@ class _Repair:
         return _encoded(kind, value)
 
     def _uid(self, value: bytes) -> bytes | None:
-        """The UID without its padding; None for what is none."""
+        """The UID without padding; None where it is invalid."""
         uid = value.strip(_PADDING)
         if _UID.fullmatch(uid):
             return uid

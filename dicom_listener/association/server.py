@@ -1,11 +1,10 @@
-"""Receives: C-ECHO, C-STORE for every storage SOP class, and reports of storage commitment.
+"""The DICOM listener: C-ECHO, C-STORE of every storage SOP class, and storage commitment reports.
 
-Nothing that is received is parsed here.
+No received data set is parsed here.
 """
 
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Final, TypeVar, cast
@@ -18,24 +17,14 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from dicom_listener.association.admission import Admission
 from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
 from dicom_listener.association.libraries import set_up_libraries
-from dicom_listener.association.peers import (
-    CALLED_UNREADABLE,
-    CALLING_UNREADABLE,
-    LIMIT_EXCEEDED,
-    NO_REASON,
-    PERMANENT,
-    SHARE_EXCEEDED,
-    ListedHosts,
-    Rejection,
-    sender,
-)
+from dicom_listener.association.peers import ListedHosts
 from dicom_listener.association.request import escaped
-from dicom_listener.association.shares import Shares
 from dicom_listener.association.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
 from dicom_listener.spool import AssociationInfo, Spool
-from neurotriage.core.settings import Peer, Settings, config_file
+from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -50,15 +39,18 @@ CANNOT_UNDERSTAND: Final = 0xC000
 PROCESSING_FAILURE: Final = 0x0110
 INVALID_ARGUMENT: Final = 0x0115
 
-# Laxer than PS3.5 9.1: real devices write components with leading zeros. No path is made of a UID.
+# Laxer than PS3.5 9.1: real devices write components with leading zeros. No path contains a received UID.
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _ACCEPT_POLL_S: Final = 0.1
-# Values of a peer in one log line.
-_SHOWN: Final = 8
+# Values sent by a peer in one log line.
+_MAX_LOGGED: Final = 8
 
 
 class Listener:
-    """A DICOM acceptor that answers a C-STORE with 0x0000 once the instance is durable in the spool."""
+    """A DICOM acceptor that answers a C-STORE with 0x0000 once the instance is on stable storage.
+
+    ``name``: of its spool. ``on_echo`` is called for each C-ECHO, on the thread of its association.
+    """
 
     def __init__(
         self,
@@ -71,11 +63,8 @@ class Listener:
         self.spool = Spool(
             Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
         )
-        self._admission = threading.Lock()
-        self._admitted: dict[Association, Peer] = {}
-        self._shares = Shares(settings.listener.max_associations, settings.peer)
+        self._admission = Admission(settings)
         self._hosts = ListedHosts(settings)
-        self._configured_ns = _configured_ns()
         self._server: GuardedServer | None = None
         self._acceptor: threading.Thread | None = None
 
@@ -85,9 +74,9 @@ class Listener:
         return self._acceptor is not None and self._acceptor.is_alive()
 
     def start(self) -> int:
-        """Clear up after a crash, then listen; the port.
+        """Delete incomplete files of a crash, then listen; the port.
 
-        Raises ``Unavailable`` while another process has this spool, ``OSError`` where the port is taken.
+        Raises ``Unavailable`` while another process has the spool, ``OSError`` where the port is taken.
         """
         set_up_libraries()
         leftovers = self.spool.recover()
@@ -99,11 +88,11 @@ class Listener:
         entity.acse_timeout = REQUEST_DEADLINE_S
         entity.network_timeout = listener.network_timeout_s
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_REQUESTED, _reported(self._judge)),
-            (evt.EVT_ACCEPTED, _reported(self._note_refused_contexts)),
-            (evt.EVT_C_ECHO, _reported(self._echo)),
-            (evt.EVT_C_STORE, _reported(self._store)),
-            (evt.EVT_N_EVENT_REPORT, _reported(self._take_report)),
+            (evt.EVT_REQUESTED, _logged(self._admission.decide)),
+            (evt.EVT_ACCEPTED, _logged(self._note_rejected_contexts)),
+            (evt.EVT_C_ECHO, _logged(self._echo)),
+            (evt.EVT_C_STORE, _logged(self._store)),
+            (evt.EVT_N_EVENT_REPORT, _logged(self._store_report)),
         ]
         address = (listener.host, listener.port)
         try:
@@ -139,7 +128,7 @@ class Listener:
         return port
 
     def stop(self) -> None:
-        """Stop accepting and abort what runs; whatever was not answered is sent again by its sender."""
+        """Stop accepting and abort open associations; senders send again what was not answered."""
         if self._server is None:
             return
         self._server.shutdown()
@@ -148,73 +137,15 @@ class Listener:
         self.spool.close()
         log.info("stopped_listening")
 
-    def _judge(self, event: evt.Event) -> None:
-        """Accept or reject an A-ASSOCIATE-RQ. pynetdicom goes on after an exception here; we do not."""
-        verdict: Rejection | None = NO_REASON
-        try:
-            if event.assoc.is_aborted:  # the peer went away before it asked
-                event.assoc.kill()
-                verdict = None
-            else:
-                verdict = self._verdict(event.assoc)
-        finally:
-            if verdict is not None:
-                self._reject(event.assoc, verdict)
-
-    def _verdict(self, acceptor: Association) -> Rejection | None:
-        request = request_of(acceptor)
-        if request is None:
-            return NO_REASON
-        if not request.calling.usable:
-            return CALLING_UNREADABLE
-        if not request.called.usable:
-            return CALLED_UNREADABLE
-        peer = sender(
-            self._settings,
-            calling=request.calling.text,
-            called=request.called.text,
-            host=acceptor.requestor.address,
-        )
-        return peer if isinstance(peer, Rejection) else self._admit(acceptor, peer)
-
-    def _admit(self, acceptor: Association, peer: Peer) -> Rejection | None:
-        """Count associations, not connections: one that never asks takes no place."""
-        with self._admission:
-            self._admitted = {other: whose for other, whose in self._admitted.items() if _holds_place(other)}
-            if len(self._admitted) >= self._shares.places:
-                return LIMIT_EXCEEDED
-            if not self._shares.admits(peer, Counter(self._admitted.values())):
-                return SHARE_EXCEEDED
-            self._admitted[acceptor] = peer
-            return None
-
-    def _reject(self, acceptor: Association, verdict: Rejection) -> None:
-        request = request_of(acceptor)
-        log.warning(
-            "association_rejected",
-            peer_host=acceptor.requestor.address,
-            calling_ae_title=request.calling.text if request else "",
-            called_ae_title=request.called.text if request else "",
-            reason=verdict.why + self._since_start(verdict),
-        )
-        acceptor.acse.send_reject(verdict.result, verdict.source, verdict.diagnostic)
-        acceptor.kill()
-
-    def _since_start(self, verdict: Rejection) -> str:
-        """The configuration that an admin looks at may not be the one that judges."""
-        if verdict.result == PERMANENT and _configured_ns() != self._configured_ns:
-            return "; the configuration file was changed after this listener started: start it anew"
-        return ""
-
-    def _note_refused_contexts(self, event: evt.Event) -> None:
+    def _note_rejected_contexts(self, event: evt.Event) -> None:
         acceptor = event.assoc
         request = request_of(acceptor)
         if request is not None and request.unreadable:
             log.warning(
-                "unreadable_uids",
+                "invalid_uids",
                 peer_host=acceptor.requestor.address,
                 calling_ae_title=request.calling.text,
-                values=request.unreadable[:_SHOWN],
+                values=request.unreadable[:_MAX_LOGGED],
                 count=len(request.unreadable),
             )
         rejected = {context.context_id for context in acceptor.rejected_contexts}
@@ -231,24 +162,24 @@ class Listener:
             if context.context_id in rejected
         ]
         log.info(
-            "contexts_refused",
+            "contexts_rejected",
             peer_host=acceptor.requestor.address,
             sop_classes=sorted({sop_class for sop_class, _ in contexts}),
         )
         try:
             self.spool.note_refused(_parties(acceptor), contexts)
         except OSError as error:
-            log.warning("refused_contexts_not_kept", error=error.strerror)
+            log.warning("rejected_contexts_not_noted", error=error.strerror)
 
     def _echo(self, event: evt.Event) -> int:
-        """Answer a C-ECHO-RQ; the log line is how an admin sees that a peer has found us."""
+        """Answer a C-ECHO-RQ (PS3.7 9.1.5). The log line shows an admin that a peer reaches us."""
         parties = _parties(event.assoc)
         log.info("echo_answered", peer_host=parties.peer_host)
         self._on_echo(parties)
         return SUCCESS
 
     def _store(self, event: evt.Event) -> int | Dataset:
-        """Answer a C-STORE-RQ, from the command set and the bytes alone."""
+        """Answer a C-STORE-RQ (PS3.7 9.1.1) by its command set; the data set stays encoded."""
         request = cast(C_STORE, event.request)
         data_set = cast(BytesIO, request.DataSet).getbuffer()
         sop_class_uid = str(request.AffectedSOPClassUID)
@@ -266,13 +197,13 @@ class Listener:
                 data_set=data_set,
             )
         except OSError as error:
-            log.error("instance_not_kept", sop_instance_uid=sop_instance_uid, error=error.strerror)
+            log.error("instance_not_stored", sop_instance_uid=sop_instance_uid, error=error.strerror)
             return _failure(OUT_OF_RESOURCES, "no space or storage error")
-        log.debug("instance_received", sop_instance_uid=sop_instance_uid, name=name)
+        log.debug("instance_stored", sop_instance_uid=sop_instance_uid, name=name)
         return SUCCESS
 
     def _refuse(self, acceptor: Association, sop_instance_uid: str, why: str) -> Dataset:
-        """This object is not taken; the association lives on."""
+        """Refuse one instance; the association goes on."""
         parties = _parties(acceptor)
         log.warning(
             "instance_refused",
@@ -283,8 +214,8 @@ class Listener:
         )
         return _failure(CANNOT_UNDERSTAND, why)
 
-    def _take_report(self, event: evt.Event) -> tuple[int, None]:
-        """Answer an N-EVENT-REPORT-RQ (PS3.4 J.3.3), from the bytes alone."""
+    def _store_report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer an N-EVENT-REPORT-RQ (PS3.7 10.1.1, PS3.4 J.3.3); its Event Information stays encoded."""
         request = cast(N_EVENT_REPORT, event.request)
         information = request.EventInformation
         if information is None or not information.getbuffer().nbytes:
@@ -294,13 +225,13 @@ class Listener:
                 _parties(event.assoc), str(event.context.transfer_syntax), information.getbuffer()
             )
         except OSError as error:
-            log.error("report_not_kept", error=error.strerror)
+            log.error("commitment_report_not_stored", error=error.strerror)
             return PROCESSING_FAILURE, None
         return SUCCESS, None
 
 
 def _request(acceptor: Association) -> A_ASSOCIATE:
-    """The A-ASSOCIATE-RQ; only where one has come."""
+    """The A-ASSOCIATE-RQ of an accepted association."""
     return cast(A_ASSOCIATE, acceptor.requestor.primitive)
 
 
@@ -312,11 +243,6 @@ def _parties(acceptor: Association) -> AssociationInfo:
     )
 
 
-def _holds_place(acceptor: Association) -> bool:
-    """A place is free with the release; the thread of the association ends a moment later."""
-    return acceptor.is_alive() and not (acceptor.is_released or acceptor.is_aborted)
-
-
 def _failure(status: int, comment: str) -> Dataset:
     answer = Dataset()
     answer.Status = status
@@ -324,22 +250,14 @@ def _failure(status: int, comment: str) -> Dataset:
     return answer
 
 
-def _reported(handler: Callable[[evt.Event], _Answer]) -> Callable[[evt.Event], _Answer]:
-    """A bug in a handler is told with its traceback; pynetdicom then answers for us."""
+def _logged(handler: Callable[[evt.Event], _Answer]) -> Callable[[evt.Event], _Answer]:
+    """Log the traceback of a bug in a handler; pynetdicom then answers for us."""
 
-    def report(event: evt.Event) -> _Answer:
+    def call(event: evt.Event) -> _Answer:
         try:
             return handler(event)
         except Exception:
             log.exception("handler_failed", handler=handler.__name__)
             raise
 
-    return report
-
-
-def _configured_ns() -> int:
-    """When the configuration file was changed last; 0 where there is none."""
-    try:
-        return config_file().stat().st_mtime_ns
-    except OSError:
-        return 0
+    return call

@@ -1,4 +1,4 @@
-"""Places that are few, shared so that nobody who is listed can be kept out by another."""
+"""Fair shares of a limited number of places, so that no holder can keep another out."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
@@ -8,10 +8,10 @@ _Holder = TypeVar("_Holder", bound=Hashable)
 
 
 class Shares(Generic[_Holder]):
-    """Each holder has places that are its own; the rest goes to whoever comes first.
+    """Guaranteed places for each holder; the rest is first come, first served.
 
-    Half of all places are divided equally and kept free for their holders; where there are more holders than
-    places, none is kept.
+    Half of all places are divided equally among the holders and reserved; none where there are more holders
+    than places, or only one holder.
     """
 
     def __init__(self, places: int, holders: Iterable[_Holder]) -> None:

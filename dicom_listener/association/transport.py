@@ -1,9 +1,8 @@
 """pynetdicom's acceptor with a deadline for every wait and a limit for every buffer.
 
-pynetdicom 3.0.4 as it is waits for ever inside a PDU, believes any announced length, queues without limit
-and keeps a slot for each connection that never asks for anything. The classes here replace the parts where
-that happens. They reach into names that pynetdicom does not promise: ``tests/listener/test_transport.py``
-fails when an upgrade moves one.
+pynetdicom 3.0.4 waits for ever inside a PDU, trusts any PDU length, queues without limit and gives a slot to
+each connection that never requests an association. The classes here replace those parts. They use private
+names of pynetdicom: ``tests/listener/test_transport.py`` fails when an upgrade changes one.
 """
 
 import math
@@ -31,30 +30,30 @@ from dicom_listener.association.shares import Shares
 
 log = structlog.get_logger()
 
-# A whole PDU, once its first byte has come, and what we send: a peer slower than this is gone.
+# For a whole PDU from its first byte on, and for each write: a slower peer is dropped.
 PDU_DEADLINE_S: Final = 10.0
 SEND_DEADLINE_S: Final = 10.0
 # From the connection to the A-ASSOCIATE-RQ (also pynetdicom's ARTIM timer).
 REQUEST_DEADLINE_S: Final = 10.0
-# The longest PDU that we announce, and a little for senders that count the header in.
+# Our maximum PDU length (PS3.8 D.1), and a little more for senders that do not count the header.
 MAX_PDU_BYTES: Final = 131_072
 _PDU_SLACK_BYTES: Final = 1024
-# Connections beyond the associations that are served, so that a peer above that limit can be told so;
-# half of them are out of reach of any one address.
+# Connections beyond ``max_associations``, so that a peer above it gets an A-ASSOCIATE-RJ; one address may
+# take half of them.
 SPARE_CONNECTIONS: Final = 32
-# Strangers hold no place of those that are listed. These few are for telling them, and our log, why.
+# Connections of unknown addresses take no places of peers. A few are accepted, to be rejected with a reason.
 STRANGER_CONNECTIONS: Final = 8
 _CONNECTIONS_PER_STRANGER: Final = 4
-# One log line in this time tells how many connections were refused, whatever comes.
-_TOLD_EVERY_S: Final = 1.0
-# For the A-ABORT to reach the peers when the process stops.
+# Refused connections are logged at most once in this time.
+_LOG_INTERVAL_S: Final = 1.0
+# For A-ABORTs to be sent when the process stops.
 _ABORT_S: Final = 1.0
 # PS3.8 table 9-6, Evt17: the connection is closed.
 _CLOSED: Final = "Evt17"
 
 
 class GuardedSocket(AssociationSocket):
-    """Reads and writes with deadlines; takes no PDU that is longer than announced."""
+    """Reads and writes with deadlines; accepts no PDU longer than our maximum."""
 
     def __init__(self, association: Association, client_socket: socket) -> None:
         super().__init__(association, client_socket=client_socket)
@@ -76,9 +75,10 @@ class GuardedSocket(AssociationSocket):
             return False
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly ``nr_bytes``: the header of a PDU, then, in what is left of its time, the rest.
+        """Read ``nr_bytes``: the header of a PDU, then its rest within the same deadline.
 
-        Shorter only where the peer closed. Raises ``OSError`` past the deadline or for a PDU too long.
+        Returns fewer bytes only where the peer closed the connection. Raises ``OSError`` past the deadline
+        or for a PDU that is too long.
         """
         if self._at_header:
             self._deadline = time.monotonic() + PDU_DEADLINE_S
@@ -100,7 +100,7 @@ class GuardedSocket(AssociationSocket):
         return data
 
     def send(self, bytestream: bytes) -> None:
-        """Send all within the deadline; a peer that does not read is dropped."""
+        """Send all bytes; a peer that does not read them within the deadline is dropped."""
         connection = cast(socket, self.socket)
         try:
             connection.settimeout(SEND_DEADLINE_S)
@@ -113,33 +113,33 @@ class GuardedSocket(AssociationSocket):
 
 
 class GuardedRequest(RequestHandler):
-    """Makes the association of a connection, with our socket and our limits."""
+    """Creates the association of a connection, with our socket and limits."""
 
     server: "GuardedServer"
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        # The plain socket announced the connection to the state machine; ours announces it again.
+        # pynetdicom's socket has queued the event for the new connection; ours queues it again.
         association.dul.event_queue.get_nowait()
         association.dul.socket = GuardedSocket(association, self.request)
         association.dul.daemon = True  # a peer stuck in a PDU must not keep the process alive
         association.dul._decode_pdu = partial(  # type: ignore[method-assign]
-            _decoded, association, association.dul._decode_pdu
+            _decode, association, association.dul._decode_pdu
         )
         for part, step in ((association.acse, "negotiate_association"), (association, "_run_reactor")):
-            setattr(part, step, partial(_ended_by_a_fault, association, getattr(part, step)))
+            setattr(part, step, partial(_abort_on_error, association, getattr(part, step)))
         association.dimse = GuardedMessages(association, self.server.progress_timeout_s)
         association.bind(evt.EVT_CONN_CLOSE, _end_unrequested)
         return association
 
 
 def request_of(association: Association) -> Request | None:
-    """The A-ASSOCIATE-RQ as it was read; None before it has come."""
+    """The repaired A-ASSOCIATE-RQ of an association; None before it has come."""
     return cast(GuardedMessages, association.dimse).request
 
 
-def _decoded(association: Association, decode: Callable[[bytearray], Any], data: bytearray) -> Any:
-    """A PDU for the state machine; one that cannot be decoded is told with the address that it came from."""
+def _decode(association: Association, decode: Callable[[bytearray], Any], data: bytearray) -> Any:
+    """Decode a PDU for the state machine; an error is logged with the address of the peer."""
     if data[0] == ASSOCIATE_RQ:
         request = readable(bytes(data))
         cast(GuardedMessages, association.dimse).request = request
@@ -148,7 +148,7 @@ def _decoded(association: Association, decode: Callable[[bytearray], Any], data:
         return decode(data)
     except Exception as error:
         log.warning(
-            "pdu_not_understood",
+            "pdu_decode_failed",
             peer_host=association.requestor.address,
             pdu_type=data[0],
             error=type(error).__name__,
@@ -156,8 +156,8 @@ def _decoded(association: Association, decode: Callable[[bytearray], Any], data:
         raise
 
 
-def _ended_by_a_fault(association: Association, step: Callable[[], None]) -> None:
-    """A fault in a step of an association ends it; its thread would die alone, and its connection stay."""
+def _abort_on_error(association: Association, step: Callable[[], None]) -> None:
+    """Abort the association on an error in its thread, which would otherwise leave the connection open."""
     try:
         step()
     except Exception:
@@ -166,7 +166,7 @@ def _ended_by_a_fault(association: Association, step: Callable[[], None]) -> Non
 
 
 def _end_unrequested(event: evt.Event) -> None:
-    """A connection that closes before its A-ASSOCIATE-RQ: end its threads now, not at the deadline."""
+    """End the threads of a connection that closes before its A-ASSOCIATE-RQ now, not at the deadline."""
     association = event.assoc
     if association.requestor.primitive is None:
         association.is_aborted = True
@@ -174,7 +174,7 @@ def _end_unrequested(event: evt.Event) -> None:
 
 
 class _Contexts(list[PresentationContext]):
-    """Presentation contexts that nobody changes: one set for all associations; pynetdicom would copy it."""
+    """Presentation contexts shared by all associations; pynetdicom would copy them for each."""
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -187,9 +187,9 @@ class _Connection:
 
 
 class GuardedServer(ThreadedAssociationServer):
-    """Accepts connections up to a limit: in all, per address, and in fair shares of those that are listed.
+    """Accepts connections up to a limit: in all, per address, and in fair shares for configured hosts.
 
-    ``host_of`` says at once which configured host an address belongs to, None for a stranger.
+    ``host_of`` gives, without waiting, the configured host of an address; None for a stranger.
     """
 
     request_queue_size = 128
@@ -212,8 +212,8 @@ class GuardedServer(ThreadedAssociationServer):
         self._shares = Shares(max_associations + SPARE_CONNECTIONS, hosts)
         self._connections: dict[socket, _Connection] = {}
         self._refused = 0
-        self._told_at = -math.inf
-        # pynetdicom counts whatever is alive; the places are counted here and where a request is judged.
+        self._logged_at = -math.inf
+        # pynetdicom's own limit, above ours: connections are counted here, associations in ``Admission``.
         entity.maximum_associations = self._shares.places + STRANGER_CONNECTIONS
         super().__init__(
             entity,
@@ -225,12 +225,12 @@ class GuardedServer(ThreadedAssociationServer):
         )
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """False closes the connection at once, before it costs a thread."""
+        """Whether to serve a connection; False closes it before it costs a thread."""
         address = str(client_address[0])
         self._connections = {s: c for s, c in self._connections.items() if s.fileno() != -1}
         connection = _Connection(address, self._host_of(address))
         if not self._has_room(connection):
-            self._tell_refused(connection)
+            self._log_refused(connection)
             return False
         self._connections[request] = connection
         return True
@@ -245,11 +245,11 @@ class GuardedServer(ThreadedAssociationServer):
             new.host, held
         )
 
-    def _tell_refused(self, connection: _Connection) -> None:
-        """A flood of connections must not become a flood of lines."""
+    def _log_refused(self, connection: _Connection) -> None:
+        """Log at a limited rate: a flood of connections must not flood the log."""
         self._refused += 1
         now = time.monotonic()
-        if now - self._told_at < _TOLD_EVERY_S:
+        if now - self._logged_at < _LOG_INTERVAL_S:
             return
         why = "no [[peer]] has this address" if connection.host is None else "too many connections from there"
         log.warning(
@@ -257,12 +257,12 @@ class GuardedServer(ThreadedAssociationServer):
             peer_host=connection.address,
             reason=why,
             connections=len(self._connections),
-            refused_since_last_told=self._refused,
+            refused_since_last_line=self._refused,
         )
-        self._told_at, self._refused = now, 0
+        self._logged_at, self._refused = now, 0
 
     def shutdown(self) -> None:
-        """Stop accepting and abort what runs; peers send again what was not answered."""
+        """Stop accepting and abort open associations; peers send again what was not answered."""
         BaseServer.shutdown(self)
         self.server_close()
         associations = self.active_associations

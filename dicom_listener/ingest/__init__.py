@@ -1,1 +1,1 @@
-"""From the spool to rows and the store: headers are read, what cannot be used is set aside."""
+"""Reads headers of spooled files, records and stores them, and quarantines those that are unusable."""

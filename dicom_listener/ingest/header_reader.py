@@ -1,7 +1,7 @@
-"""The child that parses headers and may die of it: a few kilobytes can cost a minute or gigabytes.
+"""The child process that parses headers: a few malicious kilobytes can cost a minute or gigabytes.
 
-``python -m dicom_listener.ingest.header_reader``: a line with what to read and a path comes in, a line of
-JSON goes out. ``dicom_listener.ingest.header_readers`` asks.
+``python -m dicom_listener.ingest.header_reader``: reads a line with the kind of a file and its path in hex,
+writes a line of JSON. ``dicom_listener.ingest.header_readers`` is the parent.
 """
 
 import json
@@ -19,14 +19,14 @@ from neurotriage.dicom.commitment import read_report
 from neurotriage.dicom.headers import read_instance
 
 READY: Final = b"ready"
-# Far above what a header needs; with as many children as may run at once, this is the bound of them all.
+# Of address space; far above what a header needs.
 _MEMORY_BYTES: Final = 1024**3
 
 
-def _answer(what: str, path: Path) -> dict[str, object]:
+def _answer(kind: str, path: Path) -> dict[str, object]:
     try:
-        if what == "report":
-            return {what: asdict(read_report(path))}
+        if kind == "report":
+            return {kind: asdict(read_report(path))}
         header = asdict(read_instance(path))
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
@@ -34,7 +34,7 @@ def _answer(what: str, path: Path) -> dict[str, object]:
         return _not_dicom("the header needs too much memory")
     except OSError as error:
         return _not_dicom(f"the file cannot be read: {error.strerror}")
-    return {what: {**header, "path": str(path)}}
+    return {kind: {**header, "path": str(path)}}
 
 
 def _not_dicom(text: str) -> dict[str, object]:
@@ -42,17 +42,17 @@ def _not_dicom(text: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Answer until the parent closes its end."""
-    set_up_logging()  # what libraries say goes to the listener's log, without its words
+    """Answer until the parent closes its end of the pipe."""
+    set_up_logging()  # warnings of libraries go to the listener's log, without the values that they quote
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
     sys.stdout.buffer.write(READY + b"\n")
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        what, name = line.decode().split()
-        answer = _answer(what, Path(os.fsdecode(bytes.fromhex(name))))
-        # Half a surrogate pair, from a name that was decoded badly, is text to Python but not to Postgres.
+        kind, name = line.decode().split()
+        answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))))
+        # A lone surrogate, from a badly decoded name, is valid in a Python string but not in Postgres.
         sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         sys.stdout.buffer.flush()
 

@@ -1,7 +1,7 @@
-"""Several children read headers at once. One that is slow over a file, or dies of it, holds up no other file.
+"""Several child processes read headers at once, so that a file that is slow or kills one delays no other.
 
-A file gets a slice of time in one of the ``readers``. What is not done by then goes on apart, at a low
-priority and a few at a time, while a new child takes the place of its reader.
+A file has ``slice_s`` in one of the ``readers``. After that it moves to the slow readers, few and of low
+priority, and a new child takes the place of its reader.
 """
 
 import json
@@ -37,9 +37,9 @@ _ATTEMPTS: Final = 2
 _ANSWER_LIMIT_BYTES: Final = 1 << 20
 _LOW_PRIORITY: Final = 10
 
-What = Literal["header", "report"]
-Read = InstanceHeader | CommitmentReport | Reason
-_KINDS: Final[dict[str, TypeAdapter[Read]]] = {
+FileKind = Literal["header", "report"]
+ReadResult = InstanceHeader | CommitmentReport | Reason
+_KINDS: Final[dict[str, TypeAdapter[ReadResult]]] = {
     "header": TypeAdapter(InstanceHeader),
     "report": TypeAdapter(CommitmentReport),
     "reason": TypeAdapter(Reason),
@@ -47,18 +47,18 @@ _KINDS: Final[dict[str, TypeAdapter[Read]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be read from which file."""
+class ReadRequest:
+    """A file to read, as an instance header or as a storage commitment report."""
 
-    what: What
+    kind: FileKind
     path: Path
 
 
 class _Child:
-    """One process, and the question that it is at."""
+    """A child process and the request that it works on."""
 
     def __init__(self) -> None:
-        """Raises ``OSError`` where none can be started: that is no file's fault."""
+        """Start a child. Raises ``OSError`` where that fails, which no file is to blame for."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dicom_listener.ingest.header_reader"],
             stdin=subprocess.PIPE,
@@ -66,10 +66,10 @@ class _Child:
             # Numerical libraries would reserve address space per core.
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
-        self.question: Question | None = None
+        self.request: ReadRequest | None = None
         self.since = time.monotonic()
         self.ready = False
-        self._said = b""
+        self._buffer = b""
 
     @property
     def pid(self) -> int:
@@ -80,24 +80,24 @@ class _Child:
         return cast(IO[bytes], self._process.stdout).fileno()
 
     def waited_s(self) -> float:
-        """How long it has been starting or reading."""
+        """Seconds for which it has been starting, or reading its file."""
         return time.monotonic() - self.since
 
-    def ask(self, question: Question) -> None:
-        """Also before it is ready: the question waits in the pipe."""
-        self.question = question
+    def ask(self, request: ReadRequest) -> None:
+        """Send a request; before the child is ready, it waits in the pipe."""
+        self.request = request
         if self.ready:
             self.since = time.monotonic()
         stdin = cast(IO[bytes], self._process.stdin)
-        with suppress(BrokenPipeError):  # it has died, which its output tells
-            stdin.write(f"{question.what} {os.fsencode(question.path.absolute()).hex()}\n".encode())
+        with suppress(BrokenPipeError):  # it has died; reading its output will show that
+            stdin.write(f"{request.kind} {os.fsencode(request.path.absolute()).hex()}\n".encode())
             stdin.flush()
 
-    def hear(self) -> bytes | None:
-        """An answer, once it is whole. Raises ``EOFError`` where there will be none."""
+    def read_answer(self) -> bytes | None:
+        """A line of the answer, None while it is incomplete. Raises ``EOFError`` where none will come."""
         part = os.read(self.output, 65_536)
-        self._said += part
-        if not part or len(self._said) > _ANSWER_LIMIT_BYTES:
+        self._buffer += part
+        if not part or len(self._buffer) > _ANSWER_LIMIT_BYTES:
             raise EOFError
         line = self._line()
         if line is None or self.ready:
@@ -108,10 +108,10 @@ class _Child:
         return self._line()
 
     def _line(self) -> bytes | None:
-        line, end, rest = self._said.partition(b"\n")
+        line, end, rest = self._buffer.partition(b"\n")
         if not end:
             return None
-        self._said = rest
+        self._buffer = rest
         return line
 
     def slow_down(self) -> None:
@@ -124,7 +124,10 @@ class _Child:
 
 
 class HeaderReaders:
-    """Reads headers in children with limits. For one thread."""
+    """Reads headers in child processes, within limits. Not thread-safe.
+
+    ``readers`` and ``slow_readers``: children at once; ``deadline_s``: limit for a slow file.
+    """
 
     def __init__(
         self,
@@ -138,9 +141,9 @@ class HeaderReaders:
         self._slice_s, self._deadline_s = slice_s, deadline_s
         self._fast: list[_Child] = []
         self._slow: list[_Child] = []
-        self._next: deque[Question] = deque()
-        self._next_slow: deque[Question] = deque()
-        self._deaths: Counter[Question] = Counter()
+        self._next: deque[ReadRequest] = deque()
+        self._next_slow: deque[ReadRequest] = deque()
+        self._deaths: Counter[ReadRequest] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +160,7 @@ class HeaderReaders:
 
     @property
     def limit(self) -> int:
-        """How many files are read at once, apart from the slow ones."""
+        """Number of files read at once, apart from slow ones."""
         return self._readers
 
     @property
@@ -166,43 +169,43 @@ class HeaderReaders:
 
     @property
     def free(self) -> int:
-        """How many more files can be read at once now."""
+        """Number of further files that can be read now."""
         return self._readers - len(self.reading)
 
     @property
-    def reading(self) -> list[Question]:
-        """What is being read within its slice of time."""
-        return [*self._next, *(child.question for child in self._fast if child.question)]
+    def reading(self) -> list[ReadRequest]:
+        """Requests within their slice of time."""
+        return [*self._next, *(child.request for child in self._fast if child.request)]
 
     @property
-    def slow(self) -> list[Question]:
-        """What took longer, and what waits to be read so."""
-        return [*self._next_slow, *(child.question for child in self._slow if child.question)]
+    def slow(self) -> list[ReadRequest]:
+        """Requests past their slice of time, running or queued."""
+        return [*self._next_slow, *(child.request for child in self._slow if child.request)]
 
-    def ask(self, question: Question) -> None:
-        """Have a file read. Raises ``OSError`` where no child can be started; the question stands then."""
-        self._next.append(question)
+    def ask(self, request: ReadRequest) -> None:
+        """Queue a file. Raises ``OSError`` where no child can be started; the request stays queued."""
+        self._next.append(request)
         self._assign()
 
-    def answers(self, timeout_s: float) -> list[tuple[Question, Read]]:
-        """What was read meanwhile; waits for the first answer, at most ``timeout_s``.
+    def answers(self, timeout_s: float) -> list[tuple[ReadRequest, ReadResult]]:
+        """The files read since the last call; waits up to ``timeout_s`` for the first.
 
-        A file that no child survives, or that takes too long, is answered with a reason. Raises ``OSError``
-        where no child can be started.
+        A file that kills two children, or takes longer than ``deadline_s``, is answered with a reason. Raises
+        ``OSError`` where no child can be started.
         """
         end = time.monotonic() + timeout_s
-        answers: list[tuple[Question, Read]] = []
+        answers: list[tuple[ReadRequest, ReadResult]] = []
         while not answers:
             answers += self._overdue()
             self._assign()
             wait_s = 0.0 if answers else min(end - time.monotonic(), self._slice_s / 4)
-            answers += self._hear(max(0.0, wait_s))
+            answers += self._poll(max(0.0, wait_s))
             if time.monotonic() >= end:
                 break
         return answers
 
     def close(self) -> None:
-        """End the children; what they were at is forgotten."""
+        """Kill the children and drop all requests."""
         for child in (*self._fast, *self._slow):
             child.kill()
         self._fast, self._slow = [], []
@@ -211,12 +214,12 @@ class HeaderReaders:
         self._deaths.clear()
 
     def _assign(self) -> None:
-        """Give the questions that wait to children, which are started as they are needed."""
+        """Give queued requests to idle children; start children as they are needed."""
         while self._next:
-            idle = [child for child in self._fast if child.question is None]
+            idle = [child for child in self._fast if child.request is None]
             starting = any(not child.ready for child in self._fast)
             if not idle and (starting or len(self._fast) >= self._readers):
-                break  # one start at a time: what is read in milliseconds may need no more children
+                break  # start one child at a time: the others may be done before it is ready
             child = max(idle, key=lambda child: child.ready, default=None) or _Child()
             if child not in self._fast:
                 self._fast.append(child)
@@ -227,57 +230,57 @@ class HeaderReaders:
             self._slow.append(child)
             child.ask(self._next_slow.popleft())
 
-    def _hear(self, timeout_s: float) -> list[tuple[Question, Read]]:
+    def _poll(self, timeout_s: float) -> list[tuple[ReadRequest, ReadResult]]:
         poll = select.poll()  # unlike select(), also for descriptors above 1023
         children = {child.output: child for child in (*self._fast, *self._slow)}
         for output in children:
             poll.register(output, select.POLLIN)
-        heard = poll.poll(timeout_s * 1000)
-        return [answer for output, _ in heard for answer in self._answer_of(children[output])]
+        ready = poll.poll(timeout_s * 1000)
+        return [answer for output, _ in ready for answer in self._answer_of(children[output])]
 
-    def _answer_of(self, child: _Child) -> Iterator[tuple[Question, Read]]:
+    def _answer_of(self, child: _Child) -> Iterator[tuple[ReadRequest, ReadResult]]:
         try:
-            line = child.hear()
+            line = child.read_answer()
         except EOFError:
-            yield from self._died(child)
+            yield from self._on_death(child)
             return
-        if line is None or child.question is None:
+        if line is None or child.request is None:
             return
-        question, child.question = child.question, None
-        del self._deaths[question]
+        request, child.request = child.request, None
+        del self._deaths[request]
         if child in self._slow:
             self._remove(child)
-        yield question, _value(line, question)
+        yield request, _value(line, request)
 
-    def _died(self, child: _Child) -> Iterator[tuple[Question, Read]]:
+    def _on_death(self, child: _Child) -> Iterator[tuple[ReadRequest, ReadResult]]:
         if not child.ready:
             self._cannot_start(child)
         waiting = self._next_slow if child in self._slow else self._next
         self._remove(child)
-        question = child.question
-        if question is None:
+        request = child.request
+        if request is None:
             return
-        self._deaths[question] += 1
-        if self._deaths[question] >= _ATTEMPTS:
-            del self._deaths[question]
-            yield question, _not_dicom("the process that read the header died of it")
+        self._deaths[request] += 1
+        if self._deaths[request] >= _ATTEMPTS:
+            del self._deaths[request]
+            yield request, _not_dicom("the process that read the header died of it")
         else:
-            waiting.append(question)
+            waiting.append(request)
 
-    def _overdue(self) -> list[tuple[Question, Read]]:
+    def _overdue(self) -> list[tuple[ReadRequest, ReadResult]]:
         for child in list(self._fast):
             if not child.ready:
                 self._require_start(child)
-            elif child.question and child.waited_s() > self._slice_s:
-                self._set_apart(child, child.question)
-        answers: list[tuple[Question, Read]] = []
+            elif child.request and child.waited_s() > self._slice_s:
+                self._move_to_slow(child, child.request)
+        answers: list[tuple[ReadRequest, ReadResult]] = []
         for child in list(self._slow):
             if not child.ready:
                 self._require_start(child)
-            elif child.question and child.waited_s() > self._deadline_s:
+            elif child.request and child.waited_s() > self._deadline_s:
                 self._remove(child)
                 text = f"the header could not be read within {self._deadline_s:g} s"
-                answers.append((child.question, _not_dicom(text)))
+                answers.append((child.request, _not_dicom(text)))
         return answers
 
     def _require_start(self, child: _Child) -> None:
@@ -287,29 +290,29 @@ class HeaderReaders:
     def _cannot_start(self, child: _Child) -> NoReturn:
         waiting = self._next_slow if child in self._slow else self._next
         self._remove(child)
-        if child.question:
-            waiting.append(child.question)
+        if child.request:
+            waiting.append(child.request)
         raise OSError("the header reader cannot be started")
 
-    def _set_apart(self, child: _Child, question: Question) -> None:
-        """Its slice of time is over: it goes on beside the others, or begins anew once there is room."""
+    def _move_to_slow(self, child: _Child, request: ReadRequest) -> None:
+        """Go on as a slow reader; where there is no room, read the file again later."""
         if len(self._slow) < self._slow_readers:
             self._fast.remove(child)
             self._slow.append(child)
             child.slow_down()
         else:
             self._remove(child)
-            self._next_slow.append(question)
+            self._next_slow.append(request)
 
     def _remove(self, child: _Child) -> None:
         (self._slow if child in self._slow else self._fast).remove(child)
         child.kill()
 
 
-def _value(line: bytes, question: Question) -> Read:
+def _value(line: bytes, request: ReadRequest) -> ReadResult:
     try:
         answer = json.loads(line)
-        kind = "reason" if "reason" in answer else question.what
+        kind = "reason" if "reason" in answer else request.kind
         return _KINDS[kind].validate_python(answer[kind])
     except (ValueError, KeyError, TypeError, ValidationError):
         return _not_dicom("the header could not be understood")

@@ -1,7 +1,7 @@
-"""From the spool to rows and the store. Killed at any moment, it loses nothing and doubles nothing.
+"""Moves spooled files into the store and records them. Killed at any moment, it loses and repeats nothing.
 
-A file is linked into the store under its digest, its row is committed, and only then is the spool's name
-removed. What was interrupted is done again from the spool, and each step finds its own work done.
+A file is linked into the store under its digest, then its row is committed, then its name in the spool is
+removed. An interrupted file is started again; each step is idempotent.
 """
 
 import math
@@ -19,12 +19,12 @@ from sqlalchemy import Engine
 from db.engine import outage_as_unavailable
 from db.studies.instances import record_instances
 from dicom_listener.backlog import Backlog
-from dicom_listener.ingest.header_readers import HeaderReaders, Question, Read, What
-from dicom_listener.ingest.quarantine import Kind, Quarantine
+from dicom_listener.ingest.fair_queue import FairQueue
+from dicom_listener.ingest.header_readers import FileKind, HeaderReaders, ReadRequest, ReadResult
+from dicom_listener.ingest.quarantine import Quarantine, QuarantinedKind
 from dicom_listener.ingest.reports import record_report
-from dicom_listener.ingest.store import keep
-from dicom_listener.ingest.turns import Turns
-from dicom_listener.spool import ReceivedInstance, Spool, received, unread, written_at
+from dicom_listener.ingest.store import link_into_store
+from dicom_listener.spool import ReceivedInstance, Spool, read_received, reception_by_file, written_at
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.reception import Reception, Sender
 from neurotriage.core.settings import DeliverySettings
@@ -36,24 +36,24 @@ from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 
 log = structlog.get_logger()
 
-# Instances of one transaction at most: a group costs as many statements as one instance.
+# Instances per transaction: a group costs as many statements as one instance.
 GROUP: Final = 32
-# What was read waits no longer than this for others to share its transaction.
+# A header waits no longer than this for others to share its transaction.
 _GROUP_WAIT_S: Final = 0.1
-# Files of the spool that are known at once; the rest waits unseen, and is known to wait.
+# Spooled files held in memory at once; the backlog counts the rest by the name of the oldest.
 _MAX_KNOWN: Final = 20_000
-# A full spool is listed rarely: listing takes this part of the time at most.
+# Listing the spool takes at most this part of the time.
 _LISTING_SHARE: Final = 0.1
-# What was read and waits to be recorded, while Postgres takes nothing.
+# Headers read ahead while Postgres does not answer.
 _MAX_READ: Final = 2 * GROUP
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What was done."""
+    """Counts of the files that a step recorded or set aside."""
 
     recorded: int = 0  # new instances
-    repeated: int = 0  # came before, or share a SOP Instance UID with one that did
+    repeated: int = 0  # their SOP Instance UID had been received before
     reports: int = 0  # of storage commitment
     quarantined: int = 0
 
@@ -68,20 +68,23 @@ class Ingested:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A file of the spool that is not recorded yet."""
+    """A spooled file that is not recorded yet."""
 
-    question: Question
+    request: ReadRequest
     reception: Reception
-    read: Read | None = None
+    read: ReadResult | None = None
     read_at: float = 0.0  # monotonic
 
     @property
     def path(self) -> Path:
-        return self.question.path
+        return self.request.path
 
 
 class Ingest:
-    """Takes in what lies in the spool, the peers by turns. For one thread."""
+    """Records the files of the spool, fairly among peers. Not thread-safe.
+
+    ``installations``: UIDs of other installations, whose results count as ours.
+    """
 
     def __init__(
         self,
@@ -99,101 +102,105 @@ class Ingest:
         self._installations = {*installations, RUN_INSTALLATION_UID, DOCTOR_INSTALLATION_UID}
         self._waiting: dict[Path, _Waiting] = {}
         self._read: list[_Waiting] = []
-        self._turns = Turns()
-        self._left_alone: set[Path] = set()
-        self._seen_until = datetime.now(UTC)
-        self._look_at = 0.0
+        self._queue = FairQueue()
+        self._skipped: set[Path] = set()
+        self._listed_until = datetime.now(UTC)
+        self._list_at = 0.0
 
     @property
     def idle(self) -> bool:
-        """Nothing waits, as far as the spool was looked at."""
+        """Whether no file waits, as of the last listing of the spool."""
         return not self._waiting
 
     def step(self, wait_s: float) -> Ingested:
-        """Look, have files read, record what was read; waits for a reader at most ``wait_s``.
+        """List the spool, have files read and record those read; waits up to ``wait_s`` for a reader.
 
-        Raises ``Unavailable`` while Postgres or the disk does not take it; the files stay where they are.
+        Raises ``Unavailable`` while Postgres or the disk fails; the files stay in the spool.
         """
         try:
-            self._look()
-            self._hand_out()
+            self._list_spool()
+            self._assign_readers()
             answers = self._readers.answers(wait_s) if self._readers.busy else []
         except OSError as error:
             raise Unavailable(str(error)) from error
-        for question, read in answers:
-            waiting = self._waiting.get(question.path)
+        for request, read in answers:
+            waiting = self._waiting.get(request.path)
             if waiting is not None and waiting.read is None:
                 waiting.read, waiting.read_at = _usable(read), time.monotonic()
                 self._read.append(waiting)
         return self._record(self._due())
 
     def drain(self) -> Ingested:
-        """Work until nothing waits any more. Raises as ``step`` does."""
-        self._look_at = 0.0
+        """Step until no file waits. Raises as ``step`` does."""
+        self._list_at = 0.0
         done = self.step(0.0)
         while not self.idle:
             done += self.step(_GROUP_WAIT_S)
         return done
 
     def backlog(self) -> Backlog:
-        """How far the rows are behind the spool."""
+        """The files that are received and not recorded."""
         oldest: dict[Sender, datetime] = {}
         for waiting in self._waiting.values():
-            peer, came_at = waiting.reception.peer, waiting.reception.received_at
-            oldest[peer] = min(oldest.get(peer, came_at), came_at)
-        return Backlog(self._seen_until, oldest)
+            peer, arrived_at = waiting.reception.peer, waiting.reception.received_at
+            oldest[peer] = min(oldest.get(peer, arrived_at), arrived_at)
+        return Backlog(self._listed_until, oldest)
 
-    def _look(self) -> None:
-        """Take note of what has come."""
-        begun, looked_at = time.monotonic(), datetime.now(UTC)
-        if begun < self._look_at:
+    def _list_spool(self) -> None:
+        """Add new files, unless the spool was listed a moment ago."""
+        begun, listed_at = time.monotonic(), datetime.now(UTC)
+        if begun < self._list_at:
             return
-        known = self._waiting.keys() | self._left_alone
-        new: list[tuple[What, Path]] = [
+        known = self._waiting.keys() | self._skipped
+        new: list[tuple[FileKind, Path]] = [
             ("header", path) for path in self._spool.waiting() if path not in known
         ]
         new += [("report", path) for path in self._spool.reports() if path not in known]
         room = _MAX_KNOWN - len(self._waiting)
-        for what, path in new[:room]:
-            self._add(Question(what, path))
+        for kind, path in new[:room]:
+            self._add(ReadRequest(kind, path))
         if len(new) <= room:
-            self._seen_until = looked_at
+            self._listed_until = listed_at
         else:
-            self._seen_until = min(looked_at, written_at(new[room][1]))
-        self._look_at = begun + (time.monotonic() - begun) / _LISTING_SHARE
+            self._listed_until = min(listed_at, written_at(new[room][1]))
+        self._list_at = begun + (time.monotonic() - begun) / _LISTING_SHARE
 
-    def _add(self, question: Question) -> None:
-        path = question.path
+    def _add(self, request: ReadRequest) -> None:
+        path = request.path
         try:
-            waiting = _Waiting(question, received(path).reception)
+            waiting = _Waiting(request, read_received(path).reception)
         except FileNotFoundError:
             return
-        except OSError as error:  # a folder, or nothing that we may read
+        except OSError as error:  # a folder, or without permission
             reason = Reason(ReasonCode.NOT_RECORDED, f"the file cannot be opened: {error.strerror}")
-            waiting = _Waiting(question, unread(path), reason)
+            waiting = _Waiting(request, reception_by_file(path), reason)
             self._read.append(waiting)
         else:
-            self._turns.add(waiting.reception.peer, path)
+            self._queue.add(waiting.reception.peer, path)
         self._waiting[path] = waiting
 
-    def _hand_out(self) -> None:
+    def _assign_readers(self) -> None:
         while self._readers.free and len(self._read) < _MAX_READ:
             reading = Counter(waiting.reception.peer for waiting in self._at(self._readers.reading))
             slow = Counter(waiting.reception.peer for waiting in self._at(self._readers.slow))
-            path = self._turns.take(reading, slow, self._readers.limit)
+            path = self._queue.take(reading, slow, self._readers.limit)
             if path is None:
                 return
-            self._readers.ask(self._waiting[path].question)
+            self._readers.ask(self._waiting[path].request)
 
-    def _at(self, questions: Iterable[Question]) -> list[_Waiting]:
-        return [self._waiting[question.path] for question in questions if question.path in self._waiting]
+    def _at(self, requests: Iterable[ReadRequest]) -> list[_Waiting]:
+        return [self._waiting[request.path] for request in requests if request.path in self._waiting]
 
     def _due(self) -> list[_Waiting]:
-        """What is to be recorded now, in the order in which it came."""
+        """The files to record now, in order of arrival."""
         reading = self._readers.reading
-        # Of two instances under one UID, the one that came first counts, whichever was read first.
-        held = {waiting.reception.affected_sop_instance_uid for waiting in self._at(reading)} - {""}
-        ready = [waiting for waiting in self._read if waiting.reception.affected_sop_instance_uid not in held]
+        # Of two instances with one UID the first to arrive counts, whichever was read first.
+        reading_uids = {waiting.reception.affected_sop_instance_uid for waiting in self._at(reading)} - {""}
+        ready = [
+            waiting
+            for waiting in self._read
+            if waiting.reception.affected_sop_instance_uid not in reading_uids
+        ]
         waited_s = time.monotonic() - min((waiting.read_at for waiting in ready), default=math.inf)
         if len(ready) >= GROUP or not reading or waited_s >= _GROUP_WAIT_S:
             return sorted(ready, key=lambda waiting: waiting.path.name)[:GROUP]
@@ -209,23 +216,23 @@ class Ingest:
         return done
 
     def _record_instances(self, group: Sequence[_Waiting]) -> Ingested:
-        """All in one transaction; where that fails, one by one, so that one spoils no other."""
-        came = [(item.read, item) for item in group if isinstance(item.read, InstanceHeader)]
-        if not came:
+        """Record all in one transaction; where that fails, each in its own, so that none affects another."""
+        headers = [(item.read, item) for item in group if isinstance(item.read, InstanceHeader)]
+        if not headers:
             return Ingested()
         try:
-            files = [(ReceivedInstance(item.path, item.reception), header.digest) for header, item in came]
-            keep(files, self._storage)
+            files = [(ReceivedInstance(item.path, item.reception), header.digest) for header, item in headers]
+            link_into_store(files, self._storage)
             with outage_as_unavailable(), self._engine.begin() as connection:
                 new = record_instances(
                     connection,
-                    [(header, item.reception) for header, item in came],
+                    [(header, item.reception) for header, item in headers],
                     now=datetime.now(UTC),
                     installations=self._installations,
                 )
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - an error of ours must cost its file and no other
+        except Exception as error:  # noqa: BLE001 - an error of ours must affect no other file
             if len(group) > 1:
                 return sum((self._record_instances([item]) for item in group), Ingested())
             return self._failed(group[0], error)
@@ -242,18 +249,18 @@ class Ingest:
         return Ingested(reports=1)
 
     def _failed(self, waiting: _Waiting, error: Exception) -> Ingested:
-        reason = self._quarantine.blame(waiting.path.name, error)
+        reason = self._quarantine.reason_for(waiting.path.name, error)
         return Ingested() if reason is None else self._set_aside(waiting, reason)
 
     def _set_aside(self, waiting: _Waiting, reason: Reason) -> Ingested:
-        kind: Kind = "instance" if waiting.question.what == "header" else "report"
+        kind: QuarantinedKind = "instance" if waiting.request.kind == "header" else "report"
         try:
             self._quarantine.set_aside(kind, waiting.path, reason, waiting.reception)
         except Unavailable:
             raise
         except Exception:
-            log.exception("left_alone_until_restart", name=waiting.path.name)
-            self._left_alone.add(waiting.path)
+            log.exception("file_skipped_until_restart", name=waiting.path.name)
+            self._skipped.add(waiting.path)
             self._forget(waiting)
             return Ingested()
         self._forget(waiting)
@@ -269,8 +276,8 @@ class Ingest:
         self._read.remove(waiting)
 
 
-def _usable(read: Read) -> Read:
-    """A header with all four UIDs, or the reason why it is none."""
+def _usable(read: ReadResult) -> ReadResult:
+    """A report, a header with all four UIDs, or the reason why there is none."""
     if not isinstance(read, InstanceHeader):
         return read
     uids = {

@@ -1,4 +1,4 @@
-"""From notes of refused presentation contexts to rows."""
+"""Records the spooled notes of rejected presentation contexts in the database."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,16 +10,17 @@ from db.engine import outage_as_unavailable
 from db.refusals import record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import Spool, unread
+from dicom_listener.spool import Spool, reception_by_file
 from neurotriage.core.reception import Reception
 
-# Of one pass: instances are not to wait for them.
+# Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
 
 
 def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
-    """Record what waits; how many contexts it was. A note that cannot be recorded is set aside.
+    """Record spooled notes, 50 at most; the number of contexts recorded.
 
+    A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
     """
     return sum(_ingest(engine, path, quarantine) for path in islice(spool.refused(), _NOTES_AT_ONCE))
@@ -36,11 +37,11 @@ def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
         path.unlink()
     except FileNotFoundError:
         return 0
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other notes and all instances go on
-        reason = quarantine.blame(path.name, error)
+    except Exception as error:  # noqa: BLE001 - a bad note must not stop the other notes and the instances
+        reason = quarantine.reason_for(path.name, error)
         if reason is not None:
-            known = unread(path)
-            reception = Reception(*peer, known.received_at, known.size_bytes)
+            file = reception_by_file(path)
+            reception = Reception(*peer, file.received_at, file.size_bytes)
             quarantine.set_aside("note", path, reason, reception)
         return 0
     quarantine.forget(path.name)

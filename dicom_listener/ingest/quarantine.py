@@ -1,4 +1,4 @@
-"""What cannot be used is set aside with a reason, so that the rest flows. Its bytes are kept."""
+"""Moves files that cannot be recorded into quarantine, with a reason, so that they stop no others."""
 
 import errno
 from collections import Counter
@@ -18,51 +18,51 @@ from neurotriage.dicom.peer_text import peer_text
 
 log = structlog.get_logger()
 
-Kind = Literal["instance", "report", "note"]
+QuarantinedKind = Literal["instance", "report", "note"]
 
-# An error that may be ours or of the moment gets a second try.
+# An error of ours may be temporary: the file gets a second try.
 _ATTEMPTS: Final = 2
 _REASON_LIMIT: Final = 300
-# The disk's and the system's faults, and no file's.
+# Errors of the disk or the system, for which no file is to blame.
 _SURROUNDINGS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 )
 
 
 class Quarantine:
-    """The folder ``quarantine`` with its rows, and the memory of what has failed once."""
+    """The quarantine folder with its rows, and the count of failures by file name."""
 
     def __init__(self, engine: Engine, storage: Storage) -> None:
         self._engine = engine
         self._storage = storage
         self._failures: Counter[str] = Counter()
 
-    def set_aside(self, kind: Kind, path: Path, reason: Reason, reception: Reception) -> None:
-        """Move a file of the spool into quarantine, with its row. Done again, it changes nothing.
+    def set_aside(self, kind: QuarantinedKind, path: Path, reason: Reason, reception: Reception) -> None:
+        """Move a spooled file into quarantine and record it. Idempotent.
 
-        Raises ``Unavailable`` while Postgres or the disk does not take it.
+        Raises ``Unavailable`` while Postgres or the disk fails.
         """
         place = self._storage.quarantine / path.name
-        said = Reason(reason.code, peer_text(reason.text, _REASON_LIMIT))
+        bounded = Reason(reason.code, peer_text(reason.text, _REASON_LIMIT))
         with outage_as_unavailable(), self._engine.begin() as connection:
             where = str(place.relative_to(self._storage.root))
-            refusals.quarantine(connection, path.name, where, said, reception, kind=kind)
+            refusals.quarantine(connection, path.name, where, bounded, reception, kind=kind)
         try:
             make_private(place.parent)
             path.replace(place)
             sync_folder(place.parent)
             sync_folder(path.parent)
-        except FileNotFoundError:  # taken away by hand
-            log.error("file_vanished", name=path.name)
+        except FileNotFoundError:  # removed by hand
+            log.error("spooled_file_missing", name=path.name)
         except OSError as error:
             raise Unavailable(f"storage: {error.strerror}") from error
         self._failures.pop(path.name, None)
         log.warning("quarantined", kind=kind, name=path.name, code=reason.code)
 
-    def blame(self, name: str, error: Exception) -> Reason | None:
-        """Why a file is to be set aside after ``error``; None: try once more.
+    def reason_for(self, name: str, error: Exception) -> Reason | None:
+        """Why the file of that name goes into quarantine after ``error``; None: it gets another try.
 
-        Raises ``Unavailable`` where the error is no file's fault.
+        Raises ``Unavailable`` where the error is not the file's fault.
         """
         if isinstance(error, Unavailable):
             raise error
@@ -71,11 +71,11 @@ class Quarantine:
         if is_unfit_value(error):
             return Reason(ReasonCode.NOT_RECORDED, "it cannot be read, or a value in it fits into no column")
         self._failures[name] += 1
-        log.error("not_recorded", name=name, times=self._failures[name], exc_info=error)
+        log.error("recording_failed", name=name, times=self._failures[name], exc_info=error)
         if self._failures[name] < _ATTEMPTS:
             return None
         return Reason(ReasonCode.NOT_RECORDED, f"could not be recorded twice: {type(error).__name__}")
 
     def forget(self, name: str) -> None:
-        """The file was recorded after all, or is gone."""
+        """Reset the count of failures of a file that was recorded."""
         self._failures.pop(name, None)

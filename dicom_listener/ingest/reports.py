@@ -1,4 +1,4 @@
-"""From a report of storage commitment to the deliveries that it is about."""
+"""Records storage commitment reports for the deliveries that they are about (PS3.4 J.3.3)."""
 
 import structlog
 from sqlalchemy import Engine
@@ -14,11 +14,10 @@ log = structlog.get_logger()
 def record_report(
     engine: Engine, report: CommitmentReport, limits: DeliverySettings, *, ae_title: str
 ) -> None:
-    """Match what an archive says of our results to the deliveries. Recorded again, it changes nothing.
+    """Match a report to the deliveries of its transaction. Idempotent.
 
-    ``ae_title`` is who says it.
-
-    Raises ``Unavailable`` while Postgres does not answer.
+    ``ae_title``: calling AE title of the archive that sent it. Raises ``Unavailable`` while Postgres does not
+    answer.
     """
     with outage_as_unavailable(), engine.begin() as connection:
         objects = record(

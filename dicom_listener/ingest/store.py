@@ -1,4 +1,4 @@
-"""Received bytes from the spool into the store, whole and durable, by the digest of their data set."""
+"""Moves received files from the spool into the store, under the digest of their data set."""
 
 import os
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import structlog
 
-from dicom_listener.spool import ReceivedInstance, received
+from dicom_listener.spool import ReceivedInstance, read_received
 from neurotriage.core.storage import Storage, make_private, sync_folder
 
 log = structlog.get_logger()
 
 
-def keep(instances: Iterable[tuple[ReceivedInstance, str]], storage: Storage) -> None:
-    """Link instances into the store, each under its digest, durably. Done again, it changes nothing.
+def link_into_store(instances: Iterable[tuple[ReceivedInstance, str]], storage: Storage) -> None:
+    """Hard-link spooled instances into the store, each under its digest, durably. Idempotent.
 
-    Raises ``OSError``, also where only some could be kept.
+    Raises ``OSError`` where any fails; others may have been linked.
     """
     changed: set[Path] = set()
     for instance, digest in instances:
@@ -25,7 +25,7 @@ def keep(instances: Iterable[tuple[ReceivedInstance, str]], storage: Storage) ->
 
 
 def _link(instance: ReceivedInstance, place: Path) -> set[Path]:
-    """The folders to sync for it."""
+    """Link one instance; the folders to sync."""
     changed = {place.parent}
     if not place.parent.is_dir():
         make_private(place.parent)
@@ -33,8 +33,8 @@ def _link(instance: ReceivedInstance, place: Path) -> set[Path]:
     try:
         place.hardlink_to(instance.path)
     except FileExistsError:
-        if received(place).reception.size_bytes != instance.reception.size_bytes:
-            # The same digest but not the same length: what lies there is damaged.
+        if read_received(place).reception.size_bytes != instance.reception.size_bytes:
+            # The same digest, another length: the stored file is damaged.
             log.error("damaged_file_replaced", name=place.name)
             fresh = place.with_name(f".{instance.name}.{os.getpid()}")
             fresh.hardlink_to(instance.path)

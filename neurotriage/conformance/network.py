@@ -20,7 +20,7 @@ from dicom_listener.association.server import (
 )
 from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import PUSH_MODEL
-from worker.delivery.status import StoreResult, verdict_of
+from worker.delivery.status import StoreResult, store_result
 
 _STATUSES: Final = 0x10000
 _CODE: Final = re.compile(r" ?\(0x[0-9A-F]{4}\)")
@@ -90,8 +90,8 @@ def store_statuses() -> list[tuple[str, str, str]]:
 
 
 def _verdict(status: int) -> StoreResult:
-    verdict = verdict_of(status)
-    return StoreResult(verdict.state, _CODE.sub("", verdict.text))
+    result = store_result(status)
+    return StoreResult(result.state, _CODE.sub("", result.text))
 
 
 def _ranged(statuses: Sequence[int]) -> str:

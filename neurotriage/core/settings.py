@@ -148,7 +148,7 @@ class DeliverySettings(Section):
     commitment_wait_s: float = Field(
         3600.0,
         gt=0,
-        description="an object that is not committed within this time is looked for by query",
+        description="wait this long for commitment before querying",
     )
     max_resends: int = Field(
         2, ge=0, description="how often an object that the destination lost is sent again"
@@ -214,7 +214,7 @@ class Destination(Section):
     )
     commitment: Literal["auto", "off"] = Field("auto", description="ask for storage commitment where offered")
     find: Literal["image", "series", "off"] = Field(
-        "image", description="level of the query for objects that are not committed"
+        "image", description="level of the query for objects that were not committed"
     )
     rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
     report_unanalysed: Literal["head", "all", "none"] = "head"

@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,29 +84,44 @@ def _open_to_others(folder: Path) -> bool:
     return bool(folder.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
-def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
-    """Write ``data`` so that ``path`` is either absent or whole, also after a power cut.
+@contextmanager
+def atomic_write(path: Path, *, durable: bool = True, private: bool = True) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to; it takes the place of ``path`` where the block succeeds.
 
-    Temporary name in the same folder, fsync of the file, rename, fsync of the folder. ``private``: the file
-    and folders made for it are for our own user alone; else the umask decides. Raises ``OSError``; an older
-    file then stays as it was.
+    ``path`` is so absent, old or whole, never half written. ``durable``: also after a power cut, by an fsync
+    of the file before the rename and of the folder after it. ``private``: missing folders are made 0700 and
+    the file 0600; else both as the umask says. Where the block raises, the temporary file is deleted. Raises
+    ``OSError``.
     """
     if private:
         make_private(path.parent)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-    mode = 0o600 if private else 0o666
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        # Opened before anything is written, so that the fsync reports every failed write.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
+        try:
+            yield temporary
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
+    """Write ``data`` so that ``path`` is either absent or whole, also after a power cut.
+
+    ``private`` as for ``atomic_write``. Raises ``OSError``.
+    """
+    with atomic_write(path, private=private) as temporary:
+        temporary.write_bytes(data)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""DICOM as every room reads and speaks it: headers, geometry, identity, UIDs, requestor, commitment."""
+"""DICOM shared by all rooms: headers, geometry, manifests, patients, UIDs, associations, commitment."""

@@ -1,4 +1,4 @@
-"""Whether an address on the network is the one that a ``[[peer]]`` is configured with."""
+"""IP addresses of peers, as configured in a ``[[peer]]`` and as seen on a socket."""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -7,23 +7,23 @@ Address = IPv4Address | IPv6Address
 
 
 def has_address(host: str, address: Address) -> bool:
-    """``host`` is an address, a CIDR, or a name (resolved anew each time: addresses move)."""
+    """Whether ``address`` belongs to ``host``: an address, a CIDR block, or a name, resolved anew."""
     if is_name(host):
         return address in addresses_of(host)
     return address in ip_network(host, strict=False)
 
 
 def addresses_of(name: str) -> frozenset[Address]:
-    """What a name stands for now; nothing where nobody knows it."""
+    """The addresses that a host name resolves to now; empty where it does not resolve."""
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError:
         return frozenset()
-    return frozenset(address_of_socket(str(entry[4][0])) for entry in found)
+    return frozenset(address_of_socket(str(entry[4][0])) for entry in entries)
 
 
 def is_name(host: str) -> bool:
-    """True of a name, False of an address or a CIDR."""
+    """Whether ``host`` is a name, not an address or a CIDR block."""
     try:
         ip_network(host, strict=False)
     except ValueError:
@@ -32,7 +32,7 @@ def is_name(host: str) -> bool:
 
 
 def address_of_socket(host: str) -> Address:
-    """The address of a socket; IPv4 inside IPv6 is the IPv4 address."""
+    """Parse the address of a socket; an IPv4-mapped IPv6 address becomes IPv4. Raises ``ValueError``."""
     address = ip_address(host.split("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

@@ -1,4 +1,4 @@
-"""Numbers and functional groups out of a header that may lie about its own value types."""
+"""Numbers and functional groups of a header whose value representations may be wrong."""
 
 import math
 import re
@@ -13,30 +13,30 @@ from pydicom.sequence import Sequence as DatasetSequence
 
 from neurotriage.dicom.headers import MALFORMED
 
-# Of binary numbers that came under a text's or an unknown value representation (PS3.5 6.2).
+# struct codes of binary numbers that were encoded under a text or unknown value representation (PS3.5 6.2).
 _BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 _QUOTED_LENGTH: Final = 64
 
 
 def value(dataset: Dataset, name: str) -> Any:
-    """An attribute's value; None where it is absent, empty or cannot be parsed."""
+    """The value of an attribute by keyword; None where it is absent, empty or cannot be parsed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = dataset.get(name)
+            parsed = dataset.get(name)
         except MALFORMED:
             return None
-    return None if found is None or found == "" else found
+    return None if parsed is None or parsed == "" else parsed
 
 
 def numbers(dataset: Dataset, name: str) -> tuple[float, ...]:
-    """A multi-valued number; empty where it is absent, unreadable or not finite.
+    """The values of a numeric attribute; empty where it is absent, or any is unreadable or not finite.
 
-    Also one that came as text or under an unknown value representation, or with decimal commas.
+    Reads text, values of an unknown value representation (UN), and decimal commas, too.
     """
-    found = value(dataset, name)
-    several = isinstance(found, Sequence) and not isinstance(found, (str, bytes))
-    parts = tuple(found) if several else (found,) if found is not None else ()
+    content = value(dataset, name)
+    several = isinstance(content, Sequence) and not isinstance(content, (str, bytes))
+    parts = tuple(content) if several else (content,) if content is not None else ()
     try:
         if any(isinstance(part, (str, bytes)) for part in parts):
             parsed = tuple(number for part in parts for number in _parsed(part, dataset, name))
@@ -48,19 +48,19 @@ def numbers(dataset: Dataset, name: str) -> tuple[float, ...]:
 
 
 def number(dataset: Dataset, name: str) -> float | None:
-    """The first value of a number, or None."""
-    found = numbers(dataset, name)
-    return found[0] if found else None
+    """The first value of a numeric attribute, or None. Errors as for ``numbers``."""
+    values = numbers(dataset, name)
+    return values[0] if values else None
 
 
 def whole_number(dataset: Dataset, name: str) -> int | None:
-    """The first value of a number, without its fraction, or None."""
-    found = number(dataset, name)
-    return None if found is None else int(found)
+    """The first value of a numeric attribute, truncated, or None."""
+    first = number(dataset, name)
+    return None if first is None else int(first)
 
 
 def described(dataset: Dataset, name: str) -> str:
-    """How an attribute stands in the header, for a refusal: absent, empty or with its value."""
+    """An attribute for the sentence of a refusal: absent, empty, or with its value, cut to 64 characters."""
     tag = tag_for_keyword(name)
     if tag is None or tag not in dataset:
         return f"{name} is absent"
@@ -74,14 +74,14 @@ def described(dataset: Dataset, name: str) -> str:
 
 
 def _raw(dataset: Dataset, name: str) -> Any:
-    """The value as it came, or as far as pydicom has read it before."""
+    """The undecoded value, or the decoded one where pydicom has converted it already."""
     tag = tag_for_keyword(name)
     element = None if tag is None or tag not in dataset else dataset.get_item(tag)
     return None if element is None else element.value
 
 
 def _parsed(raw: Any, dataset: Dataset, name: str) -> tuple[float, ...]:
-    """Numbers out of what should have been some. Raises ``ValueError``."""
+    """Numbers of a raw value. Raises ``ValueError``."""
     if isinstance(raw, bytes):
         code = _BINARY.get(dictionary_VR(name))
         size = struct.calcsize(f"<{code}") if code else 0
@@ -99,20 +99,20 @@ def _byte_order(dataset: Dataset) -> str:
 
 
 def _decimals(part: str) -> tuple[float, ...]:
-    """``0.5``, ``0,5`` (a decimal comma) or ``0.5,0.5`` (the comma parts numbers)."""
+    """``0.5``, ``0,5`` (a decimal comma) or ``0.5,0.5`` (the comma separates two numbers)."""
     if "," in part and "." in part:
         return tuple(float(number) for number in part.split(","))
     return (float(part.replace(",", ".")),)
 
 
 def items(dataset: Dataset, name: str) -> Sequence[Dataset]:
-    """The items of a sequence; empty where there is none."""
-    found = value(dataset, name)
-    return found if isinstance(found, DatasetSequence) else ()
+    """The items of a sequence attribute; empty where it is absent or no sequence."""
+    content = value(dataset, name)
+    return content if isinstance(content, DatasetSequence) else ()
 
 
 def functional_group(dataset: Dataset, index: int, name: str) -> Dataset | None:
-    """One functional group of a frame (0-based): its own, else the shared one (PS3.3 C.7.6.16)."""
+    """A functional group of a frame (0-based): per-frame, else shared, else None (PS3.3 C.7.6.16)."""
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     own = items(per_frame[index], name) if index < len(per_frame) else ()
     if own:

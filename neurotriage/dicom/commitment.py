@@ -1,4 +1,4 @@
-"""Storage commitment: what an archive says of the objects that it was asked to keep (PS3.4 annex J)."""
+"""Reports of the Storage Commitment Push Model SOP Class (PS3.4 annex J)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 
 @dataclass(frozen=True, slots=True)
 class CommitmentReport:
-    """The answer to one request: SOP Instance UIDs, the failed ones with their FailureReason."""
+    """The report on one transaction: SOP Instance UIDs committed, and failed with their FailureReason."""
 
     transaction_uid: str
     committed: tuple[str, ...]
@@ -26,7 +26,7 @@ class CommitmentReport:
 
 
 def read_report(path: Path) -> CommitmentReport:
-    """What a spooled N-EVENT-REPORT says. Raises ``Refused`` where it cannot be read."""
+    """Read a spooled N-EVENT-REPORT. Raises ``Refused`` (NOT_DICOM) where it cannot be parsed."""
     try:
         dataset = pydicom.dcmread(path)
     except (InvalidDicomError, RecursionError, *MALFORMED) as error:
@@ -35,7 +35,10 @@ def read_report(path: Path) -> CommitmentReport:
 
 
 def report_of(information: Dataset) -> CommitmentReport:
-    """The Event Information of an N-EVENT-REPORT (PS3.4 table J.3-3). Raises ``Refused``."""
+    """The report in the Event Information of an N-EVENT-REPORT (PS3.4 table J.3-3).
+
+    Raises ``Refused`` (NOT_DICOM) where it has no TransactionUID or cannot be parsed.
+    """
     transaction_uid = text(information, "TransactionUID")
     if not transaction_uid:
         raise Refused(ReasonCode.NOT_DICOM, "the report names no transaction")

@@ -1,4 +1,4 @@
-"""Where each frame lies in the patient, as its header says."""
+"""Position, orientation and pixel size of each frame in the patient, from its header."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from neurotriage.core.values import Plane, Reason, ReasonCode
 from neurotriage.dicom.attributes import functional_group, items, number, numbers, whole_number
 from neurotriage.dicom.headers import text
 
-# No scanner makes more frames in one object; a header that says more lies.
+# No scanner makes more frames in one object; a higher number is wrong.
 MAX_FRAMES: Final = 100_000
 # Row and column directions must be unit vectors at right angles (PS3.3 C.7.6.2.1.1); headers are rounded.
 _DIRECTION_TOLERANCE: Final = 0.02
@@ -22,7 +22,7 @@ _DIRECTION_TOLERANCE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class FrameGeometry:
-    """One frame's place and grid. Patient coordinates are DICOM's LPS, in mm."""
+    """Position and grid of one frame, in patient coordinates (LPS) in mm (PS3.3 C.7.6.2.1.1)."""
 
     sop_instance_uid: str
     path: Path
@@ -37,19 +37,20 @@ class FrameGeometry:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """Unit vector along which slices are stacked: row direction x column direction."""
+        """Unit normal of the image plane, shaped (3,): row direction x column direction."""
         return np.cross(self.orientation[:3], self.orientation[3:]).astype(np.float64)
 
     @property
     def offset_mm(self) -> float:
-        """Distance of the slice from the origin along its normal."""
+        """Signed distance of the image plane from the origin, along its normal."""
         return float(np.dot(self.normal, self.position_mm))
 
 
 def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry | Reason, ...]:
-    """The geometry of every frame of one instance, or why that frame has none (NO_GEOMETRY).
+    """The geometry of each frame of an instance, or the reason (NO_GEOMETRY) why a frame has none.
 
-    Raises ``Refused`` (NO_GEOMETRY) where nothing can be said of any frame.
+    Single-frame attributes and functional groups (PS3.3 C.7.6.16) are read. Raises ``Refused`` (NO_GEOMETRY)
+    where the number of frames is unusable or does not match the per-frame functional groups.
     """
     count = whole_number(dataset, "NumberOfFrames") or 1
     if not 1 <= count <= MAX_FRAMES:
@@ -64,7 +65,7 @@ def frames_of(dataset: Dataset, path: Path) -> tuple[FrameGeometry | Reason, ...
 
 
 def plane_of(normal: NDArray[np.float64]) -> Plane:
-    """The anatomical plane nearest to slices with this normal."""
+    """The anatomical plane nearest to that of a unit normal, shaped (3,), in patient coordinates."""
     axis = int(np.argmax(np.abs(normal)))
     return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
 
@@ -99,15 +100,15 @@ def _frame(dataset: Dataset, path: Path, index: int, multi: bool) -> FrameGeomet
 
 def _vector(dataset: Dataset, index: int, group_name: str, name: str, length: int) -> tuple[float, ...]:
     group = functional_group(dataset, index, group_name)
-    found = numbers(group, name) if group is not None else ()
-    if not found and index == 0 and (whole_number(dataset, "NumberOfFrames") or 1) == 1:
-        found = numbers(dataset, name)
-    # One multi-frame object may carry what all frames share at the top, against PS3.3; positions differ.
-    if not found and name != "ImagePositionPatient":
-        found = numbers(dataset, name)
-    if len(found) != length:
+    vector = numbers(group, name) if group is not None else ()
+    if not vector and index == 0 and (whole_number(dataset, "NumberOfFrames") or 1) == 1:
+        vector = numbers(dataset, name)
+    # Some writers put what all frames share at the top level of a multi-frame object, against PS3.3.
+    if not vector and name != "ImagePositionPatient":
+        vector = numbers(dataset, name)
+    if len(vector) != length:
         raise _no_geometry(f"{name} is absent or not {length} numbers")
-    return found
+    return vector
 
 
 def _checked_directions(orientation: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What is read from an instance's header, without its pixels."""
+"""Reads the header of an instance, without its pixels."""
 
 import errno
 import re
@@ -22,32 +22,32 @@ from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.patients import patient_key
 from neurotriage.dicom.peer_text import peer_text
 
-# pydicom 3.0 takes it that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K),
-# which it does not: they would stay in names.
+# pydicom 3.0 assumes that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K). It
+# does not, and they would stay in names.
 charset.handled_encodings = tuple(name for name in charset.handled_encodings if name != "iso_ir_58")  # type: ignore[assignment]
 
 # Real devices write components with leading zeros, so the check is laxer than PS3.5 section 9.1.
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _TEXT_LIMIT: Final = 256
-# Of a bigint column; devices exceed the 32 bits of IS (PS3.5 6.2) with numbers made of dates.
+# Limit of a bigint column; some devices exceed the 32 bits of IS (PS3.5 6.2) with numbers made of dates.
 _NUMBER_LIMIT: Final = 2**63 - 1
-# More than any header without pixels; larger files are read only up to their pixel data anyway.
 _CHUNK_BYTES: Final = 1 << 20
 
-# What pydicom raises on bytes that are no data set, or on a value that is none of its type.
+# Errors that pydicom raises for bytes that are no data set, or a value that does not fit its type.
 MALFORMED: Final = (
     ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError,
     struct.error, zlib.error, BytesLengthException,
 )  # fmt: skip
 
-_OF_ONE_FILE: Final = frozenset(
+# Errors that concern one file, where its folder is there.
+_FILE_ERRNOS: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
 
-# What we write as Manufacturer, there or in ContributingEquipmentSequence. Anybody can write that.
+# Our value of Manufacturer, at the top level or in ContributingEquipmentSequence. Anybody can write it.
 MANUFACTURER: Final = "neurotriage"
-# The SOP classes of what we make (PS3.4 B.5). No image that is analysed is of one of them, so whatever is
-# taken for a result of ours costs no analysis.
+# The SOP classes of our results (PS3.4 B.5). No analysed image is of one of them, so mistaking an object for
+# our result never prevents an analysis.
 RESULT_CLASSES: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in (
@@ -66,7 +66,7 @@ RESULT_CLASSES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:
-    """The header facts that become rows. Absent values are empty."""
+    """The attributes of an instance that are recorded. Absent values are empty or None."""
 
     path: Path
     digest: str  # SHA-256 of the file's data set, hex
@@ -77,7 +77,7 @@ class InstanceHeader:
     modality: str
     patient_id: str
     issuer_of_patient_id: str
-    patient_key: str  # hashes that tell patients apart and name nobody
+    patient_key: str  # hashes that distinguish patients without identifying them (``patients.patient_key``)
     accession_number: str
     study_date: str
     study_description: str
@@ -88,31 +88,31 @@ class InstanceHeader:
     manufacturer: str
     model_name: str
     station_name: str
-    claims_ours: bool  # names us as its maker, which proves nothing
+    claims_ours: bool  # names neurotriage as its manufacturer, which is no proof
     creator_uid: str  # (0008,0014): in our results, the installation
 
     @property
     def looks_like_a_result(self) -> bool:
-        """Says that we made it, and is of a kind that we make."""
+        """Names neurotriage as its manufacturer and is of a SOP class of our results; no proof."""
         return self.claims_ours and self.sop_class_uid in RESULT_CLASSES
 
 
 def read_header(path: Path) -> FileDataset:
     """Read a DICOM file up to its pixel data; also one without preamble or File Meta (PS3.10 7.1).
 
-    Raises ``Refused`` where it is no DICOM, cannot be parsed, or is gone or closed to us, alone; ``OSError``
-    where the storage fails.
+    Raises ``Refused`` (NOT_DICOM) where it is no DICOM, cannot be parsed, or this one file is missing or not
+    readable; ``OSError`` where the storage fails.
     """
     return read_image_header(path)[0]
 
 
 def read_image_header(path: Path) -> tuple[FileDataset, bool]:
-    """The same, and whether pixel data follow it. Raises ``Refused``."""
+    """As ``read_header``, and whether pixel data follow the header. Raises the same errors."""
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=_looks_bare(path))
-            # Reading ends at the pixel data or with the file; what is deflated was read to its end at once.
+            # Reading stops at the pixel data or at the end; a deflated file is always read to its end.
             deflated = text(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
             has_pixels = deflated or bool(file.read(1))
     except InvalidDicomError as error:
@@ -131,40 +131,40 @@ def read_image_header(path: Path) -> tuple[FileDataset, bool]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, short enough for a reason."""
+    """The first line of an error's message, cut to 200 characters; its type where there is none."""
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def refusal_of(error: OSError, path: Path, code: ReasonCode) -> Refused:
-    """What an ``OSError`` means for the file that was read. Raises it where the storage is at fault.
+    """The refusal of a file for an ``OSError``; raises ``error`` where the storage is at fault.
 
-    pydicom raises it for bad bytes, without a number. A file that is gone from a folder that is there, or
-    closed to us, will be so the next time, too.
+    pydicom raises an ``OSError`` without errno for bad bytes. A file that is missing from an existing folder,
+    or not readable, will not be there at the next try, either.
     """
     if error.errno is None:
         return Refused(code, f"the file cannot be read: {first_line(error)}")
-    # Stored files lie two folders below the storage folder; where both are gone, it is not mounted.
-    if error.errno in _OF_ONE_FILE and any(folder.is_dir() for folder in (path.parent, path.parent.parent)):
+    # Stored files lie two folders below the storage root; where both are missing, it is not mounted.
+    if error.errno in _FILE_ERRNOS and any(folder.is_dir() for folder in (path.parent, path.parent.parent)):
         return Refused(code, f"the file cannot be read: {error.strerror}")
     raise error
 
 
 def _looks_bare(path: Path) -> bool:
-    """A data set without preamble starts with a tag of group 0002 or 0008."""
+    """Whether a file without preamble starts with a tag of group 0002 or 0008, little endian."""
     with path.open("rb") as file:
         start = file.read(132)
     return start[128:132] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00")
 
 
 def read_instance(path: Path) -> InstanceHeader:
-    """The header of one file. Raises ``Refused`` with a reason where it cannot be used."""
+    """The header of one file. Raises as ``read_header``."""
     dataset = read_header(path)
     return describe(dataset, path, digest_of_file(path))
 
 
 def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
-    """Pick the facts out of a data set."""
+    """The header of a data set whose digest (SHA-256, hex) is given. UIDs fall back on the File Meta."""
     meta = getattr(dataset, "file_meta", None) or Dataset()
     return InstanceHeader(
         path=path,
@@ -195,9 +195,9 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
 
 
 def is_own_result(dataset: Dataset) -> bool:
-    """True for what says that neurotriage made it and is of a kind that neurotriage makes.
+    """As ``InstanceHeader.looks_like_a_result``, for a data set.
 
-    Good enough to leave a picture out that is never analysed anyway; the listener asks our records.
+    No proof, but enough to leave out an object that is never analysed; the listener looks in our records.
     """
     return _claims_ours(dataset) and _uid(dataset, "SOPClassUID") in RESULT_CLASSES
 
@@ -213,7 +213,7 @@ def _claims_ours(dataset: Dataset) -> bool:
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 of the data set: everything after the File Meta, so that it names the received bytes."""
+    """SHA-256 (hex) of the encoded data set: everything after the File Meta."""
     summary = sha256()
     with path.open("rb") as file:
         file.seek(_data_set_offset(file.read(144)))
@@ -230,7 +230,7 @@ def _data_set_offset(start: bytes) -> int:
 
 
 def text(dataset: Dataset, name: str) -> str:
-    """An attribute as trimmed, bounded text of one line; "" where it is absent, empty or unreadable."""
+    """An attribute as one trimmed line of at most 256 characters; "" where it is absent or unreadable."""
     value = _get(dataset, name)
     if value is None:
         return ""

@@ -1,8 +1,10 @@
-"""From instance headers to frozen studies: those of a folder. ``db.studies`` reads received ones."""
+"""From instances to frozen studies: those of a folder by their headers, received ones by their rows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest, StudyManifest
@@ -10,9 +12,38 @@ from neurotriage.dicom.headers import InstanceHeader, first_line, read_instance
 from neurotriage.dicom.patients import identity_conflict
 
 
+class ListedInstance(NamedTuple):
+    """An instance with the attributes that place it within its study."""
+
+    series_instance_uid: str
+    modality: str
+    instance_number: int | None
+    instance: ManifestInstance
+
+
+def series_of(listed: Iterable[ListedInstance]) -> tuple[SeriesManifest, ...]:
+    """The series of one study, the same in whatever order its instances are given.
+
+    Series are sorted by UID; instances by InstanceNumber, those without one last, then by SOP Instance UID
+    and digest. A series has the modality of its first instance.
+    """
+    series: list[SeriesManifest] = []
+    for uid, group in groupby(sorted(listed, key=_place), key=lambda member: member.series_instance_uid):
+        members = list(group)
+        instances = tuple(member.instance for member in members)
+        series.append(SeriesManifest(uid, members[0].modality, instances))
+    return tuple(series)
+
+
+def _place(listed: ListedInstance) -> tuple[str, bool, int, str, str]:
+    number, instance = listed.instance_number, listed.instance
+    by_number = number is None, number or 0
+    return listed.series_instance_uid, *by_number, instance.sop_instance_uid, instance.digest
+
+
 @dataclass(frozen=True, slots=True)
 class FolderScan:
-    """What a folder holds."""
+    """The studies of a folder, the files that are no DICOM with the reason, and the headers of the rest."""
 
     studies: tuple[StudyManifest, ...]
     unreadable: tuple[tuple[Path, Reason], ...]
@@ -46,20 +77,15 @@ def scan_folder(folder: Path) -> FolderScan:
 def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: str) -> StudyManifest:
     """Freeze the instances of one study.
 
-    One SOP Instance UID counts once: the first one seen. Series and instances are sorted, so that the
-    same instances give the same manifest in whatever order they came.
+    A SOP Instance UID counts once, with the first of its headers. Order as ``series_of`` gives it.
     """
     first: dict[str, InstanceHeader] = {}
     for header in headers:
         first.setdefault(header.sop_instance_uid or header.digest, header)
-    ordered = sorted(first.values(), key=_order)
-    series = tuple(
-        _series(uid, list(group)) for uid, group in groupby(ordered, key=lambda h: h.series_instance_uid)
-    )
     return StudyManifest(
         study_instance_uid=headers[0].study_instance_uid or None,
         revision=revision,
-        series=series,
+        series=series_of(map(_listed, first.values())),
         completed_by=completed_by,
         conflict=identity_conflict(
             (header.patient_key for header in headers if not header.looks_like_a_result),
@@ -68,13 +94,10 @@ def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: s
     )
 
 
-def _order(header: InstanceHeader) -> tuple[str, int, str]:
-    number = header.instance_number if header.instance_number is not None else 1 << 31
-    return header.series_instance_uid, number, header.sop_instance_uid
-
-
-def _series(uid: str, headers: list[InstanceHeader]) -> SeriesManifest:
-    instances = tuple(
-        ManifestInstance(h.sop_instance_uid, h.sop_class_uid, h.path, h.digest) for h in headers
+def _listed(header: InstanceHeader) -> ListedInstance:
+    return ListedInstance(
+        header.series_instance_uid,
+        header.modality,
+        header.instance_number,
+        ManifestInstance(header.sop_instance_uid, header.sop_class_uid, header.path, header.digest),
     )
-    return SeriesManifest(uid, headers[0].modality, instances)

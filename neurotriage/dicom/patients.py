@@ -1,7 +1,8 @@
-"""Whose images these are: what tells patients apart, and what does not.
+"""Distinguishes the patients of a study without identifying them.
 
-A patient's key names nobody and has five parts, joined by dots: hashes of the Patient ID, of the three groups
-of the name (alphabetic, ideographic, phonetic) and of the birth date; empty where the object does not say it.
+A patient key has five parts, joined by dots: hashes of the Patient ID, of the three component groups of the
+name (alphabetic, ideographic, phonetic; PS3.5 6.2.1) and of the birth date; a part is empty where the
+attribute is.
 """
 
 import re
@@ -17,9 +18,9 @@ _NO_DIGITS = re.compile(r"\D", re.ASCII)
 
 
 def patient_key(patient_id: str, name: str, birth_date: str) -> str:
-    """The key of the patient that an object names.
+    """The key of a patient; arguments are values of PatientID, PatientName and PatientBirthDate.
 
-    Of a name, padding, trailing carets, case and width of letters do not count; an ID counts as it is
+    Padding, trailing carets, case and width of letters in a name are ignored; IDs are compared as they are
     (00123 is not 123).
     """
     groups = (name.split("=") + [""] * _GROUPS)[:_GROUPS]
@@ -28,14 +29,13 @@ def patient_key(patient_id: str, name: str, birth_date: str) -> str:
 
 
 def count_patients(keys: Iterable[str]) -> int:
-    """How many patients the objects of one study must be of.
+    """The least number of patients that the objects of one study, by their keys, can belong to.
 
-    Two IDs are two patients, however the names are spelt. An object without an ID is no other patient than
-    one with an ID, unless name and birth date both speak against it; objects without IDs are told apart by
-    either.
+    Different IDs are different patients, whatever the names. An object without an ID belongs to a patient
+    with one unless name and birth date both differ; two objects without IDs differ where either does.
     """
     patients: list[list[str]] = []
-    # What says most comes first, so that each of the others is held against it.
+    # The most complete keys first, so that the others are compared with them.
     for key in sorted(set(keys), key=lambda key: (not _parts(key)[0], key.count(".."), key)):
         parts = _parts(key)
         if all(_differ(parts, other) for other in patients):
@@ -44,7 +44,10 @@ def count_patients(keys: Iterable[str]) -> int:
 
 
 def identity_conflict(keys: Iterable[str], study_instance_uid: str) -> Reason | None:
-    """Several patients in one study: nobody can say whose result it would be."""
+    """The reason not to analyse a study with objects of several patients, by their keys; else None.
+
+    ``study_instance_uid``: empty where the objects have none.
+    """
     patients = count_patients(keys)
     if patients < 2:
         return None
@@ -56,17 +59,17 @@ def identity_conflict(keys: Iterable[str], study_instance_uid: str) -> Reason | 
     return Reason(ReasonCode.IDENTITY_CONFLICT, f"{whose}; correct the identity and send again")
 
 
-def _differ(one: list[str], other: list[str]) -> bool:
-    if one[0] and other[0]:
-        return one[0] != other[0]
-    said = [(a, b) for a, b in zip(one[1:-1], other[1:-1], strict=True) if a and b]
-    names = bool(said) and all(a != b for a, b in said)
-    births = bool(one[-1] and other[-1]) and one[-1] != other[-1]
-    return (names and births) if one[0] or other[0] else (names or births)
+def _differ(first: list[str], second: list[str]) -> bool:
+    if first[0] and second[0]:
+        return first[0] != second[0]
+    groups = [(a, b) for a, b in zip(first[1:-1], second[1:-1], strict=True) if a and b]
+    names = bool(groups) and all(a != b for a, b in groups)
+    births = bool(first[-1] and second[-1]) and first[-1] != second[-1]
+    return (names and births) if first[0] or second[0] else (names or births)
 
 
 def _parts(key: str) -> list[str]:
-    """A key of an older version is a hash of the ID alone."""
+    """The five parts of a key; keys of older versions are a hash of the ID alone."""
     parts = key.split(".")
     return parts + [""] * (_GROUPS + 2 - len(parts))
 

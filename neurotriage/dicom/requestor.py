@@ -1,4 +1,4 @@
-"""Associations as a requestor, with what pynetdicom 3.0.4 gets wrong on a busy machine put right."""
+"""Associations as a requestor, with repairs of race conditions in pynetdicom 3.0.4."""
 
 import time
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-# The reactor looks a thousand times a second; a busy machine may hold it up.
-_NOTICED_S: Final = 10.0
-# Who aborts, and why where it is the library of the peer (PS3.8 table 9-26).
-_ABORTED_BY_LIBRARY: Final = 2
+# The reactor runs a thousand times a second, but a busy machine may delay it.
+_REACTOR_END_S: Final = 10.0
+# Source and reason of an A-ABORT by the peer's service provider (PS3.8 table 9-26).
+_SERVICE_PROVIDER: Final = 2
 _ABORT_REASONS: Final = {
     1: "unrecognised PDU",
     2: "unexpected PDU",
@@ -26,8 +26,11 @@ _ABORT_REASONS: Final = {
 
 
 @dataclass(slots=True)
-class Course:
-    """What became of an association, as the network saw it: pynetdicom calls every end an abort."""
+class AssociationTrace:
+    """Records how an association ended; pynetdicom reports every end as an abort.
+
+    Pass it to ``associate``, which binds its ``handlers``.
+    """
 
     began_s: float = field(default_factory=time.monotonic)
     connected: bool = False
@@ -47,8 +50,8 @@ class Course:
         elif isinstance(event.pdu, A_ABORT_RQ):
             self.abort = event.pdu
 
-    def why_none(self, ae: AE) -> str:
-        """Why there is no association, behind the name of the peer. Not for a rejection."""
+    def connect_failure(self, ae: AE) -> str:
+        """Why no association was established, as a sentence without its subject. Not for a rejection."""
         waited_s = time.monotonic() - self.began_s
         if self.abort is not None:
             return f"aborted the association {_cause(self.abort)}instead of accepting it"
@@ -62,15 +65,15 @@ class Course:
             return f"does not answer: it takes connections, and no association within {timeout_s:g} s"
         return "closed the connection instead of accepting the association"
 
-    def why_silent(self) -> str:
-        """Why an answer did not come, though the time for it was not up."""
+    def response_failure(self) -> str:
+        """Why no response came before the timeout, as a sentence."""
         if self.abort is not None:
             return f"the destination aborted the association {_cause(self.abort)}".rstrip()
         return "the connection was lost, or what came was no answer"
 
 
 def _cause(abort: A_ABORT_RQ) -> str:
-    if abort.source != _ABORTED_BY_LIBRARY:
+    if abort.source != _SERVICE_PROVIDER:
         return ""
     reason = _ABORT_REASONS.get(abort.reason_diagnostic or 0)
     return f"({reason}) " if reason else ""
@@ -84,35 +87,35 @@ def associate(
     called: str,
     tls_args: Any = None,
     evt_handlers: Sequence[evt.EventHandlerType] = (),
-    course: Course | None = None,
+    trace: AssociationTrace | None = None,
 ) -> Association:
-    """``ae.associate``, under our implementation class UID, with three repairs.
+    """``ae.associate`` under our implementation class UID, with three repairs.
 
-    Raises ``OSError`` where the host has no address.
+    A peer that rejects at once may close the connection before pynetdicom checks it, which then reports that
+    it was never reached. Here ``is_rejected`` and ``acceptor.primitive`` are those of the A-ASSOCIATE-RJ. The
+    other two are ``_requeue_responses`` and ``_wait_for_reactor``. ``trace`` records how the association
+    ends.
 
-    A peer that rejects at once has closed the connection before pynetdicom looks whether there is one, and
-    is taken for one that was never reached. Here ``is_rejected`` and the answer hold what it said, and
-    ``course`` how it went.
+    Raises ``OSError`` where the host name does not resolve.
     """
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    course = course or Course()
-    handlers = [*evt_handlers, *course.handlers]
+    trace = trace or AssociationTrace()
+    handlers = [*evt_handlers, *trace.handlers]
     association = ae.associate(host, port, ae_title=called, tls_args=tls_args, evt_handlers=handlers)
-    if course.rejection is not None:
+    if trace.rejection is not None:
         association.is_rejected, association.is_aborted = True, False
-        association.acceptor.primitive = course.rejection.to_primitive()
-    _keep_answers(association)
-    _wait_for_the_end(association)
+        association.acceptor.primitive = trace.rejection.to_primitive()
+    _requeue_responses(association)
+    _wait_for_reactor(association)
     return association
 
 
-def _keep_answers(association: Association) -> None:
-    """A sender gets its answer.
+def _requeue_responses(association: Association) -> None:
+    """Have the reactor put responses back into the queue for the sender.
 
-    A reactor that has just passed the point where it is paused for a request takes the answer off the queue
-    and drops it ("Received unexpected C-STORE service message"); the sender then waits until its timeout.
-    Here the reactor puts answers back.
+    A reactor that has just passed the checkpoint at which a request pauses it takes the response off the
+    queue and drops it ("Received unexpected C-STORE service message"); the sender waits until its timeout.
     """
     serve = association._serve_request
 
@@ -125,16 +128,16 @@ def _keep_answers(association: Association) -> None:
     association._serve_request = serve_requests_only  # type: ignore[method-assign,assignment]
 
 
-def _wait_for_the_end(association: Association) -> None:
-    """Nothing is asked of an association that has ended.
+def _wait_for_reactor(association: Association) -> None:
+    """Have a sender without a response wait until the reactor has ended the association.
 
-    Where the peer aborts instead of an answer, the reactor notices it a moment after the sender; a request
-    that is made in between waits until its timeout. Here a sender without an answer waits for the reactor.
+    Where the peer aborts instead of responding, the reactor notices it a moment after the sender; a request
+    that is made in between would wait until its timeout.
     """
     end = association._handle_no_response
 
     def end_and_wait() -> None:
         end()
-        association.join(_NOTICED_S)
+        association.join(_REACTOR_END_S)
 
     association._handle_no_response = end_and_wait  # type: ignore[method-assign]

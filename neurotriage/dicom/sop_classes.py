@@ -1,4 +1,4 @@
-"""Names of SOP classes, also of those that pydicom does not name."""
+"""Names of SOP classes, including some that pydicom does not know."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ _NEW: Final = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 
 
 def sop_class_name(uid: UID) -> str:
-    """The name of a SOP class; of private and retired ones the name that pynetdicom gives them."""
+    """The name of a SOP class (PS3.6 annex A), else that registered with pynetdicom, else "private"."""
     if uid in _NEW:
         return _NEW[uid]
     if uid.name != uid:

@@ -20,7 +20,8 @@ from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.doctor.check import Check, failed, ok, warning
 from neurotriage.doctor.trial import PATIENT_ID, trial_objects
 from worker.delivery import dicomweb, dimse
-from worker.delivery.peer import ArchiveClient, NotServed, Unanswered
+from worker.delivery.client import ArchiveClient, NotServed, Unanswered
+from worker.delivery.dimse_client import DimseClient
 
 # An archive may index what it stored a moment later.
 _FOUND_WITHIN_S: Final = 10.0
@@ -134,7 +135,7 @@ def _look_at_web(
             yield from _store(peer, trials)
 
 
-def _taken(peer: dimse.DimsePeer, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
+def _taken(peer: DimseClient, trials: Sequence[_Trial], ours: str) -> Iterator[Check]:
     """For each kind of object, the transfer syntaxes in which it is accepted."""
     kinds = {trial.kind: UID(trial.delivery.sop_class_uid) for trial in trials}
     refused = [kind for kind, sop_class in kinds.items() if not peer.syntaxes(sop_class)]
@@ -174,7 +175,7 @@ _WITHOUT_QUERY: Final = (
 )
 
 
-def _proof(peer: dimse.DimsePeer, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
+def _proof(peer: DimseClient, receiver: Destination, trials: Sequence[_Trial]) -> Iterator[Check]:
     """The proofs that stored objects are kept; if queries are accepted, one is made."""
     commits = ["storage commitment"] if receiver.commitment == "auto" and peer.commits else []
     query = _query(peer, trials) if peer.answers_queries else None

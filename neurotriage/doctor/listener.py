@@ -16,7 +16,7 @@ from neurotriage.core.process.running import LISTENER, edited_since
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse
-from worker.delivery.peer import Misconfigured
+from worker.delivery.client import Misconfigured
 
 _TAKEN: Final = "Another program may use the port: stop it, or set another [listener] port."
 

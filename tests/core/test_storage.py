@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neurotriage.core.storage import Storage, write_durably
+from neurotriage.core.storage import Storage, atomic_write, write_durably
 
 pytestmark = pytest.mark.unit
 
@@ -59,6 +59,33 @@ def test_the_bytes_are_synced_before_the_name_appears(
     monkeypatch.setattr(os, "fsync", fsync)
     write_durably(path, b"data")
     assert seen == [False, True]  # the file, then its folder
+
+
+def test_what_a_library_writes_by_name_is_absent_or_whole_too(tmp_path: Path) -> None:
+    path = tmp_path / "model" / "file"
+    with atomic_write(path, durable=False, private=False) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "new"
+
+    def fails_halfway() -> None:
+        with atomic_write(path, durable=False) as temporary:
+            temporary.write_text("ha")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails_halfway()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_can_be_made_again_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with atomic_write(tmp_path / "file", durable=False) as temporary:
+        temporary.write_bytes(b"data")
+    assert synced == []
 
 
 def test_every_place_lies_below_the_root(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from neurotriage.core.settings import Destination, Settings
 from neurotriage.demo.pacs import StandInPacs
 from tests.delivery.conftest import Site
 from worker.delivery.address import address_of, destination_of
-from worker.delivery.peer import Misconfigured
+from worker.delivery.client import Misconfigured
 
 BACK = Destination(name="back", to_sender=True)
 SENDER = ("CT/1 @A", "10.1.2.3")

@@ -10,7 +10,7 @@ from tests.db.rows import written
 from tests.delivery.conftest import Site, black_hole
 from tests.delivery.web import Service, failed, found, stored
 from worker.delivery import dicomweb
-from worker.delivery.dicomweb import stow_verdict
+from worker.delivery.dicomweb import stow_result
 
 UID = "2.25.1"
 
@@ -92,7 +92,7 @@ def test_a_token_that_cannot_be_used_raises_an_alarm(
 def test_the_sequences_tell_what_became_of_an_object(
     status: int, answer: list[dict[str, Any]], state: str, words: str
 ) -> None:
-    verdict = stow_verdict(status, answer, UID)
+    verdict = stow_result(status, answer, UID)
     assert verdict.state == state
     assert words in verdict.text
     assert not verdict.alarm
@@ -101,7 +101,7 @@ def test_the_sequences_tell_what_became_of_an_object(
 @pytest.mark.unit
 @pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 407])
 def test_what_a_person_must_correct_waits_with_an_alarm(status: int) -> None:
-    verdict = stow_verdict(status, [], UID)
+    verdict = stow_result(status, [], UID)
     assert (verdict.state, verdict.alarm) == ("waiting", True)
 
 

@@ -9,7 +9,7 @@ from neurotriage.demo.pacs import StandInPacs
 from tests.db.rows import written
 from tests.delivery.archive import Archive, on_the_same_association, refuses
 from tests.delivery.conftest import Site
-from worker.delivery import dimse
+from worker.delivery import dimse_client
 
 LOOKS = 4
 RESENDS = 2
@@ -18,7 +18,7 @@ RESENDS = 2
 @pytest.fixture
 def reports_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that does come is waited for, however busy this machine is."""
-    monkeypatch.setattr(dimse, "_REPORT_WAIT_S", 30.0)
+    monkeypatch.setattr(dimse_client, "_REPORT_WAIT_S", 30.0)
 
 
 @pytest.mark.usefixtures("reports_come")

@@ -75,7 +75,7 @@ def test_what_a_host_is_short_of_for_a_while_refuses_nothing(
         def no_memory(*_: object) -> None:
             raise MemoryError
 
-        short.setattr("worker.delivery.dimse.DimsePeer.store", no_memory)
+        short.setattr("worker.delivery.dimse.DimseClient.store", no_memory)
         assert site.deliver() == 0
     ((state, _, sentence),) = site.states()
     assert (state, sentence) == ("waiting", "this host is short of something (MemoryError)")

@@ -163,5 +163,5 @@ def test_a_sender_that_hangs_loses_its_right(site: Site, monkeypatch: pytest.Mon
     with site.engine.begin() as connection:
         held = destinations.take(connection, "pacs", owner="w", lease_s=1.0)
         assert held is not None
-    with right.RightKeeper(site.engine, held):
+    with right.SendingRightKeeper(site.engine, held):
         until(lambda: _lease_s(site) < 0)

@@ -3,7 +3,7 @@
 import pytest
 
 from neurotriage.core.states import DeliveryState
-from worker.delivery.status import retry_delay_s, verdict_of
+from worker.delivery.status import retry_delay_s, store_result
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +45,7 @@ STORED, WAITING, REFUSED = DeliveryState.STORED, DeliveryState.WAITING, Delivery
 def test_a_status_becomes_a_state_and_a_sentence_with_its_number(
     status: int, state: DeliveryState, words: str
 ) -> None:
-    verdict = verdict_of(status)
+    verdict = store_result(status)
     assert verdict.state is state
     assert words in verdict.text
     assert status == 0 or f"0x{status:04X}" in verdict.text
@@ -53,7 +53,7 @@ def test_a_status_becomes_a_state_and_a_sentence_with_its_number(
 
 def test_every_status_that_there_can_be_has_a_verdict() -> None:
     for status in range(0x10000):
-        verdict = verdict_of(status)
+        verdict = store_result(status)
         assert verdict.state in (STORED, WAITING, REFUSED)
         assert verdict.text
         warning = status in (0x0001, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF
@@ -63,7 +63,7 @@ def test_every_status_that_there_can_be_has_a_verdict() -> None:
 def test_only_a_lack_of_resources_is_waited_out_for_long() -> None:
     """Whatever else is no refusal may be this object's fault: a few tries tell."""
     patient = {
-        s for s in range(0x10000) if verdict_of(s).state is WAITING and not verdict_of(s).most_failures
+        s for s in range(0x10000) if store_result(s).state is WAITING and not store_result(s).max_failures
     }
     assert patient == {0x0213, *range(0xA700, 0xA800)}
 

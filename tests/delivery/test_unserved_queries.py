@@ -9,12 +9,12 @@ from pydicom.dataset import Dataset
 from tests.delivery.archive import Archive
 from tests.delivery.conftest import Site
 from tests.delivery.web import Service
-from worker.delivery import dimse
+from worker.delivery import dimse_client
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dimse, "_QUERY_ANSWER_S", 1.0)
+    monkeypatch.setattr(dimse_client, "_QUERY_ANSWER_S", 1.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from neurotriage.embedded.process import free_port
 from tests.conftest import absent
 from tests.doctor.looks import REPORT, SECONDARY_CAPTURE, Archive, by_subject, settings
 from tests.seen.pacs import AE_TITLE, DICOM_WEB_PLUGIN, Pacs, running_pacs
-from worker.delivery import dimse
+from worker.delivery import dimse, dimse_client
 
 
 def pacs_at(port: int, **more: object) -> Settings:
@@ -148,7 +148,7 @@ def _echoes(asked: Dataset) -> Iterator[tuple[int, Dataset | None]]:
 def test_an_archive_that_accepts_queries_and_does_not_serve_them_is_found_out(
     monkeypatch: pytest.MonkeyPatch, behave: Any, level: str, words: str
 ) -> None:
-    monkeypatch.setattr(dimse, "_QUERY_ANSWER_S", 1.0)
+    monkeypatch.setattr(dimse_client, "_QUERY_ANSWER_S", 1.0)
     with Archive() as archive:
         archive.on_query = behave
         found = looked_at(pacs_at(archive.port, find=level), store=True)

@@ -14,20 +14,20 @@ from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from tests.imaging.compressed import compressed_slice, stream_of
 from tests.imaging.made import picture
-from worker.decoding import DecoderEnded, FrameDecoder, Question, process_decoder
+from worker.decoding import DecoderEnded, DecodeRequest, FrameDecoder, process_decoder
 from worker.imaging import decode_frame, pixels
 from worker.imaging.pixels import open_pixels
 from worker.imaging.slices import MAX_DECODER_ENDS, read_slices
 
 PIXELS = picture(64, 48).astype(np.uint16)
 STREAM = stream_of(PIXELS, "RLE")
-QUESTION = Question("1.2.840.10008.1.2.5", 64, 48, 1, 16, 16, False, False, len(STREAM))
+REQUEST = DecodeRequest("1.2.840.10008.1.2.5", 64, 48, 1, 16, 16, False, False, len(STREAM))
 
 
 @pytest.fixture
 def decoder() -> Iterator[FrameDecoder]:
     with FrameDecoder() as own:
-        own.decode(QUESTION, STREAM)
+        own.decode(REQUEST, STREAM)
         yield own
 
 
@@ -39,62 +39,62 @@ def _pid(decoder: FrameDecoder) -> int:
 def test_one_child_decodes_many_frames(decoder: FrameDecoder) -> None:
     pid = decoder.pid
     for _ in range(3):
-        np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+        np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
     assert decoder.pid == pid
 
 
 def test_a_crash_costs_one_frame_and_a_fresh_child_goes_on(decoder: FrameDecoder) -> None:
     os.kill(_pid(decoder), signal.SIGSEGV)
     with pytest.raises(DecoderEnded, match="SIGSEGV") as ended:
-        decoder.decode(QUESTION, STREAM)
+        decoder.decode(REQUEST, STREAM)
     assert ended.value.reason.code is ReasonCode.UNREADABLE_PIXELS
-    np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+    np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
 
 
 def test_a_child_killed_from_outside_costs_no_frame(decoder: FrameDecoder) -> None:
     os.kill(_pid(decoder), signal.SIGKILL)
-    np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+    np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
 
 
 def test_a_child_that_hangs_is_ended_after_its_time() -> None:
     with FrameDecoder(limit_s=1.0) as decoder:
-        decoder.decode(QUESTION, STREAM)
+        decoder.decode(REQUEST, STREAM)
         hung = _pid(decoder)
         os.kill(hung, signal.SIGSTOP)
         with pytest.raises(DecoderEnded, match="more than 1 s"):
-            decoder.decode(QUESTION, STREAM)
+            decoder.decode(REQUEST, STREAM)
         assert not Path(f"/proc/{hung}").exists()
-        np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+        np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
 
 
 def test_a_frame_that_needs_more_memory_than_there_is_costs_itself() -> None:
     side = 4096
     large = stream_of(np.zeros((side, side), np.uint16), "RLE")
-    question = Question("1.2.840.10008.1.2.5", side, side, 1, 16, 16, False, False, len(large))
+    request = DecodeRequest("1.2.840.10008.1.2.5", side, side, 1, 16, 16, False, False, len(large))
     with FrameDecoder(memory_bytes=170 << 20) as decoder:
         with pytest.raises(Refused, match=r"memory|ended"):
-            decoder.decode(question, large)
-        np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+            decoder.decode(request, large)
+        np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
 
 
 def test_what_a_decoder_says_of_bad_bytes_costs_the_frame_alone(decoder: FrameDecoder) -> None:
     pid = decoder.pid
     broken = STREAM[:64] + b"\0" * 10
-    question = Question("1.2.840.10008.1.2.5", 64, 48, 1, 16, 16, False, False, len(broken))
+    request = DecodeRequest("1.2.840.10008.1.2.5", 64, 48, 1, 16, 16, False, False, len(broken))
     with pytest.raises(Refused, match="cannot be decoded"):
-        decoder.decode(question, broken)
-    np.testing.assert_array_equal(decoder.decode(QUESTION, STREAM), PIXELS)
+        decoder.decode(request, broken)
+    np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
     assert decoder.pid == pid
 
 
 def test_a_series_that_ends_the_decoder_again_and_again_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Question] = []
+    asked: list[DecodeRequest] = []
 
     class Ends:
-        def decode(self, question: Question, _stream: bytes) -> None:
-            asked.append(question)
+        def decode(self, request: DecodeRequest, _stream: bytes) -> None:
+            asked.append(request)
             raise DecoderEnded(ReasonCode.UNREADABLE_PIXELS, "it ended")
 
     monkeypatch.setattr(pixels, "process_decoder", Ends)

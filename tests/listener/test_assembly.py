@@ -9,7 +9,7 @@ import pytest
 from db.studies.assembly import OpenStudy
 from dicom_listener.assembly import due
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
-from dicom_listener.ingest.turns import Turns
+from dicom_listener.ingest.fair_queue import FairQueue
 
 pytestmark = pytest.mark.unit
 
@@ -49,19 +49,21 @@ def test_a_study_waits_for_the_files_of_its_own_peers_and_hardly_for_others(
     assert backlog.behind_s({ONE}, NOW) == pytest.approx(behind_s)
 
 
-def _take(turns: Turns, reading: dict[tuple[str, str], int], slow: dict[tuple[str, str], int]) -> str | None:
-    path = turns.take(Counter(reading), Counter(slow), 4)
+def _take(
+    queue: FairQueue, reading: dict[tuple[str, str], int], slow: dict[tuple[str, str], int]
+) -> str | None:
+    path = queue.take(Counter(reading), Counter(slow), 4)
     return path.name if path else None
 
 
 def test_peers_are_read_by_turns_and_none_takes_all_readers() -> None:
-    turns = Turns()
+    queue = FairQueue()
     for number in range(10):
-        turns.add(ONE, Path(f"one{number}"))
-    turns.add(OTHER, Path("other"))
-    assert _take(turns, {}, {}) == "one0"
-    assert _take(turns, {ONE: 1}, {}) == "other"
-    assert _take(turns, {ONE: 2}, {}) == "one1"
-    assert _take(turns, {ONE: 3}, {}) is None
-    assert _take(turns, {ONE: 1}, {ONE: 7}) is None
-    assert _take(turns, {}, {ONE: 7}) == "one2"
+        queue.add(ONE, Path(f"one{number}"))
+    queue.add(OTHER, Path("other"))
+    assert _take(queue, {}, {}) == "one0"
+    assert _take(queue, {ONE: 1}, {}) == "other"
+    assert _take(queue, {ONE: 2}, {}) == "one1"
+    assert _take(queue, {ONE: 3}, {}) is None
+    assert _take(queue, {ONE: 1}, {ONE: 7}) is None
+    assert _take(queue, {}, {ONE: 7}) == "one2"

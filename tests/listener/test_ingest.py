@@ -21,7 +21,7 @@ from dicom_listener.assembly import assemble
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest import ingest as ingest_module
 from dicom_listener.ingest import store as store_module
-from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, Question, Read
+from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, ReadRequest, ReadResult
 from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import AssociationInfo, Spool
@@ -194,10 +194,10 @@ class Changing(HeaderReaders):
         super().__init__(readers=1)
         self._change = change
 
-    def answers(self, timeout_s: float) -> list[tuple[Question, Read]]:
+    def answers(self, timeout_s: float) -> list[tuple[ReadRequest, ReadResult]]:
         return [
-            (question, self._change(read) if isinstance(read, InstanceHeader) else read)
-            for question, read in super().answers(timeout_s)
+            (request, self._change(read) if isinstance(read, InstanceHeader) else read)
+            for request, read in super().answers(timeout_s)
         ]
 
 
@@ -334,8 +334,8 @@ def test_a_study_is_not_frozen_while_a_file_of_its_peer_waits(
     assert len(assemble(engine, 60.0, Backlog(now, {one: now - timedelta(seconds=50)}))) == 1
     assert rows(engine, "select study_instance_uid from studies where state = 'quiet'") == [("1.2.4",)]
     from_peer(spool, "ONE", instance("1.2.5"))
-    ingest._look_at = 0.0
-    ingest._look()
+    ingest._list_at = 0.0
+    ingest._list_spool()
     assert ingest.backlog().oldest.keys() == {one}
     ingest.drain()
     assert ingest.backlog().oldest == {}
@@ -354,7 +354,7 @@ def test_a_header_that_kills_its_reader_twice_is_refused_and_the_next_is_read(
         while done != Ingested(quarantined=1):
             done += ingest.step(0.5)
             for pid in set(readers.pids) - killed:
-                if readers._fast[0].ready and readers._fast[0].question is not None:
+                if readers._fast[0].ready and readers._fast[0].request is not None:
                     os.kill(pid, signal.SIGKILL)
                     killed.add(pid)
         assert len(killed) == 2

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from dicom_listener import spool as spool_module
-from dicom_listener.spool import AssociationInfo, Spool, received
+from dicom_listener.spool import AssociationInfo, Spool, read_received
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.headers import digest_of_file, read_instance
@@ -38,7 +38,7 @@ def test_bytes_are_kept_as_received_behind_our_own_file_meta(spool: Spool) -> No
 def test_how_an_instance_came_is_read_back(spool: Spool) -> None:
     dataset = instance()
     spooled(spool, dataset)
-    reception = received(spool.waiting()[0]).reception
+    reception = read_received(spool.waiting()[0]).reception
     assert (reception.peer_ae_title, reception.peer_host) == ("SENDER", "127.0.0.1")
     assert reception.size_bytes == len(encoded(dataset))
     assert reception.received_at.tzinfo is not None
@@ -56,7 +56,7 @@ def test_the_digest_names_the_data_set_alone(spool: Spool, tmp_path: Path) -> No
 def test_a_damaged_file_meta_is_no_obstacle(damage: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.dcm"
     path.write_bytes(damage)
-    assert received(path).reception.peer_ae_title == ""
+    assert read_received(path).reception.peer_ae_title == ""
 
 
 def test_instances_are_listed_as_they_came(spool: Spool) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_reception_says_nothing_and_stops_nothing(
 ) -> None:
     monkeypatch.setattr(spool_module.json, "dumps", lambda _: information.decode("latin-1"))
     spooled(spool, instance())
-    reception = received(spool.waiting()[0]).reception
+    reception = read_received(spool.waiting()[0]).reception
     assert abs((datetime.now(UTC) - reception.received_at).total_seconds()) < 60
     assert len(reception.peer_host) <= 64
 
@@ -136,7 +136,7 @@ def test_an_ae_title_is_one_bounded_line_before_it_reaches_a_row(spool: Spool, t
         transfer_syntax_uid="1.2.840.10008.1.2",
         data_set=b"x",
     )
-    reception = received(spool.waiting()[0]).reception
+    reception = read_received(spool.waiting()[0]).reception
     assert len(reception.peer_ae_title) <= 16
     assert reception.peer_ae_title.isprintable()
     assert reception.affected_sop_instance_uid == "1.2.3"

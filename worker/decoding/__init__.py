@@ -1,19 +1,20 @@
-"""Compressed pixel data to stored values: streams are checked first, then decoded in a child that may die.
+"""Compressed pixel data to stored values: streams are checked first, then decoded in a child process.
 
-Kept apart from ``worker.imaging`` so that the child starts without what it does not need.
+Bad bytes may crash the child, not the worker. The package imports nothing of ``worker.imaging``, so that the
+child starts fast.
 """
 
 from worker.decoding.fragments import Fragments, starts_with_item
 from worker.decoding.process import DecoderEnded, FrameDecoder, process_decoder
-from worker.decoding.question import Question
+from worker.decoding.protocol import DecodeRequest
 from worker.decoding.stream import ImageSize, StreamHeader, read_stream
 
 __all__ = [
+    "DecodeRequest",
     "DecoderEnded",
     "Fragments",
     "FrameDecoder",
     "ImageSize",
-    "Question",
     "StreamHeader",
     "process_decoder",
     "read_stream",

@@ -17,7 +17,7 @@ DECODER_DEPENDENCIES: Final = dict.fromkeys(_SYNTAXES, (_LABEL, "numpy"))
 
 
 def register() -> None:
-    """Make the plug-in known to pydicom; calling it again changes nothing."""
+    """Register the plug-in with pydicom's decoders. Idempotent."""
     for uid in _SYNTAXES:
         decoder = get_decoder(uid)
         if _LABEL not in decoder.available_plugins:
@@ -30,7 +30,10 @@ def is_available(uid: str) -> bool:
 
 
 def decode(src: bytes, runner: DecodeRunner) -> bytes:
-    """One frame's stored values, little endian. The stream's size was checked before."""
+    """The stored values of one frame, little endian. ``src``: a whole stream of checked size.
+
+    Raises imagecodecs' errors for a stream that cannot be decoded.
+    """
     values: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = imagecodecs.jpeg_decode(src)
     runner.set_option("bits_allocated", values.dtype.itemsize * 8)
     return values.tobytes()

@@ -1,4 +1,4 @@
-"""The parent's side of the child that decodes: limits, and a fresh child where one ended."""
+"""The parent's side of the decoding child: limits of time and memory, and a new child where one has died."""
 
 import atexit
 import json
@@ -19,30 +19,33 @@ from numpy.typing import NDArray
 
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.values import ReasonCode
-from worker.decoding.question import READY, Answer, Question
+from worker.decoding.protocol import READY, DecodeRequest, DecodeResponse
 
-# The slowest codec takes about a second for the largest frame that is let through; hosts may be busy.
+# The slowest codec takes about a second for the largest frame allowed; hosts may be busy.
 FRAME_LIMIT_S: Final = 20.0
 # The largest frame takes a codec about 300 MB; the process itself has 130 MB of address space.
 MEMORY_BYTES: Final = 1024**3
 _START_LIMIT_S: Final = 60.0
 _LINE_LIMIT_BYTES: Final = 1 << 16
 _CHUNK_BYTES: Final = 1 << 20
-# Killed from outside (memory pressure of the host), a child says nothing about the frame: it gets another.
+# SIGKILL comes from outside (memory pressure of the host) and is no fault of the frame: it gets another try.
 _ATTEMPTS: Final = 2
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class DecoderEnded(Refused):
-    """The child did not survive a frame, which is refused; the next frame gets a fresh child."""
+    """The child died of a frame, which is refused; the next frame gets a new child."""
 
 
 class _Died(Exception):
-    """The child closed its end."""
+    """The child closed its end of the pipe, or broke the protocol."""
 
 
 class FrameDecoder:
-    """Decodes frames in one child, which starts with the first frame and stays for the next ones."""
+    """Decodes frames in one child process, started with the first frame and kept. Thread-safe.
+
+    ``limit_s`` and ``memory_bytes`` are per frame and of the child's address space.
+    """
 
     def __init__(self, *, limit_s: float = FRAME_LIMIT_S, memory_bytes: int = MEMORY_BYTES) -> None:
         self._limit_s = limit_s
@@ -64,22 +67,24 @@ class FrameDecoder:
         return self._child.pid if self._child else None
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child; a later ``decode`` starts another."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
             _end(child)
 
-    def decode(self, question: Question, stream: bytes) -> NDArray[np.integer]:
-        """Stored values, shaped (rows, columns). Raises ``Refused`` UNREADABLE_PIXELS, of which
-        ``DecoderEnded`` where the child did not survive, and ``Unavailable`` where none can be started.
+    def decode(self, request: DecodeRequest, stream: bytes) -> NDArray[np.integer]:
+        """The stored values of one frame, shaped (rows, columns).
+
+        Raises ``Refused`` (UNREADABLE_PIXELS) where the stream cannot be decoded; ``DecoderEnded``, a
+        subclass, where the child died of it; ``Unavailable`` where no child can be started.
         """
         with self._lock:
             for attempt in range(_ATTEMPTS):
                 child = self._child = self._child or _start(self._limit_s, self._memory_bytes)
                 try:
-                    answer, values = _ask(child, question, stream, time.monotonic() + self._limit_s)
-                    return _stored(answer, values, question)
+                    response, values = _ask(child, request, stream, time.monotonic() + self._limit_s)
+                    return _stored(response, values, request)
                 except TimeoutError:
                     self.close()
                     raise _ended(f"it took more than {self._limit_s:g} s") from None
@@ -95,7 +100,7 @@ _of_process: dict[int, FrameDecoder] = {}
 
 
 def process_decoder() -> FrameDecoder:
-    """The decoder of this process, kept for all its frames; a fork does not share its parent's."""
+    """The decoder shared by all of this process. A forked child gets one of its own."""
     own = _of_process.get(os.getpid())
     if own is None:
         _of_process.clear()
@@ -125,7 +130,7 @@ def _start(limit_s: float, memory_bytes: int) -> subprocess.Popen[bytes]:
         raise Unavailable(f"the decoding process cannot be started: {error.strerror}") from error
     os.set_blocking(cast(IO[bytes], child.stdin).fileno(), False)
     try:
-        if _Answers(child, time.monotonic() + _START_LIMIT_S).line() == READY:
+        if _ResponseReader(child, time.monotonic() + _START_LIMIT_S).line() == READY:
             return child
     except (_Died, TimeoutError):
         pass
@@ -133,40 +138,43 @@ def _start(limit_s: float, memory_bytes: int) -> subprocess.Popen[bytes]:
 
 
 def _ask(
-    child: subprocess.Popen[bytes], question: Question, stream: bytes, end_s: float
-) -> tuple[Answer, bytes]:
-    """Raises ``TimeoutError`` past the deadline, ``_Died`` where the child ends."""
-    _write(child, json.dumps(asdict(question)).encode() + b"\n" + stream, end_s)
-    answers = _Answers(child, end_s)
+    child: subprocess.Popen[bytes], request: DecodeRequest, stream: bytes, end_s: float
+) -> tuple[DecodeResponse, bytes]:
+    """Send a request and read its response, until ``end_s`` (monotonic).
+
+    Raises ``TimeoutError`` past it, ``_Died`` where the child ends.
+    """
+    _write(child, json.dumps(asdict(request)).encode() + b"\n" + stream, end_s)
+    responses = _ResponseReader(child, end_s)
     try:
-        found = json.loads(answers.line())
-        answer = Answer(**(found | {"shape": tuple(found["shape"])}))
+        fields = json.loads(responses.line())
+        response = DecodeResponse(**(fields | {"shape": tuple(fields["shape"])}))
     except (ValueError, TypeError, KeyError):
         raise _Died from None
-    # A frame is never larger than its header says, so neither is what is read here.
-    if answer.values_bytes > 8 * question.rows * question.columns:
+    # At most 8 bytes a pixel, so that a broken child cannot fill our memory.
+    if response.values_bytes > 8 * request.rows * request.columns:
         raise _Died
-    return answer, answers.read(answer.values_bytes)
+    return response, responses.read(response.values_bytes)
 
 
 def _write(child: subprocess.Popen[bytes], data: bytes, end_s: float) -> None:
-    place, left = cast(IO[bytes], child.stdin).fileno(), memoryview(data)
+    descriptor, left = cast(IO[bytes], child.stdin).fileno(), memoryview(data)
     while left:
-        if not select.select([], [place], [], max(0.0, end_s - time.monotonic()))[1]:
+        if not select.select([], [descriptor], [], max(0.0, end_s - time.monotonic()))[1]:
             raise TimeoutError
         try:
-            left = left[os.write(place, left[:_CHUNK_BYTES]) :]
+            left = left[os.write(descriptor, left[:_CHUNK_BYTES]) :]
         except BlockingIOError:
             continue
         except BrokenPipeError:
             raise _Died from None
 
 
-class _Answers:
-    """What the child writes, read until a deadline."""
+class _ResponseReader:
+    """Reads from the child until a deadline (monotonic)."""
 
     def __init__(self, child: subprocess.Popen[bytes], end_s: float) -> None:
-        self._place = cast(IO[bytes], child.stdout).fileno()
+        self._descriptor = cast(IO[bytes], child.stdout).fileno()
         self._end_s = end_s
         self._rest = bytearray()
 
@@ -185,27 +193,27 @@ class _Answers:
         return bytes(self._rest)
 
     def _more(self, most: int) -> None:
-        if not select.select([self._place], [], [], max(0.0, self._end_s - time.monotonic()))[0]:
+        if not select.select([self._descriptor], [], [], max(0.0, self._end_s - time.monotonic()))[0]:
             raise TimeoutError
-        part = os.read(self._place, most)
+        part = os.read(self._descriptor, most)
         if not part:
             raise _Died
         self._rest += part
 
 
-def _stored(answer: Answer, values: bytes, question: Question) -> NDArray[np.integer]:
-    if answer.error:
-        raise Refused(ReasonCode.UNREADABLE_PIXELS, f"the pixel data cannot be decoded: {answer.error}")
-    if answer.shape != (question.rows, question.columns):
-        shown = " x ".join(map(str, answer.shape))
-        sentence = f"the decoded picture is {shown}, not {question.rows} x {question.columns}"
+def _stored(response: DecodeResponse, values: bytes, request: DecodeRequest) -> NDArray[np.integer]:
+    if response.error:
+        raise Refused(ReasonCode.UNREADABLE_PIXELS, f"the pixel data cannot be decoded: {response.error}")
+    if response.shape != (request.rows, request.columns):
+        shown = " x ".join(map(str, response.shape))
+        sentence = f"the decoded picture is {shown}, not {request.rows} x {request.columns}"
         raise Refused(ReasonCode.UNREADABLE_PIXELS, sentence)
-    stored: NDArray[np.integer] = np.frombuffer(values, answer.dtype).reshape(answer.shape)
+    stored: NDArray[np.integer] = np.frombuffer(values, response.dtype).reshape(response.shape)
     return stored
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:
-    """Kill a child unless it ended by itself; its exit status."""
+    """Reap a child, killing it if it still runs; its exit status."""
     try:
         status = child.wait(timeout=0.5)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What a compressed stream says of itself, before anything is decoded or allocated."""
+"""Headers of compressed streams, read before anything is decoded or allocated."""
 
 import struct
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ _MAX_TILES: Final = 65_535  # of one image, ISO/IEC 15444-1 A.4.2
 _RLE_HEADER_BYTES: Final = 64
 _RLE_MOST_SEGMENTS: Final = 15
 
-Kind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"]
+StreamKind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """What an image header says of one frame."""
+    """Size of one frame as the image header states it."""
 
     rows: int
     columns: int
@@ -42,15 +42,15 @@ class ImageSize:
 
     @property
     def frame_bytes(self) -> int:
-        """Of a decoded frame."""
+        """Length of a decoded frame."""
         return self.rows * self.columns * self.samples * ((self.bits_allocated + 7) // 8)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamHeader:
-    """One frame's stream: its kind, its size where the kind states one, and who decodes it."""
+    """The stream of one frame: its kind, its size where the format states one, and the decoder for it."""
 
-    kind: Kind
+    kind: StreamKind
     transfer_syntax: UID  # of the decoder, whatever the file is labelled
     rows: int | None  # None: RLE says no size
     columns: int | None
@@ -58,7 +58,7 @@ class StreamHeader:
     bits: int
 
     def check(self, stream_bytes: int, image: ImageSize) -> None:
-        """Raises ``ValueError`` with both sizes where stream and image header do not speak of one picture."""
+        """Raises ``ValueError``, naming both sizes, where the stream does not fit the image header."""
         if self.kind == "RLE":
             self._check_rle(stream_bytes, image)
             return
@@ -84,7 +84,7 @@ class StreamHeader:
             raise ValueError(
                 f"the RLE stream holds {self.samples} segments, the image header asks for {segments}"
             )
-        # Even an encoder that repeats nothing writes two bytes for one at worst (PS3.5 G.3.1).
+        # The worst PackBits encoder writes two bytes for each byte (PS3.5 G.3.1).
         most = _RLE_HEADER_BYTES + 2 * image.frame_bytes + 2 * segments
         if stream_bytes > most:
             raise ValueError(
@@ -94,9 +94,9 @@ class StreamHeader:
 
 
 def read_stream(data: bytes) -> StreamHeader | None:
-    """The header of a stream; None where it is of no known kind.
+    """The header of a stream, recognised by its first bytes; None where the format is unknown.
 
-    Raises ``ValueError`` where the kind is plain and the header is broken.
+    Raises ``ValueError`` where the format is known and the header is broken.
     """
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
@@ -109,19 +109,19 @@ def read_stream(data: bytes) -> StreamHeader | None:
 
 def _jpeg(data: bytes) -> StreamHeader:
     """The frame header of a JPEG or JPEG-LS stream (ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2)."""
-    place = 2
-    while place + 10 <= len(data):
-        if data[place] != 0xFF:
+    offset = 2
+    while offset + 10 <= len(data):
+        if data[offset] != 0xFF:
             raise ValueError("the JPEG stream is broken before its frame header")
-        marker = data[place + 1]
+        marker = data[offset + 1]
         if marker in _START_OF_FRAME or marker == _START_OF_FRAME_LS:
-            bits, rows, columns, samples = struct.unpack(">BHHB", data[place + 4 : place + 10])
-            kind: Kind = "JPEG-LS" if marker == _START_OF_FRAME_LS else "JPEG"
+            bits, rows, columns, samples = struct.unpack(">BHHB", data[offset + 4 : offset + 10])
+            kind: StreamKind = "JPEG-LS" if marker == _START_OF_FRAME_LS else "JPEG"
             return StreamHeader(kind, _jpeg_syntax(marker), rows, columns, samples, bits)
         if marker == _START_OF_SCAN:
             break
         # 0xFF may be repeated as a fill byte before a marker.
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        offset += 1 if marker == 0xFF else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     raise ValueError("the JPEG stream has no frame header")
 
 
@@ -140,7 +140,7 @@ def _jpeg_2000(data: bytes) -> StreamHeader:
         bits, step_x, step_y = struct.unpack(">3B", data[42:45])
     except struct.error as error:
         raise ValueError("the JPEG 2000 stream is cut in its header") from error
-    kind: Kind = "HTJ2K" if capability & _HIGH_THROUGHPUT else "JPEG 2000"
+    kind: StreamKind = "HTJ2K" if capability & _HIGH_THROUGHPUT else "JPEG 2000"
     tile_width, tile_height, tile_left, tile_top = tiles
     if not (step_x and step_y and tile_width and tile_height and left < width and top < height):
         raise ValueError(f"the {kind} stream states no size")
@@ -153,18 +153,18 @@ def _jpeg_2000(data: bytes) -> StreamHeader:
 
 
 def _codestream_in_boxes(data: bytes) -> int:
-    """Where the codestream of a JP2 file begins (ISO/IEC 15444-1 annex I), which DICOM does not allow."""
-    place = 0
-    while place + 8 <= len(data):
-        length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+    """Offset of the codestream in a JP2 file (ISO/IEC 15444-1 annex I), which DICOM does not allow."""
+    offset = 0
+    while offset + 8 <= len(data):
+        length, name = int.from_bytes(data[offset : offset + 4], "big"), data[offset + 4 : offset + 8]
         head = 16 if length == 1 else 8
         if name == b"jp2c":
-            return place + head
+            return offset + head
         if length == 1:
-            length = int.from_bytes(data[place + 8 : place + 16], "big")
+            length = int.from_bytes(data[offset + 8 : offset + 16], "big")
         if length < head:
             break
-        place += length
+        offset += length
     raise ValueError("the JPEG 2000 file holds no codestream")
 
 

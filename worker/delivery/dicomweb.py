@@ -1,7 +1,7 @@
 """STOW-RS and QIDO-RS (PS3.18 10.5 and 10.6). Objects go as the bytes that were written.
 
-An HTTP status tells how the request went, the response's sequences what became of the object. Success by the
-status alone is believed where a query finds the object.
+The HTTP status is about the request, the sequences in the response about the object. Where only the status
+reports success, a query for the object decides.
 """
 
 import json
@@ -21,7 +21,7 @@ from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.settings import Destination
 from neurotriage.core.states import DeliveryState
 from neurotriage.dicom.commitment import CommitmentReport
-from worker.delivery.peer import (
+from worker.delivery.client import (
     Misconfigured,
     NotServed,
     Unanswered,
@@ -30,18 +30,18 @@ from worker.delivery.peer import (
     matched,
     result_file,
 )
-from worker.delivery.status import ALREADY_EXISTS, PROCESSING_FAILURES, StoreResult, is_warning, verdict_of
+from worker.delivery.status import ALREADY_EXISTS, PROCESSING_FAILURES, StoreResult, is_warning, store_result
 from worker.delivery.tls import client_context
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
-# A whole request with its answer, however slowly the peer reads and writes.
+# A whole request with its response, however slowly the peer reads and writes.
 _REQUEST_LIMIT_S: Final = 120.0
 _ANSWER_LIMIT_BYTES: Final = 8 << 20
 _CHUNK_BYTES: Final = 1 << 16
 _QUERY_LIMIT: Final = 5000  # instances of one of our series; far above what there can be
 _JSON: Final = "application/dicom+json"
 
-# Attributes of the response (PS3.18 table I.1-1) and of the query's answer, as DICOM JSON names them.
+# Attributes of a store response (PS3.18 table I.1-1) and of a query result, by their names in DICOM JSON.
 _REFERENCED: Final = "00081199"
 _FAILED: Final = "00081198"
 _REFERENCED_INSTANCE: Final = "00081155"
@@ -54,34 +54,34 @@ _ERROR_COMMENT: Final = "00000902"
 
 _PROCESSING_FAILURE: Final = 0x0110
 _DUPLICATE: Final = 0x0111
-# 45071 of Microsoft's DICOM service: "the DICOM instance is being created", by us before, or for ever.
+# 45071 of Microsoft's DICOM service: "the DICOM instance is being created": by an earlier try, or never.
 _BEING_CREATED: Final = 0xB00F
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _NOT_IMPLEMENTED: Final = 501
-_PASSING: Final = (408, 425, 429)
-# What a person has to correct, here or there.
-_BARRED: Final = {
+_TEMPORARY: Final = (408, 425, 429)
+# A person has to correct the configuration, here or at the destination.
+_MISCONFIGURED: Final = {
     401: "the token is missing or was not accepted",
     403: "the token does not allow this",
     404: "there is no such service; check the url",
     407: "a proxy wants to know who we are",
 }
-Answer = list[dict[str, Any]]  # data sets as DICOM JSON
+DataSets = list[dict[str, Any]]  # as DICOM JSON
 
 
 @contextmanager
 def connect(
     destination: Destination, calling_ae_title: str, sop_classes: Iterable[str]
-) -> Iterator["WebPeer"]:
-    """A client of one DICOMweb service; nothing is sent yet. Raises ``Misconfigured`` with a sentence."""
+) -> Iterator["DicomWebClient"]:
+    """A client of one DICOMweb service; connects with the first request. Raises ``Misconfigured``."""
     headers = {"Accept": _JSON, "User-Agent": f"neurotriage ({calling_ae_title})"}
     if destination.token_file is not None:
         headers["Authorization"] = f"Bearer {_token(destination.token_file)}"
     verify = ssl.create_default_context() if destination.tls is None else client_context(destination.tls)
-    # A redirect would take results, and the token, to where nobody configured them to go.
+    # A redirect could take results and the token to a host that nobody configured.
     with httpx.Client(headers=headers, verify=verify, timeout=_TIMEOUT, follow_redirects=False) as client:
-        yield WebPeer(client, destination)
+        yield DicomWebClient(client, destination)
 
 
 def _token(path: Path) -> str:
@@ -94,12 +94,12 @@ def _token(path: Path) -> str:
     return token
 
 
-class _Silent(Unavailable):
-    """A request was taken and not answered in time."""
+class _ReadTimeout(Unavailable):
+    """A request was sent and not answered in time."""
 
 
-class WebPeer:
-    """A DICOMweb service, asked for one study."""
+class DicomWebClient:
+    """A client of one DICOMweb service."""
 
     def __init__(self, client: httpx.Client, destination: Destination) -> None:
         self._client = client
@@ -107,7 +107,7 @@ class WebPeer:
         self._url = destination.url.rstrip("/")
 
     def store(self, path: Path, delivery: DueDelivery) -> StoreResult:
-        """Send one object by STOW-RS."""
+        """Send a result file by STOW-RS (PS3.18 10.5), as the bytes that were written."""
         try:
             result_file(path, delivery.size_bytes)
             data = path.read_bytes()
@@ -123,12 +123,12 @@ class WebPeer:
             "Content-Length": str(len(body)),
         }
         url = f"{self._url}/studies/{delivery.study_instance_uid}"
-        status, answer = self._request("POST", url, headers=headers, body=body)
-        return stow_verdict(status, answer, delivery.sop_instance_uid)
+        status, data_sets = self._request("POST", url, headers=headers, body=body)
+        return stow_result(status, data_sets, delivery.sop_instance_uid)
 
     @property
     def commits(self) -> bool:
-        """The web has a commitment service of its own (PS3.18 13), which hardly any archive offers."""
+        """False: hardly any archive offers the storage commitment of DICOMweb (PS3.18 13)."""
         return False
 
     def commit(self, transaction_uid: str, objects: Sequence[DueDelivery]) -> CommitmentReport | None:
@@ -143,40 +143,40 @@ class WebPeer:
         return False
 
     def present(self, objects: Sequence[DueDelivery]) -> frozenset[str]:
-        """Look for objects by QIDO-RS, one query per series."""
+        """Query for objects by QIDO-RS (PS3.18 10.6), once per series. Raises as ``ArchiveClient``."""
         level = self._destination.find
         if level == "off":
             raise NotServed("no query is asked for")
-        found: set[str] = set()
+        present: set[str] = set()
         for study_uid, series_uid, uids in by_series(objects):
             url = f"{self._url}/studies/{study_uid}/series"
             url += f"/{series_uid}/instances?" if level == "image" else f"?SeriesInstanceUID={series_uid}&"
             answers = self._query(f"{url}limit={_QUERY_LIMIT}")
             pairs = [(_text(item, _SERIES), _text(item, _SOP_INSTANCE)) for item in answers]
-            found |= matched(level, series_uid, uids, pairs)
-        return frozenset(found)
+            present |= matched(level, series_uid, uids, pairs)
+        return frozenset(present)
 
-    def _query(self, url: str) -> Answer:
-        """What matches. Raises as ``present`` does."""
+    def _query(self, url: str) -> DataSets:
+        """The data sets that match a query. Raises as ``present`` does."""
         try:
-            status, answer = self._request("GET", url)
-            if status == _NOT_FOUND:  # what was asked for, or the service
+            status, data_sets = self._request("GET", url)
+            if status == _NOT_FOUND:  # the series, or the service, does not exist: another query tells
                 status, _ = self._request("GET", f"{self._url}/studies?limit=1")
-                answer = []
-        except _Silent as silent:
-            raise Unanswered("the query was not answered in time") from silent
+                data_sets = []
+        except _ReadTimeout as timeout:
+            raise Unanswered("the query was not answered in time") from timeout
         if status in (200, 204):
-            return answer
+            return data_sets
         if status >= 500 and status != _NOT_IMPLEMENTED:
             raise Unavailable(f"the query was answered with HTTP status {status}")
-        if status in _BARRED and status != _NOT_FOUND:
-            raise Misconfigured(f"the query was answered with HTTP status {status}: {_BARRED[status]}")
+        if status in _MISCONFIGURED and status != _NOT_FOUND:
+            raise Misconfigured(f"the query was answered with HTTP status {status}: {_MISCONFIGURED[status]}")
         raise NotServed(f"the query was answered with HTTP status {status}")
 
     def _request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> tuple[int, Answer]:
-        """HTTP status and data sets (none where the answer is not DICOM JSON). Raises ``Unavailable``."""
+    ) -> tuple[int, DataSets]:
+        """HTTP status and data sets (none where the response is not DICOM JSON). Raises ``Unavailable``."""
         end = time.monotonic() + _REQUEST_LIMIT_S
         try:
             with self._client.stream(
@@ -189,7 +189,7 @@ class WebPeer:
                     f"{self._url} cannot be trusted, or does not trust us: {error}"
                 ) from error
             why = str(error) or type(error).__name__
-            kind = _Silent if isinstance(error, httpx.ReadTimeout) else Unavailable
+            kind = _ReadTimeout if isinstance(error, httpx.ReadTimeout) else Unavailable
             raise kind(f"{self._url} does not answer: {why}") from error
 
 
@@ -211,13 +211,13 @@ def _read(response: httpx.Response, end: float) -> bytes:
     return data
 
 
-def _data_sets(data: bytes) -> Answer:
+def _data_sets(data: bytes) -> DataSets:
     """DICOM JSON (PS3.18 annex F): a data set or a list of them."""
     try:
-        found = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError):
         return []
-    items = found if isinstance(found, list) else [found]
+    items = document if isinstance(document, list) else [document]
     return [item for item in items if isinstance(item, dict)]
 
 
@@ -236,52 +236,55 @@ def _number(item: Mapping[str, Any], tag: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _named(answer: Answer, sequence: str, uid: str) -> Mapping[str, Any] | None:
-    """The item of a sequence that is about an object."""
-    items = (item for data_set in answer for item in _values(data_set, sequence) if isinstance(item, dict))
+def _named(data_sets: DataSets, sequence: str, uid: str) -> Mapping[str, Any] | None:
+    """The item of a sequence that references a SOP Instance UID."""
+    items = (item for data_set in data_sets for item in _values(data_set, sequence) if isinstance(item, dict))
     return next((item for item in items if _text(item, _REFERENCED_INSTANCE) == uid), None)
 
 
-def stow_verdict(status: int, answer: Answer, uid: str) -> StoreResult:
-    """What the response to a store says of one object (PS3.18 10.5.3 and annex I)."""
-    stored = _named(answer, _REFERENCED, uid)
-    failed = _named(answer, _FAILED, uid)
+def stow_result(status: int, data_sets: DataSets, uid: str) -> StoreResult:
+    """The result of a STOW-RS request for one object, by the response (PS3.18 10.5.3 and annex I)."""
+    stored = _named(data_sets, _REFERENCED, uid)
+    failed = _named(data_sets, _FAILED, uid)
     if failed is not None:
-        verdict = _failed(_number(failed, _FAILURE_REASON) or _PROCESSING_FAILURE)
-        return replace(verdict, comment=comment(_text(failed, _ERROR_COMMENT)))
+        result = _failed(_number(failed, _FAILURE_REASON) or _PROCESSING_FAILURE)
+        return replace(result, comment=comment(_text(failed, _ERROR_COMMENT)))
     if stored is not None:
         warning = _number(stored, _WARNING_REASON)
-        return verdict_of(0) if warning is None else _warned(warning)
+        return store_result(0) if warning is None else _warned(warning)
     if 200 <= status < 300:
         text = f"HTTP status {status}, but the answer does not name the object"
         return _doubtful(text)
-    if status in _BARRED or 300 <= status < 400:
-        text = _BARRED.get(status, "it points elsewhere")
+    if status in _MISCONFIGURED or 300 <= status < 400:
+        text = _MISCONFIGURED.get(status, "it points elsewhere")
         return StoreResult(DeliveryState.WAITING, f"HTTP status {status}: {text}", alarm=True)
-    if status in _PASSING or status >= 500:
+    if status in _TEMPORARY or status >= 500:
         return StoreResult(DeliveryState.WAITING, f"the destination reports a failure (HTTP status {status})")
-    # A conflict may be with this very object.
+    # 409: the object may be there already.
     return StoreResult(DeliveryState.REFUSED, f"refused: HTTP status {status}", doubtful=status == _CONFLICT)
 
 
 def _failed(reason: int) -> StoreResult:
-    """A FailureReason. That the object is there is no failure to us; a warning is none of its reasons."""
+    """The result of a FailureReason (0008,1197).
+
+    An object that is there already is stored; a warning status is no valid reason for a failure.
+    """
     if reason in (_DUPLICATE, ALREADY_EXISTS):
-        return verdict_of(reason)
+        return store_result(reason)
     if reason == _BEING_CREATED:
         return _doubtful(f"the destination says that it is being stored (0x{reason:04X})")
     if is_warning(reason):
         return _doubtful(f"the destination names it as failed, with a warning (0x{reason:04X})")
-    return verdict_of(reason)
+    return store_result(reason)
 
 
 def _doubtful(text: str) -> StoreResult:
-    """Stored, if a query finds it. Where none can be made, another try, a few times."""
-    return StoreResult(DeliveryState.STORED, text, most_failures=PROCESSING_FAILURES, doubtful=True)
+    """Stored if a query finds the object; where no query can be made, retried a few times."""
+    return StoreResult(DeliveryState.STORED, text, max_failures=PROCESSING_FAILURES, doubtful=True)
 
 
 def _warned(reason: int) -> StoreResult:
-    verdict = verdict_of(reason)
-    if verdict.state is DeliveryState.STORED:
-        return verdict
+    result = store_result(reason)
+    if result.state is DeliveryState.STORED:
+        return result
     return StoreResult(DeliveryState.STORED, f"stored with a warning (0x{reason:04X})")

@@ -1,4 +1,4 @@
-"""Keep the right to send to a destination while its sender lives, and not much longer."""
+"""Renews the right to send to a destination for as long as its sender makes progress."""
 
 from typing import Final
 
@@ -11,9 +11,9 @@ from worker.lease import Heartbeat
 
 log = structlog.get_logger()
 
-# How long a destination pauses after its sender was killed, at most; then the next sweep rings for it.
+# A destination pauses at most this long after its sender was killed; then the next sweep wakes another.
 LEASE_S: Final = 20.0
-# A sender that goes on for this long without a sign of life hangs: every wait on a peer is shorter.
+# A sender that makes no progress for this long hangs: every wait for a peer is shorter.
 _SILENCE_S: Final = 300.0
 
 
@@ -21,8 +21,8 @@ class RightLost(Exception):
     """Another process sends to this destination now."""
 
 
-class RightKeeper(Heartbeat):
-    """Renews a sending right as long as its sender shows that it lives."""
+class SendingRightKeeper(Heartbeat):
+    """Renews a sending right in the background as long as its sender calls ``keep``."""
 
     def __init__(self, engine: Engine, right: SendingRight) -> None:
         super().__init__(lease_s=LEASE_S, limit_s=_SILENCE_S)
@@ -34,10 +34,10 @@ class RightKeeper(Heartbeat):
             return destinations.renew(connection, self._right, lease_s=self._lease_s)
 
     def on_deadline(self) -> None:
-        log.error("sender_hangs", destination=self._right.destination)
+        log.error("sender_stalled", destination=self._right.destination)
 
     def keep(self) -> None:
-        """A sign of life. Raises ``RightLost``."""
+        """Report progress and renew the right. Raises ``RightLost``."""
         self.restart_deadline()
         if not self.renew():
             raise RightLost

@@ -1,4 +1,4 @@
-"""What the answer to a C-STORE means for a delivery (PS3.4 B.2.3, PS3.7 annex C)."""
+"""C-STORE response statuses as delivery states (PS3.4 B.2.3, PS3.7 annex C)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,23 +8,22 @@ from neurotriage.core.states import DeliveryState
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """How a delivery goes on. ``WAITING`` means: another try later."""
+    """The next state of a delivery and the sentence for its record. ``WAITING``: retried later."""
 
     state: DeliveryState
     text: str
-    # How often such an answer is believed to pass by itself; None: as long as tries are left.
-    most_failures: int | None = None
-    alarm: bool = False  # a person should look at once
-    # The object may be there or not, whatever the state: a query tells.
-    doubtful: bool = False
-    found: bool = False  # a query found it
-    # The destination's own words (ErrorComment). May quote a header: for the record, never for a log.
+    # After so many failures of this kind the delivery is given up; None: only ``max_attempts`` counts.
+    max_failures: int | None = None
+    alarm: bool = False  # a person has to act
+    doubtful: bool = False  # the destination may or may not have the object: a query decides
+    found_by_query: bool = False
+    # ErrorComment of the destination. It may quote patient data: for the record, never for a log.
     comment: str = ""
 
 
 _SUCCESS: Final = 0x0000
-# Status classes (PS3.7 table C-1): these, and 0xBxxx, are warnings: the object was stored. Words by PS3.4
-# table B.2-1 and PS3.7 C.4.
+# Warnings (PS3.7 table C-1), besides all of 0xBxxx: the object was stored. Meanings: PS3.4 table B.2-1 and
+# PS3.7 C.4.
 _WARNINGS: Final = {
     0x0001: "stored; an optional attribute is not supported there",
     0x0107: "stored; some elements were not recognised",
@@ -33,8 +32,8 @@ _WARNINGS: Final = {
     0xB006: "stored; some elements were discarded",
     0xB007: "stored; the data set did not match its SOP class",
 }
-# The UID is derived from the content, so a duplicate is this very object, sent before. 0xB00E (45070) is
-# what Microsoft's DICOM service says of it as a FailureReason: "the DICOM instance already exists".
+# The UID is derived from the content, so a duplicate is this very object, sent before. Microsoft's DICOM
+# service gives 0xB00E (45070) as the FailureReason: "the DICOM instance already exists".
 _DUPLICATE: Final = 0x0111
 ALREADY_EXISTS: Final = 0xB00E
 _PERMANENT: Final = {
@@ -46,12 +45,12 @@ _PERMANENT: Final = {
     0x0212: "mistyped argument",
 }
 _RESOURCE_LIMITATION: Final = 0x0213
-# Any other failure is the destination's, or because of this object. Three more tries tell.
+# Any other failure may be temporary or caused by the object itself: it gets three more tries.
 PROCESSING_FAILURES: Final = 4
 
 
-def verdict_of(status: int) -> StoreResult:
-    """The verdict on a C-STORE status."""
+def store_result(status: int) -> StoreResult:
+    """The result of a C-STORE response status, given without its ErrorComment."""
     number = f"(0x{status:04X})"
     if status == _SUCCESS:
         return StoreResult(DeliveryState.STORED, "stored")
@@ -71,19 +70,19 @@ def verdict_of(status: int) -> StoreResult:
     if status & 0xFF00 == 0xA700 or status == _RESOURCE_LIMITATION:
         return StoreResult(DeliveryState.WAITING, f"the destination is out of resources {number}")
     text = f"the destination reports a failure {number}"
-    return StoreResult(DeliveryState.WAITING, text, most_failures=PROCESSING_FAILURES)
+    return StoreResult(DeliveryState.WAITING, text, max_failures=PROCESSING_FAILURES)
 
 
 def is_warning(status: int) -> bool:
-    """Whether a status is of the class Warning: stored, with something to tell."""
+    """Whether a status is of the class Warning (PS3.7 annex C): the object was stored."""
     return status in _WARNINGS or status & 0xF000 == 0xB000
 
 
 def not_understood(status: int) -> bool:
-    """Whether the data set could not be parsed there (0xCxxx); in another transfer syntax it may be."""
+    """Whether a status is "Cannot understand" (0xCxxx); another transfer syntax may be understood."""
     return status & 0xF000 == 0xC000
 
 
 def retry_delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:
-    """Doubling delay before the next try, after ``attempts`` tries (1-based)."""
+    """Delay before the next try after ``attempts`` tries (1-based), doubled each time to ``longest_s``."""
     return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))

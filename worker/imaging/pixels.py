@@ -29,9 +29,9 @@ from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.attributes import described, value, whole_number
 from neurotriage.dicom.headers import MALFORMED, first_line, refusal_of, text
 from worker.decoding import (
+    DecodeRequest,
     Fragments,
     ImageSize,
-    Question,
     StreamHeader,
     process_decoder,
     read_stream,
@@ -144,7 +144,7 @@ class Pixels:
             header.check(len(stream), image)
         except ValueError as error:
             raise _broken(first_line(error)) from error
-        question = Question(
+        request = DecodeRequest(
             transfer_syntax=header.transfer_syntax,
             rows=self.rows,
             columns=self.columns,
@@ -155,7 +155,7 @@ class Pixels:
             keep_unused_bits=keep_unused_bits,
             stream_bytes=len(stream),
         )
-        return process_decoder().decode(question, stream)
+        return process_decoder().decode(request, stream)
 
     def _stream_header(self, stream: bytes) -> StreamHeader:
         """The header of the stream itself, whatever the stated transfer syntax. Raises ``ValueError``."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from neurotriage.core.storage import make_private
+from neurotriage.core.storage import atomic_write, make_private
 
 MAX_DP = 0.01  # single or half precision: largest difference of a probability from the reference
 MAX_DP_INT8 = 0.03
@@ -75,9 +75,9 @@ def write_choice(folder: Path, choice: Choice, threads: int) -> Path:
     """Write a choice to a JSON file, atomically, and return its path. Raises ``OSError``."""
     path = choice_file(folder, choice.sha256, threads)
     make_private(path.parent)
-    fresh = path.with_suffix(".part")
-    fresh.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    # Not private: an admin may measure, and the worker's own user must be able to read it.
+    with atomic_write(path, durable=False, private=False) as temporary:
+        temporary.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -5,7 +5,6 @@ format, of everything but the heads; it needs real slices to calibrate the range
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurotriage.core.storage import atomic_write
 from worker.vision.engines.interface import EngineUnavailable
 from worker.vision.network import Network, SliceOutputs
 from worker.vision.network.fusion import MODALITIES, FusionNet, FusionOutputs, channels_of
@@ -51,7 +51,6 @@ def _export(
 ) -> None:
     """Export with a dynamic first axis of every input."""
     _needed("onnx", "onnxscript")
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = torch.export.Dim("rows")
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -65,9 +64,8 @@ def _export(
         )
     if program is None:
         raise EngineUnavailable("the network could not be exported to ONNX")
-    fresh = path.with_suffix(f".{os.getpid()}.part")
-    program.save(fresh, external_data=False)
-    fresh.replace(path)
+    with atomic_write(path, durable=False, private=False) as temporary:
+        program.save(temporary, external_data=False)
 
 
 def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
@@ -91,11 +89,10 @@ def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
             start = next(self.starts, None)
             return None if start is None else {INPUT: slices[start : start + CALIBRATION_BATCH]}
 
-    fresh = target.with_suffix(f".{os.getpid()}.part")
-    with _quiet():
+    with _quiet(), atomic_write(target, durable=False, private=False) as temporary:
         quantize_static(
             path,
-            fresh,
+            temporary,
             Reader(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
@@ -103,7 +100,6 @@ def quantise(path: Path, slices: NDArray[np.float32], target: Path) -> None:
             weight_type=QuantType.QInt8,
             op_types_to_quantize=QUANTISED,
         )
-    fresh.replace(target)
 
 
 class OnnxEngine:

@@ -1,4 +1,4 @@
-"""What the parent asks the decoding child, and what it answers."""
+"""The pipe between the worker and the child that decodes: a request and its stream in, a response out."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,8 +9,8 @@ READY: Final = b"ready\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One frame to decode, and what the image header says of it."""
+class DecodeRequest:
+    """A frame to decode, as its image header describes it; ``stream_bytes`` of its stream follow."""
 
     transfer_syntax: str
     rows: int
@@ -24,8 +24,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of it: either an error, or values that follow."""
+class DecodeResponse:
+    """Either an error, or the type and shape of the stored values that follow (C order)."""
 
     error: str = ""
     dtype: str = ""
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def values_bytes(self) -> int:
-        """How many bytes follow."""
+        """Length of the values that follow; 0 after an error."""
         if not self.dtype:
             return 0
         count = 1

@@ -1,4 +1,4 @@
-"""What can be asked of a destination, whatever it speaks."""
+"""The interface to a destination, whether it speaks DIMSE or DICOMweb."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,47 +19,51 @@ from worker.delivery.status import StoreResult
 
 
 class Misconfigured(Unavailable):
-    """A person has to change something, here or there; worth another try, and an alarm at once."""
+    """A person has to change the configuration here or at the destination: retried, with an alarm at once."""
 
 
 class Unanswered(Unavailable):
-    """A query got no answer in time: some archives accept queries and serve none."""
+    """A query timed out: some archives accept the query SOP class and never answer."""
 
 
 class NotServed(Exception):
-    """No query can be made: none is offered, or the answer is none to what was asked."""
+    """The destination offers no query, or its answer does not match the query."""
 
 
 class ArchiveClient(Protocol):
-    """A destination that answers. Every wait has a limit."""
+    """An open connection to a destination. Every wait has a limit."""
 
     @property
     def ae_title(self) -> str:
-        """Its AE title; empty where it has none."""
+        """AE title of the destination; empty for DICOMweb."""
 
     @property
     def ended(self) -> bool:
-        """True where nothing more can be asked on this connection; a new one may do."""
+        """True once this connection is of no more use; a new one may be opened."""
 
     def store(self, path: Path, delivery: DueDelivery) -> StoreResult:
-        """Send one object. Any answer becomes a verdict. Raises ``Unavailable`` where nobody answers."""
+        """Send the result file at ``path``. Raises ``Unavailable`` where no answer comes."""
 
     @property
     def commits(self) -> bool:
-        """True where storage commitment can be asked for."""
+        """True where storage commitment can be requested."""
 
     def commit(self, transaction_uid: str, objects: Sequence[DueDelivery]) -> CommitmentReport | None:
-        """Ask for storage commitment; the answer where it came at once. Raises ``Unavailable`` if refused."""
+        """Request storage commitment (PS3.4 J.3.2); the report where it came at once, else None.
+
+        Raises ``Unavailable`` where the request is refused or not answered.
+        """
 
     def present(self, objects: Sequence[DueDelivery]) -> frozenset[str]:
-        """The SOP Instance UIDs of the objects that a query finds, or an empty set.
+        """Query for objects; the SOP Instance UIDs of those that the destination has.
 
-        Raises ``NotServed``, ``Unanswered``, and ``Unavailable`` where another try may do.
+        Raises ``NotServed`` where no query can be made, ``Unanswered`` after a timeout, and ``Unavailable``
+        where a later query may succeed.
         """
 
 
 class Connect(Protocol):
-    """Opens a connection to send objects of some SOP classes of one study. Raises ``Unavailable``."""
+    """Opens a connection to send objects of the given SOP classes. Raises ``Unavailable``."""
 
     def __call__(
         self, destination: Destination, calling_ae_title: str, sop_classes: Iterable[str]
@@ -67,15 +71,16 @@ class Connect(Protocol):
 
 
 def result_file(path: Path, size_bytes: int) -> FileDataset:
-    """A result as it was written. Raises ``Refused`` where it is not, ``OSError`` where it cannot be read.
+    """Read a result file of ours, which must have ``size_bytes``.
 
-    One object that pydicom or pynetdicom chokes on would hold up all that wait behind it.
+    Raises ``Refused`` where it is damaged, so that it does not hold up the objects queued behind it;
+    ``OSError`` where it cannot be read.
     """
-    found_bytes = path.stat().st_size
-    if found_bytes != size_bytes:
+    actual_bytes = path.stat().st_size
+    if actual_bytes != size_bytes:
         raise Refused(
             ReasonCode.INTERNAL_ERROR,
-            f"the result file is damaged: {found_bytes} bytes, {size_bytes} were written",
+            f"the result file is damaged: {actual_bytes} bytes, {size_bytes} were written",
         )
     try:
         return dcmread(path)
@@ -89,7 +94,10 @@ _COMMENT_LIMIT: Final = 128
 
 
 def comment(words: object) -> str:
-    """What a destination says in its own words, in one bounded line (ErrorComment has 64 characters)."""
+    """The ErrorComment (0000,0902) of a destination as one line of at most 128 printable characters.
+
+    PS3.7 annex C allows 64; some send more.
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in str(words or "")[:1000]).split())
     return line[:_COMMENT_LIMIT]
 
@@ -97,22 +105,22 @@ def comment(words: object) -> str:
 def matched(
     level: str, series_uid: str, uids: frozenset[str], answers: Sequence[tuple[str, str]]
 ) -> frozenset[str]:
-    """Those of ``uids`` that a query for their series finds; answers are series and SOP Instance UIDs.
+    """Those of the SOP Instance UIDs ``uids`` that the answers to a query for their series contain.
 
-    ``level``: image or series. Raises ``NotServed`` where nothing is found and the answers are about other
-    series: such an archive does not look at what it is asked.
+    ``level``: "image" or "series". ``answers``: Series and SOP Instance UID of each match. Raises
+    ``NotServed`` where only other series are answered: such an archive ignores the query's keys.
     """
     if level == "series":
-        there = uids if any(series == series_uid for series, _ in answers) else frozenset()
+        present = uids if any(series == series_uid for series, _ in answers) else frozenset()
     else:
-        there = uids & {uid for _, uid in answers}
-    if not there and any(series not in ("", series_uid) for series, _ in answers):
+        present = uids & {uid for _, uid in answers}
+    if not present and any(series not in ("", series_uid) for series, _ in answers):
         raise NotServed("the query was answered with objects that were not asked for")
-    return there
+    return present
 
 
 def by_series(objects: Iterable[DueDelivery]) -> Iterator[tuple[str, str, frozenset[str]]]:
-    """Study, series and SOP Instance UIDs, series by series."""
+    """Study Instance UID, Series Instance UID and SOP Instance UIDs of each series among the objects."""
     series: dict[tuple[str, str], set[str]] = {}
     for item in objects:
         key = item.study_instance_uid, item.series_instance_uid

@@ -1,4 +1,4 @@
-"""Whose file is read next: the peers by turns, however many files each of them sends."""
+"""Chooses the next file to read: peers take turns, however many files each of them sends."""
 
 from collections import Counter, deque
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from neurotriage.core.reception import Sender
 
 
-class Turns:
-    """The files that wait to be read, by peer; those of one peer in the order in which they came."""
+class FairQueue:
+    """The files to be read, by peer; those of one peer in order of arrival."""
 
     def __init__(self) -> None:
         self._queues: dict[Sender, deque[Path]] = {}
@@ -16,10 +16,10 @@ class Turns:
         self._queues.setdefault(peer, deque()).append(path)
 
     def take(self, reading: Counter[Sender], slow: Counter[Sender], readers: int) -> Path | None:
-        """The next file; None where there is none, or its peer has its share of the readers.
+        """Remove and return the next file; None where every waiting peer has its share of the readers.
 
-        One reader is always left to others, and a peer whose files are slow has one reader for each of them
-        less, but not none. ``reading``, ``slow``: files of each peer that are being read now.
+        A peer has at most one reader less than there are, one less again for each of its slow files, but
+        always one. ``reading``, ``slow``: numbers of files of each peer that are being read now.
         """
         shares = {
             peer: max(1, readers - 1 - slow[peer]) - reading[peer]
