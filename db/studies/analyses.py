@@ -198,7 +198,7 @@ def _findings(analysis: Analysis) -> list[dict[str, Any]]:
     return [
         {
             "lesion": finding.lesion,
-            "series_instance_uid": finding.series_uid,
+            "series_instance_uid": finding.series_instance_uid,
             "sop_instance_uid": finding.sop_instance_uid,
             "frame": finding.frame,
             "slice_index": finding.slice_index,
@@ -225,7 +225,7 @@ def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any
     model_id = connection.execute(select(ModelVersion.id).filter_by(**identity)).scalar_one()
     return {
         "model_version_id": model_id,
-        "series_instance_uid": prediction.series_uid,
+        "series_instance_uid": prediction.series_instance_uid,
         "probabilities": dict(prediction.probabilities),
         "threshold": prediction.threshold,
         "engine": prediction.engine,

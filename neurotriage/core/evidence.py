@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class SliceEvidence:
     """Model relevance and lesion mask of one slice, on the grid of the stored image."""
 
-    series_uid: str
+    series_instance_uid: str
     sop_instance_uid: str
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along the sorted volume
@@ -39,7 +39,8 @@ class Evidence:
     def to_bytes(self) -> bytes:
         """The evidence as one compressed NumPy file (``.npz``), without pickle."""
         index = [
-            [s.series_uid, s.sop_instance_uid, s.frame, s.slice_index, s.probability] for s in self.slices
+            [s.series_instance_uid, s.sop_instance_uid, s.frame, s.slice_index, s.probability]
+            for s in self.slices
         ]
         arrays: dict[str, NDArray[np.generic]] = {}
         for number, item in enumerate(self.slices):
@@ -57,7 +58,7 @@ class Evidence:
             header = json.loads(arrays["header"].tobytes())
             slices = tuple(
                 SliceEvidence(
-                    series_uid=row[0],
+                    series_instance_uid=row[0],
                     sop_instance_uid=row[1],
                     frame=row[2],
                     slice_index=row[3],

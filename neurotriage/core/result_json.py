@@ -118,7 +118,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "version": prediction.version,
         "sha256": prediction.sha256,
         "modality": prediction.modality,
-        "series_uid": prediction.series_uid,
+        "series_uid": prediction.series_instance_uid,
         "stack": prediction.stack,
         "probabilities": {name: round(value, 4) for name, value in prediction.probabilities.items()},
         "threshold": prediction.threshold,
@@ -131,7 +131,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "lesion": finding.lesion,
-        "series_uid": finding.series_uid,
+        "series_uid": finding.series_instance_uid,
         "sop_instance_uid": finding.sop_instance_uid,
         "frame": finding.frame,
         "slice_index": finding.slice_index,

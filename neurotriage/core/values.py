@@ -217,7 +217,7 @@ class Finding:
     """
 
     lesion: int
-    series_uid: str
+    series_instance_uid: str
     sop_instance_uid: str
     frame: int | None  # 1-based; None if single-frame
     slice_index: int  # 0-based along its sorted stack
@@ -238,7 +238,7 @@ class Prediction:
     modality: str
     probabilities: Mapping[str, float]
     threshold: float  # of the probability of a tumour
-    series_uid: str | None = None  # None: about the study
+    series_instance_uid: str | None = None  # None: about the study
     stack: int = 1  # of the series
     engine: str = "torch"
     device: str = "cpu"

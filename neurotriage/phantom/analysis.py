@@ -81,7 +81,7 @@ def _about(analysis: Analysis, made: Made) -> tuple[Prediction, ...]:
             p,
             model=f"efficientnet-lite0-{made.modality.lower()}",
             sha256=sha256(made.modality.encode()).hexdigest(),
-            series_uid=made.series_uid,
+            series_instance_uid=made.series_instance_uid,
         )
         for p in analysis.predictions
     )
@@ -121,7 +121,7 @@ def _finding(made: Made, place: int) -> Finding:
     sop, frame = made.keys[place]
     return Finding(
         lesion=1,
-        series_uid=made.series_uid,
+        series_instance_uid=made.series_instance_uid,
         sop_instance_uid=sop,
         frame=frame,
         slice_index=place,
@@ -142,7 +142,7 @@ def _evidence(made: Made, place: int, present: bool) -> SliceEvidence:
     probability = 0.973 if present else 0.51
     heat = (probability * np.exp(-(distance**2) / 2)).astype(np.float16)
     kept = mask if present else np.zeros_like(mask)
-    return SliceEvidence(made.series_uid, sop, frame, place, probability, heat, kept)
+    return SliceEvidence(made.series_instance_uid, sop, frame, place, probability, heat, kept)
 
 
 _PROBABILITY = {Outcome.PRESENT: 0.973, Outcome.ABSENT: 0.032, Outcome.UNDETERMINED: 0.514}
@@ -166,14 +166,14 @@ def _decisions(made: Made, outcome: Outcome) -> tuple[SeriesDecision, ...]:
     scores = tuple(float(0.02 + 0.3 * mask.mean()) for mask in made.masks)
     return (
         SeriesDecision(
-            made.series_uid, outcome, _REASONS[outcome], SliceScores(scores, (0.1,) * len(scores))
+            made.series_instance_uid, outcome, _REASONS[outcome], SliceScores(scores, (0.1,) * len(scores))
         ),
     )
 
 
 def _verdicts(made: Made, outcome: Outcome) -> tuple[SeriesVerdict, ...]:
     taken = SeriesVerdict(
-        made.series_uid,
+        made.series_instance_uid,
         made.modality,
         "AX FLAIR",
         outcome.analysed,

@@ -34,7 +34,7 @@ class Made:
     manifest: StudyManifest
     masks: tuple[NDArray[np.bool_], ...]  # per slice in sorted order
     keys: tuple[tuple[str, int | None], ...]  # SOP Instance UID and frame, in sorted order
-    series_uid: str
+    series_instance_uid: str
     spacing_mm: tuple[float, float]
     modality: str
 

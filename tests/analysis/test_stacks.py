@@ -72,7 +72,7 @@ def test_lesions_and_predictions_of_two_stacks_are_told_apart(tmp_path: Path) ->
         by_lesion.setdefault(finding.lesion, set()).add(stack_of[finding.sop_instance_uid])
     assert all(len(stacks) == 1 for stacks in by_lesion.values())
     assert {stack for stacks in by_lesion.values() for stack in stacks} == {1, 2}
-    assert sorted(p.stack for p in analysis.predictions if p.series_uid) == [1, 2]
+    assert sorted(p.stack for p in analysis.predictions if p.series_instance_uid) == [1, 2]
 
 
 @pytest.mark.parametrize(

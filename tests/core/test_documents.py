@@ -126,7 +126,7 @@ def test_evidence_comes_back_as_it_was() -> None:
     again = Evidence.from_bytes(evidence.to_bytes())
     assert again.key == 1
     for was, is_ in zip(evidence.slices, again.slices, strict=True):
-        for name in ("series_uid", "sop_instance_uid", "frame", "slice_index", "probability"):
+        for name in ("series_instance_uid", "sop_instance_uid", "frame", "slice_index", "probability"):
             assert getattr(is_, name) == getattr(was, name)
         for name in ("heat", "mask"):
             np.testing.assert_array_equal(getattr(is_, name), getattr(was, name))

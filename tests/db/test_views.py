@@ -198,9 +198,9 @@ def _series(connection: Connection, *models: str) -> None:
         record_instances(connection, [(instance, RECEPTION)])
 
 
-def _prediction(series_uid: str | None, probability: float) -> Prediction:
+def _prediction(series_instance_uid: str | None, probability: float) -> Prediction:
     (known,) = analysis().predictions
-    return replace(known, series_uid=series_uid, probabilities={"tumour": probability})
+    return replace(known, series_instance_uid=series_instance_uid, probabilities={"tumour": probability})
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_the_scanner_is_that_of_the_series_that_decided(
     engine: Engine, finding_on: str | None, probabilities: dict[str, float], taken: str | None, decided: str
 ) -> None:
     known = analysis()
-    findings = (replace(known.findings[0], series_uid=finding_on),) if finding_on else ()
+    findings = (replace(known.findings[0], series_instance_uid=finding_on),) if finding_on else ()
     verdicts = (replace(known.verdicts[0], series_instance_uid=taken),) if taken else ()
     predictions = tuple(_prediction(uid, probability) for uid, probability in probabilities.items())
     with engine.begin() as connection:

@@ -21,12 +21,12 @@ _UIDS = st.integers(1, 30).map(lambda number: f"1.2.{number}")
 _NUMBERS = st.none() | st.integers(-3, 3) | st.integers(0, 2**63 - 1)
 
 
-def _header(place: int, series_uid: str, number: int | None) -> InstanceHeader:
+def _header(place: int, series_instance_uid: str, number: int | None) -> InstanceHeader:
     return replace(
         _HEADER,
         sop_instance_uid=f"2.25.{place}" if place % 4 else "",  # some files have none
         digest=f"{place:064x}",
-        series_instance_uid=series_uid,
+        series_instance_uid=series_instance_uid,
         instance_number=number,
     )
 

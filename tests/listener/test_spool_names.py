@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neurotriage.core.peer_text import AE_TITLE_LIMIT, peer_text
 
 from dicom_listener.spool import AssociationInfo, Spool, read_received, written_at
 from neurotriage.core.storage import Storage
+from neurotriage.dicom.peer_text import AE_TITLE_LIMIT, peer_text
 
 pytestmark = pytest.mark.unit
 

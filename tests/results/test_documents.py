@@ -65,7 +65,7 @@ def test_key_objects_are_the_slices_with_findings_and_what_was_made_of_them(
         for series in read(selection).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
     }
-    assert evidence == {(made.series_uid, uid) for uid, _ in slices} | {
+    assert evidence == {(made.series_instance_uid, uid) for uid, _ in slices} | {
         (r.series_instance_uid, r.sop_instance_uid) for r in others
     }
 

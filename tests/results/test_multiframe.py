@@ -47,7 +47,7 @@ def test_a_segmentation_is_the_model_s_mask_pixel_by_pixel(kind: ResultKind, mr:
     assert [s.segment_label for s in (read.get_segment_description(1),)] == ["Suspected tumour (AI)"]
     shown = read.pixel_array.reshape(-1, *mr.masks[0].shape)
     assert np.array_equal(shown, np.stack([item.mask for item in evidence.slices]))
-    assert read.ReferencedSeriesSequence[0].SeriesInstanceUID == mr.series_uid
+    assert read.ReferencedSeriesSequence[0].SeriesInstanceUID == mr.series_instance_uid
     named = [
         frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
         for frame in read.PerFrameFunctionalGroupsSequence

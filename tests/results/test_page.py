@@ -250,7 +250,7 @@ def test_the_page_of_few_series_tells_their_reasons_in_full(tmp_path: Path, writ
 
 
 def test_the_page_says_what_was_not_looked_at_and_names_the_series(mr: Made, written: Any) -> None:
-    note = f"9 images of series {mr.series_uid} were left out: another tilt"
+    note = f"9 images of series {mr.series_instance_uid} were left out: another tilt"
     analysis, evidence = make_analysis(mr, Outcome.ABSENT, degradations=(note,))
     page_of(analysis, evidence, mr)
     assert "Note: 9 images of the MR series AX FLAIR were left out: another tilt." in words_of(written)

@@ -175,7 +175,7 @@ def test_only_referenced_images_are_evidence(mr: Made) -> None:
     (series,) = study.ReferencedSeriesSequence
     listed = {item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence}
     assert listed == {finding.sop_instance_uid for finding in analysis.findings}
-    assert series.SeriesInstanceUID == mr.series_uid
+    assert series.SeriesInstanceUID == mr.series_instance_uid
     (library,) = items(report, "111028")
     assert len(items(library, "126200")[0].ContentSequence) == len(listed)
 
@@ -270,7 +270,7 @@ def test_one_report_speaks_of_ct_and_mr_and_outlines_the_series_that_decided(
     report = hd.sr.srread(io.BytesIO(result.data))
     (study,) = report.CurrentRequestedProcedureEvidenceSequence
     named = {series.SeriesInstanceUID for series in study.ReferencedSeriesSequence}
-    assert named == {ct.series_uid, mr.series_uid}
+    assert named == {ct.series_instance_uid, mr.series_instance_uid}
     assert len(items(report, "121058")) == 1  # TID 1500 takes one procedure
     shown = {
         item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
@@ -341,7 +341,7 @@ def test_outlines_of_two_stacks_lie_on_their_images_and_count_their_own_slices(
 
 def test_the_report_tells_which_images_were_not_analysed(mr: Made) -> None:
     reason = Reason(ReasonCode.UNREADABLE_PIXELS, "the pixel data is truncated")
-    left_out = (LeftOut(mr.series_uid, reason, 2),)
+    left_out = (LeftOut(mr.series_instance_uid, reason, 2),)
     sentences = left_out_sentences(left_out)  # as the analysis tells them
     report = report_of(mr, Outcome.ABSENT, left_out=left_out, degradations=sentences)
     (evaluations,) = items(report, "C0034375")

@@ -51,9 +51,11 @@ def test_a_negative_says_what_was_covered_and_that_it_rules_nothing_out(tmp_path
 
 def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
     analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
-    unsure = replace(analysis.findings[0], series_uid="1.2.3", size_mm=99.0, slice_index=0)
-    highest = replace(analysis.predictions[0], series_uid=unsure.series_uid, probabilities={"tumour": 0.6})
-    own = replace(analysis.predictions[0], series_uid=analysis.findings[0].series_uid)
+    unsure = replace(analysis.findings[0], series_instance_uid="1.2.3", size_mm=99.0, slice_index=0)
+    highest = replace(
+        analysis.predictions[0], series_instance_uid=unsure.series_instance_uid, probabilities={"tumour": 0.6}
+    )
+    own = replace(analysis.predictions[0], series_instance_uid=analysis.findings[0].series_instance_uid)
     mixed = replace(analysis, findings=(unsure, *analysis.findings), predictions=(highest, own))
     assert summary(mixed) == summary(analysis)
     assert main_finding(mixed) == main_finding(analysis)
@@ -99,8 +101,8 @@ def test_the_plain_report_says_of_which_series_models_and_findings_speak(tmp_pat
     lines = report_text(analysis).splitlines()
     descriptions = {item.series_instance_uid: item.description for item in analysis.verdicts}
     for made in (ct, mr):
-        name = f"{made.modality} {descriptions[made.series_uid]}"
-        count = len([f for f in analysis.findings if f.series_uid == made.series_uid])
+        name = f"{made.modality} {descriptions[made.series_instance_uid]}"
+        count = len([f for f in analysis.findings if f.series_instance_uid == made.series_instance_uid])
         assert count
         assert len([line for line in lines if line.startswith(f"Finding    {name}: ")]) == count
         assert [line for line in lines if line.startswith("Model ") and line.endswith(f", of {name}")]

@@ -79,7 +79,7 @@ def fusion(folder: Path) -> ViewerCase:
     by_mr, seen_by_mr = _frozen(manifest, sample, "MR", Outcome.PRESENT)
     parts = (*by_ct.predictions, *by_mr.predictions)
     joint = replace(
-        parts[1], model="fusion", modality="CT+MR", probabilities={"tumour": 0.981}, series_uid=None
+        parts[1], model="fusion", modality="CT+MR", probabilities={"tumour": 0.981}, series_instance_uid=None
     )
     analysis = replace(
         by_mr,
@@ -160,7 +160,7 @@ def _frozen(
         verdicts=select_series(manifest, RULE).verdicts,
         findings=tuple(replace(finding, side=side) for finding in analysis.findings),
         predictions=tuple(
-            replace(each, model=f"{modality.lower()}-frozen", series_uid=made.series_uid)
+            replace(each, model=f"{modality.lower()}-frozen", series_instance_uid=made.series_instance_uid)
             for each in analysis.predictions
         ),
     )
@@ -177,7 +177,7 @@ def _made(manifest: StudyManifest, sample: SampleStudy, modality: str) -> Made:
         manifest=manifest,
         masks=tuple(_ellipse(sample.lesion_box_by_sop.get(d.SOPInstanceUID), shape) for d in series),
         keys=tuple((str(dataset.SOPInstanceUID), None) for dataset in series),
-        series_uid=uid,
+        series_instance_uid=uid,
         spacing_mm=(spacing[0], spacing[1]),
         modality=series[0].Modality,
     )

@@ -96,8 +96,10 @@ def expected_regions(case: ViewerCase) -> int:
     if not case.of(ResultKind.REPORT):
         return 0
     images = {image for image, _ in written(case)}
-    (series,) = {finding.series_uid for finding in case.findings if finding.sop_instance_uid in images}
-    return min(MAX_OUTLINES, sum(finding.series_uid == series for finding in case.findings))
+    (series,) = {
+        finding.series_instance_uid for finding in case.findings if finding.sop_instance_uid in images
+    }
+    return min(MAX_OUTLINES, sum(finding.series_instance_uid == series for finding in case.findings))
 
 
 def frames(look: "Look", case: ViewerCase, kind: ResultKind) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from neurotriage.cli.weights import app as weights_command
+from neurotriage.cli.setup.weights import app as weights_command
 from tests.conftest import ROOT
 from tests.training.drawn import write_both
 from tests.vision.synthetic import axial_head, ct_head, odd_limits

@@ -41,7 +41,7 @@ def test_a_positive_study_comes_with_findings_and_evidence(tmp_path: Path) -> No
     assert study.findings
     assert len(study.series[0].scores.tumour) == len(study.series[0].scores.out_of_distribution) == 40
     about_study, about_series = study.predictions
-    assert (about_study.series_uid, about_series.series_uid) == (None, "1.2.3")
+    assert (about_study.series_instance_uid, about_series.series_instance_uid) == (None, "1.2.3")
     assert set(about_study.probabilities) == {"tumour", "healthy", "benign", "malignant"}
     assert about_study.sha256 == models.cards["MR"].sha256
     assert 1 <= len(evidence.slices) <= 25
@@ -162,7 +162,7 @@ def test_several_series_are_judged_together(tmp_path: Path) -> None:
     models = load_models(write_weights(tmp_path, **NEVER), threads=1)
     study, evidence = analyse_volumes([axial_head(uid="1"), axial_head(uid="2")], models)
     assert [row.series_instance_uid for row in study.series] == ["1", "2"]
-    assert {item.series_uid for item in evidence.slices} == {"1", "2"}
+    assert {item.series_instance_uid for item in evidence.slices} == {"1", "2"}
 
 
 @pytest.mark.parametrize("name", ["registry.json", "study_rule.json", "random.safetensors"])

@@ -92,7 +92,7 @@ def judged(folder: Path, volumes: list[Volume], *registrations: Registration) ->
 def test_ct_and_mr_in_one_frame_of_reference_are_judged_together(tmp_path: Path) -> None:
     study = judged(with_fusion(both_weights(tmp_path, low=0.0, high=1.1, certain=1.1)), pair())
     (fused,) = (p for p in study.predictions if p.model == "fusion")
-    assert (fused.modality, fused.series_uid) == ("CT+MR", None)
+    assert (fused.modality, fused.series_instance_uid) == ("CT+MR", None)
     assert set(fused.probabilities) == {"tumour", *CLASSES}
     assert set(fused.left_out) == {"CT", "MR"}
     assert len({fused.probabilities["tumour"], *fused.left_out.values()}) == 3
@@ -236,7 +236,7 @@ def test_maps_of_a_fused_score_differ_from_those_of_each_modality_alone(tmp_path
     for raised_at in (1.0, 0.0):
         models = load_models(with_fusion(tmp_path, raised_at), threads=1)
         _, evidence = analyse_volumes(pair(), models)
-        heats.append({(s.series_uid, s.slice_index): s.heat for s in evidence.slices})
+        heats.append({(s.series_instance_uid, s.slice_index): s.heat for s in evidence.slices})
     common = heats[0].keys() & heats[1].keys()
     assert {uid for uid, _ in common} == {CT_UID, MR_UID}
     for place in common:

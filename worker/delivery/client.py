@@ -103,7 +103,7 @@ def comment(words: object) -> str:
 
 
 def matched(
-    level: str, series_uid: str, uids: frozenset[str], answers: Sequence[tuple[str, str]]
+    level: str, series_instance_uid: str, uids: frozenset[str], answers: Sequence[tuple[str, str]]
 ) -> frozenset[str]:
     """Those of the SOP Instance UIDs ``uids`` that the answers to a query for their series contain.
 
@@ -111,10 +111,10 @@ def matched(
     ``NotServed`` where only other series are answered: such an archive ignores the query's keys.
     """
     if level == "series":
-        present = uids if any(series == series_uid for series, _ in answers) else frozenset()
+        present = uids if any(series == series_instance_uid for series, _ in answers) else frozenset()
     else:
         present = uids & {uid for _, uid in answers}
-    if not present and any(series not in ("", series_uid) for series, _ in answers):
+    if not present and any(series not in ("", series_instance_uid) for series, _ in answers):
         raise NotServed("the query was answered with objects that were not asked for")
     return present
 
@@ -125,5 +125,5 @@ def by_series(objects: Iterable[DueDelivery]) -> Iterator[tuple[str, str, frozen
     for item in objects:
         key = item.study_instance_uid, item.series_instance_uid
         series.setdefault(key, set()).add(item.sop_instance_uid)
-    for (study_uid, series_uid), uids in series.items():
-        yield study_uid, series_uid, frozenset(uids)
+    for (study_uid, series_instance_uid), uids in series.items():
+        yield study_uid, series_instance_uid, frozenset(uids)

@@ -148,12 +148,16 @@ class DicomWebClient:
         if level == "off":
             raise NotServed("no query is asked for")
         present: set[str] = set()
-        for study_uid, series_uid, uids in by_series(objects):
+        for study_uid, series_instance_uid, uids in by_series(objects):
             url = f"{self._url}/studies/{study_uid}/series"
-            url += f"/{series_uid}/instances?" if level == "image" else f"?SeriesInstanceUID={series_uid}&"
+            url += (
+                f"/{series_instance_uid}/instances?"
+                if level == "image"
+                else f"?SeriesInstanceUID={series_instance_uid}&"
+            )
             answers = self._query(f"{url}limit={_QUERY_LIMIT}")
             pairs = [(_text(item, _SERIES), _text(item, _SOP_INSTANCE)) for item in answers]
-            present |= matched(level, series_uid, uids, pairs)
+            present |= matched(level, series_instance_uid, uids, pairs)
         return frozenset(present)
 
     def _query(self, url: str) -> DataSets:

@@ -187,9 +187,9 @@ class DimseClient:
             raise NotServed(NO_QUERY)
         level = self._destination.find
         present: set[str] = set()
-        for study_uid, series_uid, uids in by_series(objects):
-            answers = self._query(_identifier(level.upper(), study_uid, series_uid))
-            present |= matched(level, series_uid, uids, answers)
+        for study_uid, series_instance_uid, uids in by_series(objects):
+            answers = self._query(_identifier(level.upper(), study_uid, series_instance_uid))
+            present |= matched(level, series_instance_uid, uids, answers)
         return frozenset(present)
 
     def _query(self, identifier: Dataset) -> list[tuple[str, str]]:
@@ -244,12 +244,12 @@ def _reference(item: DueDelivery) -> Dataset:
     return reference
 
 
-def _identifier(level: str, study_uid: str, series_uid: str) -> Dataset:
+def _identifier(level: str, study_uid: str, series_instance_uid: str) -> Dataset:
     """The keys of a query for all instances of a series, or for the series (PS3.4 C.6.2.1)."""
     identifier = Dataset()
     identifier.QueryRetrieveLevel = level
     identifier.StudyInstanceUID = study_uid
-    identifier.SeriesInstanceUID = series_uid
+    identifier.SeriesInstanceUID = series_instance_uid
     if level == "IMAGE":
         identifier.SOPInstanceUID = ""
     return identifier

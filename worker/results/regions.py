@@ -61,7 +61,7 @@ def most_telling(outlined: Sequence[OutlinedFinding]) -> tuple[OutlinedFinding, 
     """
     lesions: dict[tuple[int, str], list[OutlinedFinding]] = {}
     for item in outlined:
-        lesions.setdefault((item.finding.lesion, item.finding.series_uid), []).append(item)
+        lesions.setdefault((item.finding.lesion, item.finding.series_instance_uid), []).append(item)
     ranked = [_ranked(lesions[key]) for key in sorted(lesions, key=lambda key: key[0])]
     turns = (item for turn in zip_longest(*ranked) for item in turn if item is not None)
     kept = {item.index for item in islice(turns, MAX_OUTLINES)}

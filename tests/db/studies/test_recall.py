@@ -160,7 +160,9 @@ def test_a_recall_names_the_model_in_the_history(engine: Engine) -> None:
 
 def test_an_analysis_with_several_predictions_of_a_model_is_listed_once(engine: Engine) -> None:
     (prediction,) = analysis().predictions
-    several = replace(analysis(), predictions=(prediction, replace(prediction, series_uid="1.2.3.1")))
+    several = replace(
+        analysis(), predictions=(prediction, replace(prediction, series_instance_uid="1.2.3.1"))
+    )
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection, 1))
         assert analyses.record_analysis(connection, held, several, NOW, ())

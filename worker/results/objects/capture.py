@@ -222,7 +222,7 @@ def _place(context: ResultContext, dataset: Dataset, image: SourceSlice) -> None
     dataset.PixelSpacing = [decimal(value) for value in image.spacing_mm]
     dataset.SliceThickness = "" if image.thickness_mm is None else decimal(image.thickness_mm)
     # If the source has no frame of reference, the overlays get their own, so that viewers sort them.
-    own_frame_uid = context.uid(ResultKind.OVERLAY, "frame of reference", image.series_uid)
+    own_frame_uid = context.uid(ResultKind.OVERLAY, "frame of reference", image.series_instance_uid)
     dataset.FrameOfReferenceUID = image.header.get("FrameOfReferenceUID") or own_frame_uid
     dataset.PositionReferenceIndicator = str(image.header.get("PositionReferenceIndicator", "") or "")[:64]
     dataset.PatientOrientation = _edges(image)

@@ -168,7 +168,7 @@ def _organise(dataset: Dataset, dimensions: Sequence[tuple[str, str, str]]) -> N
 def _refer_to_series(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
     """Common Instance Reference module (PS3.3 C.12.2), without which viewers ignore a segmentation."""
     series = Dataset()
-    series.SeriesInstanceUID = images[0].series_uid
+    series.SeriesInstanceUID = images[0].series_instance_uid
     series.ReferencedInstanceSequence = image_references(images)
     for item in series.ReferencedInstanceSequence:
         item.pop("ReferencedFrameNumber", None)

@@ -53,7 +53,7 @@ def _state(
         dataset.ContentTime,
     )
     series = Dataset()
-    series.SeriesInstanceUID = images[0].series_uid
+    series.SeriesInstanceUID = images[0].series_instance_uid
     series.ReferencedImageSequence = image_references(images)
     dataset.ReferencedSeriesSequence = DicomSequence([series])
     dataset.DisplayedAreaSelectionSequence = _areas(images)

@@ -73,7 +73,7 @@ def report(
     if not regions:
         return Omission(ResultKind.REPORT, "the slice that it would point at cannot be decoded")
     outlined = [image for image, _ in regions]
-    others = [key for key in scene.keys if key.series_uid != outlined[0].series_uid]
+    others = [key for key in scene.keys if key.series_instance_uid != outlined[0].series_instance_uid]
     images = list({image.key[0]: image for image in (*outlined, *others)}.values())
     dataset = new_object(context, ResultKind.REPORT, 0, Comprehensive3DSRStorage, modality="SR")
     root = hd.sr.MeasurementReport(
@@ -99,7 +99,9 @@ def _regions(context: ResultContext, scene: Scene, key: SourceSlice) -> list[tup
     """
     main = text.main_finding(context.analysis)
     outlined = outlined_findings(context.analysis, scene)
-    drawn = most_telling([item for item in outlined if main and item.finding.series_uid == main.series_uid])
+    drawn = most_telling(
+        [item for item in outlined if main and item.finding.series_instance_uid == main.series_instance_uid]
+    )
     if drawn:
         return [(item.image, _finding_group(context, item)) for item in drawn]
     image = middle(scene.stack_of(key))

@@ -166,7 +166,7 @@ def _decided_by_look_alike(context: ResultContext) -> bool:
 
 
 def _part_of(context: ResultContext, image: SourceSlice) -> str:
-    stacks = sum(item.series_instance_uid == image.series_uid for item in context.analysis.series)
+    stacks = sum(item.series_instance_uid == image.series_instance_uid for item in context.analysis.series)
     return "stack" if stacks > 1 else "series"
 
 

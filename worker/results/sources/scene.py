@@ -125,8 +125,10 @@ def read_scene(
 
 def _shown_series(analysis: Analysis, evidence: Evidence) -> list[str]:
     """UIDs of the series whose images are shown, the deciding series first; one at least of each modality."""
-    uids = [evidence.slices[evidence.key].series_uid] if evidence.key is not None else []
-    uids += [f.series_uid for f in analysis.findings] + [e.series_uid for e in evidence.slices]
+    uids = [evidence.slices[evidence.key].series_instance_uid] if evidence.key is not None else []
+    uids += [f.series_instance_uid for f in analysis.findings] + [
+        e.series_instance_uid for e in evidence.slices
+    ]
     analysed = sorted(
         (s for s in analysis.series if s.outcome.analysed), key=lambda s: s.outcome is not analysis.outcome
     )
@@ -205,7 +207,7 @@ def marks_on(analysis: Analysis, scene: Scene, image: SourceSlice) -> SliceEvide
         return scene.evidence.get(image.key)
     shape = int(image.header.Rows), int(image.header.Columns)
     return SliceEvidence(
-        series_uid=image.series_uid,
+        series_instance_uid=image.series_instance_uid,
         sop_instance_uid=image.sop_instance_uid,
         frame=image.frame,
         slice_index=image.number - 1,

@@ -27,7 +27,7 @@ ImagesBySeries = Mapping[str, Sequence[Image]]  # by Series Instance UID
 class SourceSlice:
     """One source image (an instance, or a frame of one) at its place in a stack."""
 
-    series_uid: str
+    series_instance_uid: str
     stack: int  # 1-based within the series
     number: int  # 1-based along the sorted stack
     count: int  # slices in the stack
@@ -88,17 +88,21 @@ class SourceSlice:
     @property
     def stack_key(self) -> tuple[str, int]:
         """Series Instance UID and 1-based stack, which identify the stack."""
-        return self.series_uid, self.stack
+        return self.series_instance_uid, self.stack
 
     @property
     def stack_names(self) -> tuple[str, ...]:
         """The stack as parts of a UID: the series, and from the second stack on its number."""
-        return (self.series_uid,) if self.stack == 1 else (self.series_uid, f"stack {self.stack}")
+        return (
+            (self.series_instance_uid,)
+            if self.stack == 1
+            else (self.series_instance_uid, f"stack {self.stack}")
+        )
 
     @property
     def reference(self) -> ObjectReference:
         """A reference to the instance."""
-        return ObjectReference(self.sop_class_uid, self.sop_instance_uid, self.series_uid)
+        return ObjectReference(self.sop_class_uid, self.sop_instance_uid, self.series_instance_uid)
 
     @property
     def modality(self) -> str:

@@ -41,7 +41,7 @@ def _report_lines(analysis: Analysis) -> Iterator[str]:
     for finding in analysis.findings:
         frame = "" if finding.frame is None else f", frame {finding.frame}"
         yield (
-            f"Finding    {names.get(finding.series_uid, 'a series')}: "
+            f"Finding    {names.get(finding.series_instance_uid, 'a series')}: "
             f"lesion {finding.lesion}, slice {finding.slice_index + 1}{frame}: "
             f"{text.place_words(finding)}; slice alone {text.percent(finding.probability)}"
         )
@@ -64,7 +64,7 @@ def _series_name(item: SeriesVerdict) -> str:
 
 def _subject(prediction: Prediction, names: Mapping[str, str]) -> str:
     """The subject of a prediction: ``the study``, ``CT HEAD, stack 2``."""
-    if prediction.series_uid is None:
+    if prediction.series_instance_uid is None:
         return "the study"
     stack = "" if prediction.stack == 1 else f", stack {prediction.stack}"
-    return f"{names.get(prediction.series_uid, 'a series')}{stack}"
+    return f"{names.get(prediction.series_instance_uid, 'a series')}{stack}"

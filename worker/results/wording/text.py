@@ -78,18 +78,18 @@ def deciding_prediction(analysis: Analysis) -> Prediction | None:
     The first for the whole study, else that of the highest probability of a series.
     """
     of_tumour = [p for p in analysis.predictions if TUMOUR in p.probabilities]
-    of_study = [p for p in of_tumour if p.series_uid is None]
+    of_study = [p for p in of_tumour if p.series_instance_uid is None]
     if of_study:
         return of_study[0]
     return max(of_tumour, key=lambda p: p.probabilities[TUMOUR], default=None)
 
 
-def prediction_for(analysis: Analysis, series_uid: str, stack: int = 1) -> Prediction | None:
+def prediction_for(analysis: Analysis, series_instance_uid: str, stack: int = 1) -> Prediction | None:
     """The tumour prediction for a stack (1-based) of a series, else the deciding one; None without either."""
     own = [
         p
         for p in analysis.predictions
-        if (p.series_uid, p.stack) == (series_uid, stack) and TUMOUR in p.probabilities
+        if (p.series_instance_uid, p.stack) == (series_instance_uid, stack) and TUMOUR in p.probabilities
     ]
     return own[0] if own else deciding_prediction(analysis)
 
@@ -109,14 +109,16 @@ def lesions(analysis: Analysis) -> tuple[Finding, ...]:
     """
     scores: dict[str | None, float] = {}
     for p in analysis.predictions:
-        scores[p.series_uid] = max(scores.get(p.series_uid, 0.0), p.probabilities.get(TUMOUR, 0.0))
+        scores[p.series_instance_uid] = max(
+            scores.get(p.series_instance_uid, 0.0), p.probabilities.get(TUMOUR, 0.0)
+        )
     deciding_uid = max(
-        (f.series_uid for f in analysis.findings), key=lambda uid: scores.get(uid, 0.0), default=None
+        (f.series_instance_uid for f in analysis.findings), key=lambda uid: scores.get(uid, 0.0), default=None
     )
     largest: dict[int, Finding] = {}
     for finding in analysis.findings:
         known = largest.get(finding.lesion)
-        if finding.series_uid == deciding_uid and (known is None or finding.size_mm > known.size_mm):
+        if finding.series_instance_uid == deciding_uid and (known is None or finding.size_mm > known.size_mm):
             largest[finding.lesion] = finding
     return tuple(sorted(largest.values(), key=lambda finding: (-finding.size_mm, finding.lesion)))
 
@@ -140,7 +142,9 @@ def extent(analysis: Analysis, outlines: int) -> str:
     if outlines >= len(analysis.findings):
         return ""
     modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
-    slices = {(modality_of.get(f.series_uid, "?"), f.sop_instance_uid, f.frame) for f in analysis.findings}
+    slices = {
+        (modality_of.get(f.series_instance_uid, "?"), f.sop_instance_uid, f.frame) for f in analysis.findings
+    }
     by_modality = Counter(modality for modality, _, _ in slices)
     apart = ", ".join(f"{count} of {modality}" for modality, count in sorted(by_modality.items()))
     where = f" ({apart})" if len(by_modality) > 1 else ""
@@ -220,7 +224,7 @@ def highest_by_modality(analysis: Analysis) -> str:
     """``Highest of a series: CT 91 %, MR 98 %``; empty where no series has a tumour probability."""
     highest: dict[str, float] = {}
     for p in analysis.predictions:
-        if p.series_uid is not None and TUMOUR in p.probabilities:
+        if p.series_instance_uid is not None and TUMOUR in p.probabilities:
             highest[p.modality] = max(highest.get(p.modality, 0.0), p.probabilities[TUMOUR])
     words = ", ".join(f"{modality} {percent(highest[modality])}" for modality in sorted(highest))
     return f"Highest of a series: {words}" if words else ""
@@ -265,7 +269,11 @@ def _present(analysis: Analysis) -> str:
 
 def _where(analysis: Analysis, finding: Finding) -> str:
     """``on the left, 38 mm across, on slices 8-12 of 25``."""
-    same = [f for f in analysis.findings if (f.lesion, f.series_uid) == (finding.lesion, finding.series_uid)]
+    same = [
+        f
+        for f in analysis.findings
+        if (f.lesion, f.series_instance_uid) == (finding.lesion, finding.series_instance_uid)
+    ]
     first, last = min(f.slice_index for f in same) + 1, max(f.slice_index for f in same) + 1
     slices = f"slice {first}" if first == last else f"slices {first}-{last}"
     count = _slices_of_stack(analysis, finding)
@@ -275,7 +283,7 @@ def _where(analysis: Analysis, finding: Finding) -> str:
 
 def _slices_of_stack(analysis: Analysis, finding: Finding) -> int:
     """The number of slices in the stack of a finding; 0 where no decision lists them."""
-    own = [item for item in analysis.series if item.series_instance_uid == finding.series_uid]
+    own = [item for item in analysis.series if item.series_instance_uid == finding.series_instance_uid]
     image = finding.sop_instance_uid, finding.frame
     for item in own:
         if image in {(source.sop_instance_uid, source.frame) for source in item.slices}:

@@ -53,7 +53,7 @@ def _slices_of(shown: KeptSlices) -> list[SliceEvidence]:
         source = shown.volume.sources[index]
         items.append(
             SliceEvidence(
-                series_uid=shown.volume.series_instance_uid,
+                series_instance_uid=shown.volume.series_instance_uid,
                 sop_instance_uid=source.sop_instance_uid,
                 frame=source.frame,
                 slice_index=index,

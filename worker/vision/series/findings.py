@@ -93,7 +93,7 @@ def _of_lesion(
         source = volume.sources[index]
         yield Finding(
             lesion=number,
-            series_uid=volume.series_instance_uid,
+            series_instance_uid=volume.series_instance_uid,
             sop_instance_uid=source.sop_instance_uid,
             frame=source.frame,
             slice_index=index,

@@ -219,7 +219,7 @@ def raised(one: SeriesResult, reason: Reason, heat: NDArray[np.float32]) -> Seri
     )
 
 
-def prediction_of(one: SeriesResult, series_uid: str | None) -> Prediction:
+def prediction_of(one: SeriesResult, series_instance_uid: str | None) -> Prediction:
     """What the model said of a series, as word on it or on the study (None)."""
     card = one.model.card
     return Prediction(
@@ -229,8 +229,8 @@ def prediction_of(one: SeriesResult, series_uid: str | None) -> Prediction:
         modality=card.modality,
         probabilities={TUMOUR: one.found.score, **one.found.classes},
         threshold=applied_threshold(one.found, one.model.rule),
-        series_uid=series_uid,
-        stack=one.volume.stack if series_uid else 1,
+        series_instance_uid=series_instance_uid,
+        stack=one.volume.stack if series_instance_uid else 1,
         engine=one.model.engine.name,
         device=one.model.engine.device,
     )
