@@ -15,7 +15,7 @@ from neurotriage.core.values import Analysis, Outcome, ReasonCode
 from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
 from tests.eligibility.rule import RULE
-from tests.vision.synthetic import odd_limits, write_weights
+from tests.vision.synthetic import ood_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build, report_text
@@ -23,7 +23,7 @@ from worker.results.wording.text import notes
 from worker.vision import load_models, read_registry
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
-NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **odd_limits(2.0)}
+NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **ood_limits(2.0)}
 WHOLE, HOLED = "2.25.201", "2.25.202"
 
 
@@ -124,7 +124,7 @@ def test_a_head_with_too_little_of_it_is_of_poor_quality_whatever_the_header_say
 def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_one(
     tmp_path: Path, part: str, outcome: Outcome
 ) -> None:
-    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part), **odd_limits(-1.0))
+    analysis = _answer(tmp_path, _series(WHOLE, BodyPartExamined=part), **ood_limits(-1.0))
     assert analysis.outcome is outcome
     assert analysis.reasons[-1].code is ReasonCode.OUT_OF_DISTRIBUTION
     assert analysis.predictions == ()
@@ -133,7 +133,7 @@ def test_what_is_unlike_any_head_is_of_poor_quality_where_the_header_speaks_of_o
 def test_what_the_model_turns_away_is_named_with_the_images_that_could_not_be_read(tmp_path: Path) -> None:
     slices = _series(WHOLE, BodyPartExamined="HEAD")
     slices[-1].PixelData = slices[-1].PixelData[:100]
-    analysis = _answer(tmp_path, slices, **odd_limits(-1.0))
+    analysis = _answer(tmp_path, slices, **ood_limits(-1.0))
     assert analysis.outcome is Outcome.POOR_QUALITY
     (lost,) = analysis.degradations
     assert lost.startswith(f"1 image of series {WHOLE} was left out: ")

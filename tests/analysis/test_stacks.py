@@ -14,7 +14,7 @@ from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
 from tests.eligibility.rule import RULE
 from tests.imaging.made import SAGITTAL
-from tests.vision.synthetic import odd_limits, write_weights
+from tests.vision.synthetic import ood_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build
@@ -23,7 +23,7 @@ from worker.vision import load_models, read_registry
 pytestmark = pytest.mark.unit
 
 # Random weights say one half of everything, so the rule alone makes the answer.
-NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **odd_limits(2.0)}
+NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **ood_limits(2.0)}
 TUMOUR = {**NO_TUMOUR, "low": 0.1, "high": 0.2, "certain": 0.3, "outer_weight": 1.0}
 TILT = [1.0, 0.0, 0.0, 0.0, float(np.cos(np.deg2rad(15))), float(-np.sin(np.deg2rad(15)))]
 

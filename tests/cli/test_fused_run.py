@@ -16,7 +16,7 @@ from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import make_pair
 from tests.eligibility.rule import RULE
 from tests.imaging.test_registration import registration_object
-from tests.vision.synthetic import odd_limits
+from tests.vision.synthetic import ood_limits
 from tests.vision.test_fusion import both_weights, with_fusion
 from worker.analysis import select_series
 
@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: str = "") -> dic
     weights.mkdir()
     with_fusion(
         both_weights(
-            weights, eligibility={"min_correlation": 0.0, "min_filled_share": 0.0}, low=0.0, **odd_limits(2.0)
+            weights, eligibility={"min_correlation": 0.0, "min_filled_share": 0.0}, low=0.0, **ood_limits(2.0)
         )
     )
     if light:

@@ -10,10 +10,10 @@ import pytest
 from training.evaluation.metrics import MASK_SHARES
 from training.evaluation.synthetic_masses import CtScores, report
 from training.release import export
-from training.release.calibrate import LOOK_ALIKE_SENSITIVITY, NO_SHIFT, TUMOUR_SENSITIVITY, ct_calibrate
+from training.release.calibrate import MIMIC_SENSITIVITY, NO_SHIFT, TUMOUR_SENSITIVITY, ct_calibrate
 from training.release.card_ct import card_text
 from training.synthetic_ct.hosts import host
-from training.synthetic_ct.samples import LOOK_ALIKE, CtCase
+from training.synthetic_ct.samples import MIMIC, CtCase
 from worker.vision.network import CT_CLASSES, RESNET50, SliceNet
 from worker.vision.registry import ModelCard
 
@@ -33,7 +33,7 @@ def found() -> CtScores:
     ill = np.array([case.kind == "mass" for case in cases])
     alike = np.array([case.kind == "look_alike" for case in cases])
     classes = np.full((len(cases), 3), 0.3)
-    classes[:, LOOK_ALIKE] += 0.3 * alike + random.normal(0, 0.1, len(cases))
+    classes[:, MIMIC] += 0.3 * alike + random.normal(0, 0.1, len(cases))
     overlap = np.where(ill[:, None], np.linspace(0.2, 0.6, len(MASK_SHARES)), np.nan)
     return CtScores(tuple(cases), 2.0 * ill + random.normal(size=len(cases)), classes, overlap)
 
@@ -59,8 +59,8 @@ def test_operating_points_reach_their_sensitivities(found: CtScores) -> None:
     points, logits = fixed.thresholds, found.tumour[found.of("mass")]
     probability = 1 / (1 + np.exp(-(logits + fixed.shift) / fixed.temperature))
     assert np.mean(probability >= points["tumour"]) >= TUMOUR_SENSITIVITY["CT"]
-    alike = found.classes[found.of("look_alike"), LOOK_ALIKE]
-    assert np.mean(alike >= points["look_alike"]) >= LOOK_ALIKE_SENSITIVITY
+    alike = found.classes[found.of("look_alike"), MIMIC]
+    assert np.mean(alike >= points["look_alike"]) >= MIMIC_SENSITIVITY
     assert points["mask"] == MASK_SHARES[-1]  # the share with the best Dice
 
 

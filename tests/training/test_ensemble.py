@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.conftest import write_manifest
-from tests.vision.synthetic import axial_head, odd_limits
+from tests.vision.synthetic import axial_head, ood_limits
 from training.data.manifest import read
 from training.evaluation.deciding import named
 from training.evaluation.slices import evaluate, judge
@@ -64,7 +64,7 @@ def card(name: str, weights: Path) -> ModelCard:
 
 def decide_by(weights: Path, name: str) -> None:
     """A study rule that says that a model decides."""
-    start = replace(first_rule(card(name, weights), weights), **odd_limits(1e9), head_probability=0.0)
+    start = replace(first_rule(card(name, weights), weights), **ood_limits(1e9), head_probability=0.0)
     write(weights / RULE_FILE, "MR", start, [])
 
 

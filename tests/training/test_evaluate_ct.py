@@ -28,7 +28,7 @@ from training.evaluation.synthetic_masses import (
 )
 from training.evaluation.volumes import evaluate_volumes
 from training.synthetic_ct.hosts import Host, host
-from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE, CtCase
+from training.synthetic_ct.samples import BLEEDS, MIMIC, CtCase
 from worker.vision import load_models
 from worker.vision.network import CT_CLASSES, MOBILENET_V2, SliceNet, SliceOutputs
 from worker.vision.registry.registry import ModelCard
@@ -58,7 +58,7 @@ def made(kinds: list[tuple[str, str]], tumour: list[float], alike: list[float] |
     hosts = {source: host(ct_picture(seed), source, source) for seed, (source, _) in enumerate(kinds)}
     classes = np.full((len(kinds), 3), 0.2)
     if alike:
-        classes[:, LOOK_ALIKE] = alike
+        classes[:, MIMIC] = alike
     overlap = np.array([[0.5 if kind == "mass" else np.nan] * len(MASK_SHARES) for _, kind in kinds])
     cases = tuple(case(kind, hosts[source]) for source, kind in kinds)
     return CtScores(cases, np.array(tumour), classes, overlap)

@@ -29,11 +29,11 @@ from training.synthetic_ct.masses import (
     placed_blob,
     with_mass,
 )
-from training.synthetic_ct.mimics import harmless, look_alike
+from training.synthetic_ct.mimics import harmless, mimic
 from training.synthetic_ct.samples import (
     BLEEDS,
     HEALTHY,
-    LOOK_ALIKE,
+    MIMIC,
     TUMOUR,
     CtCase,
     cases_of,
@@ -154,7 +154,7 @@ def test_tissue_at_the_skull_is_not_displaced() -> None:
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS)
 def test_look_alikes_stay_in_range_and_change_no_air(seed: int) -> None:
-    made = look_alike(HEAD, rng(seed))
+    made = mimic(HEAD, rng(seed))
     if made is None:
         return
     assert 0 <= made.min() <= made.max() <= 1
@@ -205,9 +205,9 @@ def test_only_masses_and_real_tumours_carry_the_label_of_a_tumour(seed: int, sou
         if case.label == TUMOUR:
             assert case.kind == "mass"
         if case.kind == "look_alike":
-            assert case.label == LOOK_ALIKE
+            assert case.label == MIMIC
         if case.kind in ("plain", "harmless"):
-            assert case.label == (LOOK_ALIKE if source == BLEEDS else HEALTHY)
+            assert case.label == (MIMIC if source == BLEEDS else HEALTHY)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from neurotriage.cli.setup.weights import app as weights_command
 from tests.conftest import ROOT
 from tests.training.drawn import write_both
-from tests.vision.synthetic import axial_head, ct_head, odd_limits
+from tests.vision.synthetic import axial_head, ct_head, ood_limits
 from training.__main__ import main
 from training.data.manifest import read
 from training.data.samples import CELL_SHARES, STORED_PX
@@ -74,7 +74,7 @@ def train_and_export(model: str, folder: Path, *options: str) -> Trained:
 def decide(made: Trained) -> None:
     """A study rule by which the model decides, whatever it is shown."""
     card = read_cards(made.weights).card(made.model)
-    rule = replace(first_rule(card, made.weights), **odd_limits(1e9), head_probability=0.0)
+    rule = replace(first_rule(card, made.weights), **ood_limits(1e9), head_probability=0.0)
     write(made.weights / RULE_FILE, made.modality, rule, [])
 
 

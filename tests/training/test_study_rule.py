@@ -71,12 +71,12 @@ def test_a_series_is_as_odd_as_those_of_val_in_its_plane_and_not_more(plane: Pla
     seen = [replace(one, volume=replace(one.volume, plane=each)) for one in seen for each in Plane]
     odd = replace(seen[0], odd=0.6, volume=replace(seen[0].volume, plane=plane))
     found = choose(seen, [odd], START)  # a series of a patient's slices counts as a volume does
-    assert {each: found.odd_limit(each) for each in Plane} == dict.fromkeys(Plane, 0.25) | {plane: 0.75}
+    assert {each: found.ood_limit(each) for each in Plane} == dict.fromkeys(Plane, 0.25) | {plane: 0.75}
 
 
 def test_of_a_plane_that_val_does_not_have_the_oddest_series_of_any_sets_the_limit() -> None:
     seen = [replace(series(0.05, tumour=tumour), odd=0.2) for tumour in (False, True)]
-    assert choose(seen, [], START).odd_limit(Plane.SAGITTAL) == 0.25
+    assert choose(seen, [], START).ood_limit(Plane.SAGITTAL) == 0.25
 
 
 def test_absent_is_said_only_where_every_engine_says_it() -> None:

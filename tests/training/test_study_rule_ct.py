@@ -22,16 +22,16 @@ from worker.vision.slices.window import brain_window
 
 pytestmark = pytest.mark.unit
 
-START = rule(head_probability=0.5, outer_weight=0.7, look_alike=0.2)
+START = rule(head_probability=0.5, outer_weight=0.7, mimic=0.2)
 
 
 def known(
-    tumour: float, look_alike: float = 0.0, *, kind: str = HEALTHY, diameter_mm: float = 0.0
+    tumour: float, mimic: float = 0.0, *, kind: str = HEALTHY, diameter_mm: float = 0.0
 ) -> LabelledSeries:
     """A series whose slices all have one score."""
     stack = ct_head(shape=(8, 40, 48), spacing_mm=(5.0, 4.0), step_mm=20.0)
     said = predictions(np.full(8, tumour))
-    said = replace(said, classes=np.tile([1 - look_alike, look_alike, 0.0], (8, 1)))
+    said = replace(said, classes=np.tile([1 - mimic, mimic, 0.0], (8, 1)))
     seen = ScoredSeries(kind, kind == MASS, stack, said, measure_sections(stack), 0.1, CT_CLASSES)
     return LabelledSeries(seen, kind, diameter_mm)
 
@@ -87,7 +87,7 @@ def test_a_new_rule_leaves_those_of_other_models_alone(tmp_path: Path) -> None:
     path.write_text('{"rules": {"MR": {"low": 0.5}}, "light": {"MR": {"low": 0.4}}}')
     write(path, "CT", START, [])
     kept = json.loads(path.read_text())
-    assert kept["rules"].pop("CT")["look_alike"] == START.look_alike
+    assert kept["rules"].pop("CT")["mimic"] == START.mimic
     assert kept == {"rules": {"MR": {"low": 0.5}}, "light": {"MR": {"low": 0.4}}}
 
 

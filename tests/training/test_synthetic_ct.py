@@ -14,8 +14,8 @@ from training.fit.augment_ct import ct_augmented
 from training.synthetic_ct.hosts import Host, end_sections, host, sections
 from training.synthetic_ct.lesions import Lesion, placed_lesion
 from training.synthetic_ct.masses import FAINTEST_HU, grey, with_lesion, with_mass
-from training.synthetic_ct.mimics import harmless, look_alike
-from training.synthetic_ct.samples import HEALTHY, LOOK_ALIKE, TUMOUR, CtCase, cases_of, cell_shares
+from training.synthetic_ct.mimics import harmless, mimic
+from training.synthetic_ct.samples import HEALTHY, MIMIC, TUMOUR, CtCase, cases_of, cell_shares
 from worker.vision.network import CLASSES_OF
 from worker.vision.slices.window import brain_window
 
@@ -95,7 +95,7 @@ def test_a_mass_lies_in_the_brain_and_leaves_border_and_skull_as_they_are(head: 
 
 def test_look_alikes_and_harmless_changes_change_the_brain_only(head: Host) -> None:
     random = np.random.default_rng(1)
-    made = [look_alike(head, random) for _ in range(30)]
+    made = [mimic(head, random) for _ in range(30)]
     assert sum(picture is not None for picture in made) > 20
     for picture in (*made, harmless(head, random)):
         if picture is not None:
@@ -132,9 +132,9 @@ def test_classes_say_no_more_than_the_labels() -> None:
         return {case.kind: case.label for case in cases}
 
     healthy = labels(_row(False, "brainstroke-normal", "healthy"))
-    assert (healthy["plain"], healthy["mass"], healthy["look_alike"]) == (HEALTHY, TUMOUR, LOOK_ALIKE)
+    assert (healthy["plain"], healthy["mass"], healthy["look_alike"]) == (HEALTHY, TUMOUR, MIMIC)
     bleed = labels(_row(False, "headct-haemorrhage"))
-    assert (bleed["plain"], bleed["mass"]) == (LOOK_ALIKE, UNLABELLED)
+    assert (bleed["plain"], bleed["mass"]) == (MIMIC, UNLABELLED)
     assert labels(_row(False, "brainstroke-bleed"))["plain"] == UNLABELLED
     assert labels(_row(True, "ctmr-tumour-pair")) == {"real": TUMOUR}
 
@@ -177,7 +177,7 @@ def test_figures_compare_the_same_slices_with_and_without(head: Host) -> None:
 
 def test_ct_and_mr_classes_fit_the_same_network() -> None:
     assert len({len(names) for names in CLASSES_OF.values()}) == 1
-    assert CLASSES_OF["CT"][LOOK_ALIKE] == "look_alike"
+    assert CLASSES_OF["CT"][MIMIC] == "look_alike"
 
 
 def _lesion(water: bool = True) -> Lesion:

@@ -130,9 +130,9 @@ def ct_head(*, skull: bool = True, gap: bool = False, **changes: object) -> Volu
     return volume(patient, *turned(Plane.AXIAL)[0], Plane.AXIAL, **stack)  # type: ignore[arg-type]
 
 
-def odd_limits(limit: float) -> dict[str, float]:
+def ood_limits(limit: float) -> dict[str, float]:
     """The same out-of-distribution limit in each plane."""
-    return {f"odd_{plane}": limit for plane in Plane}
+    return {f"ood_limit_{plane}": limit for plane in Plane}
 
 
 def rule(**changes: object) -> StudyRule:
@@ -143,7 +143,7 @@ def rule(**changes: object) -> StudyRule:
         "features_file": "random.features.safetensors",
         "features_sha256": "",
         "head_probability": 0.0,
-        **odd_limits(1.0),
+        **ood_limits(1.0),
         "smoothing_mm": 6.0,
         "blank_section": 0.05,
         "small_section": 0.3,
@@ -152,7 +152,7 @@ def rule(**changes: object) -> StudyRule:
         "low": 0.3,
         "high": 0.7,
         "certain": 0.95,
-        "look_alike": 0.6,
+        "mimic": 0.6,
         "mask_smoothing_mm": 0.1,
         "mask_level": 0.5,
         "lesion_mm3": 300.0,

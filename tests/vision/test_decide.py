@@ -35,11 +35,9 @@ LESION = Lesion(np.ones((3, 4, 4), bool), 1000.0)
 
 
 def found(
-    score: float, *, look_alike: float = 0.0, lesion: bool = True, coverage_mm: float = 150.0
+    score: float, *, mimic: float = 0.0, lesion: bool = True, coverage_mm: float = 150.0
 ) -> SeriesScore:
-    return SeriesScore(
-        np.array([score]), np.array([look_alike]), {}, (LESION,) if lesion else (), coverage_mm
-    )
+    return SeriesScore(np.array([score]), np.array([mimic]), {}, (LESION,) if lesion else (), coverage_mm)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +73,12 @@ def test_a_doubt_for_want_of_a_lesion_says_what_would_be_enough_without_one() ->
 @pytest.mark.parametrize(
     ("series", "outcome", "code"),
     [
-        (found(0.1, look_alike=0.59), Outcome.ABSENT, ReasonCode.NO_TUMOUR),
-        (found(0.1, look_alike=0.6), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
-        (found(0.5, look_alike=0.9), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
-        (found(0.1, look_alike=0.9, coverage_mm=40), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
-        (found(0.8, look_alike=0.9, lesion=False), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
-        (found(0.8, look_alike=0.9), Outcome.PRESENT, ReasonCode.TUMOUR),
+        (found(0.1, mimic=0.59), Outcome.ABSENT, ReasonCode.NO_TUMOUR),
+        (found(0.1, mimic=0.6), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
+        (found(0.5, mimic=0.9), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
+        (found(0.1, mimic=0.9, coverage_mm=40), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
+        (found(0.8, mimic=0.9, lesion=False), Outcome.UNDETERMINED, ReasonCode.LOOK_ALIKE),
+        (found(0.8, mimic=0.9), Outcome.PRESENT, ReasonCode.TUMOUR),
     ],
 )
 def test_a_look_alike_is_never_absent_and_hides_no_tumour(
@@ -124,14 +122,14 @@ def test_present_beats_undetermined_beats_absent(
 
 
 def test_triage_follows_the_outcome() -> None:
-    def of(outcome: Outcome, *, malignant: bool = False, look_alike: bool = False) -> Triage:
-        return triage_of(outcome, malignant=malignant, look_alike=look_alike)
+    def of(outcome: Outcome, *, malignant: bool = False, mimic: bool = False) -> Triage:
+        return triage_of(outcome, malignant=malignant, mimic=mimic)
 
     assert of(Outcome.PRESENT, malignant=True) is Triage.URGENT
     assert of(Outcome.PRESENT) is Triage.PRIORITY
-    assert of(Outcome.PRESENT, look_alike=True) is Triage.URGENT
+    assert of(Outcome.PRESENT, mimic=True) is Triage.URGENT
     assert of(Outcome.UNDETERMINED, malignant=True) is Triage.PRIORITY
-    assert of(Outcome.UNDETERMINED, look_alike=True) is Triage.URGENT
+    assert of(Outcome.UNDETERMINED, mimic=True) is Triage.URGENT
     assert of(Outcome.ABSENT, malignant=True) is Triage.ROUTINE
     assert of(Outcome.POOR_QUALITY, malignant=True) is Triage.NONE
 

@@ -99,7 +99,7 @@ def test_too_few_slices_of_a_head_are_of_poor_quality_and_of_something_else_not_
 
 
 def test_a_ct_that_may_show_a_bleed_is_undetermined_and_urgent(tmp_path: Path) -> None:
-    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, look_alike=0.0), threads=1)
+    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, mimic=0.0), threads=1)
     study, evidence = analyse_volumes([ct_head()], models)
     assert (study.outcome, study.triage) == (Outcome.UNDETERMINED, Triage.URGENT)
     assert study.reasons[0].code is ReasonCode.LOOK_ALIKE
@@ -110,26 +110,26 @@ def test_a_ct_that_may_show_a_bleed_is_undetermined_and_urgent(tmp_path: Path) -
 
 
 def test_a_tumour_beside_a_look_alike_stays_present_and_is_urgent(tmp_path: Path) -> None:
-    always = {**ALWAYS, "look_alike": 0.0}
+    always = {**ALWAYS, "mimic": 0.0}
     models = load_models(write_weights(tmp_path, modality="CT", **always), threads=1)
     study, _ = analyse_volumes([ct_head()], models)
     assert (study.outcome, study.triage) == (Outcome.PRESENT, Triage.URGENT)
 
 
 def test_a_tumour_on_ct_alone_has_priority(tmp_path: Path) -> None:
-    models = load_models(write_weights(tmp_path, modality="CT", **ALWAYS, look_alike=1.1), threads=1)
+    models = load_models(write_weights(tmp_path, modality="CT", **ALWAYS, mimic=1.1), threads=1)
     study, _ = analyse_volumes([ct_head()], models)
     assert (study.outcome, study.triage) == (Outcome.PRESENT, Triage.PRIORITY)
 
 
 def test_a_ct_that_shows_neither_is_absent(tmp_path: Path) -> None:
-    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, look_alike=1.1), threads=1)
+    models = load_models(write_weights(tmp_path, modality="CT", **NEVER, mimic=1.1), threads=1)
     study, _ = analyse_volumes([ct_head()], models)
     assert (study.outcome, study.triage) == (Outcome.ABSENT, Triage.ROUTINE)
 
 
 def test_a_possible_bleed_stands_for_a_study_before_another_doubt(tmp_path: Path) -> None:
-    doubt = {**NEVER, "low": 1e-6, "look_alike": 0.0}
+    doubt = {**NEVER, "low": 1e-6, "mimic": 0.0}
     models = load_models(write_weights(tmp_path, modality="CT", **doubt), threads=1)
     study, _ = analyse_volumes([ct_head(uid="1"), ct_head(uid="2")], models)
     assert [reason.code for reason in study.reasons] == [ReasonCode.LOOK_ALIKE]

@@ -15,7 +15,7 @@ from safetensors.torch import save as saved_tensors
 from neurotriage.core.settings import WorkerSettings
 from tests.vision.synthetic import (
     axial_head,
-    odd_limits,
+    ood_limits,
     reference_features,
     rule,
     write_rules,
@@ -56,7 +56,7 @@ def card_and_rule(folder: Path, name: str, architecture: str) -> tuple[dict[str,
         model_sha256=digest,
         features_file=f"{name}.features.safetensors",
         features_sha256=sha256(reference).hexdigest(),
-        **odd_limits(1e9),
+        **ood_limits(1e9),
     )
     return card, asdict(numbers)
 

@@ -200,7 +200,7 @@ def test_a_fusion_that_cannot_be_loaded_any_more_leaves_the_answers_of_each_alon
 
 
 def test_a_possible_bleed_is_not_made_a_tumour(tmp_path: Path) -> None:
-    both_weights(tmp_path, low=0.0, high=1.1, certain=1.1, look_alike=0.0)
+    both_weights(tmp_path, low=0.0, high=1.1, certain=1.1, mimic=0.0)
     study = judged(with_fusion(tmp_path, raised_at=0.0), pair())
     ends = {row.series_instance_uid: row for row in study.series}
     assert ends[CT_UID].outcome is Outcome.UNDETERMINED

@@ -25,7 +25,7 @@ from training.evaluation.metrics import MASK_SHARES, auc_roc, dice, standing_out
 from training.options import step_parser
 from training.synthetic_ct.hosts import Grey, hosts_of
 from training.synthetic_ct.lesions import lesions_of
-from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE, CtCase, cases_of, volume_hosts
+from training.synthetic_ct.samples import BLEEDS, MIMIC, CtCase, cases_of, volume_hosts
 from worker.vision.network import Network
 from worker.vision.registry import ModelCard
 from worker.vision.registry.loading import load_network
@@ -118,7 +118,7 @@ def mass_against_bleeds(judged: CtScores) -> float:
 def bleeds_found(judged: CtScores) -> float:
     """AUC of the look-alike output: real bleeds against healthy slices of the same kind of source."""
     healthy = judged.of("plain", "headct-normal")
-    return auc(judged.classes[:, LOOK_ALIKE], judged.of("plain", BLEEDS), healthy)
+    return auc(judged.classes[:, MIMIC], judged.of("plain", BLEEDS), healthy)
 
 
 def auc(score: NDArray[np.float64], positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> float:
@@ -143,7 +143,7 @@ def report(judged: CtScores, card: ModelCard) -> dict[str, Any]:
         "synthetic_dice": judged.dice(card.thresholds["mask"]),
         "real_bleeds_against_healthy_auc": bleeds_found(judged),
         "synthetic_look_alike_against_plain_auc": auc(
-            judged.classes[:, LOOK_ALIKE], judged.of("look_alike"), judged.of("plain")
+            judged.classes[:, MIMIC], judged.of("look_alike"), judged.of("plain")
         ),
         "real_tumours": int(real.sum()),
         "real_tumours_auc_against": {name: auc(judged.tumour, real, rows) for name, rows in free.items()},
@@ -178,7 +178,7 @@ def volume_scores(network: Network, volumes: Path, splits: Sequence[str], input_
         inputs = torch.from_numpy(network_inputs(shown, head_box(shown, volume.pixel_spacing_mm), input_px))
         outputs = [network(inputs[i : i + BATCH_SLICES]) for i in range(0, len(inputs), BATCH_SLICES)]
         logits = torch.cat([o.tumour for o in outputs]).double().numpy()
-        alike = torch.cat([o.classes.softmax(1)[:, LOOK_ALIKE] for o in outputs]).double().numpy()
+        alike = torch.cat([o.classes.softmax(1)[:, MIMIC] for o in outputs]).double().numpy()
         results[row.path.name] = {
             "split": row.split,
             "tumour_logit": float(_three(logits).max()),

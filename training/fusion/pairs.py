@@ -114,7 +114,7 @@ def _ct_alone(
     hosts: Sequence[Host], lesions: Sequence[Lesion], random: np.random.Generator
 ) -> Iterator[Pair]:
     for host in hosts:
-        for case in cases_of(host, random, masses=1, look_alikes=1, lesions=lesions):
+        for case in cases_of(host, random, masses=1, mimics=1, lesions=lesions):
             yield Pair(
                 kind=ALONE,
                 ct=_byte(case.picture),

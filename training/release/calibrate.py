@@ -16,12 +16,12 @@ from scipy.special import expit
 from training.evaluation.metrics import MASK_SHARES, dice, standing_out, threshold_at_sensitivity
 from training.evaluation.predict import CasePrediction, combined, decoded, lesion
 from training.evaluation.synthetic_masses import CtScores
-from training.synthetic_ct.samples import BLEEDS, LOOK_ALIKE
+from training.synthetic_ct.samples import BLEEDS, MIMIC
 
 # By modality, the share of the tumours on val that the threshold must find. MR: all sources together, and
 # what triage can afford to miss; CT: synthetic masses, of which nobody would see the faintest.
 TUMOUR_SENSITIVITY = {"MR": 0.97, "CT": 0.90}
-LOOK_ALIKE_SENSITIVITY = 0.90  # on real bleeds and synthetic look-alikes of val
+MIMIC_SENSITIVITY = 0.90  # on real bleeds and synthetic look-alikes of val
 TEMPERATURES, SHIFTS = (0.25, 4.0), (-2.0, 2.0)  # bounds of the search
 NO_SHIFT = (0.0, 0.0)  # of an ensemble, whose members have theirs
 DIGITS = 4  # of what is stored
@@ -82,10 +82,10 @@ def ct_calibrate(scores: CtScores, shifts: tuple[float, float] = SHIFTS) -> Cali
     truth = np.array([case.tumour for case in scores.cases], bool)
     tumour = fit_tumour(truth, scores.tumour, TUMOUR_SENSITIVITY["CT"], shifts)
     alike = scores.of("look_alike") | scores.of("plain", BLEEDS)
-    look_alike = threshold_at_sensitivity(alike, scores.classes[:, LOOK_ALIKE], LOOK_ALIKE_SENSITIVITY)
+    mimic = threshold_at_sensitivity(alike, scores.classes[:, MIMIC], MIMIC_SENSITIVITY)
     thresholds = {
         "tumour": floor(tumour.threshold),
-        "look_alike": floor(look_alike),
+        "look_alike": floor(mimic),
         "mask": max(MASK_SHARES, key=scores.dice),
     }
     return Calibration(tumour.shift, tumour.temperature, thresholds)

@@ -79,9 +79,9 @@ def with_thresholds(rule: StudyRule, known: Sequence[ScoredSeries], low: float, 
         low=on_every_engine(low),
         high=round(high, DIGITS),
         certain=round((1 + high) / 2, DIGITS),
-        odd_axial=limit(Plane.AXIAL),
-        odd_coronal=limit(Plane.CORONAL),
-        odd_sagittal=limit(Plane.SAGITTAL),
+        ood_limit_axial=limit(Plane.AXIAL),
+        ood_limit_coronal=limit(Plane.CORONAL),
+        ood_limit_sagittal=limit(Plane.SAGITTAL),
     )
 
 
@@ -94,7 +94,7 @@ def figure(series: ScoredSeries, rule: StudyRule) -> dict[str, object]:
         "tumour": series.tumour,
         "outcome": decide_series(score, rule)[0].value,
         "score": round(score.score, 4),
-        "look_alike": round(score.look_alike, 4),
+        "look_alike": round(score.mimic, 4),
         "lesion_mm3": round(max((lesion.volume_mm3 for lesion in score.lesions), default=0.0)),
         "head": round(float(np.median(series.predictions.head)), 3),
         "odd": round(series.odd, 3),

@@ -55,9 +55,9 @@ DOUBT_SHARE = 0.1  # of the tumour-free volumes may score more than "low": a tum
 
 STARTING_POINT = {
     "head_probability": 0.5,
-    "odd_axial": 1.0,
-    "odd_coronal": 1.0,
-    "odd_sagittal": 1.0,
+    "ood_limit_axial": 1.0,
+    "ood_limit_coronal": 1.0,
+    "ood_limit_sagittal": 1.0,
     "smoothing_mm": 6.0,
     "blank_section": 0.05,  # 30 mm across where the largest section is 130 mm
     "small_section": 0.35,
@@ -66,7 +66,7 @@ STARTING_POINT = {
     "low": 0.3,
     "high": 0.7,
     "certain": 0.95,
-    "look_alike": 1.0,  # a model of tumours only knows none
+    "mimic": 1.0,  # a model of tumours only knows none
     # A lesion goes on in the next slice. More smoothing would lose one that shows on two thick slices only;
     # the level is that of even odds: smoothed maps of volumes need none of their own as slices do.
     "mask_smoothing_mm": 5.0,
@@ -121,7 +121,7 @@ def first_rule(card: ModelCard, weights_dir: Path) -> StudyRule:
     digest = sha256((weights_dir / features).read_bytes()).hexdigest()
     numbers = dict(STARTING_POINT)
     if card.modality == "CT":
-        numbers |= CT_STARTING_POINT | {"look_alike": card.thresholds["look_alike"]}
+        numbers |= CT_STARTING_POINT | {"mimic": card.thresholds["look_alike"]}
     return StudyRule(card.name, card.sha256, features, digest, **numbers)  # type: ignore[arg-type]
 
 

@@ -88,8 +88,8 @@ def choose(known: Sequence[LabelledSeries], start: StudyRule) -> StudyRule:
         low = expit((logit(low) + logit(max(free.max(), EDGE))) / 2)
     else:
         low = max(low, np.quantile(free, 1 - DOUBTFUL_SHARE))
-    calm = np.quantile([series.score(rule).look_alike for series in healthy], 1 - ALARM_SHARE)
-    rule = replace(rule, look_alike=round(max(rule.look_alike, float(calm) + STEP), DIGITS))
+    calm = np.quantile([series.score(rule).mimic for series in healthy], 1 - ALARM_SHARE)
+    rule = replace(rule, mimic=round(max(rule.mimic, float(calm) + STEP), DIGITS))
     return with_thresholds(rule, [labelled.series for labelled in known], float(min(low, high)), float(high))
 
 

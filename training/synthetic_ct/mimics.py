@@ -17,7 +17,7 @@ BLOOD_HU = (20.0, 45.0)
 INFARCT_HU = (6.0, 17.0)
 
 
-def look_alike(host: Host, random: np.random.Generator) -> Grey | None:
+def mimic(host: Host, random: np.random.Generator) -> Grey | None:
     """The host with a bleed, an infarct or a clip; None where no place for it was found."""
     makers: tuple[Callable[[Host, np.random.Generator], Grey | None], ...] = (
         parenchymal_bleed,

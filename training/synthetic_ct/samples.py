@@ -13,13 +13,13 @@ from training.data.volumes import read_rows, read_volume
 from training.synthetic_ct.hosts import Grey, Host, Region, end_sections, hosts_of, sections
 from training.synthetic_ct.lesions import Lesion
 from training.synthetic_ct.masses import with_mass
-from training.synthetic_ct.mimics import harmless, look_alike
+from training.synthetic_ct.mimics import harmless, mimic
 from worker.vision.network import CT_CLASSES
 
-HEALTHY, LOOK_ALIKE, TUMOUR = range(len(CT_CLASSES))
+HEALTHY, MIMIC, TUMOUR = range(len(CT_CLASSES))
 VOLUMES_FILE = "volumes.csv"  # beside the manifest
 SECTIONS = {"ct_template_head": 300, "ct_template_brain_only": 60}
-MASSES, LOOK_ALIKES = 5, 2  # made of each slice
+MASSES, MIMICS = 5, 2  # made of each slice
 # Slices of these show nothing but what they are; of the other tumour-free ones the class is not known
 # (a bleed is labelled by patient, the atlas has all sorts of disease).
 BLEEDS = "headct-haemorrhage"
@@ -60,7 +60,7 @@ class CtCase:
         if self.kind == "mass":
             return UNLABELLED if self.host.source in MIXED else TUMOUR
         if self.kind == "look_alike" or self.host.source == BLEEDS:
-            return LOOK_ALIKE
+            return MIMIC
         return HEALTHY if self.host.row is None or self.host.row.label == "healthy" else UNLABELLED
 
 
@@ -79,7 +79,7 @@ def ct_stock(rows: Sequence[Row], folder: Path, seed: int, lesions: Sequence[Les
     random = np.random.default_rng(seed)
     hosts = [*hosts_of(rows), *volume_hosts(folder, SECTIONS, random)]
     scale_of = dict(zip(map(id, hosts), volume_scales([(h.group, h.box) for h in hosts]), strict=True))
-    cases = [case for host in hosts for case in cases_of(host, random, MASSES, LOOK_ALIKES, lesions)]
+    cases = [case for host in hosts for case in cases_of(host, random, MASSES, MIMICS, lesions)]
     return Stock(
         images=torch.from_numpy(np.stack([_byte(case.picture) for case in cases])),
         masks=torch.from_numpy(np.stack([_byte(case.mass) for case in cases])),
@@ -108,7 +108,7 @@ def cases_of(
     host: Host,
     random: np.random.Generator,
     masses: int,
-    look_alikes: int,
+    mimics: int,
     lesions: Sequence[Lesion] = (),
 ) -> Iterator[CtCase]:
     """The host as it is, and, if it is tumour-free and shows enough brain, with things put into it."""
@@ -123,8 +123,8 @@ def cases_of(
         made = with_mass(host, random, lesions)
         if made is not None:
             yield CtCase(host, "mass", *made)
-    for _ in range(look_alikes):
-        alike = look_alike(host, random)
+    for _ in range(mimics):
+        alike = mimic(host, random)
         if alike is not None:
             yield CtCase(host, "look_alike", alike, nothing)
     yield CtCase(host, "harmless", harmless(host, random), nothing)

@@ -117,7 +117,7 @@ def _triage(outcome: Outcome, judged: Sequence[SeriesResult], fused: FusionResul
     return triage_of(
         outcome,
         malignant=any(kinds.get(MALIGNANT, 0.0) > kinds.get(BENIGN, 0.0) for kinds in said),
-        look_alike=any(one.look_alike for one in judged),
+        mimic=any(one.mimic for one in judged),
     )
 
 

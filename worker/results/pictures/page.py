@@ -194,10 +194,10 @@ def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -
 
 def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
     """Label, value and width in pixels of each fact."""
-    lesions, alike = text.lesions(analysis), text.look_alike(analysis)
+    lesions, alike = text.lesions(analysis), text.mimic(analysis)
     columns = []
     if alike is not None:
-        columns.append((text.LOOK_ALIKE_NAME, text.percent(alike), 206))
+        columns.append((text.MIMIC_NAME, text.percent(alike), 206))
     if len(lesions) == 1:
         columns.append(("Side and size", text.place_words(lesions[0]), 192))
     elif lesions:

@@ -142,7 +142,7 @@ def _marked_pane(context: ResultContext, scene: Scene, subject: _Subject, side_p
         title = _unmarked(context, scene, image)
     else:
         title = _title(subject.findings, evidence)
-        if _decided_by_look_alike(context) and not subject.findings:
+        if _decided_by_mimic(context) and not subject.findings:
             title = f"Tumour {title}"  # not of the mimic in the pane beside it
     caption = _caption(context, image, title)
     return (Pane(shown, caption, heat=evidence is not None and bool(evidence.heat.any())),)
@@ -156,12 +156,12 @@ def _title(findings: Sequence[Finding], evidence: SliceEvidence | None) -> str:
 
 def _unmarked(context: ResultContext, scene: Scene, image: SourceSlice) -> str:
     """The title of a slice without marks: that it decided as a possible mimic, or that it has none."""
-    if _decided_by_look_alike(context) and image is scene.key:
-        return f"Highest for {text.LOOK_ALIKE_NAME.lower()}"
+    if _decided_by_mimic(context) and image is scene.key:
+        return f"Highest for {text.MIMIC_NAME.lower()}"
     return _NOTHING
 
 
-def _decided_by_look_alike(context: ResultContext) -> bool:
+def _decided_by_mimic(context: ResultContext) -> bool:
     return any(reason.code is ReasonCode.LOOK_ALIKE for reason in context.analysis.reasons)
 
 

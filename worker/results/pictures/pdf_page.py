@@ -254,7 +254,7 @@ def _reader(picture: Image.Image) -> ImageReader:
 def _facts(context: ResultContext) -> list[tuple[str, str]]:
     """Label and value of each fact that is known."""
     analysis = context.analysis
-    outlined, alike = text.lesions(analysis), text.look_alike(analysis)
+    outlined, alike = text.lesions(analysis), text.mimic(analysis)
     lesions = [
         (f"Lesion {item.lesion}", text.place_words(item)) for item in outlined[: text.MAX_LESIONS_SHOWN]
     ]
@@ -262,7 +262,7 @@ def _facts(context: ResultContext) -> list[tuple[str, str]]:
         lesions.append(("", f"and {len(outlined) - len(lesions)} more"))
     rows = [
         *lesions,
-        (text.LOOK_ALIKE_NAME, "" if alike is None else f"{text.percent(alike)}, by the model"),
+        (text.MIMIC_NAME, "" if alike is None else f"{text.percent(alike)}, by the model"),
         ("Triage", analysis.triage.value.capitalize() if analysis.outcome.analysed else ""),
         ("Modalities used", text.modalities_words(analysis)),
         ("Model", text.model_names(analysis)),

@@ -20,12 +20,12 @@ from neurotriage.core.wording import percent as percent  # results import it fro
 
 RESEARCH_NOTICE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 RELEVANCE_NOTICE = "model relevance, not tumour extent"
-LOOK_ALIKE_NAME = "Bleed, infarct or clip"  # possible tumour mimics
+MIMIC_NAME = "Bleed, infarct or clip"  # possible tumour mimics
 MAX_LESIONS_SHOWN = 3  # of a study, in sentences and pictures
 TRIAGE_ONLY_SENTENCE = "The model suspects a tumour. Where it may be and of what kind is not reported."
 MODALITIES = ("CT", "MR")
 TUMOUR = "tumour"  # keys of probabilities in a prediction
-LOOK_ALIKE = "look_alike"
+MIMIC = "look_alike"
 
 _SERIES_UID = re.compile(r"series (\d+(?:\.\d+)+)")
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
@@ -94,9 +94,9 @@ def prediction_for(analysis: Analysis, series_instance_uid: str, stack: int = 1)
     return own[0] if own else deciding_prediction(analysis)
 
 
-def look_alike(analysis: Analysis) -> float | None:
+def mimic(analysis: Analysis) -> float | None:
     """The probability (0..1) of a tumour mimic where it decides outcome or urgency; else None."""
-    mimics = [p.probabilities[LOOK_ALIKE] for p in analysis.predictions if LOOK_ALIKE in p.probabilities]
+    mimics = [p.probabilities[MIMIC] for p in analysis.predictions if MIMIC in p.probabilities]
     outcome = any(reason.code is ReasonCode.LOOK_ALIKE for reason in analysis.reasons)
     urgency = analysis.outcome is Outcome.PRESENT and analysis.triage is Triage.URGENT
     return max(mimics, default=None) if outcome or urgency else None
@@ -236,8 +236,8 @@ def probability_sentence(analysis: Analysis) -> str:
     if prediction is None:
         return ""
     shown = percent_beside(prediction.probabilities[TUMOUR], prediction.threshold)
-    alike = look_alike(analysis)
-    other = "" if alike is None else f" {LOOK_ALIKE_NAME}: {percent(alike)}."
+    alike = mimic(analysis)
+    other = "" if alike is None else f" {MIMIC_NAME}: {percent(alike)}."
     return f"Probability of tumour {shown} (threshold {percent(prediction.threshold)}).{other}"
 
 

@@ -17,7 +17,7 @@ from worker.vision.network.encoders import EfficientNetLite0, MobileNetV2, ResNe
 from worker.vision.network.layers import ConvNorm, Maps, enlarged
 
 CLASSES = ("healthy", "benign", "malignant")
-CT_CLASSES = ("healthy", "look_alike", "tumour")  # look_alike: haemorrhage, infarct or surgical clip
+CT_CLASSES = ("healthy", "look_alike", "tumour")  # second: haemorrhage, infarct or surgical clip
 CLASSES_OF = {"MR": CLASSES, "CT": CT_CLASSES}  # by modality; equally many, so that one network serves both
 DROPOUT = 0.2  # before the heads, where they share a dense layer
 

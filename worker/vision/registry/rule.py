@@ -31,9 +31,11 @@ class StudyRule:
     features_sha256: str
     # eligibility; what does not depend on the network stands in ``worker.eligibility.rule``
     head_probability: float  # median over slices; a series below shows no head
-    odd_axial: float  # median out-of-distribution score; an axial series above is unlike the training data
-    odd_coronal: float  # fewer coronal and sagittal slices were there to learn from: heads score higher
-    odd_sagittal: float
+    ood_limit_axial: (
+        float  # median out-of-distribution score; an axial series above is unlike the training data
+    )
+    ood_limit_coronal: float  # fewer coronal and sagittal slices were there to learn from: heads score higher
+    ood_limit_sagittal: float
     # from slices to the series
     smoothing_mm: float  # standard deviation of the Gaussian along the slice axis
     blank_section: float  # share of the largest head section under which a slice shows nothing
@@ -43,7 +45,7 @@ class StudyRule:
     low: float  # series score below: absent
     high: float  # series score from here on: present where the mask agrees
     certain: float  # series score from here on: present even without a mask
-    look_alike: float  # look-alike score from here on: never absent; unused where the model knows none
+    mimic: float  # score of a tumour mimic from here on: never absent; unused where the model knows none
     # mask
     mask_smoothing_mm: float  # of the decoder's maps, as ``smoothing_mm`` is of the scores
     mask_level: float  # decoder probability from which a pixel is lesion
@@ -53,12 +55,12 @@ class StudyRule:
     heat_level: float  # share of the hottest point that stands in for a missing mask
     coverage_mm: float  # along the slice axis; less is never absent
 
-    def odd_limit(self, plane: Plane) -> float:
+    def ood_limit(self, plane: Plane) -> float:
         """The out-of-distribution score above which a series of a plane is refused."""
         return {
-            Plane.AXIAL: self.odd_axial,
-            Plane.CORONAL: self.odd_coronal,
-            Plane.SAGITTAL: self.odd_sagittal,
+            Plane.AXIAL: self.ood_limit_axial,
+            Plane.CORONAL: self.ood_limit_coronal,
+            Plane.SAGITTAL: self.ood_limit_sagittal,
         }[plane]
 
 

@@ -17,7 +17,7 @@ from worker.vision.slices.sections import Sections
 from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 HEALTHY, BENIGN, MALIGNANT = CLASSES
-_, LOOK_ALIKE, TUMOUR = CT_CLASSES
+_, MIMIC, TUMOUR = CT_CLASSES
 DECIDING_SHARE = 0.5  # of the highest slice score; slices below it say nothing about the tumour's kind
 
 
@@ -26,7 +26,7 @@ class SeriesScore:
     """What one series amounts to."""
 
     smoothed: NDArray[np.float64]  # (n,) weighed and smoothed slice probabilities of a tumour
-    alike: NDArray[np.float64]  # (n,) the same of a look-alike; 0 where the model knows none
+    smoothed_mimic: NDArray[np.float64]  # (n,) the same of a tumour mimic; 0 where the model knows none
     classes: Mapping[str, float]  # by the names of the model's card
     lesions: tuple[Lesion, ...]  # of the decoder, large enough to agree with the classifier
     coverage_mm: float
@@ -37,9 +37,9 @@ class SeriesScore:
         return float(self.smoothed.max())
 
     @property
-    def look_alike(self) -> float:
-        """The same of a look-alike."""
-        return float(self.alike.max())
+    def mimic(self) -> float:
+        """The series' probability of a tumour mimic (haemorrhage, infarct or surgical clip)."""
+        return float(self.smoothed_mimic.max())
 
 
 def score_series(
@@ -56,17 +56,17 @@ def score_series(
     along_mm = slice_positions_mm(volume)[predictions.indices]
     weights = slice_weights(volume, sections, rule)[predictions.indices]
     smoothed = smooth(predictions.tumour * weights, along_mm, rule.smoothing_mm)
-    alike = np.zeros_like(smoothed)
-    if LOOK_ALIKE in names:
-        seen = predictions.classes[:, names.index(LOOK_ALIKE)] * weights
-        alike = smooth(seen, along_mm, rule.smoothing_mm)
+    smoothed_mimic = np.zeros_like(smoothed)
+    if MIMIC in names:
+        seen = predictions.classes[:, names.index(MIMIC)] * weights
+        smoothed_mimic = smooth(seen, along_mm, rule.smoothing_mm)
     steps_mm = slice_steps_mm(along_mm, volume.thickness_mm)
     maps = suspicious_only(predictions.masks, smoothed >= rule.low)
     found = find_lesions(maps, rule.mask_level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
     return SeriesScore(
         smoothed=smoothed,
-        alike=alike,
-        classes=series_classes(names, predictions.classes, smoothed, alike),
+        smoothed_mimic=smoothed_mimic,
+        classes=series_classes(names, predictions.classes, smoothed, smoothed_mimic),
         lesions=tuple(
             lesion
             for lesion in found
@@ -80,7 +80,7 @@ def series_classes(
     names: Sequence[str],
     classes: NDArray[np.float64],
     smoothed: NDArray[np.float64],
-    alike: NDArray[np.float64],
+    smoothed_mimic: NDArray[np.float64],
 ) -> dict[str, float]:
     """What a series shows, from the class probabilities of its slices (n, 3) in the order of ``names``.
 
@@ -89,9 +89,9 @@ def series_classes(
     may lie beside a tumour, on slices of its own: each is the score of its own run, healthy is neither.
     """
     score = float(smoothed.max())
-    if LOOK_ALIKE in names:
-        other = float(alike.max())
-        return {HEALTHY: (1 - score) * (1 - other), LOOK_ALIKE: other, TUMOUR: score}
+    if MIMIC in names:
+        other = float(smoothed_mimic.max())
+        return {HEALTHY: (1 - score) * (1 - other), MIMIC: other, TUMOUR: score}
     weights = np.where(smoothed >= DECIDING_SHARE * score, smoothed, 0.0)
     sums = dict(zip(names, map(float, (weights[:, None] * classes).sum(0)), strict=True))
     kinds = max(sums[BENIGN] + sums[MALIGNANT], float(np.finfo(float).tiny))
@@ -157,11 +157,11 @@ def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]
     score, probability = found.score, f"probability {percent(found.score)}"
     if score >= applied_threshold(found, rule):
         return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, {probability}")
-    if found.look_alike >= rule.look_alike:
+    if found.mimic >= rule.mimic:
         text = (
             "something looks wrong that may be no tumour but a bleed, an infarct or a clip: "
-            f"probability {percent_beside(found.look_alike, rule.look_alike)}, "
-            f"which counts from {percent(rule.look_alike)} on"
+            f"probability {percent_beside(found.mimic, rule.mimic)}, "
+            f"which counts from {percent(rule.mimic)} on"
         )
         return Outcome.UNDETERMINED, Reason(ReasonCode.LOOK_ALIKE, text)
     if score >= rule.high:
@@ -203,14 +203,14 @@ def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tup
     return Outcome.NOT_ELIGIBLE, (Reason(ReasonCode.NO_HEAD_SERIES, "no series of a head to analyse"),)
 
 
-def triage_of(outcome: Outcome, *, malignant: bool, look_alike: bool) -> Triage:
+def triage_of(outcome: Outcome, *, malignant: bool, mimic: bool) -> Triage:
     """How soon a person should look.
 
-    ``malignant``: the tumour looks malignant rather than benign; ``look_alike``: a bleed or an infarct may be
+    ``malignant``: the tumour looks malignant rather than benign; ``mimic``: a bleed or an infarct may be
     there, with a tumour or without.
     """
     if outcome is Outcome.PRESENT:
-        return Triage.URGENT if malignant or look_alike else Triage.PRIORITY
+        return Triage.URGENT if malignant or mimic else Triage.PRIORITY
     if outcome is Outcome.UNDETERMINED:
-        return Triage.URGENT if look_alike else Triage.PRIORITY
+        return Triage.URGENT if mimic else Triage.PRIORITY
     return Triage.ROUTINE if outcome is Outcome.ABSENT else Triage.NONE

@@ -66,9 +66,9 @@ class SeriesResult:
         return self.volume.series_instance_uid, self.volume.stack
 
     @property
-    def look_alike(self) -> bool:
+    def mimic(self) -> bool:
         """Whether something looks wrong that may be no tumour."""
-        return self.found.look_alike >= self.model.rule.look_alike
+        return self.found.mimic >= self.model.rule.mimic
 
     @property
     def suspicious(self) -> NDArray[np.bool_]:
@@ -78,7 +78,7 @@ class SeriesResult:
     @property
     def deciding(self) -> NDArray[np.float64]:
         """(n,) the slice scores that the outcome follows."""
-        return self.found.alike if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed
+        return self.found.smoothed_mimic if self.reason.code is ReasonCode.LOOK_ALIKE else self.found.smoothed
 
 
 def judge(
@@ -110,7 +110,7 @@ def judge(
         network_facts(predictions, odd, sections, model.rule),
         models.eligibility,
         min_head_probability=model.rule.head_probability,
-        max_out_of_distribution=model.rule.odd_limit(volume.plane),
+        max_out_of_distribution=model.rule.ood_limit(volume.plane),
     ) or too_few_slices(extent(volume), models.eligibility)
     if refusal is not None:
         return ended(OUTCOME_OF_STACK[refusal.code], refusal, scores), None
