@@ -47,17 +47,17 @@ def heads(count: int) -> torch.Tensor:
 
 
 def test_a_marked_point_maps_to_the_same_place_in_picture_mask_and_depth() -> None:
-    marks = discs(200)
+    marks = discs(80)
     raw = slices(marks, marks)
     raw = Slices(raw.images, raw.masks, marks[:, None], raw.tumour, raw.classes, raw.masked)
-    made = placed(raw, torch.full((200,), 0.7), INPUT)
+    made = placed(raw, torch.full((80,), 0.7), INPUT)
     torch.testing.assert_close(made.images, made.masks)
     torch.testing.assert_close(made.images, made.depths)
     assert middle(made.masks).std(0).min() > 2, "points do move"
 
 
 def test_the_mask_stays_on_the_lesion_through_all_of_augmentation() -> None:
-    count = 150
+    count = 80
     images = heads(count) * 0.6 + 0.0
     lesions = discs(count, radius_px=7)
     images = torch.where(lesions > 0, 0.95, images)

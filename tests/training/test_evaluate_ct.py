@@ -139,7 +139,6 @@ def test_cases_are_scored_in_their_order_and_masses_by_their_overlap() -> None:
     assert SEEN.width_px < STORED_PX
 
 
-@pytest.mark.unit
 def test_cases_held_apart_are_of_their_split_and_the_same_each_time(tmp_path: Path) -> None:
     manifest = write_both(tmp_path)
     first, again = held_apart(manifest, "val"), held_apart(manifest, "val")

@@ -23,8 +23,11 @@ from training.release.feature_statistics import (
     mr_inputs,
     spread,
 )
+from worker.vision.engines import TORCH, open_engine
+from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import SliceNet
+from worker.vision.registry import registry
 
 
 def drawn_features(count: int = 800) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -112,12 +115,11 @@ def test_the_file_scales_distances_on_val(
     reference = FeatureReference(**load_file(path))
     assert 0 < reference.near < reference.far
     modality = MODELS[model].modality
-    rows = read(manifest, modality).of_split("val")
+    rows = spread(read(manifest, modality).of_split("val"))
     inputs = (ct_inputs if modality == "CT" else mr_inputs)(rows, manifest, 64)
-    network = SliceNet(MODELS[model].architecture).eval()
-    stored = load_file(weights / f"{model}.safetensors")  # in half precision
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in stored.items()})
-    distance = reference.distance(features(network, inputs))
+    card = registry.card(model, weights)
+    engine = open_engine(TORCH, folded(registry.load(card, weights)), card, None, 1)
+    distance = reference.distance(features(engine, inputs))
     assert reference.near.item() == pytest.approx(np.median(distance), rel=0.01)
     highest = np.percentile(distance, 99)
     assert (reference.far - reference.near).item() == pytest.approx(

@@ -54,7 +54,7 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
 def test_a_mass_stays_inside_the_brain_and_its_mask_covers_it(seed: int) -> None:
     made = with_mass(HEAD, rng(seed))
@@ -151,7 +151,7 @@ def test_tissue_at_the_skull_is_not_displaced() -> None:
     assert np.array_equal(displaced(HEAD, blob, 0.0), HEAD.picture)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
 def test_look_alikes_stay_in_range_and_change_no_air(seed: int) -> None:
     made = mimic(HEAD, rng(seed))
@@ -195,7 +195,7 @@ def test_harmless_changes_leave_a_brain_without_a_lesion() -> None:
         assert made.min() >= -1e-6
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=SEEDS, source=st.sampled_from(["drawn", BLEEDS, "brainstroke-bleed", "brainstroke-normal"]))
 def test_only_masses_and_real_tumours_carry_the_label_of_a_tumour(seed: int, source: str) -> None:
     here = replace(HEAD, source=source)
@@ -256,7 +256,7 @@ def test_the_stock_of_ct_holds_each_case_with_its_truth(tmp_path: Path) -> None:
     assert np.array_equal(again.images.numpy(), stored.images.numpy())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=SEEDS, kind=st.sampled_from(SOLID_KINDS), diameter_mm=st.floats(16.0, 45.0))
 def test_a_mass_in_a_series_stays_inside_the_brain_and_its_truth_covers_it(
     seed: int, kind: str, diameter_mm: float

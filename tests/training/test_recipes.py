@@ -210,7 +210,6 @@ def test_a_larger_ct_input_than_is_stored_is_said_to_gain_nothing(
         assert len([line for line in caplog.messages if "no more detail" in line]) == lines
 
 
-@pytest.mark.unit
 def test_val_is_judged_inside_patients_across_sources_and_by_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     rows = read(write_both(tmp_path), "MR").of_split("val")

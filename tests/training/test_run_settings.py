@@ -1,6 +1,7 @@
 """A run: its settings, its checkpoint, its rates, the threads that it takes."""
 
 import json
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -75,16 +76,16 @@ def test_a_resumed_run_may_change_its_length_but_not_its_subject() -> None:
     assert set(changed) < {field.name for field in fields(TrainingSettings)}
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> tuple[Path, SliceNet, torch.optim.Optimizer]:
-    """A checkpoint after one step, with the network and the optimiser that it is of."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SliceNet, torch.optim.Optimizer]:
+    """A checkpoint after one step, with the network and the optimiser that it is of; to be copied."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     network = SliceNet(MOBILENET_V2)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     network(torch.rand(2, 1, 32, 32)).tumour.sum().backward()
     optimiser.step()
-    path = tmp_path / "deeper" / "checkpoint.safetensors"
+    path = tmp_path_factory.mktemp("run") / "deeper" / "checkpoint.safetensors"
     average, fixed = SliceNet(MOBILENET_V2), asked("--model", "light").fixed
     save(path, network, average, optimiser, Progress(3, 4.5, 0.75), fixed)
     return path, network, optimiser
@@ -94,7 +95,9 @@ Trained = tuple[Path, SliceNet, torch.optim.Optimizer]
 
 
 def test_the_next_step_after_a_checkpoint_is_the_one_that_would_have_come(trained: Trained) -> None:
-    path, network, optimiser = trained
+    path, network = trained[0], deepcopy(trained[1])
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    optimiser.load_state_dict(trained[2].state_dict())
     again, average = SliceNet(MOBILENET_V2), SliceNet(MOBILENET_V2)
     other = torch.optim.AdamW(again.parameters(), 1e-3)
     assert resume(path, again, average, other) == Progress(3, 4.5, 0.75)
