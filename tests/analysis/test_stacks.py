@@ -20,8 +20,6 @@ from worker.analysis import analyse, select_series
 from worker.results import build
 from worker.vision import load_models, read_registry
 
-pytestmark = pytest.mark.unit
-
 # Random weights say one half of everything, so the rule alone makes the answer.
 NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **ood_limits(2.0)}
 TUMOUR = {**NO_TUMOUR, "low": 0.1, "high": 0.2, "certain": 0.3, "outer_weight": 1.0}

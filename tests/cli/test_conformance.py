@@ -1,6 +1,9 @@
 """The conformance statement is current, and what it claims is what is negotiated."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -182,3 +185,17 @@ def test_the_command_prints_the_statement_or_writes_it(
     file = tmp_path / "statement.md"
     assert CliRunner().invoke(app, ["conformance", "--out", str(file)]).exit_code == 0
     assert file.read_text(encoding="utf-8") == text
+
+
+def test_a_place_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    out = tmp_path / "nowhere" / "statement.md"
+    answer = subprocess.run(
+        [sys.executable, "-m", "neurotriage", "conformance", "--out", out],
+        env={**os.environ, CONFIG_VARIABLE: os.devnull},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr == f"{out}: No such file or directory\n"

@@ -77,13 +77,6 @@ def test_no_command_is_described_in_a_cut_off_sentence(words: list[str]) -> None
     assert "..." not in told.split("Commands:")[1]
 
 
-def test_a_place_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
-    out = tmp_path / "nowhere" / "statement.md"
-    answer = _program("conformance", "--out", str(out))
-    assert answer.returncode == 1
-    assert answer.stderr == f"{out}: No such file or directory\n"
-
-
 def test_the_version_is_printed() -> None:
     answer = CliRunner().invoke(app, ["--version"])
     assert answer.output == f"neurotriage {__version__}\n"

@@ -17,8 +17,6 @@ from training.synthetic_ct.samples import MIMIC, CtCase
 from worker.vision.network import CT_CLASSES, RESNET50, SliceNet
 from worker.vision.registry import ModelCard
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.fixture
 def found() -> CtScores:

@@ -21,8 +21,6 @@ from training.release.calibrate import calibrate, platt
 from worker.vision.network import CLASSES, CT_CLASSES, SliceNet
 from worker.vision.registry import ModelCard
 
-pytestmark = pytest.mark.unit
-
 CARD = ModelCard(
     name="toy",
     version="1",

@@ -17,7 +17,7 @@ from training.fit.checkpoint import Progress, resume, save
 from training.fit.initial_weights import load_imagenet
 from training.fit.losses import loss
 from training.fit.settings import faster_in_bf16
-from training.fit.train import batch
+from training.fit.train import batch, mean_of_defined
 from worker.vision.network import CLASSES, EFFICIENTNET_LITE0, GREY_MEAN, GREY_STD, RESNET50, SliceNet
 
 pytestmark = pytest.mark.unit
@@ -150,3 +150,8 @@ def test_junk_is_varied_and_fills_the_range() -> None:
     pictures = junk(heads, np.full_like(heads, 20), 22, seed=0)
     assert pictures.shape == (22, STORED_PX, STORED_PX)
     assert len({picture.tobytes() for picture in pictures}) == 22
+
+
+def test_a_figure_that_val_does_not_define_does_not_keep_weights_from_being_saved() -> None:
+    assert mean_of_defined([0.9, float("nan"), 0.7]) == pytest.approx(0.8)
+    assert mean_of_defined([float("nan")]) > Progress().best_score

@@ -19,8 +19,6 @@ from training.fit.thread_tuning import PROBE_LENGTH, PROBE_STEPS, ThreadTuning
 from training.fit.train import LAST_RATE_SHARE, WARM_UP_STEPS, Run
 from worker.vision.network import EFFICIENTNET_LITE0, MOBILENET_V2, RESNET50, SliceNet
 
-pytestmark = pytest.mark.unit
-
 
 def asked(*options: str) -> TrainingSettings:
     return settings_from(["--manifest", "m.csv", *options])

@@ -16,8 +16,6 @@ from worker.vision.registry import StudyRule
 from worker.vision.series.decide import decide_series
 from worker.vision.slices.sections import measure_sections
 
-pytestmark = pytest.mark.unit
-
 START = rule(head_probability=0.5, outer_weight=0.7)
 
 

@@ -20,8 +20,6 @@ from worker.vision.series.decide import decide_series
 from worker.vision.slices.sections import measure_sections
 from worker.vision.slices.window import brain_window
 
-pytestmark = pytest.mark.unit
-
 START = rule(head_probability=0.5, outer_weight=0.7, mimic=0.2)
 
 

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +178,7 @@ class Run:
 
     def _check(self) -> None:
         scores = self.recipe.val_scores(self.average, self.val, self.settings.input_px)
-        score = sum(scores.values()) / len(scores)
+        score = mean_of_defined(scores.values())
         text = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
         log.info("val at %.1f min: %s mean %.4f", self.progress.seconds / 60, text, score)
         if score > self.progress.best_score:
@@ -194,6 +194,12 @@ class Run:
             self.progress,
             self.settings.fixed,
         )
+
+
+def mean_of_defined(figures: Iterable[float]) -> float:
+    """Mean of the figures that the labels of val define; 0 where they define none, so that weights are kept."""
+    defined = [figure for figure in figures if not np.isnan(figure)]
+    return sum(defined) / len(defined) if defined else 0.0
 
 
 def batch(
