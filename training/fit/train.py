@@ -197,7 +197,7 @@ class Run:
 
 
 def mean_of_defined(figures: Iterable[float]) -> float:
-    """Mean of the figures that the labels of val define; 0 where they define none, so that weights are kept."""
+    """Mean of the figures that the labels of val define; 0 where there is none, so that weights are kept."""
     defined = [figure for figure in figures if not np.isnan(figure)]
     return sum(defined) / len(defined) if defined else 0.0
 
