@@ -174,7 +174,7 @@ def refused(verdict: SeriesVerdict, reason: Reason | None, *, head_seen: bool = 
 
 
 def left_out_by_reason(series_instance_uid: str, images: Iterable[LeftOutImage]) -> tuple[LeftOut, ...]:
-    """What is told of the images of a series that were left out, the most first."""
+    """The images left out of a series, counted by reason, the most frequent first."""
     counts = Counter(item.reason for item in images)
     if not counts:
         return ()

@@ -14,7 +14,7 @@ class CtSection:
 
 @dataclass(frozen=True, slots=True)
 class PixelFacts:
-    """What was measured on a sample of a volume's slices. Medians over them where not said otherwise."""
+    """Measurements on a sample of a volume's slices; medians over them where not said otherwise."""
 
     correlation: float  # of neighbouring pixels, the smaller of both directions; of slices with a picture
     blank: bool  # all pixels of the volume have one value
@@ -42,7 +42,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """What a network and the sections of a volume say of it: medians over its larger slices."""
+    """The network's outputs and the sections of a volume, as medians over its larger slices."""
 
     head_probability: float
     filled_share: float  # of the inside of a section that gives signal

@@ -42,17 +42,17 @@ _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALIT
 
 
 def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tuple[Reason, ...]]:
-    """What a study ends as when no series of it could be analysed.
+    """The outcome of a study of which no series could be analysed, and its reasons without repeats.
 
-    Of several the gravest counts: undetermined, incomplete, poor quality, not eligible. The reasons are
-    those of the series that decided; for a study that is not eligible, of all its series.
+    Of several outcomes the gravest counts: undetermined, incomplete, poor quality, not eligible. The reasons
+    are those of the series that decided; for a study that is not eligible, of all its series.
     """
-    found = [(_outcome(verdict), verdict.reason) for verdict in verdicts]
+    ends = [(_outcome(verdict), verdict.reason) for verdict in verdicts]
     for outcome in _URGENCY:
-        reasons = [reason for own, reason in found if own is outcome]
+        reasons = [reason for end, reason in ends if end is outcome]
         if reasons:
             return outcome, _without_repeats(reasons)
-    reasons = [reason for _, reason in found]
+    reasons = [reason for _, reason in ends]
     # A head that no model can read is a head all the same.
     without_model = [reason for reason in reasons if reason.code is ReasonCode.NO_MODEL]
     if without_model:
@@ -62,9 +62,9 @@ def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tup
 
 
 def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
-    """Sentences on the series that may show a head, but not whole or not well enough to be analysed.
+    """A sentence per series that may show a head, but not whole or not well enough to be analysed.
 
-    Other series decide such a study; an answer without a word of these would be a silent negative.
+    Other series decide such a study; an answer that does not name these would be a silent negative.
     """
     return tuple(
         f"series {verdict.series_instance_uid} was not looked at: {verdict.reason.text}"
