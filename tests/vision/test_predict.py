@@ -14,7 +14,7 @@ from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, 
 from worker.vision.model import Model
 from worker.vision.models import load_models
 from worker.vision.network import SliceOutputs
-from worker.vision.series.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
+from worker.vision.series.predict import MAX_SLICES, InputGrid, as_seen, looked_at, predict
 from worker.vision.slices.display import Display, display_of
 from worker.vision.slices.preprocess import head_box, network_inputs
 from worker.vision.slices.sections import measure_sections
@@ -57,7 +57,7 @@ def test_a_bright_spot_comes_back_at_its_voxel(plane, row, column) -> None:  # t
     shown = display.show(stack.voxels)
     box = head_box(shown, display.spacing_mm(stack.pixel_spacing_mm))
     inputs = network_inputs(shown, box, 128)
-    grid = Grid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
+    grid = InputGrid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
     for seen, stored in zip(grid.on_source(inputs[:, 0]), stack.voxels, strict=True):
         if stored.max() < 250:  # the spot is not on this slice
             continue

@@ -12,7 +12,7 @@ from neurotriage.core.wording import percent, percent_beside
 from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.registry.rule import StudyRule
 from worker.vision.series.findings import Lesion, find_lesions
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.sections import Sections
 from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
@@ -140,7 +140,7 @@ def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArra
     return np.where(blank, 0.0, np.where(outer, rule.outer_weight, 1.0))
 
 
-def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> float:
+def map_pixel_mm2(volume: Volume, grid: InputGrid, maps: NDArray[np.float32]) -> float:
     """Area of one pixel of maps (n, h, w) over the network's input."""
     row_mm, column_mm = grid.display.spacing_mm(volume.pixel_spacing_mm)
     height, width = maps.shape[1:]

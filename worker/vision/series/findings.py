@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from neurotriage.core.values import Finding, Side
 from neurotriage.core.volume import Volume
 from worker.imaging.head import largest_component
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.sections import Sections
 
 MIDLINE_MM = 7.0  # a lesion whose centre lies closer to the mid-sagittal plane has no side
@@ -129,7 +129,7 @@ def largest_extent_mm(outline: tuple[Point, ...], spacing_mm: tuple[float, float
 
 
 def side_of(
-    volume: Volume, grid: Grid, lesion: Lesion, indices: NDArray[np.intp], sections: Sections
+    volume: Volume, grid: InputGrid, lesion: Lesion, indices: NDArray[np.intp], sections: Sections
 ) -> Side:
     """The patient's side of a lesion, against the middle of the head (the centre of all its sections)."""
     head_mm = [volume.to_patient_mm(c, r, i)[0] for i, (r, c) in enumerate(sections.centre_px)]

@@ -20,7 +20,7 @@ MAX_SLICES = 200  # about 10 s on two cores; a longer stack is looked at in even
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class InputGrid:
     """How maps over the network's input lie on the stored slices of one volume."""
 
     display: Display
@@ -52,7 +52,7 @@ class SlicePredictions:
     features: NDArray[np.float32]  # (n, channels) by which a slice is like the training data or not
     masks: NDArray[np.float32]  # (n, h, w) lesion, over the network's input; smoothed along the slice axis
     heat: NDArray[np.float32]  # (n, fh, fw) Grad-CAM of the tumour logit, not scaled
-    grid: Grid
+    grid: InputGrid
     seen: MemberFeatures | None = None  # by one of the networks, where it was asked for
 
 
@@ -74,7 +74,7 @@ def predict(volume: Volume, sections: Sections, model: Model, seen_by: int | Non
     tumour, classes, head, features, masks, heat, *kept = (
         np.concatenate(rows) for rows in zip(*batches, strict=True)
     )
-    grid = Grid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
+    grid = InputGrid(display, box, (volume.voxels.shape[1], volume.voxels.shape[2]))
     filled = sections.shares[indices] >= model.rule.blank_section
     along_mm = slice_positions_mm(volume)[indices]
     masks[filled] = smooth_maps(masks[filled], along_mm[filled], model.rule.mask_smoothing_mm)
