@@ -222,9 +222,9 @@ def test_slices_below_the_skull_base_alone_make_no_ct_positive() -> None:
     face = replace(stack, voxels=np.where(bone & low[:, None, None], 50, stack.voxels).astype(np.float32))
     sections = measure_sections(face)
     sure = predictions(np.where(low, 1.0, 0.0))
-    score = score_series(face, sure, sections, numbers, CT_CLASSES).score
+    score = score_series(face, sure, sections, numbers, CT_CLASSES).tumour
     assert numbers.low < score <= numbers.outer_weight < numbers.high
-    assert score_series(stack, sure, measure_sections(stack), numbers, CT_CLASSES).score > numbers.high
+    assert score_series(stack, sure, measure_sections(stack), numbers, CT_CLASSES).tumour > numbers.high
 
 
 def test_the_committed_rules_give_slices_without_brain_too_little_weight_to_be_positive() -> None:
