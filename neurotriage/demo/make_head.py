@@ -31,7 +31,7 @@ _SKIN_MM: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class TemplateGrid:
     """Coordinates of every voxel in template space (mm), as arrays that broadcast."""
 
     x: Field
@@ -76,15 +76,15 @@ def main() -> None:
     print(f"{HEAD_FILE.name}: {tissue.shape} voxels, {HEAD_FILE.stat().st_size / 1e6:.2f} MB")
 
 
-def _grid() -> Grid:
+def _grid() -> TemplateGrid:
     axes = [
         np.arange(a, b + 1, _SPACING_MM, dtype=np.float32) for a, b in zip(_LOW_MM, _HIGH_MM, strict=True)
     ]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-    return Grid(x, y, z)
+    return TemplateGrid(x, y, z)
 
 
-def _template(grid: Grid) -> Field:
+def _template(grid: TemplateGrid) -> Field:
     """T1 of the template on our grid, sharpened: an average of 152 people is softer than one person."""
     from nilearn.datasets import load_mni152_template
 
@@ -104,7 +104,7 @@ def _template(grid: Grid) -> Field:
     return np.where(brain, sharp, 0).astype(np.float32)
 
 
-def _tissues(grid: Grid, t1: Field) -> NDArray[np.uint8]:
+def _tissues(grid: TemplateGrid, t1: Field) -> NDArray[np.uint8]:
     brain = t1 > 0
     inside = _intracranial(grid, brain)
     distance = _smooth_distance(inside)
@@ -120,7 +120,7 @@ def _tissues(grid: Grid, t1: Field) -> NDArray[np.uint8]:
     return tissue
 
 
-def _intracranial(grid: Grid, brain: Mask) -> Mask:
+def _intracranial(grid: TemplateGrid, brain: Mask) -> Mask:
     """The inside of the skull: above nearly the convex hull, at the base close to the lobes."""
     wide = _closed(brain, 14)
     close = _closed(brain, 5)
@@ -156,7 +156,7 @@ def _noise(shape: tuple[int, int, int], scale_mm: float, number: int) -> Field:
     return np.asarray(field / field.std(), np.float32)
 
 
-def _cranium(grid: Grid, distance: Field, noise: Field) -> NDArray[np.uint8]:
+def _cranium(grid: TemplateGrid, distance: Field, noise: Field) -> NDArray[np.uint8]:
     """Layers of bone and scalp by their distance from the inside, with the chewing and neck muscles."""
     lateral = np.clip((np.abs(grid.x) - 40) / 15, 0, 1)
     temple = 11 * lateral * np.exp(-(((grid.y - 12) / 30) ** 2) - ((grid.z + 22) / 30) ** 2)
@@ -182,13 +182,15 @@ def _cranium(grid: Grid, distance: Field, noise: Field) -> NDArray[np.uint8]:
     return tissue
 
 
-def _fill_base(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field, noise: Field) -> None:
+def _fill_base(
+    grid: TemplateGrid, tissue: NDArray[np.uint8], inside: Mask, fine: Field, noise: Field
+) -> None:
     """Draw petrous and sphenoid bone with marrow, below and between the lobes."""
     base = _closed(inside, 20) & ~inside & (grid.z < -18)
     tissue[base] = np.where(fine[base] + 0.5 * noise[base] > 0.2, Tissue.BONE, Tissue.MARROW)
 
 
-def _draw_ears(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
+def _draw_ears(grid: TemplateGrid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
     """Draw mastoid cells, ear canals and auricles."""
     mastoid = grid.both((56, -40, -48), (12, 13, 16)) & ~inside
     tissue[mastoid] = np.where(fine[mastoid] > -0.3, Tissue.AIR, Tissue.BONE)
@@ -198,7 +200,7 @@ def _draw_ears(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field)
     tissue[ear & ~canal] = Tissue.SKIN
 
 
-def _draw_face(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
+def _draw_face(grid: TemplateGrid, tissue: NDArray[np.uint8], inside: Mask, fine: Field) -> None:
     """Draw soft tissue in front of the skull base, the orbits, the nose and the sinuses around it."""
     face = np.minimum(grid.ellipsoid((0, 30, -66), (64, 68, 62)), grid.ellipsoid((0, 92, -62), (13, 20, 38)))
     whole = _closed((face < 1) | (tissue != Tissue.AIR) | inside, 16)
@@ -222,7 +224,7 @@ def _draw_face(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, fine: Field)
         _draw_orbit(grid, tissue, inside, side)
 
 
-def _draw_orbit(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, side: float) -> None:
+def _draw_orbit(grid: TemplateGrid, tissue: NDArray[np.uint8], inside: Mask, side: float) -> None:
     """Draw a cone of fat with the globe in front, the optic nerve and the rectus muscles."""
     apex, globe = np.array([13 * side, 24, -30]), np.array([32 * side, 64, -34])
     axis = globe - apex
@@ -249,7 +251,7 @@ def _draw_orbit(grid: Grid, tissue: NDArray[np.uint8], inside: Mask, side: float
     tissue[lid] = Tissue.SKIN
 
 
-def _draw_midline(grid: Grid, tissue: NDArray[np.uint8], brain: Mask, inside: Mask) -> None:
+def _draw_midline(grid: TemplateGrid, tissue: NDArray[np.uint8], brain: Mask, inside: Mask) -> None:
     """Draw the falx between the hemispheres and the sagittal sinus along the vault."""
     depth = np.asarray(ndimage.distance_transform_edt(inside), np.float32)
     vault = inside & ((grid.z > 20) | (grid.y < -75)) & (grid.z > -10)

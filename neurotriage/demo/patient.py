@@ -20,7 +20,7 @@ _PUSHED_SHARE: Final = 0.45  # of a lesion's volume displaces brain; the rest re
 
 
 @dataclass(frozen=True, slots=True)
-class Lesion:
+class SampleLesion:
     """A tumour to be grown: an ellipsoid with a surface made irregular by noise."""
 
     centre_mm: tuple[float, float, float]  # template space, RAS
@@ -50,7 +50,7 @@ class Patient:
     spacing_mm: float
 
 
-def patient(head: Head, lesion: Lesion | None) -> Patient:
+def patient(head: Head, lesion: SampleLesion | None) -> Patient:
     """The head as it is, or with a lesion grown in it that displaces brain."""
     tissue, t1 = head.tissue.copy(), head.t1.astype(np.float32)
     nothing = np.zeros(tissue.shape, np.float32)
@@ -83,7 +83,7 @@ def _share(t1: Field, none: float, full: float) -> Field:
     return np.asarray(np.clip((t1 - none) / (full - none), 0, 1), np.float32)
 
 
-def _room(head: Head, lesion: Lesion) -> tuple[slice, slice, slice]:
+def _room(head: Head, lesion: SampleLesion) -> tuple[slice, slice, slice]:
     """The part of the grid that the lesion can change."""
     centre = (np.array(lesion.centre_mm) - head.origin_mm) / head.spacing_mm
     reach = _REACH_MM / head.spacing_mm
@@ -93,7 +93,7 @@ def _room(head: Head, lesion: Lesion) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _offset_mm(head: Head, lesion: Lesion, room: tuple[slice, slice, slice]) -> Field:
+def _offset_mm(head: Head, lesion: SampleLesion, room: tuple[slice, slice, slice]) -> Field:
     """Vector from the lesion's centre to each voxel of the room, (3, x, y, z)."""
     axes = [
         np.arange(part.start, part.stop) * head.spacing_mm + origin - centre
@@ -103,7 +103,7 @@ def _offset_mm(head: Head, lesion: Lesion, room: tuple[slice, slice, slice]) -> 
 
 
 def _pushed(
-    head: Head, lesion: Lesion, room: tuple[slice, slice, slice], offset: Field
+    head: Head, lesion: SampleLesion, room: tuple[slice, slice, slice], offset: Field
 ) -> tuple[NDArray[np.uint8], Field]:
     """Tissue and T1 with the brain displaced outwards, like an incompressible body.
 
@@ -125,7 +125,7 @@ def _pushed(
     return tissue, t1
 
 
-def _grown(lesion: Lesion, offset: Field) -> tuple[Field, Field, Field, Field]:
+def _grown(lesion: SampleLesion, offset: Field) -> tuple[Field, Field, Field, Field]:
     """Tumour, necrosis and reach of the oedema (shares), and texture, in the room of the lesion."""
     shape = offset.shape[1:]
     coarse, middle, fine, wide = (

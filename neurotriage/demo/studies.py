@@ -11,13 +11,13 @@ from pydicom.dataset import Dataset
 from neurotriage.demo import dicom
 from neurotriage.demo.contrast import CT, FLAIR, T1_AFTER_CONTRAST, Contrast, signal
 from neurotriage.demo.head import load_head
-from neurotriage.demo.patient import Lesion, Patient, patient
+from neurotriage.demo.patient import Patient, SampleLesion, patient
 from neurotriage.demo.scan import Scan, receive, reconstruct, sample
 from neurotriage.demo.truth import Box, boxes, by_instance, patient_mm
 
 # Left parietal, with a necrotic centre and oedema along the white matter; and right frontal, mostly solid.
-MR_LESION: Final = Lesion((-30, -28, 32), (19, 16, 15), rim_mm=5.0, oedema_mm=14.0, seed=7)
-CT_LESION: Final = Lesion((32, 30, 24), (18, 17, 15), rim_mm=9.0, oedema_mm=15.0, seed=11)
+MR_LESION: Final = SampleLesion((-30, -28, 32), (19, 16, 15), rim_mm=5.0, oedema_mm=14.0, seed=7)
+CT_LESION: Final = SampleLesion((32, 30, 24), (18, 17, 15), rim_mm=9.0, oedema_mm=15.0, seed=11)
 
 MR_SCAN: Final = Scan(28, 256, 0.9375, 5.0, 4.5, centre_mm=(0, 13, 23), tilt_deg=8)
 CT_SCAN: Final = Scan(30, 512, 0.46875, 5.0, 5.0, centre_mm=(0, 13, 26))
@@ -66,7 +66,7 @@ def head_ct() -> SampleStudy:
     return sample_study("head CT with a mass", header, [scan_ct(header, person, number=2)], CT_LESION, person)
 
 
-def mr_study(name: str, person_name: str, lesion: Lesion | None, scan: Scan, seed: int) -> SampleStudy:
+def mr_study(name: str, person_name: str, lesion: SampleLesion | None, scan: Scan, seed: int) -> SampleStudy:
     """T1 after contrast and FLAIR of the demo's head, healthy where there is no lesion."""
     header = dicom.study_header(person_name, "MR head with contrast", datetime.now(UTC))
     person = patient(load_head(), lesion)
@@ -110,7 +110,7 @@ def _coarse(scan: Scan) -> Scan:
 
 
 def sample_study(
-    name: str, header: Dataset, scanned: Sequence[Scanned], lesion: Lesion | None, person: Patient
+    name: str, header: Dataset, scanned: Sequence[Scanned], lesion: SampleLesion | None, person: Patient
 ) -> SampleStudy:
     """Join the series to a study, with the boxes of what was put into the person."""
     tumours: dict[str, Box] = {}

@@ -13,14 +13,14 @@ from neurotriage.core.settings import AE_TITLE, NO_ENCRYPTED_INTAKE, Settings, c
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
-# Each instance received waits for about two of these; a modality sends tens in a second.
+# Each received instance waits for about two durable writes; a modality sends tens of instances a second.
 _SLOW_SYNC_S: Final = 0.25
-_MAX_ENTRIES: Final = 10_000  # of a folder that are looked at
+_MAX_ENTRIES: Final = 10_000  # a folder's further entries are not checked
 _GIB: Final = 1024**3
 
 
 def look_at_configuration(settings: Settings) -> Iterator[Check]:
-    """What the types of the settings cannot say."""
+    """The settings: AE titles, encryption, who may send, and where results go."""
     file = config_file()
     yield ok("file", f"{file} and the environment" if file.is_file() else f"no {file}: the environment alone")
     titles = {"[listener]": settings.listener.ae_title}
@@ -35,8 +35,8 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
     else:
         yield ok("AE titles", f"we are {settings.listener.ae_title}")
     if settings.listener.tls is not None:
-        said = f"[listener.tls] is set: {NO_ENCRYPTED_INTAKE}"
-        yield failed("intake", said, "Remove it, and let images come only through a network that you trust.")
+        text = f"[listener.tls] is set: {NO_ENCRYPTED_INTAKE}"
+        yield failed("intake", text, "Remove it, and let images come only through a network that you trust.")
     yield _senders(settings)
     yield _destinations(settings)
 
@@ -62,7 +62,7 @@ def _destinations(settings: Settings) -> Check:
 
 
 def look_at_storage(settings: Settings) -> Iterator[Check]:
-    """Room, and a durable write as each received instance needs it."""
+    """The storage folder: free space, access rights, and the time of a durable write."""
     root = settings.storage.root
     if not root.is_dir():
         yield failed(
@@ -89,7 +89,7 @@ def _private(storage: Storage) -> Check:
 
 
 def _readable(storage: Storage) -> Check:
-    """What was received and made can be read by whoever analyses and sends: we run as their user."""
+    """Whether this user can read the newest files: whoever analyses and sends must read what was received."""
     for folder in storage.folders():
         for place in _newest(folder):
             if not os.access(place, os.R_OK) and place.exists():
@@ -103,7 +103,7 @@ def _readable(storage: Storage) -> Check:
 
 
 def _newest(folder: Path) -> Iterator[Path]:
-    """A folder and, down to a file, what was changed last in it; what goes meanwhile ends it."""
+    """A folder and its latest change, down to a file; stops early where an entry vanishes meanwhile."""
     yield folder
     newest, changed_ns = None, -1
     with suppress(OSError), os.scandir(folder) as entries:
@@ -115,12 +115,12 @@ def _newest(folder: Path) -> Iterator[Path]:
 
 
 def _room(free_bytes: int, limit_bytes: int) -> Check:
-    said = f"{free_bytes / _GIB:.1f} GiB free, the limit is {limit_bytes / _GIB:.1f} GiB"
+    text = f"{free_bytes / _GIB:.1f} GiB free, the limit is {limit_bytes / _GIB:.1f} GiB"
     if free_bytes < limit_bytes:
-        return failed("room", said, "Make room: every C-STORE is answered 0xA700 (out of resources).")
+        return failed("room", text, "Make room: every C-STORE is answered 0xA700 (out of resources).")
     if free_bytes < 2 * limit_bytes:
-        return warning("room", said, "Make room soon: below the limit every C-STORE is answered 0xA700.")
-    return ok("room", said)
+        return warning("room", text, "Make room soon: below the limit every C-STORE is answered 0xA700.")
+    return ok("room", text)
 
 
 def _durable_write(root: Path) -> Check:
@@ -134,14 +134,14 @@ def _durable_write(root: Path) -> Check:
     finally:
         probe.unlink(missing_ok=True)
     spent_s = time.monotonic() - begun
-    said = f"written, synchronised and renamed in {1000 * spent_s:.0f} ms"
+    text = f"written, synchronised and renamed in {1000 * spent_s:.0f} ms"
     if spent_s > _SLOW_SYNC_S:
-        return warning("durable write", said, "Use a faster disk: every instance received waits for this.")
-    return ok("durable write", said)
+        return warning("durable write", text, "Use a faster disk: every instance received waits for this.")
+    return ok("durable write", text)
 
 
 def look_at_weights(settings: Settings) -> Iterator[Check]:
-    """Hashes, then every model as an analysis process loads it, on the engine that it would run on."""
+    """The weights: hashes, then every model loaded on its engine, as an analysis process would."""
     from worker.vision import BadWeights, models_for, read_registry  # torch takes seconds to import
 
     try:

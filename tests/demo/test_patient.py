@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from neurotriage.demo.contrast import CT, FLAIR, T1_AFTER_CONTRAST, Contrast, signal
 from neurotriage.demo.head import Head, Tissue, load_head
-from neurotriage.demo.patient import Lesion, Patient, patient
+from neurotriage.demo.patient import Patient, SampleLesion, patient
 from neurotriage.demo.studies import CT_LESION, MR_LESION
 
 LESIONS = pytest.mark.parametrize("lesion", [MR_LESION, CT_LESION], ids=["mr", "ct"])
@@ -22,7 +22,7 @@ def head() -> Head:
 
 
 @cache
-def grown(lesion: Lesion | None) -> Patient:
+def grown(lesion: SampleLesion | None) -> Patient:
     """Each patient once for all tests: growing one takes seconds."""
     return patient(head(), lesion)
 
@@ -68,7 +68,7 @@ def test_without_a_lesion_the_head_stays_as_it_is() -> None:
 
 
 @LESIONS
-def test_shares_are_shares(lesion: Lesion) -> None:
+def test_shares_are_shares(lesion: SampleLesion) -> None:
     person = grown(lesion)
     for field in (person.fluid, person.white, person.tumour, person.necrosis, person.oedema):
         assert 0 <= field.min() <= field.max() <= 1
@@ -76,7 +76,7 @@ def test_shares_are_shares(lesion: Lesion) -> None:
 
 
 @LESIONS
-def test_a_tumour_grows_where_it_was_put_and_as_large(lesion: Lesion) -> None:
+def test_a_tumour_grows_where_it_was_put_and_as_large(lesion: SampleLesion) -> None:
     person = grown(lesion)
     assert np.linalg.norm(centre_mm(person.tumour) - lesion.centre_mm) < 5
     volume_mm3 = person.tumour.sum() * person.spacing_mm**3
@@ -84,13 +84,13 @@ def test_a_tumour_grows_where_it_was_put_and_as_large(lesion: Lesion) -> None:
 
 
 @LESIONS
-def test_a_tumour_grows_in_the_brain_alone(lesion: Lesion) -> None:
+def test_a_tumour_grows_in_the_brain_alone(lesion: SampleLesion) -> None:
     person = grown(lesion)
     assert set(np.unique(person.tissue[person.tumour > 0])) <= {Tissue.BRAIN, Tissue.CSF}
 
 
 @LESIONS
-def test_a_tumour_pushes_brain_and_no_bone(lesion: Lesion) -> None:
+def test_a_tumour_pushes_brain_and_no_bone(lesion: SampleLesion) -> None:
     person = grown(lesion)
     for tissue in (Tissue.BONE, Tissue.MARROW, Tissue.SKIN, Tissue.FAT):
         np.testing.assert_array_equal(person.tissue == tissue, head().tissue == tissue)
@@ -98,7 +98,7 @@ def test_a_tumour_pushes_brain_and_no_bone(lesion: Lesion) -> None:
 
 
 @LESIONS
-def test_necrosis_is_within_the_rim_and_oedema_without(lesion: Lesion) -> None:
+def test_necrosis_is_within_the_rim_and_oedema_without(lesion: SampleLesion) -> None:
     person = grown(lesion)
     edge_of_necrosis = person.necrosis > 0.5
     assert edge_of_necrosis.any()

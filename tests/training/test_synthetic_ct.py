@@ -12,7 +12,7 @@ from training.evaluation.synthetic_masses import CtScores, mass_against_bleeds, 
 from training.fit.augment import Slices
 from training.fit.augment_ct import ct_augmented
 from training.synthetic_ct.hosts import Host, end_sections, host, sections
-from training.synthetic_ct.lesions import Lesion, placed_lesion
+from training.synthetic_ct.lesions import MrLesion, placed_lesion
 from training.synthetic_ct.masses import FAINTEST_HU, grey, with_lesion, with_mass
 from training.synthetic_ct.mimics import harmless, mimic
 from training.synthetic_ct.samples import HEALTHY, MIMIC, TUMOUR, CtCase, cases_of, cell_shares
@@ -180,11 +180,11 @@ def test_ct_and_mr_classes_fit_the_same_network() -> None:
     assert CLASSES_OF["CT"][MIMIC] == "look_alike"
 
 
-def _lesion(water: bool = True) -> Lesion:
+def _lesion(water: bool = True) -> MrLesion:
     """A disc left of the middle, wetter to one side."""
     y, x = np.mgrid[:STORED_PX, :STORED_PX]
     region = np.hypot(y - 80, x - 60) < 14
-    return Lesion(region, np.where(region, (x - 46) * 9, 0).clip(0, 255).astype(np.uint8), water)
+    return MrLesion(region, np.where(region, (x - 46) * 9, 0).clip(0, 255).astype(np.uint8), water)
 
 
 def test_a_lesion_keeps_about_its_size_wherever_it_is_placed() -> None:

@@ -22,7 +22,7 @@ from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import CLASSES_OF, FEATURE_CHANNELS, TOP_CHANNELS, SliceNet
 from worker.vision.registry import StudyRule
 from worker.vision.registry.rule import RULE_FILE
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import Box
 
@@ -167,7 +167,7 @@ def rule(**changes: object) -> StudyRule:
 def predictions(head: NDArray[np.float64]) -> SlicePredictions:
     """What a network says that gives every slice (n,) the same probability of a tumour as of a head."""
     count = len(head)
-    grid = Grid(display_of(axial_head()), Box(0, 0, 1, 1), (1, 1))
+    grid = InputGrid(display_of(axial_head()), Box(0, 0, 1, 1), (1, 1))
     empty = np.zeros((count, 1, 1), np.float32)
     return SlicePredictions(
         np.arange(count), head, np.zeros((count, 3)), head, empty[:, 0], empty, empty, grid

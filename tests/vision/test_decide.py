@@ -24,7 +24,7 @@ from worker.vision.series.decide import (
     triage_of,
 )
 from worker.vision.series.findings import Lesion
-from worker.vision.series.predict import Grid
+from worker.vision.series.predict import InputGrid
 from worker.vision.slices.preprocess import Box
 from worker.vision.slices.sections import measure_sections
 from worker.vision.slices.slice_axis import slice_steps_mm, smooth
@@ -179,7 +179,7 @@ def test_a_lesion_that_the_classifier_did_not_look_at_is_none() -> None:
     )
     box = Box(0, 0, 96, 80)
     said = predictions(np.ones(12))
-    said = replace(said, masks=maps, heat=heat, grid=Grid(said.grid.display, box, (80, 96)))
+    said = replace(said, masks=maps, heat=heat, grid=InputGrid(said.grid.display, box, (80, 96)))
     sections = measure_sections(stack)
 
     def lesions(share: float) -> int:
@@ -222,9 +222,9 @@ def test_slices_below_the_skull_base_alone_make_no_ct_positive() -> None:
     face = replace(stack, voxels=np.where(bone & low[:, None, None], 50, stack.voxels).astype(np.float32))
     sections = measure_sections(face)
     sure = predictions(np.where(low, 1.0, 0.0))
-    score = score_series(face, sure, sections, numbers, CT_CLASSES).score
+    score = score_series(face, sure, sections, numbers, CT_CLASSES).tumour
     assert numbers.low < score <= numbers.outer_weight < numbers.high
-    assert score_series(stack, sure, measure_sections(stack), numbers, CT_CLASSES).score > numbers.high
+    assert score_series(stack, sure, measure_sections(stack), numbers, CT_CLASSES).tumour > numbers.high
 
 
 def test_the_committed_rules_give_slices_without_brain_too_little_weight_to_be_positive() -> None:

@@ -9,7 +9,7 @@ from tests.vision.synthetic import ball, head_with, turned, volume
 from worker.imaging.head import largest_component
 from worker.vision.series.decide import map_pixel_mm2
 from worker.vision.series.findings import box_of, contour, describe, find_lesions, largest_extent_mm
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.display import display_of
 from worker.vision.slices.preprocess import head_box, mask_input
 from worker.vision.slices.sections import measure_sections
@@ -27,7 +27,7 @@ def ideal_findings(stack: Volume, lesion: Volume) -> tuple[Finding, ...]:
     shown = display.show(stack.voxels)
     box = head_box(shown, display.spacing_mm(stack.pixel_spacing_mm))
     maps = np.stack([mask_input(slice_, box, MAP_PX) for slice_ in display.show(lesion.voxels)])
-    grid = Grid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
+    grid = InputGrid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
     count = len(stack.voxels)
     none = np.zeros(count)
     predictions = SlicePredictions(

@@ -14,7 +14,7 @@ from tests.vision.synthetic import axial_head, ball, head_with, turned, volume, 
 from worker.vision.model import Model
 from worker.vision.models import load_models
 from worker.vision.network import SliceOutputs
-from worker.vision.series.predict import MAX_SLICES, Grid, as_seen, looked_at, predict
+from worker.vision.series.predict import MAX_SLICES, InputGrid, predict, predicted_indices, windowed
 from worker.vision.slices.display import Display, display_of
 from worker.vision.slices.preprocess import head_box, network_inputs
 from worker.vision.slices.sections import measure_sections
@@ -57,7 +57,7 @@ def test_a_bright_spot_comes_back_at_its_voxel(plane, row, column) -> None:  # t
     shown = display.show(stack.voxels)
     box = head_box(shown, display.spacing_mm(stack.pixel_spacing_mm))
     inputs = network_inputs(shown, box, 128)
-    grid = Grid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
+    grid = InputGrid(display, box, (stack.voxels.shape[1], stack.voxels.shape[2]))
     for seen, stored in zip(grid.on_source(inputs[:, 0]), stack.voxels, strict=True):
         if stored.max() < 250:  # the spot is not on this slice
             continue
@@ -147,17 +147,17 @@ def test_bone_and_air_do_not_change_what_the_network_sees_of_ct(model: Model) ->
     for field in ("tumour", "masks", "heat"):
         assert getattr(one, field) == pytest.approx(getattr(other, field), abs=1e-6)
         assert getattr(one, field) == pytest.approx(getattr(third, field), abs=1e-6)
-    windowed = as_seen(stack, np.arange(len(stack.voxels)))
-    assert (windowed.min(), windowed.max()) == (0, 1)
-    assert np.median(windowed[6][stack.voxels[6] == 35]) == pytest.approx(35 / 80, abs=1e-3)
+    shown = windowed(stack, np.arange(len(stack.voxels)))
+    assert (shown.min(), shown.max()) == (0, 1)
+    assert np.median(shown[6][stack.voxels[6] == 35]) == pytest.approx(35 / 80, abs=1e-3)
 
 
 def test_a_long_stack_is_looked_at_in_evenly_spread_slices() -> None:
-    indices = looked_at(997)
+    indices = predicted_indices(997)
     assert len(indices) == MAX_SLICES
     assert (indices[0], indices[-1]) == (0, 996)
     assert set(np.diff(indices)) <= {5, 6}
-    assert looked_at(3).tolist() == [0, 1, 2]
+    assert predicted_indices(3).tolist() == [0, 1, 2]
 
 
 def test_the_temperature_of_the_card_softens_the_probability(tmp_path: Path, model: Model) -> None:

@@ -17,7 +17,7 @@ from worker.vision.engines.eager import folded
 from worker.vision.network.fusion import MODALITIES, FusionNet, channels_of
 from worker.vision.registry import ModelCard, read_cards
 from worker.vision.registry.loading import load_network
-from worker.vision.series.predict import known_by
+from worker.vision.series.predict import slice_features
 from worker.vision.slices.preprocess import network_inputs
 
 BATCH_SLICES = 32
@@ -42,7 +42,7 @@ class Encoder:
         """(n, C) ``pooled`` and ``deepest`` of n >= 1 stored pictures, as they are or augmented."""
         see = self._altered if altered else self._plain
         batches = [pictures[i : i + BATCH_SLICES] for i in range(0, len(pictures), BATCH_SLICES)]
-        return torch.cat([known_by(self.engine(see(np.stack(batch)))) for batch in batches])
+        return torch.cat([slice_features(self.engine(see(np.stack(batch)))) for batch in batches])
 
     def _plain(self, pictures: Picture) -> Tensor:
         return torch.from_numpy(network_inputs(pictures, seen_box(pictures.shape[-1]), self.card.input_px))

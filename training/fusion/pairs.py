@@ -17,7 +17,7 @@ from training.data.manifest import Manifest, Row, grey_images, read
 from training.data.samples import STORED_PX, cell_of, stored_picture
 from training.data.sources import LESION_FREE
 from training.synthetic_ct.hosts import Host, hosts_of
-from training.synthetic_ct.lesions import Lesion, lesions_in
+from training.synthetic_ct.lesions import MrLesion, lesions_in
 from training.synthetic_ct.masses import fits, with_outline
 from training.synthetic_ct.samples import cases_of, volume_hosts
 from worker.vision.network import CLASSES
@@ -99,7 +99,7 @@ def _synthetic(alone: Sequence[Pair], hosts: Sequence[Host], random: np.random.G
                 yield replace(slice_pair, kind=SYNTHETIC, ct=with_mass)
 
 
-def _same_lesion(lesion: Lesion, hosts: Sequence[Host], random: np.random.Generator) -> Picture | None:
+def _same_lesion(lesion: MrLesion, hosts: Sequence[Host], random: np.random.Generator) -> Picture | None:
     """A CT slice with the lesion at its own place; None where it fits none of the heads tried."""
     shape, texture = lesion.region.astype(np.float32), lesion.texture.astype(np.float32) / np.float32(255)
     for _ in range(HOSTS_TRIED):
@@ -111,7 +111,7 @@ def _same_lesion(lesion: Lesion, hosts: Sequence[Host], random: np.random.Genera
 
 
 def _ct_alone(
-    hosts: Sequence[Host], lesions: Sequence[Lesion], random: np.random.Generator
+    hosts: Sequence[Host], lesions: Sequence[MrLesion], random: np.random.Generator
 ) -> Iterator[Pair]:
     for host in hosts:
         for case in cases_of(host, random, masses=1, mimics=1, lesions=lesions):

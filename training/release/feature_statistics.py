@@ -26,7 +26,7 @@ from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import Network
 from worker.vision.registry import read_cards
 from worker.vision.registry.loading import load_network
-from worker.vision.series.predict import known_by
+from worker.vision.series.predict import slice_features
 from worker.vision.slices.preprocess import head_box, network_input
 
 ROWS_PER_SOURCE = 150  # as many of a small source as of a large one
@@ -107,7 +107,7 @@ def ct_inputs(rows: Sequence[Row], manifest: Path, input_px: int) -> list[NDArra
 def features(runs: Engine | Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Features (n, channels) of n >= 1 network inputs (1, S, S)."""
     batches = [
-        known_by(runs(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
+        slice_features(runs(torch.from_numpy(np.stack(inputs[start : start + BATCH_SLICES])))).numpy()
         for start in range(0, len(inputs), BATCH_SLICES)
     ]
     return np.concatenate(batches)

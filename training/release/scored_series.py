@@ -54,7 +54,7 @@ def after_network(name: str, tumour: bool, volume: Volume, model: Model) -> Scor
 
 def logits(known: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores as logits."""
-    scores = [series.score(rule).score for series in known]
+    scores = [series.score(rule).tumour for series in known]
     return np.asarray(logit(np.clip(scores, EDGE, 1 - EDGE)))
 
 
@@ -93,7 +93,7 @@ def figure(series: ScoredSeries, rule: StudyRule) -> dict[str, object]:
         "plane": series.volume.plane.value,
         "tumour": series.tumour,
         "outcome": decide_series(score, rule)[0].value,
-        "score": round(score.score, 4),
+        "score": round(score.tumour, 4),
         "look_alike": round(score.mimic, 4),
         "lesion_mm3": round(max((lesion.volume_mm3 for lesion in score.lesions), default=0.0)),
         "head": round(float(np.median(series.predictions.head)), 3),

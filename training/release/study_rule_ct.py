@@ -95,7 +95,7 @@ def choose(known: Sequence[LabelledSeries], start: StudyRule) -> StudyRule:
 
 def tumour_scores(known: Sequence[ScoredSeries], rule: StudyRule) -> NDArray[np.float64]:
     """(n,) series scores."""
-    return np.array([series.score(rule).score for series in known])
+    return np.array([series.score(rule).tumour for series in known])
 
 
 def figures(known: Sequence[LabelledSeries], rule: StudyRule) -> list[dict[str, object]]:

@@ -25,7 +25,7 @@ SHIFT_PX = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesion:
+class MrLesion:
     """A lesion on the stored grid, where it lies in the head; ``texture`` is 0 outside ``region``."""
 
     region: NDArray[np.bool_]
@@ -33,12 +33,12 @@ class Lesion:
     water: bool  # texture says how wet the tissue is; else how much contrast agent it took up
 
 
-def lesions_of(rows: Sequence[Row]) -> tuple[Lesion, ...]:
+def lesions_of(rows: Sequence[Row]) -> tuple[MrLesion, ...]:
     """Lesions of the masked axial slices of an MR manifest."""
     return tuple(lesion for row in rows if row.plane == "axial" for lesion in lesions_in(row))
 
 
-def lesions_in(row: Row) -> list[Lesion]:
+def lesions_in(row: Row) -> list[MrLesion]:
     """The lesion of one masked slice, with the texture of each grey image that shows one best."""
     mask = mask_of(row)
     if mask is None:
@@ -51,7 +51,7 @@ def lesions_in(row: Row) -> list[Lesion]:
         region = stored_mask(mask, box) > 127
         if region.sum() >= MIN_PX:
             texture = _texture(stored_picture(grey, box), region)
-            lesions.append(Lesion(region, texture, WATER in name.lower()))
+            lesions.append(MrLesion(region, texture, WATER in name.lower()))
     return lesions
 
 
@@ -61,7 +61,7 @@ def _texture(picture: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
     return np.where(region, np.clip(scaled, 0, 1) * 255, 0).astype(np.uint8)
 
 
-def placed_lesion(lesion: Lesion, random: np.random.Generator, inside: bool) -> tuple[Grey, Grey]:
+def placed_lesion(lesion: MrLesion, random: np.random.Generator, inside: bool) -> tuple[Grey, Grey]:
     """Region (0..1, soft) and texture of a lesion, mirrored, turned, scaled and shifted at random.
 
     ``inside`` keeps it near its own place in the head; else it goes anywhere.

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from training.data.samples import STORED_PX
 from training.synthetic_ct.hosts import STORED_MM, Grey, Host, Region
-from training.synthetic_ct.lesions import Lesion, placed_lesion
+from training.synthetic_ct.lesions import MrLesion, placed_lesion
 from training.synthetic_ct.tissue import GRAIN_PX, grain, oedema_reach, ring, shift, without_fluid
 from worker.vision.slices.window import BRAIN_WINDOW_HU
 
@@ -47,7 +47,7 @@ class Blob:
 
 
 def with_mass(
-    host: Host, random: np.random.Generator, lesions: Sequence[Lesion] = ()
+    host: Host, random: np.random.Generator, lesions: Sequence[MrLesion] = ()
 ) -> tuple[Grey, Region] | None:
     """The host with one mass, and its pixels (STORED_PX, STORED_PX); None where no place for it was found."""
     if lesions and random.random() < REAL_SHAPE_SHARE:
@@ -61,7 +61,7 @@ def with_mass(
     return np.clip(_filled(pushed, host, blob, kind, random), 0, 1).astype(np.float32), blob.region
 
 
-def with_lesion(host: Host, lesion: Lesion, random: np.random.Generator) -> tuple[Grey, Region] | None:
+def with_lesion(host: Host, lesion: MrLesion, random: np.random.Generator) -> tuple[Grey, Region] | None:
     """The host with a mass that has the outline and the texture of a real lesion."""
     for attempt in range(ATTEMPTS):
         shape, texture = placed_lesion(lesion, random, inside=attempt < ATTEMPTS // 2)

@@ -11,7 +11,7 @@ from training.data.manifest import Row
 from training.data.samples import UNLABELLED, Stock, volume_scales
 from training.data.volumes import read_rows, read_volume
 from training.synthetic_ct.hosts import Grey, Host, Region, end_sections, hosts_of, sections
-from training.synthetic_ct.lesions import Lesion
+from training.synthetic_ct.lesions import MrLesion
 from training.synthetic_ct.masses import with_mass
 from training.synthetic_ct.mimics import harmless, mimic
 from worker.vision.network import CT_CLASSES
@@ -71,7 +71,7 @@ def cell_shares() -> dict[tuple[str, str], float]:
     return made | real
 
 
-def ct_stock(rows: Sequence[Row], folder: Path, seed: int, lesions: Sequence[Lesion] = ()) -> Stock:
+def ct_stock(rows: Sequence[Row], folder: Path, seed: int, lesions: Sequence[MrLesion] = ()) -> Stock:
     """Store the training slices of a manifest and of the volumes beside it with what is put into them.
 
     ``lesions`` lend some of the masses their shape.
@@ -109,7 +109,7 @@ def cases_of(
     random: np.random.Generator,
     masses: int,
     mimics: int,
-    lesions: Sequence[Lesion] = (),
+    lesions: Sequence[MrLesion] = (),
 ) -> Iterator[CtCase]:
     """The host as it is, and, if it is tumour-free and shows enough brain, with things put into it."""
     nothing = np.zeros(host.picture.shape, bool)

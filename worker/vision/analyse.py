@@ -1,4 +1,4 @@
-"""What analyses ask of the room: volumes in, the study's decision and its evidence out."""
+"""From the volumes of a study to the decision on it and the evidence."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,29 +18,29 @@ from worker.vision.slices.slice_axis import coverage_by_series_mm
 def analyse_volumes(
     volumes: Sequence[Volume], models: Models, registrations: Sequence[Registration] = ()
 ) -> tuple[StudyDecision, Evidence]:
-    """Judge all volumes of one study.
+    """Judge all volumes (stacks) of one study.
 
     Each volume ends PRESENT, ABSENT, UNDETERMINED, POOR_QUALITY or NOT_ELIGIBLE with a reason; the study's
     outcome follows by ``decide.decide_study``. Findings exist only where the study is PRESENT.
-    CT and MR in one space, by their frame of reference or by ``registrations``, are judged together as well:
-    that may make an undetermined series positive and a study more urgent, never the other way round.
+    CT and MR in one space, by their frame of reference or by ``registrations``, are also judged together,
+    which may make an undetermined series positive and a study more urgent, never the reverse.
     Raises BadWeights where a model cannot be loaded.
     """
     begun = perf_counter()
-    several = len({volume.modality for volume in volumes}) > 1
+    to_fuse = len({volume.modality for volume in volumes}) > 1
     together_mm = coverage_by_series_mm(volumes)
-    ends = [
-        judge(volume, models, to_fuse=several, together_mm=together_mm[volume.series_instance_uid])
+    results = [
+        judge(volume, models, to_fuse=to_fuse, together_mm=together_mm[volume.series_instance_uid])
         for volume in volumes
     ]
-    fused, apart = fuse([one for _, one in ends if one is not None], models, registrations)
-    judged = [one for _, one in ends if one is not None]
+    judged = [result for _, result in results if result is not None]
+    fused, not_fused = fuse(judged, models, registrations)
     if fused is not None:
         judged = list(raised_by(fused, judged))
-    judged = _numbered_on(judged)
-    decisions = _ends([decision for decision, _ in ends], judged)
-    outcome, reasons = decide_study([(row.outcome, row.reason) for row in decisions])
-    deciding = [one for one in judged if one.outcome is outcome]
+    judged = _with_lesions_numbered(judged)
+    decisions = _final_decisions([decision for decision, _ in results], judged)
+    outcome, reasons = decide_study([(decision.outcome, decision.reason) for decision in decisions])
+    deciding = [result for result in judged if result.outcome is outcome]
     key = max(deciding, key=_weight, default=None)
     predicted = perf_counter()
     evidence = _evidence(judged, key)
@@ -48,81 +48,88 @@ def analyse_volumes(
         outcome=outcome,
         triage=_triage(outcome, judged, fused),
         reasons=reasons,
-        findings=tuple(finding for one in judged for finding in one.marked.findings),
+        findings=tuple(finding for result in judged for finding in result.outlined.findings),
         predictions=(*_of_study(key, fused), *map(_of_series, judged)),
         series=decisions,
         degradations=(
             *models.degradations(),
-            *dict.fromkeys(text for one in judged for text in one.degradations),
-            *([apart] if apart else []),
+            *dict.fromkeys(text for result in judged for text in result.degradations),
+            *([not_fused] if not_fused else []),
         ),
         timings_s={"predict": predicted - begun, "explain": perf_counter() - predicted},
     )
     return study, evidence
 
 
-def _ends(decisions: Sequence[SeriesDecision], judged: Sequence[SeriesResult]) -> tuple[SeriesDecision, ...]:
-    """The decisions on the stacks, with what the fusion made of them."""
-    ends = {one.key: (one.outcome, one.reason) for one in judged}
-    rows = [(row, ends.get((row.series_instance_uid, row.stack))) for row in decisions]
-    return tuple(row if end is None else replace(row, outcome=end[0], reason=end[1]) for row, end in rows)
+def _final_decisions(
+    decisions: Sequence[SeriesDecision], judged: Sequence[SeriesResult]
+) -> tuple[SeriesDecision, ...]:
+    """The decisions on the stacks; of those judged, with the outcome that the fusion may have changed."""
+    by_key = {result.key: result for result in judged}
+    pairs = [(decision, by_key.get((decision.series_instance_uid, decision.stack))) for decision in decisions]
+    return tuple(
+        decision if result is None else replace(decision, outcome=result.outcome, reason=result.reason)
+        for decision, result in pairs
+    )
 
 
-def _numbered_on(judged: Sequence[SeriesResult]) -> list[SeriesResult]:
-    """Lesions counted on from stack to stack of a series, so that a number means one lesion."""
+def _with_lesions_numbered(judged: Sequence[SeriesResult]) -> list[SeriesResult]:
+    """Lesions numbered through all stacks of a series, so that a number stands for one lesion."""
     counted: dict[str, int] = {}
-    result = {}
-    for one in sorted(judged, key=lambda one: one.volume.stack):
-        uid = one.volume.series_instance_uid
+    numbered = {}
+    for result in sorted(judged, key=lambda result: result.volume.stack):
+        uid = result.volume.series_instance_uid
         before = counted.get(uid, 0)
-        findings = tuple(replace(f, lesion=f.lesion + before) for f in one.marked.findings)
+        findings = tuple(replace(f, lesion=f.lesion + before) for f in result.outlined.findings)
         counted[uid] = max((f.lesion for f in findings), default=before)
-        result[one.key] = replace(one, marked=replace(one.marked, findings=findings))
-    return [result[one.key] for one in judged]
+        numbered[result.key] = replace(result, outlined=replace(result.outlined, findings=findings))
+    return [numbered[result.key] for result in judged]
 
 
 def _evidence(judged: Sequence[SeriesResult], key: SeriesResult | None) -> Evidence:
     most = max(2, MAX_KEPT // max(1, len(judged)))
-    shown = [
+    kept = [
         KeptSlices(
-            one.volume,
-            one.predictions,
-            rows_to_show(one.predictions, one.deciding, one.marked.findings, one.suspicious, most),
-            one.marked.lesions,
-            one.marked.level,
-            one.found.smoothed,
-            one.suspicious,
+            result.volume,
+            result.predictions,
+            rows_to_show(
+                result.predictions, result.deciding, result.outlined.findings, result.suspicious, most
+            ),
+            result.outlined.maps,
+            result.outlined.level,
+            result.score.smoothed,
+            result.suspicious,
         )
-        for one in judged
+        for result in judged
     ]
     if key is None:
-        return build_evidence(shown, None)
-    row = key_row(key.predictions, key.deciding, key.marked.findings)
+        return build_evidence(kept, None)
+    row = key_row(key.predictions, key.deciding, key.outlined.findings)
     source = key.volume.sources[int(key.predictions.indices[row])]
-    return build_evidence(shown, (source.sop_instance_uid, source.frame))
+    return build_evidence(kept, (source.sop_instance_uid, source.frame))
 
 
-def _weight(one: SeriesResult) -> tuple[bool, float]:
-    """By which the series is chosen that stands for the study: a possible bleed before a doubt."""
-    return one.reason.code is ReasonCode.LOOK_ALIKE, float(one.deciding.max())
+def _weight(result: SeriesResult) -> tuple[bool, float]:
+    """Sort key of the series that stands for the study: a suspected mimic comes before a mere doubt."""
+    return result.reason.code is ReasonCode.LOOK_ALIKE, float(result.deciding.max())
 
 
 def _triage(outcome: Outcome, judged: Sequence[SeriesResult], fused: FusionResult | None) -> Triage:
-    """By the worst that is said of the kind, by any series with the study's outcome or by the fusion."""
-    said = [one.found.classes for one in judged if one.outcome is outcome]
-    if not said:
+    """A tumour is malignant where one series with the study's outcome, or the fusion, calls it so."""
+    classes = [result.score.classes for result in judged if result.outcome is outcome]
+    if not classes:
         return Triage.NONE
     if fused is not None:
-        said.append(fused.prediction.probabilities)
+        classes.append(fused.prediction.probabilities)
     return triage_of(
         outcome,
-        malignant=any(kinds.get(MALIGNANT, 0.0) > kinds.get(BENIGN, 0.0) for kinds in said),
-        mimic=any(one.mimic for one in judged),
+        malignant=any(kinds.get(MALIGNANT, 0.0) > kinds.get(BENIGN, 0.0) for kinds in classes),
+        mimic=any(result.mimic for result in judged),
     )
 
 
 def _of_study(key: SeriesResult | None, fused: FusionResult | None) -> tuple[Prediction, ...]:
-    """About the study: first what decided, then what was said besides."""
+    """The predictions on the study, first the one that decided."""
     alone = () if key is None else (prediction_of(key, None),)
     if fused is None:
         return alone
@@ -130,5 +137,5 @@ def _of_study(key: SeriesResult | None, fused: FusionResult | None) -> tuple[Pre
     return (fused.prediction, *alone) if decided else (*alone, fused.prediction)
 
 
-def _of_series(one: SeriesResult) -> Prediction:
-    return prediction_of(one, one.volume.series_instance_uid)
+def _of_series(result: SeriesResult) -> Prediction:
+    return prediction_of(result, result.volume.series_instance_uid)

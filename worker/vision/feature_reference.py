@@ -1,4 +1,4 @@
-"""What the features of training slices look like, and how far from them a slice may be."""
+"""The distribution of the features of training slices, and the distance of other slices from it."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureReference:
-    """A Gaussian of the features of training slices, and which distances from it are ordinary.
+    """A Gaussian of the features of training slices, and the distances between which its score rises.
 
-    Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018; the
-    channels beyond the principal axes count by their common deviation.
+    Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018. Beyond
+    the principal axes all directions share one deviation.
     """
 
-    weights: NDArray[np.float32]  # (channels,) put the network's maps on one scale
-    mean: NDArray[np.float32]  # (channels,) of the weighed features
+    weights: NDArray[np.float32]  # (channels,) bring the features onto one scale
+    mean: NDArray[np.float32]  # (channels,) of the weighted features
     axes: NDArray[np.float16]  # (n, channels) principal axes of these
     deviations: NDArray[np.float32]  # (n,) along the axes
     rest: NDArray[np.float32]  # () root mean square distance from the space of the axes
@@ -23,13 +23,13 @@ class FeatureReference:
     far: NDArray[np.float32]  # () distance that scores 1
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Features (n, channels) to (n,): 0 = like the training data, 1 = unlike anything seen."""
+        """Out-of-distribution scores (n,) in 0..1 of features (n, channels); 0 is like the training data."""
         scaled = (self.distance(features) - self.near) / (self.far - self.near)
         result: NDArray[np.float64] = np.clip(scaled, 0.0, 1.0).astype(np.float64)
         return result
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mahalanobis distance (n,) in units of its expected size."""
+        """Mahalanobis distance (n,) of features (n, channels), as a mean over the axes instead of a sum."""
         offset = features * self.weights - self.mean
         axes = self.axes.astype(np.float32)
         along = offset @ axes.T

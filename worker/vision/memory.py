@@ -1,8 +1,8 @@
-"""Whose memory is used, and which errors mean that there was too little of it."""
+"""Whether networks run in the memory of a GPU, and which errors mean that memory was too short."""
 
 import torch
 
-# torch on the CPU and on a GPU, the system, ONNX Runtime, the C++ library
+# Texts of torch (CPU and GPU), the system, ONNX Runtime and the C++ library, in lower case.
 _SIGNS = (
     "not enough memory",
     "can't allocate memory",
@@ -20,6 +20,6 @@ def on_gpu() -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether more memory would have helped."""
+    """Whether the error means that memory was too short, on the CPU or on a GPU."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in _SIGNS)

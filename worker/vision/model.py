@@ -29,22 +29,22 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """Which engine is to run the networks, and where what was measured and made for it lies."""
+    """Which engine is to run the networks, and the folder of its measurements and files on this host."""
 
-    name: str = AUTO  # what ``neurotriage engines`` measured to be best, or one of engines.ENGINES
+    name: str = AUTO  # the best one by ``neurotriage engines``, or one of engines.ENGINES
     folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A network ready to run, with the numbers chosen for it."""
+    """A network ready to run, with its study rule and reference features."""
 
     card: ModelCard
     rule: StudyRule
-    network: Network  # on the CPU, batch norms folded; for the explanation, and for an engine of torch
+    network: Network  # on the CPU, batch norms folded; for Grad-CAM and the torch engines
     reference: FeatureReference
     engine: Engine
-    note: str = ""  # why the engine is not the one that was wished for
+    note: str = ""  # why another engine than the requested one runs; else empty
 
 
 def network_model(
@@ -54,27 +54,34 @@ def network_model(
     engine: EngineRequest | None = None,
     threads: int = 0,
 ) -> Model:
-    """Load one network and its reference features. Raises BadWeights."""
+    """Load one network, its reference features and its engine.
+
+    Where the requested engine cannot run, torch takes its place and ``note`` says why. ``threads``: as set in
+    ``[worker]``, 0 leaves torch's own choice; an engine is measured for a number of threads. Raises
+    BadWeights.
+    """
     network = folded(load_network(card, weights_dir))
     reference = _reference(rule, weights_dir)
     usual = CUDA if torch.cuda.is_available() else TORCH
-    wish = engine or EngineRequest(usual)
-    name = _engine_name(card, wish, threads)
+    request = engine or EngineRequest(usual)
+    name = _engine_name(card, request, threads)
     if name is None:
         return Model(card, rule, network, reference, unmeasured_engine(network, card))
     try:
-        return Model(card, rule, network, reference, open_engine(name, network, card, wish.folder, threads))
+        return Model(
+            card, rule, network, reference, open_engine(name, network, card, request.folder, threads)
+        )
     except EngineUnavailable as error:
         note = f"{card.name} ran on the engine {usual} instead of {name}: {error}"
         return Model(card, rule, network, reference, TorchEngine(usual, network), note)
 
 
-def _engine_name(card: ModelCard, wish: EngineRequest, threads: int) -> str | None:
-    """The engine that is wished for, or that was measured to be best; None where neither says."""
-    if wish.name != AUTO:
-        return wish.name
-    found = read_choice(wish.folder, card.sha256, threads) if wish.folder else None
-    return found.engine if found else None
+def _engine_name(card: ModelCard, request: EngineRequest, threads: int) -> str | None:
+    """The requested engine, or the best one by measurement; None where none was measured."""
+    if request.name != AUTO:
+        return request.name
+    choice = read_choice(request.folder, card.sha256, threads) if request.folder else None
+    return choice.engine if choice else None
 
 
 def _reference(rule: StudyRule, weights_dir: Path) -> FeatureReference:

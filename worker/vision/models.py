@@ -17,7 +17,10 @@ from worker.vision.registry.loading import load_fusion
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """One model per modality, loaded lazily (after a worker has forked), and light ones to fall back on."""
+    """One model per modality, loaded lazily (after a worker has forked), and light ones to fall back on.
+
+    The dictionaries are by modality, "CT" or "MR". Made by ``models_for`` or ``load_models``.
+    """
 
     weights_dir: Path
     threads: int | None
@@ -28,15 +31,15 @@ class Models:
     light_rules: dict[str, StudyRule] = field(default_factory=dict)
     engine: EngineRequest = field(default_factory=EngineRequest)
     _loaded: dict[str, Model] = field(default_factory=dict)
-    _fallen: dict[str, str] = field(default_factory=dict)  # by modality: why the light model answers
+    _fallbacks: dict[str, str] = field(default_factory=dict)  # why the light model answers
     fusion: FusionCard | None = None
     _fusion: list[FusionNet] = field(default_factory=list)  # at most one
 
     def of(self, modality: str) -> Model | None:
-        """The model that decides for "MR" or "CT"; None where there is none.
+        """The model that decides for a modality; None where there is none.
 
-        Where it cannot be loaded, or not in the memory there is, the light one takes its place until the
-        process ends. Raises BadWeights (or what loading raised) where there is no light one.
+        Where it cannot be loaded, or memory is too short for it, the light one takes its place until the
+        process ends. Without a light one, raises BadWeights or the error of loading.
         """
         return self.required(modality) if modality in self.cards else None
 
@@ -53,12 +56,12 @@ class Models:
                     raise
             else:
                 return self._loaded[modality]
-            # Outside the handler: an error that is still handled keeps alive what there was no room for.
+            # Outside the handler: an error under handling keeps the memory that its frames refer to.
             return self.fall_back(modality, why)
         return self._loaded[modality]
 
     def fused_member(self, card: ModelCard) -> int | None:
-        """The place of that network in a model through which the fusion sees; None where it sees nothing."""
+        """Which network of this model gives the fusion its features, by its place; None where none does."""
         return self.fusion.place_in(card) if self.fusion else None
 
     def fusion_network(self, card: FusionCard) -> FusionNet:
@@ -68,45 +71,48 @@ class Models:
         return self._fusion[0]
 
     def why_light(self, modality: str, error: Exception) -> str | None:
-        """Why the light model is to answer after an error; None where there is none or it would not help."""
-        if modality not in self.light_cards or modality in self._fallen:
+        """Why the light model is to answer after ``error``; None where there is none or it would not help."""
+        if modality not in self.light_cards or modality in self._fallbacks:
             return None
         if out_of_memory(error):
             return "there was too little memory"
         return "it could not be loaded" if isinstance(error, BadWeights) else None
 
     def fall_back(self, modality: str, why: str) -> Model:
-        """Put the light model in the place of the large one, whose memory is given back."""
+        """Replace the large model by the light one until the process ends, and free its memory.
+
+        ``why``: from ``why_light``; the results quote it. Raises BadWeights.
+        """
         failed = self.cards[modality]
         self._loaded.pop(modality, None)
         light = self._load(self.light_cards[modality], self.light_rules[modality])
         self._loaded[modality] = light
-        self._fallen[modality] = (
+        self._fallbacks[modality] = (
             f"the light model {light.card.name} {light.card.version} answered in place of "
             f"{failed.name} {failed.version}: {why}; so it will until this process is started again"
         )
         return light
 
     def degradations(self) -> Sequence[str]:
-        """What an admin should know of these models."""
-        pairs = [(self.cards[m], self.rules[m], m) for m in self.cards if m not in self._fallen]
-        pairs += [(self.light_cards[m], self.light_rules[m], m) for m in self._fallen]
+        """A sentence on each way in which these models are not the ones that were set up."""
+        pairs = [(self.cards[m], self.rules[m], m) for m in self.cards if m not in self._fallbacks]
+        pairs += [(self.light_cards[m], self.light_rules[m], m) for m in self._fallbacks]
         stale = [
             f"the {modality} study rule was chosen for other weights than those of {card.name} {card.version}"
             for card, rule, modality in pairs
             if rule.model_sha256 != card.sha256
         ]
         notes = [model.note for model in self._loaded.values() if model.note]
-        return [*stale, *self._fallen.values(), *notes]
+        return [*stale, *self._fallbacks.values(), *notes]
 
     def _load(self, card: ModelCard, rule: StudyRule) -> Model:
         return network_model(card, rule, self.weights_dir, self.engine, self.threads or 0)
 
 
 def models_for(settings: WorkerSettings, registry: Registry, engines_dir: Path) -> Models:
-    """The models as ``[worker]`` asks for them.
+    """The models that the settings of ``[worker]`` ask for.
 
-    ``engines_dir`` holds what ``neurotriage engines`` measured and made on this host. Raises BadWeights as
+    ``engines_dir``: measurements and files of ``neurotriage engines`` on this host. Raises BadWeights as
     ``load_models`` does.
     """
     return load_models(
@@ -126,9 +132,9 @@ def load_models(
 ) -> Models:
     """Check the weight files of all models that may answer. Runs no torch operation.
 
-    ``weights``: the registry, or the folder of which it is to be read. ``threads``: torch threads of this
-    process; None or 0 leaves torch's own choice. ``light``: the light models decide, each modality that has
-    none keeps its large one. Raises BadWeights, whose text says which file is missing or damaged.
+    ``weights``: the registry, or the folder to read it from. ``threads``: torch threads of this process; None
+    or 0 leaves torch's own choice. ``light``: the light models decide; a modality that has none keeps its
+    large one. Raises BadWeights, whose text says which file is missing or damaged.
     """
     registry = read_registry(weights) if isinstance(weights, Path) else weights
     rules, light_rules = dict(registry.rules.deciding), dict(registry.rules.light)
@@ -136,14 +142,13 @@ def load_models(
     alone = light and bool(light_rules)
     if alone:
         rules, light_rules = rules | light_rules, {}
-    fusion = None if alone else registry.fusion  # it sees through a network of the large models
+    fusion = None if alone else registry.fusion  # it takes the features of the large models
     if fusion is not None:
         registry.verify(fusion)
     cards, light_cards = (
-        {modality: registry.card(rule.model) for modality, rule in some.items()}
-        for some in (rules, light_rules)
+        {modality: registry.card(rule.model) for modality, rule in by_modality.items()}
+        for by_modality in (rules, light_rules)
     )
-    wish = engine or EngineRequest()
     return Models(
         registry.folder,
         threads,
@@ -152,6 +157,6 @@ def load_models(
         registry.eligibility,
         light_cards,
         light_rules,
-        wish,
+        engine or EngineRequest(),
         fusion=fusion,
     )

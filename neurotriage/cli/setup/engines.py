@@ -21,9 +21,9 @@ def engines(
 ) -> None:
     """Find the fastest inference engine of this host.
 
-    The fastest that answers as the reference does. What is found lies below the storage folder and holds for
-    these weights, this processor and this number of threads. It takes minutes; nothing else should run
-    meanwhile. Int8 is measured by python -m training engines only: it needs labelled slices.
+    The fastest whose answers agree with those of the reference engine. The choice is kept below the storage
+    folder and holds for these weights, this processor and this number of threads. It takes minutes; nothing
+    else should run meanwhile. Int8 is measured by python -m training engines only: it needs labelled slices.
 
     Example: neurotriage engines
     """
@@ -64,14 +64,16 @@ def _show(choice: "Choice", path: Path) -> None:
     table = Table(title=f"{choice.model} on {choice.host}")
     for heading in ("engine", "slices/s", "largest difference of p", "AUC lost on val", ""):
         table.add_column(heading, justify="left" if heading in ("engine", "") else "right")
-    for found in choice.measured:
-        verdict = "chosen" if found.engine == choice.engine else "" if allowed(found) else "not exact enough"
+    for measured in choice.measured:
+        verdict = (
+            "chosen" if measured.engine == choice.engine else "" if allowed(measured) else "not exact enough"
+        )
         table.add_row(
-            found.engine,
-            "-" if found.problem else f"{found.slices_per_s:.1f}",
-            "-" if found.problem else f"{found.max_abs_dp:.4f}",
-            "-" if found.auc_loss is None else f"{found.auc_loss:.4f}",
-            found.problem or verdict,
+            measured.engine,
+            "-" if measured.problem else f"{measured.slices_per_s:.1f}",
+            "-" if measured.problem else f"{measured.max_abs_dp:.4f}",
+            "-" if measured.auc_loss is None else f"{measured.auc_loss:.4f}",
+            measured.problem or verdict,
         )
     print_whole(table)
     typer.echo(f"kept in {path}")

@@ -1,4 +1,4 @@
-"""A folder's studies from files to files: what ``neurotriage run`` does."""
+"""The studies of a folder, from files to files: the work of ``neurotriage run``."""
 
 import functools
 import json
@@ -33,10 +33,10 @@ log = structlog.get_logger()
 def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, Any]]:
     """Analyse the studies below ``folder``, write their results and ``result.json`` into ``out``.
 
-    Made are the kinds of object that any configured destination gets; the usual ones where there is none.
+    The kinds of object are those that any configured destination gets, the usual ones where there is none.
 
-    Returns the entries of ``result.json``: one per study, or one refusal where there is none. Raises
-    ``BadWeights`` before any work where the weights must not be used.
+    Returns the entries of ``result.json``: one per study, or a single refusal where there is no study. Raises
+    ``BadWeights`` before any work where the weights are missing or damaged.
     """
     registry = read_registry(settings.worker.weights)
     registry.verify_all()
@@ -44,7 +44,7 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     scan = scan_folder(folder)
     entries = [FolderRun(settings, out, study, registry, models).entry() for study in scan.studies]
     for path, reason in scan.unreadable:
-        # Not the reason's text: it may quote what stands in the header.
+        # Without the reason's text, which may quote patient data from the header.
         log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
     if not entries:
         entries = [refusal_entry(_nothing_readable(scan))]
@@ -69,7 +69,7 @@ def _nothing_readable(scan: FolderScan) -> Reason:
 
 
 def line(entry: dict[str, Any]) -> str:
-    """An entry for a terminal: study, outcome, why, and what was made of it."""
+    """An entry of ``result.json`` as a line for a terminal: study, outcome, reasons and kinds of result."""
     reasons = "; ".join(reason["text"] for reason in entry["reasons"])
     kinds = Counter(result["kind"] for result in entry["results"])
     made = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
@@ -96,14 +96,14 @@ class FolderRun:
         self._study = study
 
     def entry(self) -> dict[str, Any]:
-        """Analyse, write the objects, and say what came of it. A bug in here ends this study only."""
+        """Analyse, write the objects, and return the entry of ``result.json``. A bug ends this study only."""
         selection = select_series(self._study, self._registry.eligibility)
         now = datetime.now(UTC).astimezone()
         analysis: Analysis
         try:
             analysis, evidence = analyse(selection, self._registry.modalities, self._models, now)
             results = self._build(analysis, evidence, selection)
-        except Exception as error:  # noqa: BLE001 - one study's failure is its outcome, told with its cause
+        except Exception as error:  # noqa: BLE001 - a failure is the outcome of this study alone
             log.error(
                 "analysis_failed",
                 study_instance_uid=self._study.study_instance_uid,
@@ -117,8 +117,8 @@ class FolderRun:
             results = self._build(analysis, Evidence(), selection)
         shown, _ = claimed(analysis, Evidence(), self._results.claims)
         write_durably(self._out / self._place / "summary.txt", report_text(shown).encode(), private=False)
-        told = replace(analysis, omissions=results.omissions)
-        return study_entry(told, [self._write(result) for result in results.objects])
+        reported = replace(analysis, omissions=results.omissions)
+        return study_entry(reported, [self._write(result) for result in results.objects])
 
     def _build(self, analysis: Analysis, evidence: Evidence, selection: Selection) -> Results:
         return build(

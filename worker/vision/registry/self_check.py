@@ -1,6 +1,6 @@
-"""Whether a model says here what it said where it was exported: drawn slices in, stored answers out.
+"""Whether a model answers on this host as it did at its export: drawn slices in, stored answers out.
 
-The fusion sees what encoders see, so it is asked about drawn features.
+The fusion has no encoder, so it gets drawn features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from worker.vision.network import Network, SliceOutputs
 from worker.vision.network.fusion import FusionNet, channels_of
 from worker.vision.registry.cards import BadWeights, FusionCard, ModelCard
 
-# Lesions of the drawn heads: row, column, radius (shares of the side) and brightness; the first has none.
+# Lesions of the drawn heads: row, column, radius (shares of the side), brightness; the first head has none.
 LESIONS = ((0.5, 0.5, 0.0, 0.0), (0.4, 0.35, 0.06, 0.9), (0.55, 0.62, 0.11, 0.8), (0.6, 0.4, 0.15, 0.2))
 TOLERANCE = 0.01  # of a logit, a class logit, and of the mask's mean logit
 
 
 def drawn_slices(input_px: int) -> NDArray[np.float32]:
-    """(4, 1, S, S) in 0..1: a skull, brain with ventricles and texture, a lesion on three of them."""
+    """(4, 1, S, S) in 0..1: skull, and brain with ventricles and texture; three of four have a lesion."""
     y, x = (np.mgrid[:input_px, :input_px] + 0.5) / input_px
     radius = np.hypot((y - 0.5) / 0.46, (x - 0.5) / 0.38)
     brain = 0.45 + 0.08 * np.sin(31 * x) * np.sin(27 * y)
@@ -34,19 +34,19 @@ def drawn_slices(input_px: int) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def answers(network: Network, input_px: int) -> dict[str, tuple[float, ...]]:
-    """What a network says of the drawn slices: logits, rounded, as they are stored with the card."""
+    """A network's answers on the drawn slices: logits by name, rounded as they are stored with the card."""
     outputs = network(torch.from_numpy(drawn_slices(input_px)))
-    found = {
+    logits = {
         "tumour": outputs.tumour,
         "classes": outputs.classes.flatten(),
         "head": outputs.head,
         "mask": outputs.mask.mean((1, 2, 3)),
     }
-    return _rounded(found)
+    return _rounded(logits)
 
 
 def drawn_features(network: FusionNet) -> tuple[Tensor, Tensor, Tensor]:
-    """CT (4, C), MR (4, C) and ``given`` (4, 2): twice both modalities, then CT and MR alone."""
+    """CT (4, C), MR (4, C), and (4, 2) which modalities are given: twice both, then CT and MR alone."""
     ct, mr = (
         torch.sin(torch.arange(4 * sum(channels_of(name))).reshape(4, -1) / place).abs()
         for place, name in enumerate(network.architectures, start=2)
@@ -56,13 +56,13 @@ def drawn_features(network: FusionNet) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.inference_mode()
 def fusion_answers(network: FusionNet) -> dict[str, tuple[float, ...]]:
-    """What a fusion says of the drawn features: logits, rounded, as they are stored with the card."""
+    """A fusion's answers on the drawn features: logits by name, rounded as they are stored with the card."""
     outputs = network(*drawn_features(network))
     return _rounded({name: tensor.flatten() for name, tensor in outputs._asdict().items()})
 
 
-def _rounded(found: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in found.items()}
+def _rounded(logits: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(round(float(value), 4) for value in tensor) for name, tensor in logits.items()}
 
 
 def check_fusion(network: FusionNet, card: FusionCard) -> None:
@@ -71,15 +71,15 @@ def check_fusion(network: FusionNet, card: FusionCard) -> None:
 
 
 def largest_dp(run: Callable[[Tensor], SliceOutputs], card: ModelCard) -> float:
-    """How far the tumour probabilities of the drawn slices are from those at the model's export.
+    """Largest difference of the drawn slices' tumour probabilities from those at the model's export.
 
-    Infinite where none are stored with the card.
+    ``run``: an engine, slices (N, 1, S, S) in. Infinite where no answers are stored with the card.
     """
     stored = torch.tensor(card.answers.get("tumour", ()), dtype=torch.float64)
-    found = run(torch.from_numpy(drawn_slices(card.input_px))).tumour.double()
-    if found.shape != stored.shape:
+    tumour = run(torch.from_numpy(drawn_slices(card.input_px))).tumour.double()
+    if tumour.shape != stored.shape:
         return float("inf")
-    both = torch.sigmoid(torch.stack([found, stored]) / card.temperature)
+    both = torch.sigmoid(torch.stack([tumour, stored]) / card.temperature)
     return float((both[0] - both[1]).abs().max())
 
 
@@ -88,18 +88,20 @@ def check(network: Network, card: ModelCard) -> None:
     _check(answers(network, card.input_px), card.answers, card.name)
 
 
-def _check(found: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]], name: str) -> None:
+def _check(current: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]], name: str) -> None:
     if not stored:
         raise BadWeights(f"the registry holds no answers of model {name} to check against")
-    apart = _largest_difference(found, stored)
-    if not apart <= TOLERANCE:
+    difference = _largest_difference(current, stored)
+    if not difference <= TOLERANCE:
         raise BadWeights(
-            f"model {name} does not answer as it did at its export: a logit differs by {apart:.3f}"
+            f"model {name} does not answer as it did at its export: a logit differs by {difference:.3f}"
         )
 
 
-def _largest_difference(found: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]]) -> float:
-    """Infinite where the two do not hold the same values."""
-    if {k: len(v) for k, v in found.items()} != {k: len(v) for k, v in stored.items()}:
+def _largest_difference(
+    current: Mapping[str, Sequence[float]], stored: Mapping[str, Sequence[float]]
+) -> float:
+    """Infinite where the two do not have the same names and lengths."""
+    if {k: len(v) for k, v in current.items()} != {k: len(v) for k, v in stored.items()}:
         return float("inf")
-    return max(abs(a - b) for name in found for a, b in zip(found[name], stored[name], strict=True))
+    return max(abs(a - b) for name in current for a, b in zip(current[name], stored[name], strict=True))

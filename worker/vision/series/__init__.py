@@ -1,1 +1,1 @@
-"""One series: is it a head, what do the slices say, which lesions, what follows, and what explains it."""
+"""One series: predictions on its slices, eligibility, score, decision, findings and explanation."""

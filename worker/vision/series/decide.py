@@ -12,27 +12,27 @@ from neurotriage.core.wording import percent, percent_beside
 from worker.vision.network import CLASSES, CT_CLASSES
 from worker.vision.registry.rule import StudyRule
 from worker.vision.series.findings import Lesion, find_lesions
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.sections import Sections
 from worker.vision.slices.slice_axis import slice_positions_mm, slice_steps_mm, smooth
 
 HEALTHY, BENIGN, MALIGNANT = CLASSES
 _, MIMIC, TUMOUR = CT_CLASSES
-DECIDING_SHARE = 0.5  # of the highest slice score; slices below it say nothing about the tumour's kind
+DECIDING_SHARE = 0.5  # of the highest slice score; slices below it do not count for the kind of tumour
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesScore:
-    """What one series amounts to."""
+    """The network's answers on the slices of one series, summed up for the series."""
 
     smoothed: NDArray[np.float64]  # (n,) weighed and smoothed slice probabilities of a tumour
-    smoothed_mimic: NDArray[np.float64]  # (n,) the same of a tumour mimic; 0 where the model knows none
+    smoothed_mimic: NDArray[np.float64]  # (n,) the same of a tumour mimic; 0 without such a class
     classes: Mapping[str, float]  # by the names of the model's card
-    lesions: tuple[Lesion, ...]  # of the decoder, large enough to agree with the classifier
-    coverage_mm: float
+    lesions: tuple[Lesion, ...]  # outlined by the decoder, those that the classifier supports
+    coverage_mm: float  # along the slice axis
 
     @property
-    def score(self) -> float:
+    def tumour(self) -> float:
         """The series' probability of a tumour: that of its highest run of slices."""
         return float(self.smoothed.max())
 
@@ -49,27 +49,27 @@ def score_series(
     rule: StudyRule,
     names: Sequence[str],
 ) -> SeriesScore:
-    """Smooth along the slice axis, take the highest run, look for lesions on the suspicious slices.
+    """Smooth the slice scores along the slice axis and look for lesions on the suspicious slices.
 
-    ``names`` are those of the card's classes.
+    ``names``: the classes of the model's card, in the order of ``predictions.classes``.
     """
     along_mm = slice_positions_mm(volume)[predictions.indices]
     weights = slice_weights(volume, sections, rule)[predictions.indices]
     smoothed = smooth(predictions.tumour * weights, along_mm, rule.smoothing_mm)
     smoothed_mimic = np.zeros_like(smoothed)
     if MIMIC in names:
-        seen = predictions.classes[:, names.index(MIMIC)] * weights
-        smoothed_mimic = smooth(seen, along_mm, rule.smoothing_mm)
+        mimic = predictions.classes[:, names.index(MIMIC)] * weights
+        smoothed_mimic = smooth(mimic, along_mm, rule.smoothing_mm)
     steps_mm = slice_steps_mm(along_mm, volume.thickness_mm)
     maps = suspicious_only(predictions.masks, smoothed >= rule.low)
-    found = find_lesions(maps, rule.mask_level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
+    candidates = find_lesions(maps, rule.mask_level, map_pixel_mm2(volume, predictions.grid, maps), steps_mm)
     return SeriesScore(
         smoothed=smoothed,
         smoothed_mimic=smoothed_mimic,
         classes=series_classes(names, predictions.classes, smoothed, smoothed_mimic),
         lesions=tuple(
             lesion
-            for lesion in found
+            for lesion in candidates
             if agrees(lesion, smoothed, rule) and cam_peak_share(lesion, predictions.heat) >= rule.lesion_heat
         ),
         coverage_mm=float(steps_mm.sum()),
@@ -82,24 +82,29 @@ def series_classes(
     smoothed: NDArray[np.float64],
     smoothed_mimic: NDArray[np.float64],
 ) -> dict[str, float]:
-    """What a series shows, from the class probabilities of its slices (n, 3) in the order of ``names``.
+    """The class probabilities of a series, by name.
 
-    The tumour head says whether there is one, the class head only which of the two kinds it is: its
-    "healthy" knows no tumour-free slice of a patient. The deciding slices count by their score. A look-alike
-    may lie beside a tumour, on slices of its own: each is the score of its own run, healthy is neither.
+    ``classes`` (n, 3): those of its slices, in the order of ``names``; ``smoothed`` and ``smoothed_mimic``
+    (n,) as in ``SeriesScore``. With benign and malignant, the tumour head decides whether there is a tumour,
+    and the class head only which of the two it is: none of the slices on which it learnt "healthy" came from
+    a patient with a tumour. The deciding slices count by their score. With a mimic, which may lie beside a
+    tumour on slices of its own, each of the two has the score of its own highest run; healthy is neither.
     """
-    score = float(smoothed.max())
+    tumour = float(smoothed.max())
     if MIMIC in names:
-        other = float(smoothed_mimic.max())
-        return {HEALTHY: (1 - score) * (1 - other), MIMIC: other, TUMOUR: score}
-    weights = np.where(smoothed >= DECIDING_SHARE * score, smoothed, 0.0)
+        mimic = float(smoothed_mimic.max())
+        return {HEALTHY: (1 - tumour) * (1 - mimic), MIMIC: mimic, TUMOUR: tumour}
+    weights = np.where(smoothed >= DECIDING_SHARE * tumour, smoothed, 0.0)
     sums = dict(zip(names, map(float, (weights[:, None] * classes).sum(0)), strict=True))
     kinds = max(sums[BENIGN] + sums[MALIGNANT], float(np.finfo(float).tiny))
-    return {HEALTHY: 1 - score} | {name: score * sums[name] / kinds for name in (BENIGN, MALIGNANT)}
+    return {HEALTHY: 1 - tumour} | {name: tumour * sums[name] / kinds for name in (BENIGN, MALIGNANT)}
 
 
 def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bool:
-    """Whether a lesion is large enough, lasts over enough slices and reaches one that is surely positive."""
+    """Whether a lesion supports the classifier: large enough, on enough slices, one of them positive.
+
+    ``smoothed`` (n,): the tumour scores of the slices.
+    """
     return bool(
         lesion.volume_mm3 >= rule.lesion_mm3
         and len(lesion.rows) >= min(rule.lesion_slices, len(smoothed))
@@ -108,7 +113,7 @@ def agrees(lesion: Lesion, smoothed: NDArray[np.float64], rule: StudyRule) -> bo
 
 
 def cam_peak_share(lesion: Lesion, heat: NDArray[np.float32]) -> float:
-    """The hottest point of a lesion in maps (n, fh, fw), as share of the hottest of all; 0 if all is cold."""
+    """Highest Grad-CAM value within a lesion, as a share of the highest in ``heat`` (n, fh, fw); 0..1."""
     rows, y, x = np.nonzero(lesion.region)
     coarse = heat.shape[1] / lesion.region.shape[1], heat.shape[2] / lesion.region.shape[2]
     inside = heat[rows, (y * coarse[0]).astype(int), (x * coarse[1]).astype(int)]
@@ -116,17 +121,19 @@ def cam_peak_share(lesion: Lesion, heat: NDArray[np.float32]) -> float:
 
 
 def suspicious_only(maps: NDArray[np.float32], suspicious: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Maps (n, h, w) with those of other slices set to 0."""
+    """Maps (n, h, w) of which those of unsuspicious slices (n,) are set to 0."""
     result: NDArray[np.float32] = maps * suspicious[:, None, None].astype(np.float32)
     return result
 
 
 def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArray[np.float64]:
-    """(slices,) 1, or less near the vertex, on end slices and below the skull base; 0 on blank ones.
+    """(slices,) weights of the slice scores: 1, ``rule.outer_weight`` on outer slices, 0 on blank ones.
 
-    Such slices hold little brain, and most false alarms. The skull base is found by its distance from the
-    vertex, which is only known where the uppermost slice shows a small section; and on CT by its open ring
-    of bone. As ``rule.outer_weight`` lies below ``rule.high``, such slices alone make no series positive.
+    Outer slices lie near the vertex, at an end of the stack or below the skull base: they hold little brain,
+    and most false alarms are on them. The skull base is taken to lie ``rule.brain_height_mm`` below the
+    vertex, whose place is known only where the uppermost slice shows a small section; on CT, slices whose
+    ring of bone is open have a small section too. As ``outer_weight`` lies below ``rule.high``, outer slices
+    alone make no series positive.
     """
     small = sections.brain_shares < rule.small_section
     outer = small
@@ -140,53 +147,55 @@ def slice_weights(volume: Volume, sections: Sections, rule: StudyRule) -> NDArra
     return np.where(blank, 0.0, np.where(outer, rule.outer_weight, 1.0))
 
 
-def map_pixel_mm2(volume: Volume, grid: Grid, maps: NDArray[np.float32]) -> float:
-    """Area of one pixel of maps (n, h, w) over the network's input."""
+def map_pixel_mm2(volume: Volume, grid: InputGrid, maps: NDArray[np.float32]) -> float:
+    """Area in the patient of one pixel of maps (n, h, w) over the network's input."""
     row_mm, column_mm = grid.display.spacing_mm(volume.pixel_spacing_mm)
     height, width = maps.shape[1:]
     return float(grid.box.height_px / height * row_mm * grid.box.width_px / width * column_mm)
 
 
-def applied_threshold(found: SeriesScore, rule: StudyRule) -> float:
-    """What the score was held against: ``high``; above it and without a lesion, ``certain``."""
-    return rule.certain if found.score >= rule.high and not found.lesions else rule.high
+def applied_threshold(score: SeriesScore, rule: StudyRule) -> float:
+    """The probability from which this series is PRESENT: ``high``, or ``certain`` without a lesion."""
+    return rule.certain if score.tumour >= rule.high and not score.lesions else rule.high
 
 
-def decide_series(found: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
+def decide_series(score: SeriesScore, rule: StudyRule) -> tuple[Outcome, Reason]:
     """PRESENT, ABSENT or UNDETERMINED, and why."""
-    score, probability = found.score, f"probability {percent(found.score)}"
-    if score >= applied_threshold(found, rule):
+    tumour, probability = score.tumour, f"probability {percent(score.tumour)}"
+    if tumour >= applied_threshold(score, rule):
         return Outcome.PRESENT, Reason(ReasonCode.TUMOUR, f"tumour on neighbouring slices, {probability}")
-    if found.mimic >= rule.mimic:
+    if score.mimic >= rule.mimic:
         text = (
             "something looks wrong that may be no tumour but a bleed, an infarct or a clip: "
-            f"probability {percent_beside(found.mimic, rule.mimic)}, "
+            f"probability {percent_beside(score.mimic, rule.mimic)}, "
             f"which counts from {percent(rule.mimic)} on"
         )
         return Outcome.UNDETERMINED, Reason(ReasonCode.LOOK_ALIKE, text)
-    if score >= rule.high:
+    if tumour >= rule.high:
         text = (
-            f"probability {percent_beside(score, rule.certain)} speaks of a tumour, but no lesion could be "
+            f"probability {percent_beside(tumour, rule.certain)} speaks of a tumour, but no lesion could be "
             f"outlined, and without one it takes {percent(rule.certain)}"
         )
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
-    if score >= rule.low:
-        nearest = min((rule.low, rule.high), key=lambda limit: abs(score - limit))
+    if tumour >= rule.low:
+        nearest = min((rule.low, rule.high), key=lambda limit: abs(tumour - limit))
         text = (
-            f"probability {percent_beside(score, nearest)} lies between {percent(rule.low)} (no tumour) "
+            f"probability {percent_beside(tumour, nearest)} lies between {percent(rule.low)} (no tumour) "
             f"and {percent(rule.high)} (tumour)"
         )
         return Outcome.UNDETERMINED, Reason(ReasonCode.NO_SAFE_ANSWER, text)
-    if found.coverage_mm < rule.coverage_mm:
-        text = f"no tumour on the {found.coverage_mm:.0f} mm that were imaged, which is not the whole head"
+    if score.coverage_mm < rule.coverage_mm:
+        text = f"no tumour on the {score.coverage_mm:.0f} mm that were imaged, which is not the whole head"
         return Outcome.UNDETERMINED, Reason(ReasonCode.TOO_FEW_SLICES, text)
     return Outcome.ABSENT, Reason(ReasonCode.NO_TUMOUR, f"no tumour, {probability}")
 
 
 def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tuple[Reason, ...]]:
-    """PRESENT beats UNDETERMINED beats ABSENT; a series that shows a part of the head yields to a whole one.
+    """The outcome of a study and its reasons, from the outcome and reason of each stack.
 
-    Without a series that could be judged: POOR_QUALITY beats NOT_ELIGIBLE, with the reasons of all.
+    PRESENT beats UNDETERMINED beats ABSENT. A series without a tumour that shows only a part of the head
+    counts where no other could be judged. Where none was judged at all, POOR_QUALITY beats NOT_ELIGIBLE. The
+    reasons are those of all stacks with the study's outcome, each once.
     """
     judged = [(outcome, reason) for outcome, reason in series if outcome.analysed]
     whole = [row for row in judged if row[1].code is not ReasonCode.TOO_FEW_SLICES]
@@ -197,17 +206,17 @@ def decide_study(series: Sequence[tuple[Outcome, Reason]]) -> tuple[Outcome, tup
     )
     rows = whole or judged or series
     for outcome in order:
-        reasons = tuple(dict.fromkeys(reason for found, reason in rows if found is outcome))
+        reasons = tuple(dict.fromkeys(reason for series_outcome, reason in rows if series_outcome is outcome))
         if reasons:
             return outcome, reasons
     return Outcome.NOT_ELIGIBLE, (Reason(ReasonCode.NO_HEAD_SERIES, "no series of a head to analyse"),)
 
 
 def triage_of(outcome: Outcome, *, malignant: bool, mimic: bool) -> Triage:
-    """How soon a person should look.
+    """How soon a radiologist should read the study.
 
-    ``malignant``: the tumour looks malignant rather than benign; ``mimic``: a bleed or an infarct may be
-    there, with a tumour or without.
+    ``malignant``: the tumour looks malignant rather than benign; ``mimic``: a bleed, an infarct or a clip is
+    suspected, with a tumour or without.
     """
     if outcome is Outcome.PRESENT:
         return Triage.URGENT if malignant or mimic else Triage.PRIORITY

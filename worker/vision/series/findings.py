@@ -1,4 +1,4 @@
-"""From the lesion maps of a series to findings: connected lesions, their outline, size and side."""
+"""From the lesion maps of a series to findings: connected lesions with outline, size and side."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,14 @@ from scipy.spatial.distance import pdist
 from neurotriage.core.values import Finding, Side
 from neurotriage.core.volume import Volume
 from worker.imaging.head import largest_component
-from worker.vision.series.predict import Grid, SlicePredictions
+from worker.vision.series.predict import InputGrid, SlicePredictions
 from worker.vision.slices.sections import Sections
 
 MIDLINE_MM = 7.0  # a lesion whose centre lies closer to the mid-sagittal plane has no side
 MAX_LESIONS = 5  # further ones are too small to matter beside these
 SMALLEST_PIECE_MM2 = 10.0  # a smaller piece of a lesion in a slice is the decoder's noise
-CONTOUR_MARGIN_PX = (
-    1  # a lesion's map is kept this far beyond its label, so that its contour stays where it was
-)
-NEAR_CENTRE_PX = 1e-3
+CONTOUR_MARGIN_PX = 1  # a map is kept this far beyond its lesion: the contour runs between the pixels
+NEAR_CENTRE_PX = 1e-3  # a contour keeps this distance from the centres of pixels
 
 Point = tuple[float, float]
 
@@ -29,12 +27,12 @@ Point = tuple[float, float]
 class Lesion:
     """A connected region of the lesion maps, on the network's grid."""
 
-    region: NDArray[np.bool_]  # (n, h, w)
+    region: NDArray[np.bool_]  # (n, h, w) over the network's input
     volume_mm3: float
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """Which of the n slices it touches."""
+        """The slices it lies on: indices from 0 to n - 1, ascending."""
         touched: NDArray[np.intp] = np.flatnonzero(self.region.any((1, 2)))
         return touched
 
@@ -44,7 +42,8 @@ def find_lesions(
 ) -> tuple[Lesion, ...]:
     """Connected lesions of maps (n, h, w) above ``level``, largest first, ``MAX_LESIONS`` at most.
 
-    ``steps_mm`` (n,) is the part of the slice axis that each slice stands for.
+    ``pixel_mm2``: area of a pixel of the maps; ``steps_mm`` (n,): part of the slice axis that each slice
+    stands for.
     """
     labels, count = ndimage.label(maps > level, np.ones((3, 3, 3)))
     slice_mm3 = (pixel_mm2 * steps_mm)[:, None, None]
@@ -63,7 +62,10 @@ def describe(
     lesions: tuple[Lesion, ...],
     sections: Sections,
 ) -> tuple[Finding, ...]:
-    """One finding per lesion and slice, in the order of lesions and slices."""
+    """One finding per lesion and slice, in the order of lesions and slices; ``maps`` (n, h, w) as outlined.
+
+    Pieces smaller than ``SMALLEST_PIECE_MM2`` make no finding.
+    """
     return tuple(
         finding
         for number, lesion in enumerate(lesions, start=1)
@@ -106,7 +108,7 @@ def _of_lesion(
 
 
 def lesion_maps(maps: NDArray[np.float32], lesions: Sequence[Lesion]) -> NDArray[np.float32]:
-    """Maps (n, h, w) with everything but the lesions set to 0."""
+    """Maps (n, h, w) set to 0 outside the lesions and a margin of ``CONTOUR_MARGIN_PX``."""
     inside = np.zeros(maps.shape, bool)
     for lesion in lesions:
         inside |= lesion.region
@@ -129,9 +131,12 @@ def largest_extent_mm(outline: tuple[Point, ...], spacing_mm: tuple[float, float
 
 
 def side_of(
-    volume: Volume, grid: Grid, lesion: Lesion, indices: NDArray[np.intp], sections: Sections
+    volume: Volume, grid: InputGrid, lesion: Lesion, indices: NDArray[np.intp], sections: Sections
 ) -> Side:
-    """The patient's side of a lesion, against the middle of the head (the centre of all its sections)."""
+    """The patient's side of a lesion, by its distance from the middle of the head (centre of its sections).
+
+    ``indices`` (n,): the slices of the volume that the lesion's slices are.
+    """
     head_mm = [volume.to_patient_mm(c, r, i)[0] for i, (r, c) in enumerate(sections.centre_px)]
     middle_mm = float(np.average(head_mm, weights=sections.area_mm2 + 1e-9))
     rows = lesion.rows
@@ -149,11 +154,12 @@ def side_of(
 
 
 def contour(field: NDArray[np.floating], level: float) -> tuple[Point, ...]:
-    """The longest closed line of a field (rows, columns) at ``level``, as (x, y) with first = last.
+    """The longest closed line of a field (rows, columns) at ``level``, as points (x, y); first = last.
 
     Marching squares (Lorensen and Cline, SIGGRAPH 1987, in two dimensions). The field is taken to be 0
     around the image, so every line closes. Whole numbers are the edges of pixels, as in a box and in an SR's
-    coordinates (PS3.3 C.18.6): the centre of the first pixel is (0.5, 0.5). Empty where nothing is above.
+    coordinates (PS3.3 C.18.6): the centre of the first pixel is (0.5, 0.5). Empty where
+    nothing lies above the level.
     """
     padded = np.pad(np.asarray(field, np.float64), 1)
     following = dict(_segments(padded, level))
@@ -174,16 +180,16 @@ _CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
 def _segments(field: NDArray[np.float64], level: float) -> Iterator[tuple[Point, Point]]:
-    """Pieces of the contour in each cell of four pixels, with what is above the level on their right."""
+    """Directed pieces of the contour in each cell of four pixels; above the level is on their right."""
     above = field > level
     counts = sum(above[r : r + len(field) - 1, c : c + field.shape[1] - 1].astype(int) for r, c in _CORNERS)
     for y, x in np.argwhere((counts > 0) & (counts < 4)):
         corners = [(int(y) + r, int(x) + c) for r, c in _CORNERS]
         entries: list[Point] = []
         exits: list[Point] = []
-        for one, other in zip(corners, corners[1:] + corners[:1], strict=True):
-            if above[one] != above[other]:
-                (exits if above[one] else entries).append(_crossing(field, one, other, level))
+        for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
+            if above[corner] != above[following]:
+                (exits if above[corner] else entries).append(_crossing(field, corner, following, level))
         # Two separate corners above (a saddle): each keeps its own piece.
         if len(entries) == 2 and above[corners[0]]:
             exits = exits[1:] + exits[:1]
@@ -191,11 +197,11 @@ def _segments(field: NDArray[np.float64], level: float) -> Iterator[tuple[Point,
 
 
 def _crossing(
-    field: NDArray[np.float64], one: tuple[int, int], other: tuple[int, int], level: float
+    field: NDArray[np.float64], corner: tuple[int, int], following: tuple[int, int], level: float
 ) -> Point:
     """Where the field reaches the level between two pixels; the same point from either side."""
-    first, second = sorted((one, other))
-    # Kept off the pixel's centre, where the crossings of several edges would be one point.
+    first, second = sorted((corner, following))
+    # At a pixel's centre the crossings of several edges would coincide, so they keep a distance.
     share = np.clip(
         (level - field[first]) / (field[second] - field[first]), NEAR_CENTRE_PX, 1 - NEAR_CENTRE_PX
     )

@@ -1,1 +1,1 @@
-"""From stored slices to what a network takes, and what slices say of themselves: place, section, order."""
+"""From stored slices to the network's input, and what is measured on them: sections, positions, coverage."""

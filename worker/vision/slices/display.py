@@ -1,4 +1,4 @@
-"""The view in which the network was trained: how a stored slice is turned into it, and back.
+"""How a stored slice is turned into the view in which the network was trained, and back.
 
 Radiological view: axial with the front up and the patient's right on the left of the image, coronal with
 the head up, sagittal with the face to the left. An oblique slice goes by its nearest plane.
@@ -23,24 +23,24 @@ VIEWS = {
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """Swap rows and columns first, then turn either of them round. Quarter turns and mirrors only."""
+    """A turn by quarters or a mirroring: swap rows and columns first, then reverse either of them."""
 
     swap: bool
     flip_rows: bool
     flip_columns: bool
 
     def show(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """From the stored grid (..., rows, columns) to the view; a view on the same memory."""
+        """From the stored grid (..., rows, columns) to the view, without a copy."""
         image = stored.swapaxes(-1, -2) if self.swap else stored
         return self._flip(image)
 
     def restore(self, shown: NDArray[Any]) -> NDArray[Any]:
-        """The exact inverse of ``show``."""
+        """The exact inverse of ``show``, without a copy."""
         image = self._flip(shown)
         return image.swapaxes(-1, -2) if self.swap else image
 
     def spacing_mm(self, stored: tuple[float, float]) -> tuple[float, float]:
-        """Pixel spacing (between rows, between columns) in the view."""
+        """Pixel spacing in the view from that as ``stored``; both between rows, then between columns."""
         return (stored[1], stored[0]) if self.swap else stored
 
     def _flip(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -50,7 +50,7 @@ class Display:
 
 
 def display_of(volume: Volume) -> Display:
-    """The turns that bring the slices of ``volume`` into the view of its plane."""
+    """How the slices of ``volume`` are brought into the view of its plane."""
     right, down = VIEWS[volume.plane]
     across, along = volume.row_direction, volume.column_direction
     straight = abs(across @ right) + abs(along @ down)

@@ -1,8 +1,8 @@
 """From grey slices in any units to the network's input and back, the same in training and at run time.
 
-Intensity: per slice, percentiles inside the head's box, so absolute values mean nothing. Geometry: one
-square (in millimetres) box around the head, for a slice or for a whole volume; the box is all that is
-needed to bring a map back onto the source's pixel grid.
+Intensity: each slice is scaled by percentiles inside the head's box, so absolute values do not count.
+Geometry: one box around the head, square in millimetres, for a slice or for a whole volume; with the box
+alone a map is brought back onto the source's pixel grid.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ from torch.nn import functional
 from worker.imaging.head import largest_component, unlike_border
 
 INPUT_PX = 128
-COARSE_PX = 96  # longest side of the small copy on which the head is looked for
-SHORTEST_RANGE = 1e-6  # signal units; below this a box is flat
-BOX_MARGIN = 0.04  # share of the head's longest side left free on each side
-RANGE_PERCENTILES = (1.0, 99.7)  # of the box's pixels, to 0 and 1
+COARSE_PX = 96  # longest side of the small copy on which the head is located
+SMALLEST_RANGE = 1e-6  # in the slice's own units; a box with less contrast is blank
+BOX_MARGIN = 0.04  # on each side, as a share of the head's longest side
+RANGE_PERCENTILES = (1.0, 99.7)  # of the box's pixels; they become 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ def head_box(pixels: NDArray[np.generic], spacing_mm: tuple[float, float] = (1.0
 def head_box_of_parts(
     parts: Iterable[NDArray[np.generic]], spacing_mm: tuple[float, float] = (1.0, 1.0)
 ) -> Box:
-    """``head_box`` of a volume in parts (slices, rows, columns), of which one is held at a time."""
+    """``head_box`` of a volume in parts (slices, rows, columns), of which one at a time is in memory.
+
+    Raises ValueError where there is no part.
+    """
     brightest: NDArray[np.float32] | None = None
     for part in parts:
         rows, columns = part.shape[-2:]
@@ -61,17 +64,17 @@ def head_box_of_parts(
         brightest = coarse if brightest is None else np.maximum(brightest, coarse)
     if brightest is None:
         raise ValueError("no slice to look for a head in")
-    found = _bounds_of_head(brightest)
-    if found is None:
+    bounds = _bounds_of_head(brightest)
+    if bounds is None:
         return _square(0.0, 0.0, float(columns), float(rows), spacing_mm, margin=0.0)
-    y, x = found
+    y, x = bounds
     return _square(
         x.start * step_x, y.start * step_y, x.stop * step_x, y.stop * step_y, spacing_mm, BOX_MARGIN
     )
 
 
 def network_inputs(slices: NDArray[np.generic], box: Box, input_px: int = INPUT_PX) -> NDArray[np.float32]:
-    """Slices (N, rows, columns) in any units to (N, 1, S, S) float32 in 0..1, each with its own range."""
+    """Slices (N, rows, columns) in any units to (N, 1, S, S) float32 in 0..1, each slice scaled alone."""
     crops = _crop(torch.from_numpy(_finite(slices)), box)
     squares = functional.interpolate(crops[:, None], (input_px, input_px), mode="bilinear", antialias=True)
     return np.stack([_scaled(square) for square in squares.numpy()]).astype(np.float32)
@@ -120,7 +123,7 @@ def _coarse(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, fl
 
 
 def _bounds_of_head(image: NDArray[np.float32]) -> tuple[slice, slice] | None:
-    """Of the largest connected region that differs from the border; None where none does."""
+    """Rows and columns of the largest connected region that differs from the border; None without one."""
     region = largest_component(ndimage.binary_opening(unlike_border(image)))
     regions = ndimage.find_objects(region.astype(int))
     return (regions[0][0], regions[0][1]) if regions else None
@@ -137,7 +140,7 @@ def _square(
 
 
 def _crop(slices: torch.Tensor, box: Box, background: float | None = None) -> torch.Tensor:
-    """(N, rows, columns) to (N, height, width); outside the image each slice's own darkest level."""
+    """(N, rows, columns) to (N, height, width); beyond the image ``background``, or each slice's minimum."""
     rows, columns = slices.shape[1:]
     y0, y1 = max(box.y0, 0), min(box.y1, rows)
     x0, x1 = max(box.x0, 0), min(box.x1, columns)
@@ -152,7 +155,7 @@ def _crop(slices: torch.Tensor, box: Box, background: float | None = None) -> to
 
 def _scaled(square: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = np.percentile(square, RANGE_PERCENTILES)
-    if high - low < SHORTEST_RANGE:
+    if high - low < SMALLEST_RANGE:
         return np.zeros_like(square)
     result: NDArray[np.float32] = np.clip((square - low) / (high - low), 0.0, 1.0)
     return result

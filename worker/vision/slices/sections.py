@@ -1,4 +1,4 @@
-"""The cross section of the body on each slice of a volume: where it is, how large, what bone encloses."""
+"""The cross section of the body on each slice of a volume: place, area, and the part that bone encloses."""
 
 from dataclasses import dataclass
 
@@ -10,36 +10,36 @@ from neurotriage.core.volume import Volume
 from worker.imaging.head import largest_component, unlike_border
 
 COARSE_PX = 96  # longest side of the copy on which sections are measured
-CORE_DEPTH = 0.35  # of a section's greatest depth; what is less deep is scalp and skull
-# Of averaged copies, in which fat and bone run into brain; ``imaging.pixel_facts`` looks at the pixels.
+CORE_DEPTH = 0.35  # as a share of a section's greatest depth; scalp and skull lie less deep
+# For averaged copies, in which fat and bone blur into brain; those of single pixels: ``imaging.pixel_facts``.
 SOFT_HU = (-10.0, 110.0)  # fluid to fresh blood; neither fat nor bone
 BONE_HU = 150.0
-BONE_DIRECTIONS = 7  # of eight in which bone lies around brain: a gap in the skull does not open it
-MIN_ENCLOSED = 0.3  # of the largest section of soft tissue; less inside bone: the skull was taken away
+BONE_DIRECTIONS = 7  # of eight in which bone must lie around brain: one gap in the skull is allowed
+MIN_ENCLOSED = 0.3  # as a share of the largest section; less within bone: the skull was stripped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sections:
-    """The body's cross section on each slice; of CT, its soft tissue."""
+    """The body's cross section on each slice of a volume; on CT, its soft tissue."""
 
     area_mm2: NDArray[np.float64]  # (slices,)
-    brain_mm2: NDArray[np.float64]  # (slices,) of it what bone encloses; all of it where that is not known
-    centre_px: NDArray[np.float64]  # (slices, 2) row, column as stored; of the image where it is empty
-    filled: NDArray[np.float64]  # (slices,) share of its inside that gives signal; 1 where it is empty
+    brain_mm2: NDArray[np.float64]  # (slices,) the part that bone encloses; MR and CT without a skull: all
+    centre_px: NDArray[np.float64]  # (slices, 2) row, column as stored; the image's where there is no section
+    filled: NDArray[np.float64]  # (slices,) share of its core that gives signal; 1 where there is no section
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """(slices,) area as share of the largest section; 0 where all are empty."""
+        """(slices,) area as a share of the largest section; 0 where there is none."""
         return _of_largest(self.area_mm2)
 
     @property
     def brain_shares(self) -> NDArray[np.float64]:
-        """(slices,) the same of what bone encloses."""
+        """(slices,) the same of the parts that bone encloses."""
         return _of_largest(self.brain_mm2)
 
 
 def measure_sections(volume: Volume) -> Sections:
-    """Area, centre and filling of the tissue on each slice, from a small copy of the volume."""
+    """The section on each slice, measured on a copy of at most ``COARSE_PX`` pixels a side."""
     step = max(1, -(-max(volume.voxels.shape[1:]) // COARSE_PX))
     small, bone = _small_copies(volume, step)
     tissue = unlike_border(small)
@@ -62,13 +62,13 @@ def measure_sections(volume: Volume) -> Sections:
 
 
 def soft_tissue(hounsfield: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Soft tissue of a CT slice (rows, columns), without thin seams."""
+    """Soft tissue of a CT slice (rows, columns) in Hounsfield units; thin lines are left out."""
     result: NDArray[np.bool_] = ndimage.binary_opening((hounsfield > SOFT_HU[0]) & (hounsfield < SOFT_HU[1]))
     return result
 
 
 def enclosed(bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a slice (rows, columns) from which bone is seen in most of eight directions."""
+    """Pixels of a slice (rows, columns) with bone in at least ``BONE_DIRECTIONS`` of eight directions."""
     inside: NDArray[np.bool_] = (_straight(bone) + _slanted(bone) + _slanted(bone[:, ::-1])[:, ::-1]) >= (
         BONE_DIRECTIONS
     )
@@ -76,16 +76,16 @@ def enclosed(bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _straight(bone: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """In how many of the four directions along rows and columns each pixel sees bone."""
-    seen = [np.logical_or.accumulate(view, axis) for view in (bone, bone[::-1, ::-1]) for axis in (0, 1)]
-    result: NDArray[np.intp] = np.sum([*seen[:2], *(part[::-1, ::-1] for part in seen[2:])], axis=0)
+    """In how many of the four directions along rows and columns each pixel has bone."""
+    reached = [np.logical_or.accumulate(view, axis) for view in (bone, bone[::-1, ::-1]) for axis in (0, 1)]
+    result: NDArray[np.intp] = np.sum([*reached[:2], *(part[::-1, ::-1] for part in reached[2:])], axis=0)
     return result
 
 
 def _slanted(bone: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The same of the two directions along one diagonal."""
+    """The same in the two directions along one diagonal."""
     rows, columns = np.indices(bone.shape)
-    sheared = np.zeros((bone.shape[0], sum(bone.shape)), bool)  # whose columns are the diagonals
+    sheared = np.zeros((bone.shape[0], sum(bone.shape)), bool)  # its columns are the diagonals
     sheared[rows, rows + columns] = bone
     up, down = (np.logical_or.accumulate(view, 0) for view in (sheared, sheared[::-1]))
     result: NDArray[np.intp] = (up.astype(int) + down[::-1])[rows, rows + columns]
@@ -93,9 +93,10 @@ def _slanted(bone: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _small_copies(volume: Volume, step: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Every ``step``-th pixel of all slices, averaged over ``step``; and bone there, kept where it is thin.
+    """Every ``step``-th pixel of all slices, averaged over ``step``; and whether there is bone around it.
 
-    There is no bone in MR. Only one slice at a time is there in full.
+    Bone is a maximum, not a mean, so that thin bone stays; in MR there is none. Slice by slice, so that no
+    second volume of full size is in memory.
     """
     small, bone = [], []
     for pixels in volume.voxels:
@@ -113,7 +114,7 @@ def _of_largest(area: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _core(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The inside of a filled section: what lies deeper than its rim."""
+    """The part of a filled section that lies deeper than ``CORE_DEPTH``."""
     depth = ndimage.distance_transform_edt(np.pad(outline, 1))[1:-1, 1:-1]
     deep: NDArray[np.bool_] = depth > CORE_DEPTH * depth.max()
     return deep

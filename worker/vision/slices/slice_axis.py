@@ -1,4 +1,4 @@
-"""Along the slice axis: where slices lie, what each stands for, and smoothing by true distance."""
+"""Along the slice axis: positions of slices, the length each stands for, and smoothing by distance."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,22 @@ from scipy.special import expit, logit
 
 from neurotriage.core.volume import Volume
 
-NEAR_PARALLEL_DEG = 30.0  # as far as a gantry is tilted
-EDGE = 1e-4  # probabilities of maps are averaged as logits between this and 1 - this
+NEAR_PARALLEL_DEG = 30.0  # the largest tilt of a gantry
+EDGE = 1e-4  # probabilities are clipped to EDGE..1 - EDGE before they become logits
 
 
 def slice_positions_mm(volume: Volume) -> NDArray[np.float64]:
-    """(slices,) position of each slice along the slice normal."""
+    """(slices,) position of each slice along the slice normal (row direction x column direction)."""
     normal = np.cross(volume.row_direction, volume.column_direction)
     result: NDArray[np.float64] = volume.positions_mm @ normal
     return result
 
 
 def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArray[np.float64]:
-    """(n,) the part of the slice axis that each slice stands for: half way to its neighbours."""
+    """(n,) length of the slice axis that each slice stands for: half way to its neighbours on either side.
+
+    ``along_mm`` (n,): positions in order; a single slice stands for ``thickness_mm``.
+    """
     if len(along_mm) < 2:
         return np.full(len(along_mm), thickness_mm)
     gaps = np.abs(np.diff(along_mm))
@@ -28,9 +31,10 @@ def slice_steps_mm(along_mm: NDArray[np.float64], thickness_mm: float) -> NDArra
 
 
 def coverage_by_series_mm(volumes: Sequence[Volume]) -> dict[str, float]:
-    """By series: what its stacks cover together along the normal of the first; what two cover counts once.
+    """By Series Instance UID: the length that its stacks cover together along the normal of the first.
 
-    Stacks that cross it at more than ``NEAR_PARALLEL_DEG`` add nothing.
+    Where two overlap, the overlap counts once. Stacks at more than ``NEAR_PARALLEL_DEG`` to the first add
+    nothing.
     """
     result: dict[str, float] = {}
     for uid in dict.fromkeys(volume.series_instance_uid for volume in volumes):
@@ -48,7 +52,7 @@ def coverage_by_series_mm(volumes: Sequence[Volume]) -> dict[str, float]:
 
 
 def _middles_mm(volume: Volume) -> NDArray[np.float64]:
-    """(slices, 3) the middle of each slice in the patient."""
+    """(slices, 3) patient coordinates of the middle of each slice."""
     _, rows, columns = volume.voxels.shape
     row_mm, column_mm = volume.pixel_spacing_mm
     to_middle = (
@@ -70,7 +74,10 @@ def _union_mm(parts: Sequence[tuple[float, float]]) -> float:
 def smooth(
     values: NDArray[np.float64], along_mm: NDArray[np.float64], deviation_mm: float
 ) -> NDArray[np.float64]:
-    """Gaussian smoothing by true distance (n,), so that thin and thick slices are judged alike."""
+    """Values (n,) smoothed by a Gaussian over true distance, so that thin and thick slices are judged alike.
+
+    ``along_mm`` (n,): positions; ``deviation_mm``: standard deviation of the Gaussian.
+    """
     result: NDArray[np.float64] = _kernel(along_mm, deviation_mm) @ values
     return result
 
@@ -78,7 +85,7 @@ def smooth(
 def smooth_maps(
     maps: NDArray[np.float32], along_mm: NDArray[np.float64], deviation_mm: float
 ) -> NDArray[np.float32]:
-    """The same of maps of probabilities (n, h, w), as logits: what neighbouring slices deny is no lesion."""
+    """As ``smooth``, of probability maps (n, h, w), as logits: neighbours that firmly deny it prevail."""
     if len(maps) == 0:
         return maps
     flat = logit(np.clip(maps.reshape(len(maps), -1), EDGE, 1 - EDGE))
@@ -87,7 +94,7 @@ def smooth_maps(
 
 
 def _kernel(along_mm: NDArray[np.float64], deviation_mm: float) -> NDArray[np.float64]:
-    """(n, n) weights of all slices in each; rows sum to 1."""
+    """(n, n) weights of all slices (columns) in each smoothed one (rows); rows sum to 1."""
     distance = along_mm[:, None] - along_mm[None, :]
     weights: NDArray[np.float64] = np.exp(-0.5 * (distance / deviation_mm) ** 2)
     result: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)

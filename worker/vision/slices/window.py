@@ -1,9 +1,9 @@
-"""The window through which the network sees CT: the same in training and at run time."""
+"""The window that is applied to CT before the network, the same in training and at run time."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The radiologist's brain window, in which nearly all published head CT pictures are shown.
+# The usual brain window, in which nearly all published pictures of head CT are shown.
 BRAIN_WINDOW_HU, BRAIN_LEVEL_HU = 80.0, 40.0
 
 
