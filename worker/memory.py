@@ -7,12 +7,12 @@ _MB: Final = 1 << 20
 
 
 def limit_memory(memory_mb: int) -> None:
-    """Let the process have no more than this of memory of its own; 0 sets no bound.
+    """Limit the process's private memory; 0 sets no limit.
 
-    Bounded is what it may write to (RLIMIT_DATA), mapped files and libraries are not: torch maps gigabytes
-    that it never touches, so that a bound on the address space would say little. Past it, an allocation
-    raises ``MemoryError`` (torch: ``RuntimeError``) here, where the light model can take over, instead of
-    the host's killing whatever it likes.
+    Writable memory is limited (RLIMIT_DATA); mapped files and libraries are not: torch maps gigabytes that it
+    never touches, so a limit on the address space would mean little. Beyond it an allocation raises
+    ``MemoryError`` (torch: ``RuntimeError``) here, where the light model can take over, before the host kills
+    a process of its own choice.
     """
     if memory_mb:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

@@ -43,8 +43,8 @@ def _widest_gap_mm(volume: Volume) -> float:
 def not_covered(left_out: Iterable[LeftOutImage], analysed: Sequence[Volume]) -> tuple[LeftOutImage, ...]:
     """Images of a head that lie, even in part, where no analysed slice lies.
 
-    Aliens (a scout, a colour picture) show no slice of a head, and copies nothing new; but what lies in a row
-    with analysed slices is a slice, whatever it says of itself. What has no place, or states that of another
+    Scouts and colour pictures show no head slice, and copies add nothing; but an image in line with analysed
+    slices counts as a slice, whatever its header says. An image without a position, or with that of another
     image, may show anything.
     """
     slabs = _slabs(analysed)
@@ -64,8 +64,8 @@ def beside(
 ) -> tuple[LeftOutImage, ...]:
     """Images of series that lack too much for an answer, at places that nothing analysed shows.
 
-    Told only of near-parallel slices in the same frame of reference, by their centre: a series that crosses
-    the others, or shows more around them, is another view of the same head.
+    Only near-parallel slices in the same frame of reference are considered, by their centre: a series that
+    crosses the others, or shows more around them, is another view of the same head.
     """
     slabs = _slabs(analysed)
     return tuple(

@@ -95,7 +95,7 @@ def _add_revision(connection: Connection, study_id: int, completed_by: str) -> i
 
 def _note_identity_conflict(connection: Connection, study_id: int) -> None:
     """Several patients in one study: nobody can say whose result it would be."""
-    # What only says that we made it is passed over where it is no image, or an image has taken its place.
+    # An object that merely claims to be ours is ignored if it is no image, or if an image has replaced it.
     beside = Instance.claims_ours & (Instance.sop_class_uid.in_(RESULT_CLASSES) | ~Instance.counts)
     rows = connection.execute(
         select(Study.study_instance_uid, Instance.patient_key)

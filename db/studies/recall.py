@@ -91,8 +91,8 @@ class Retracted:
 def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
     """Result objects that the recall held has to withdraw, with each destination that may have them.
 
-    These are the objects sent since the recall before that was analysed, its own included; no rejection
-    notes. Each is named once per destination, in the order in which it was made.
+    These are the objects sent since the last recall that was analysed, those of that recall included; no
+    rejection notes. Each is named once per destination, in the order in which it was made.
     """
     study_id = held.study_id
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()

@@ -20,7 +20,7 @@ SMOOTHINGS_MM = (4.0, 6.0, 8.0, 12.0)  # that are tried
 EVEN_ODDS = 0.5
 STEP = 0.001  # to which thresholds are rounded
 DIGITS = 3  # the same, for ``round``
-ODD_MARGIN = 1.25  # a series is too odd this many times beyond the oddest known one of its plane
+ODD_MARGIN = 1.25  # the limit of a plane is this factor times the highest known score there
 # The engines of the hosts may differ by this much, as logits (0.03 at even odds, which is what int8 may;
 # bfloat16 does by half of it): "absent" is said only where each of them says it.
 ENGINES_APART = 0.12

@@ -8,7 +8,6 @@ from typing import IO, Final, Self
 from neurotriage.core.wording import counted
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
-_END: Final = b"\xfe\xff\xdd\xe0"
 _ITEM_HEAD_BYTES: Final = 8
 # PS3.5 A.4 sets no limit; far above what any encoder writes.
 _MAX_FRAGMENTS: Final = 1_000_000

@@ -5,7 +5,7 @@ from typing import Final
 
 from neurotriage.core.values import Outcome, Reason, ReasonCode, SeriesVerdict
 
-# The end of a stack that a network was to judge. What is no head, or no head that the network knows (by its
+# How a stack ends that is refused at the network. What is no head, or no head that the network knows (by its
 # pixels a knee may look like one), is not eligible; too little of a head, or no picture, is of poor quality.
 OUTCOME_OF_STACK: Final = {
     ReasonCode.NOISE: Outcome.POOR_QUALITY,

@@ -26,11 +26,6 @@ class Gap:
     step_mm: float
 
 
-def sorted_along_normal(frames: Sequence[FrameGeometry]) -> list[FrameGeometry]:
-    """The frames ascending along the slice normal of the first (PS3.3 C.7.6.2.1.1)."""
-    return sorted(frames, key=lambda frame: _offset_along(frames[0], frame))
-
-
 def steps_mm(ordered: Sequence[FrameGeometry]) -> list[float]:
     """Distances in mm between neighbouring slices along the normal of the first; empty for one slice."""
     offsets = [_offset_along(ordered[0], frame) for frame in ordered]

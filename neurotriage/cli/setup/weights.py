@@ -49,8 +49,8 @@ def onnx(
     """Write every model as an ONNX file.
 
     For sites that serve models elsewhere. Input: slices (N, 1, S, S) in 0..1; outputs: the logits and maps of
-    the network. The fusion takes what the networks of its members gave, pooled and deepest one after the
-    other, as ct and mr, and which of them are given (N, 2). Needs the extra engines.
+    the network. The fusion's inputs ct and mr are the members' pooled and deepest features, concatenated;
+    given (N, 2) says which modalities are there. Needs the extra engines.
 
     Example: neurotriage weights onnx --out models
     """
