@@ -111,7 +111,8 @@ def analyse(
 
     ``modalities``: those for which there is a model. ``models`` is called only where there is something to
     predict. ``at`` becomes the time of the analysis. Every outcome but ``failed`` comes from here; an
-    exception is a bug or the surroundings' fault (``OSError``, ``BadWeights``, ``MemoryError``).
+    exception is a bug, or the fault of the installation (``BadWeights``) or the surroundings (``OSError``,
+    ``MemoryError``).
     """
     clock = _Clock(selection.timings_s)
     if selection.manifest.conflict is not None:

@@ -11,7 +11,7 @@ from neurotriage.dicom.manifest import scan_folder
 from tests.eligibility.rule import RULE
 from worker.eligibility import outcome_of_refusals, refused_by_pixels, too_coarse, too_few_slices
 from worker.imaging import build_volume, extent, pixel_facts
-from worker.selection import select
+from worker.selection import choose
 
 _TAKEN: Final = "taken"
 _NO_ANSWER: Final = {Outcome.POOR_QUALITY, Outcome.INCOMPLETE, Outcome.NOT_ELIGIBLE, Outcome.UNDETERMINED}
@@ -39,7 +39,7 @@ def _end(study: StudyManifest) -> tuple[str, tuple[SeriesVerdict, ...]]:
     by_uid = {series.series_instance_uid: series for series in study.series}
     verdicts = tuple(
         _looked_at(verdict, by_uid[verdict.series_instance_uid]) if verdict.taken else verdict
-        for verdict in select(study, RULE)
+        for verdict in choose(study, RULE)[0]
     )
     if any(verdict.taken for verdict in verdicts):
         return _TAKEN, verdicts
@@ -64,7 +64,7 @@ def test_every_study_is_taken_or_refused_as_expected(data_dir: Path) -> None:
 
 def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_siemens_enhanced_t1_multi").studies
-    assert sorted((v.description, v.taken) for v in select(study, RULE)) == [
+    assert sorted((v.description, v.taken) for v in choose(study, RULE)[0]) == [
         ("DWI_dir80_PA_ADC", False),
         ("anat-T1w_acq-tfl", True),
     ]
@@ -72,5 +72,5 @@ def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
 
 def test_both_series_of_the_tumour_study_are_taken_and_a_head_is_meant(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_philips_flair_t2star_tumour").studies
-    verdicts = select(study, RULE)
+    verdicts = choose(study, RULE)[0]
     assert [(v.taken, v.head_meant) for v in verdicts] == [(True, True), (True, True)]

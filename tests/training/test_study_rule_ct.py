@@ -86,6 +86,7 @@ def test_a_new_rule_leaves_those_of_other_models_alone(tmp_path: Path) -> None:
     write(path, "CT", START, [])
     kept = json.loads(path.read_text())
     assert kept["rules"].pop("CT")["mimic"] == START.mimic
+    assert kept.pop("eligibility"), "a file without that part gets the release's"
     assert kept == {"rules": {"MR": {"low": 0.5}}, "light": {"MR": {"low": 0.4}}}
 
 

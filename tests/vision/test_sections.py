@@ -65,3 +65,10 @@ def test_a_feature_far_from_the_training_data_is_odd() -> None:
     assert reference.score(ordinary).max() < 0.1
     assert reference.score(beyond_the_axes) == 1
     assert reference.score(far_along_an_axis) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e6])
+def test_sections_do_not_depend_on_the_units_of_the_signal(scale: float) -> None:
+    stack = axial_head()
+    scaled = measure_sections(replace(stack, voxels=(stack.voxels * scale).astype(np.float32)))
+    np.testing.assert_allclose(scaled.area_mm2, measure_sections(stack).area_mm2, rtol=0.02)

@@ -173,12 +173,11 @@ def write(
 ) -> None:
     """Put the rule of one modality into the file, beside those of others.
 
-    A new file gets the eligibility part of the release.
+    A file without the part ``eligibility`` gets that of the release.
     """
-    release = WorkerSettings().weights / RULE_FILE
-    parts = json.loads((path if path.is_file() else release).read_text(encoding="utf-8"))
-    if not path.is_file():
-        parts = {PART: parts[PART]}
+    release = json.loads((WorkerSettings().weights / RULE_FILE).read_text(encoding="utf-8"))
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    parts.setdefault(PART, release[PART])
     parts.setdefault(kind, {})[modality] = asdict(rule) | {"chosen_on": list(figures)}
     path.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
 

@@ -16,8 +16,6 @@ from scipy import ndimage
 BODY_HU: Final = -300.0
 # Share of the range above the background at which tissue begins.
 TISSUE_LEVEL: Final = 0.12
-# Signal units; a picture with less above its background is flat.
-MIN_LEVEL: Final = 1e-6
 # Of an MR slice's bright end, above which a pixel belongs to the head and not to air.
 _HEAD_SIGNAL: Final = 0.1
 _BRIGHT_PERCENTILE: Final = 99.0
@@ -42,17 +40,18 @@ def largest_object(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def unlike_border(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+def unlike_border(images: NDArray[np.float32], min_level: float = 0.0) -> NDArray[np.bool_]:
     """Pixels of images (..., rows, columns) that differ from the grey level at the border of all of them.
 
-    For any units, bright on dark or dark on bright. All False where nothing stands out.
+    For any units, bright on dark or dark on bright. ``min_level``, in those units: where tissue would begin
+    below it, nothing stands out.
     """
     border = np.concatenate(
         [images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1]], axis=-1
     )
     distance = np.abs(images - np.percentile(border, 25))
     level = TISSUE_LEVEL * float(np.percentile(distance, 99.5))
-    unlike: NDArray[np.bool_] = distance > level if level >= MIN_LEVEL else np.zeros(images.shape, np.bool_)
+    unlike: NDArray[np.bool_] = distance > level if level >= min_level else np.zeros(images.shape, np.bool_)
     return unlike
 
 

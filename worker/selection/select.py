@@ -1,6 +1,5 @@
 """Selects the series of a study to analyse, and the outcome of a study without one."""
 
-from itertools import accumulate
 from typing import Final
 
 from neurotriage.core.values import Reason, ReasonCode, SeriesVerdict, StudyManifest
@@ -11,30 +10,24 @@ from worker.selection.body import BodyPart, body_part
 from worker.selection.ranking import MAX_SERIES, ranked
 from worker.selection.series import ReadSeries, judge
 
-# Results copy from the headers of analysed images. Of a larger study they are read again, so that those of
-# thousands of images do not fill the memory: 2048 are about 100 MB.
+# Results copy from the headers of analysed images. Those beyond so many images are read again, or the headers
+# of a large study would fill the memory: 2048 are about 100 MB.
 MAX_KEPT_HEADERS: Final = 2048
-
-
-def select(study: StudyManifest, rule: EligibilityRule) -> tuple[SeriesVerdict, ...]:
-    """A verdict for each series, in the manifest's order, by its headers alone.
-
-    Series with ``taken`` are to be analysed. Does not raise for malformed input.
-    """
-    return choose(study, rule)[0]
 
 
 def choose(
     study: StudyManifest, rule: EligibilityRule
 ) -> tuple[tuple[SeriesVerdict, ...], tuple[ReadSeries, ...], tuple[ReadSeries, ...]]:
-    """The verdicts of ``select``; the series to analyse, the best first; the other series."""
-    counts = accumulate(len(manifest.instances) for manifest in study.series)
-    all_series = [
-        judge(
-            manifest.series_instance_uid, read_images(manifest, keep_headers=count <= MAX_KEPT_HEADERS), rule
-        )
-        for manifest, count in zip(study.series, counts, strict=True)
-    ]
+    """Judge the series of a study by their headers alone. Does not raise for malformed input.
+
+    A verdict for each series, in the manifest's order; those ``taken``, the best first; the others.
+    """
+    all_series: list[ReadSeries] = []
+    left = MAX_KEPT_HEADERS
+    for manifest in study.series:
+        images = read_images(manifest, max_headers=left)
+        left -= len(images)
+        all_series.append(judge(manifest.series_instance_uid, images, rule))
     order = ranked([(series.facts, series.plan) for series in all_series if series.refusal is None])
     ranks = {id(plan): rank for rank, plan in enumerate(order)}
     verdicts = tuple(_verdict_of(series, ranks.get(id(series.plan), MAX_SERIES)) for series in all_series)

@@ -70,16 +70,20 @@ class Image:
         return self.geometry
 
 
-def read_images(series: SeriesManifest, *, keep_headers: bool = False) -> tuple[Image, ...]:
+def read_images(series: SeriesManifest, *, max_headers: int | None = 0) -> tuple[Image, ...]:
     """Every image of a series (an instance, or a frame of one), in the manifest's order.
 
     Does not raise for a malformed instance, whose ``problem`` gives the reason. The order is that of arrival,
-    on which no decision may depend. ``keep_headers``: for whoever needs more of them later; 30 to 60 kB each.
+    on which no decision may depend. ``max_headers``: of so many images the header is kept (None: of all),
+    for whoever needs more of it later; 30 to 60 kB each, of a frame 8 kB.
     """
-    return tuple(image for instance in series.instances for image in _images(instance, keep_headers))
+    images: list[Image] = []
+    for instance in series.instances:
+        images += _images(instance, keep_header=max_headers is None or len(images) < max_headers)
+    return tuple(images)
 
 
-def _images(instance: ManifestInstance, keep_header: bool) -> list[Image]:
+def _images(instance: ManifestInstance, *, keep_header: bool) -> list[Image]:
     try:
         header, has_pixels = read_image_header(instance.path)
     except Refused as refused:

@@ -154,9 +154,8 @@ def _placed(series: SeriesManifest, images: Sequence[Image]) -> dict[tuple[str, 
     """Every image of a series with a position in the patient, by SOP Instance UID and 1-based frame."""
     with_geometry = [image for image in images if image.geometry is not None]
     if not with_geometry or any(image.of.header is None for image in with_geometry):
-        with_geometry = [
-            image for image in read_images(series, keep_headers=True) if image.geometry is not None
-        ]
+        read = read_images(series, max_headers=None)
+        with_geometry = [image for image in read if image.geometry is not None]
     return {image.key: image for image in reversed(with_geometry)}  # of equal UIDs the first counts
 
 

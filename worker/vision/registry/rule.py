@@ -78,6 +78,8 @@ def read_rule_file(weights_dir: Path) -> RuleFile:
     path = weights_dir / RULE_FILE
     try:
         parts = {LIGHT: {}, **json.loads(path.read_text(encoding="utf-8"))}
+        if PART not in parts:
+            raise BadWeights(f"{path} has no part {PART!r}; take it from the release's file")
         return RuleFile(parse_rule(parts[PART]), _rules(parts[DECIDING]), _rules(parts[LIGHT]))
     except FileNotFoundError:
         raise BadWeights(

@@ -124,7 +124,7 @@ def _coarse(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, fl
 
 def _bounds_of_head(image: NDArray[np.float32]) -> tuple[slice, slice] | None:
     """Rows and columns of the largest connected region that differs from the border; None without one."""
-    region = largest_component(ndimage.binary_opening(unlike_border(image)))
+    region = largest_component(ndimage.binary_opening(unlike_border(image, SMALLEST_RANGE)))
     regions = ndimage.find_objects(region.astype(int))
     return (regions[0][0], regions[0][1]) if regions else None
 
