@@ -27,7 +27,8 @@ from worker.vision.engines import TORCH, open_engine
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
 from worker.vision.network import SliceNet
-from worker.vision.registry import registry
+from worker.vision.registry import read_cards
+from worker.vision.registry.loading import load_network
 
 
 def drawn_features(count: int = 800) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -117,8 +118,8 @@ def test_the_file_scales_distances_on_val(
     modality = MODELS[model].modality
     rows = spread(read(manifest, modality).of_split("val"))
     inputs = (ct_inputs if modality == "CT" else mr_inputs)(rows, manifest, 64)
-    card = registry.card(model, weights)
-    engine = open_engine(TORCH, folded(registry.load(card, weights)), card, None, 1)
+    card = read_cards(weights).card(model)
+    engine = open_engine(TORCH, folded(load_network(card, weights)), card, None, 1)
     distance = reference.distance(features(engine, inputs))
     assert reference.near.item() == pytest.approx(np.median(distance), rel=0.01)
     highest = np.percentile(distance, 99)

@@ -58,6 +58,8 @@ def load_imagenet(network: SliceNet) -> None:
 
 def teachers(names: Sequence[str], weights: Path, modality: str) -> tuple[Network, ...]:
     """Trained networks that teach another one of their modality; nothing of them is trained any more."""
+    if not names:
+        return ()  # and no weights folder is needed: a first model is trained before there is one
     registry = read_cards(weights)
     cards = [registry.card(name) for name in names]
     for card in cards:
