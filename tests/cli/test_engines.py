@@ -13,8 +13,6 @@ from training.release.export import enter
 from worker.vision.engines import ENGINES, EngineUnavailable, read_choice
 from worker.vision.registry import read_cards
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

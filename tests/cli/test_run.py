@@ -21,8 +21,6 @@ from tests.worker.weights import hollow_weights
 from worker.vision.model import Model, network_model
 from worker.vision.registry import ModelCard
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,8 +14,6 @@ from neurotriage.core.values import Outcome, Plane, ReasonCode, Triage
 from tests.vision.synthetic import axial_head, ball, ct_head, head_with, turned, volume, write_weights
 from worker.vision import BadWeights, analyse_volumes, load_models
 
-pytestmark = pytest.mark.unit
-
 # With random weights every probability lies near one half, so the rule alone makes the outcome.
 ALWAYS: dict[str, Any] = {"low": 1e-6, "high": 2e-6, "certain": 3e-6, "outer_weight": 1.0}
 NEVER: dict[str, Any] = {"low": 1.1, "high": 1.2, "certain": 1.3}

@@ -37,8 +37,6 @@ from worker.vision.registry import read_cards
 from worker.vision.registry.cards import ENSEMBLE
 from worker.vision.registry.self_check import drawn_slices
 
-pytestmark = pytest.mark.unit
-
 
 def of_kind(kind: str) -> Network:
     return ensemble(mirrored=True) if kind == ENSEMBLE else network(0, kind)

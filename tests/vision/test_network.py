@@ -17,8 +17,6 @@ from worker.vision.network import (
     member_maps,
 )
 
-pytestmark = pytest.mark.unit
-
 
 def network(seed: int = 0, architecture: str = EFFICIENTNET_LITE0) -> SliceNet:
     """Random weights; batch statistics set by one pass, so that deep activations do not vanish."""
