@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Engine, select, text
 
 from db.delivery import deliveries, destinations
 from db.delivery.deliveries import DueDelivery
@@ -167,3 +167,9 @@ def expire_leases(connection: Connection) -> None:
 
 def event_kinds(connection: Connection) -> list[str]:
     return list(connection.execute(select(Event.kind).order_by(Event.id)).scalars())
+
+
+def study_state(engine: Engine) -> str:
+    """The state of the only study."""
+    with engine.connect() as connection:
+        return str(connection.execute(select(Study.state)).scalar_one())

@@ -1,4 +1,4 @@
-"""Selects the series of a study to analyse, and the outcome of a study without one."""
+"""Selects the series of a study to analyse, by their headers."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What the models see in volumes: tensors and volumes here, no DICOM, no rows, no Celery.
+"""The models' view of volumes: tensors and volumes here, no DICOM, no rows, no Celery.
 
 The names load on first use, so that reading the registry needs no torch.
 """

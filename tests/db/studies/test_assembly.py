@@ -21,13 +21,9 @@ from tests.db.rows import (
     header,
     ready_revision,
     receive,
+    study_state,
     written,
 )
-
-
-def _state(engine: Engine) -> str:
-    with engine.connect() as connection:
-        return connection.execute(select(Study.state)).scalar_one()
 
 
 def test_a_late_instance_makes_the_next_revision(engine: Engine) -> None:
@@ -43,7 +39,7 @@ def test_a_study_that_is_not_idle_is_not_frozen(engine: Engine) -> None:
     with engine.begin() as connection:
         study_id = receive(connection, 1)
         assert assembly.freeze(connection, study_id, idle_s=60, completed_by="quiet") is None
-    assert _state(engine) == StudyState.OPEN
+    assert study_state(engine) == StudyState.OPEN
 
 
 def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
@@ -125,7 +121,7 @@ def test_a_study_that_has_nothing_new_closes_without_a_revision(engine: Engine) 
         assert _freeze(connection, study_id) is None
         assert connection.execute(select(Revision.id)).scalars().all() == [revision_id]
         assert event_kinds(connection)[-1] == "quiet"
-    assert _state(engine) == StudyState.QUIET
+    assert study_state(engine) == StudyState.QUIET
 
 
 def test_a_study_that_failed_gets_a_revision_of_the_same_instances(engine: Engine) -> None:

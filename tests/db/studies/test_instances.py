@@ -23,13 +23,9 @@ from tests.db.rows import (
     header,
     ready_revision,
     receive,
+    study_state,
     written,
 )
-
-
-def _state(engine: Engine) -> str:
-    with engine.connect() as connection:
-        return connection.execute(select(Study.state)).scalar_one()
 
 
 def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine: Engine) -> None:
@@ -37,7 +33,7 @@ def test_the_same_instance_twice_is_one_row_and_does_not_reopen_the_study(engine
         ready_revision(connection, 1)
         assert record_instances(connection, [(header(1), RECEPTION)]) == [False]
         assert connection.execute(select(Instance.times_received)).scalars().all() == [2]
-    assert _state(engine) == StudyState.QUIET
+    assert study_state(engine) == StudyState.QUIET
 
 
 def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> None:
@@ -45,7 +41,7 @@ def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> N
         held = claimed(connection, ready_revision(connection, 1, 2))
         assert leases.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1), RECEPTION)])  # one of its images is enough
-    assert _state(engine) == StudyState.OPEN
+    assert study_state(engine) == StudyState.OPEN
     with engine.begin() as connection:
         again = assembly.freeze(connection, held.study_id, idle_s=0, completed_by="quiet")
         assert again is not None
@@ -55,7 +51,7 @@ def test_the_same_instances_start_a_study_again_that_failed(engine: Engine) -> N
         assert counts.scalars().all() == [2, 2]
         # It waits now: what comes once more only counts.
         record_instances(connection, [(header(2), RECEPTION)])
-    assert _state(engine) == StudyState.QUIET
+    assert study_state(engine) == StudyState.QUIET
 
 
 def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
@@ -67,7 +63,7 @@ def test_what_does_not_count_starts_nothing_again(engine: Engine) -> None:
         assert leases.finish(connection, held, RevisionState.FAILED)
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
         record_instances(connection, [(result, RECEPTION)], installations=("1.2.3.4",))
-    assert _state(engine) == StudyState.QUIET
+    assert study_state(engine) == StudyState.QUIET
 
 
 def test_other_bytes_under_the_same_uid_are_kept_and_the_first_counts(engine: Engine) -> None:
@@ -272,7 +268,7 @@ def test_other_bytes_under_a_known_uid_do_not_open_a_study_that_was_frozen(engin
     with engine.begin() as connection:
         ready_revision(connection, 1)
         record_instances(connection, [(header(1, content="other"), RECEPTION)])
-    assert _state(engine) == StudyState.QUIET
+    assert study_state(engine) == StudyState.QUIET
 
 
 def test_two_batches_of_the_same_studies_in_opposite_order_never_wait_for_each_other(engine: Engine) -> None:

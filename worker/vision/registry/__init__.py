@@ -1,4 +1,4 @@
-"""What the committed weights are: cards, rules and hashes, each checked before anything is loaded.
+"""Cards, rules and hashes of the weights, each checked before anything is loaded.
 
 Needs no torch, but for ``loading`` and ``self_check``.
 """

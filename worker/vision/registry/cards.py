@@ -25,7 +25,7 @@ class BadWeights(SetupError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What every model has: a name, a weight file, and the numbers fixed for it on validation data."""
+    """A model: its name, its weight file, and the numbers fixed for it on validation data."""
 
     name: str
     version: str
@@ -106,7 +106,7 @@ def verified_file(card: Card, weights_dir: Path) -> Path:
 
 
 def ensemble_sha256(members: Sequence[ModelCard], *, mirrored: bool) -> str:
-    """What an ensemble is known by: SHA-256 over the hashes of its members, as text, in order.
+    """The hash that names an ensemble: SHA-256 over the hashes of its members, as text, in order.
 
     After them comes "mirrored", if it is.
     """

@@ -73,7 +73,7 @@ class Registry(Cards):
 
     @property
     def reported_models(self) -> tuple[Card, ...]:
-        """What a result may name: the models that may answer, and the fusion where there is one."""
+        """The models that a result may name: those that may answer, and the fusion where there is one."""
         return (*self.deciding_models, *self._fusions)
 
     def verify_all(self) -> None:

@@ -195,7 +195,7 @@ def _outlined(
 def _degradations(
     volume: Volume, predictions: SlicePredictions, score: SeriesScore, outcome: Outcome
 ) -> tuple[str, ...]:
-    """What was left out or replaced in the analysis of this series, a sentence each."""
+    """A sentence for each thing left out or replaced in the analysis of this series."""
     texts = []
     predicted, slices = len(predictions.indices), len(volume.voxels)
     if predicted < slices:
