@@ -1,0 +1,136 @@
+"""The whole configuration: ``config.toml`` and environment variables ``NEUROTRIAGE__SECTION__FIELD``.
+
+The environment wins over the file, the file over the defaults. A misspelt key is refused by name.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from neurotriage.core.errors import SetupError
+from neurotriage.core.setting_errors import explained
+from neurotriage.core.settings.intake import AssemblySettings, ListenerSettings, Peer, StorageSettings
+from neurotriage.core.settings.outgoing import DeliverySettings, Destination, ResultsSettings
+from neurotriage.core.settings.processing import BrokerSettings, DatabaseSettings, WorkerSettings
+
+ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
+CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
+NO_ENCRYPTED_INTAKE: Final = "intake cannot be encrypted yet, so the listener does not start"
+
+
+class ConfigurationError(SetupError):
+    """The configuration cannot be used; the message names each wrong key on a line of its own."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    listener: ListenerSettings = ListenerSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
+    storage: StorageSettings = StorageSettings()
+    worker: WorkerSettings = WorkerSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    results: ResultsSettings = ResultsSettings()
+    destination: tuple[Destination, ...] = ()
+    peer: tuple[Peer, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over ``config.toml``."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def config_file() -> Path:
+    """The configuration file: ``$NEUROTRIAGE_CONFIG``, else ``config.toml`` in the working folder."""
+    return Path(os.environ.get(CONFIG_VARIABLE, "config.toml"))
+
+
+def load_settings() -> Settings:
+    """Read and check the configuration.
+
+    Raises ``ConfigurationError`` with one line per wrong key.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).exists():
+        raise ConfigurationError(f"{CONFIG_VARIABLE} names {named}, which does not exist")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise ConfigurationError(explained(error, _as_written)) from None
+    except SettingsError as error:  # a variable that should hold JSON
+        raise ConfigurationError(f"environment: {error}") from None
+    except ValueError as error:  # not TOML
+        raise ConfigurationError(f"{config_file()}: {error}") from None
+    unknown = _unknown_variables()
+    if unknown:
+        raise ConfigurationError("\n".join(f"{name}: there is no such setting" for name in unknown))
+    return settings
+
+
+def require_unencrypted_intake(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where ``[listener.tls]`` is set.
+
+    Intake cannot be encrypted yet, and a site that asks for encryption must not get a listener without it.
+    """
+    if settings.listener.tls is not None:
+        raise ConfigurationError(
+            f"listener.tls: {NO_ENCRYPTED_INTAKE}. Remove [listener.tls], and let images come only through "
+            "a network that you trust"
+        )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Environment variables with which a child process reads exactly this configuration and no file."""
+    variables = {
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value)
+        for name, value in settings.model_dump(mode="json").items()
+    }
+    return {**variables, CONFIG_VARIABLE: os.devnull}
+
+
+def _as_written(section: str) -> Any:
+    """A section before it was checked: from the environment if it is set there, else from the file."""
+    wanted = f"{ENVIRONMENT_PREFIX}{section}".upper()
+    variable = next((value for name, value in os.environ.items() if name.upper() == wanted), None)
+    if variable is not None:
+        return json.loads(variable)
+    document: Mapping[str, Any] = tomllib.loads(config_file().read_text(encoding="utf-8"))
+    return document[section]
+
+
+def _unknown_variables() -> list[str]:
+    """Environment variables with our prefix whose section does not exist (pydantic ignores those)."""
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(ENVIRONMENT_PREFIX)
+        and name[len(ENVIRONMENT_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
+    )

@@ -1,0 +1,46 @@
+"""The servers, and the worker that analyses."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from neurotriage.core.settings.section import Section
+
+_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+
+
+class DatabaseSettings(Section):
+    """``[database]``: the Postgres server."""
+
+    url: str = Field(
+        "postgresql+psycopg2://neurotriage@127.0.0.1:5432/neurotriage", description="SQLAlchemy URL"
+    )
+
+
+class BrokerSettings(Section):
+    """``[broker]``: the Redis or Valkey server of the queue."""
+
+    url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
+
+
+class WorkerSettings(Section):
+    """``[worker]``: limits of the analysis and of delivery."""
+
+    weights: Path = Field(_PACKAGE_ROOT / "weights", description="folder with the model weights")
+    models: Literal["full", "light"] = Field(
+        "full", description="models that decide; light: the small ones, where there are any"
+    )
+    threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
+    engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
+        "auto", description="engine of the networks; auto: the best one as measured by `neurotriage engines`"
+    )
+    memory_mb: int = Field(
+        4096, ge=0, description="memory of its own that an analysis process may have; 0 sets no bound"
+    )
+    lease_s: float = Field(60.0, gt=0, description="a claim not renewed for this long may be taken over")
+    deadline_s: float = Field(
+        1800.0, gt=0, description="the lease of an attempt is not renewed for longer than this"
+    )
+    max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
+    sweep_s: float = Field(10.0, gt=0, description="how often the tables are swept for work that waits")
