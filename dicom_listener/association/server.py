@@ -221,9 +221,11 @@ class Listener:
         if information is None or not information.getbuffer().nbytes:
             return INVALID_ARGUMENT, None
         try:
-            self.spool.receive_report(
-                _parties(event.assoc), str(event.context.transfer_syntax), information.getbuffer()
-            )
+            with self.spool.begin_report(
+                _parties(event.assoc), str(event.context.transfer_syntax)
+            ) as incoming:
+                incoming.write(information.getbuffer())
+                incoming.commit()
         except OSError as error:
             log.error("commitment_report_not_stored", error=error.strerror)
             return PROCESSING_FAILURE, None

@@ -1,7 +1,8 @@
 """The child process that parses headers: a few malicious kilobytes can cost a minute or gigabytes.
 
-``python -m dicom_listener.ingest.header_reader``: reads a line with the kind of a file and its path in hex,
-writes a line of JSON. ``dicom_listener.ingest.header_readers`` is the parent.
+``python -m dicom_listener.ingest.header_reader``: reads a line with the kind of a file, its path in hex
+and its digest where that is known, writes a line of JSON. The parent is
+``dicom_listener.ingest.header_readers``.
 """
 
 import json
@@ -23,11 +24,11 @@ READY: Final = b"ready"
 _MEMORY_BYTES: Final = 1024**3
 
 
-def _answer(kind: str, path: Path) -> dict[str, object]:
+def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
     try:
         if kind == "report":
             return {kind: asdict(read_report(path))}
-        header = asdict(read_instance(path))
+        header = asdict(read_instance(path, digest))
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
     except MemoryError:
@@ -50,8 +51,8 @@ def main() -> None:
     sys.stdout.buffer.write(READY + b"\n")
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        kind, name = line.decode().split()
-        answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))))
+        kind, name, digest = line.decode().rstrip("\n").split(" ")
+        answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))), digest)
         # A lone surrogate, from a badly decoded name, is valid in a Python string but not in Postgres.
         sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         sys.stdout.buffer.flush()

@@ -48,10 +48,14 @@ _KINDS: Final[dict[str, TypeAdapter[ReadResult]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A file to read, as an instance header or as a storage commitment report."""
+    """A file to read, as an instance header or as a storage commitment report.
+
+    ``digest``: of its data set (SHA-256, hex) where it was computed on the way in, else empty.
+    """
 
     kind: FileKind
     path: Path
+    digest: str = ""
 
 
 class _Child:
@@ -90,7 +94,9 @@ class _Child:
             self.since = time.monotonic()
         stdin = cast(IO[bytes], self._process.stdin)
         with suppress(BrokenPipeError):  # it has died; reading its output will show that
-            stdin.write(f"{request.kind} {os.fsencode(request.path.absolute()).hex()}\n".encode())
+            stdin.write(
+                f"{request.kind} {os.fsencode(request.path.absolute()).hex()} {request.digest}\n".encode()
+            )
             stdin.flush()
 
     def read_answer(self) -> bytes | None:

@@ -158,22 +158,22 @@ class Ingest:
         new += [("report", path) for path in self._spool.reports() if path not in known]
         room = _MAX_KNOWN - len(self._waiting)
         for kind, path in new[:room]:
-            self._add(ReadRequest(kind, path))
+            self._add(kind, path)
         if len(new) <= room:
             self._listed_until = listed_at
         else:
             self._listed_until = min(listed_at, written_at(new[room][1]))
         self._list_at = begun + (time.monotonic() - begun) / _LISTING_SHARE
 
-    def _add(self, request: ReadRequest) -> None:
-        path = request.path
+    def _add(self, kind: FileKind, path: Path) -> None:
         try:
-            waiting = _Waiting(request, read_received(path).reception)
+            reception = read_received(path).reception
+            waiting = _Waiting(ReadRequest(kind, path, reception.digest), reception)
         except FileNotFoundError:
             return
         except OSError as error:  # a folder, or without permission
             reason = Reason(ReasonCode.NOT_RECORDED, f"the file cannot be opened: {error.strerror}")
-            waiting = _Waiting(request, reception_by_file(path), reason)
+            waiting = _Waiting(ReadRequest(kind, path), reception_by_file(path), reason)
             self._read.append(waiting)
         else:
             self._queue.add(waiting.reception.peer, path)

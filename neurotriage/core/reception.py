@@ -8,13 +8,15 @@ Sender = tuple[str, str]  # calling AE title, address
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """Who sent an instance, when, its size, and the SOP Instance UID in the command."""
+    """Who sent an instance, when, its size, the SOP Instance UID in the command, and its digest."""
 
     peer_ae_title: str
     peer_host: str
     received_at: datetime
     size_bytes: int
     affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty if unknown
+    association_id: str = ""  # ours, of the association on which it came; empty if unknown
+    digest: str = ""  # SHA-256 (hex) of its data set as it was written; empty if unknown
 
     @property
     def peer(self) -> Sender:

@@ -157,10 +157,10 @@ def _looks_bare(path: Path) -> bool:
     return start[128:132] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00")
 
 
-def read_instance(path: Path) -> InstanceHeader:
-    """The header of one file. Raises as ``read_header``."""
+def read_instance(path: Path, digest: str = "") -> InstanceHeader:
+    """The header of one file; a ``digest`` that is known need not be computed. Raises as ``read_header``."""
     dataset = read_header(path)
-    return describe(dataset, path, digest_of_file(path))
+    return describe(dataset, path, digest or digest_of_file(path))
 
 
 def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:

@@ -154,6 +154,13 @@ def spooled(spool: Spool, dataset: Dataset | bytes, *, sop_instance_uid: str = "
     )
 
 
+def spooled_report(spool: Spool, information: bytes, parties: AssociationInfo = PARTIES) -> None:
+    """Put the Event Information of a storage commitment report into the spool."""
+    with spool.begin_report(parties, ExplicitVRLittleEndian) as incoming:
+        incoming.write(information)
+        incoming.commit()
+
+
 def rows(engine: Engine, query: str) -> list[tuple[object, ...]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(query))]

@@ -5,10 +5,10 @@ import json
 import pytest
 from sqlalchemy import Engine
 
-from dicom_listener import spool as spool_module
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import spool as spool_module
 from neurotriage.core.storage import Storage
 from tests.listener.conftest import PARTIES, rows
 

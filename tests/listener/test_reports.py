@@ -17,7 +17,7 @@ from neurotriage.core.states import DeliveryState
 from neurotriage.core.storage import Storage
 from tests.db.rows import analysed, claimed, ready_revision, written
 from tests.delivery.archive import report_to
-from tests.listener.conftest import PARTIES, encoded
+from tests.listener.conftest import PARTIES, encoded, spooled_report
 
 TRANSACTION = "2.25.4711"
 Listen = Callable[..., tuple[Listener, int]]
@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_is_told_to_the_archive(listen: Listen) -> None:
 def test_a_report_commits_what_was_asked_for(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2, 3)))
+    spooled_report(spool, encoded(report(1, 2, 3)))
     assert take_in() == Ingested(reports=1)
     assert states(engine) == [("stored", True), ("stored", True)]
     assert events(engine)[-1] == "committed"
@@ -113,7 +113,7 @@ def test_a_report_commits_what_was_asked_for(
 
 @pytest.mark.usefixtures("asked")
 def test_what_failed_is_sent_again(take_in: Callable[[], Ingested], engine: Engine, spool: Spool) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
+    spooled_report(spool, encoded(report(1, failed=(2,))))
     take_in()
     assert states(engine) == [("stored", True), ("waiting", False)]
 
@@ -124,7 +124,7 @@ def test_a_report_of_another_peer_than_the_one_that_was_asked_is_not_believed(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool, told: Dataset
 ) -> None:
     stranger = replace(PARTIES, calling_ae_title="OTHER\0")
-    spool.receive_report(stranger, "1.2.840.10008.1.2.1", encoded(told))
+    spooled_report(spool, encoded(told), stranger)
     assert take_in() == Ingested(reports=1)
     assert states(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
@@ -135,7 +135,7 @@ def test_a_later_failure_takes_back_what_was_committed(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     for told in (report(1, 2), report(1, failed=(2,))):
-        spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(told))
+        spooled_report(spool, encoded(told))
         take_in()
     assert states(engine) == [("stored", True), ("waiting", False)]
 
@@ -144,11 +144,11 @@ def test_a_later_failure_takes_back_what_was_committed(
 def test_a_later_failure_of_what_is_not_sent_again_takes_back_the_proof_too(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
+    spooled_report(spool, encoded(report(1, 2)))
     take_in()
     with engine.begin() as connection:
         connection.execute(text("update deliveries set resends = 2"))
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
+    spooled_report(spool, encoded(report(1, failed=(2,))))
     take_in()
     assert states(engine) == [("stored", True), ("stored", False)]
     with engine.connect() as connection:
@@ -161,7 +161,7 @@ def test_a_report_that_comes_twice_changes_nothing(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
     for _ in range(2):
-        spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, failed=(2,))))
+        spooled_report(spool, encoded(report(1, failed=(2,))))
         take_in()
     assert states(engine) == [("stored", True), ("waiting", False)]
     assert events(engine).count("committed") == 1
@@ -172,7 +172,7 @@ def test_a_report_that_comes_twice_changes_nothing(
 def test_a_report_about_nothing_that_we_asked_for_is_recorded(
     take_in: Callable[[], Ingested], engine: Engine, spool: Spool
 ) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, transaction="2.25.9")))
+    spooled_report(spool, encoded(report(1, transaction="2.25.9")))
     take_in()
     assert states(engine) == [("stored", False), ("stored", False)]
     assert events(engine)[-1] == "commitment_unknown"
@@ -183,8 +183,8 @@ def test_a_report_about_nothing_that_we_asked_for_is_recorded(
 def test_a_report_that_cannot_be_read_is_set_aside_and_the_next_is_taken(
     take_in: Callable[[], Ingested], engine: Engine, storage: Storage, spool: Spool, data: bytes
 ) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", data)
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1, 2)))
+    spooled_report(spool, data)
+    spooled_report(spool, encoded(report(1, 2)))
     assert take_in() == Ingested(reports=1, quarantined=1)
     assert states(engine) == [("stored", True), ("stored", True)]
     (aside,) = storage.quarantine.iterdir()
@@ -194,5 +194,5 @@ def test_a_report_that_cannot_be_read_is_set_aside_and_the_next_is_taken(
 
 
 def test_reports_are_found_again_after_a_crash(spool: Spool, storage: Storage, tmp_path: Path) -> None:
-    spool.receive_report(PARTIES, "1.2.840.10008.1.2.1", encoded(report(1)))
+    spooled_report(spool, encoded(report(1)))
     assert len(Spool(storage, "main", min_free_bytes=0).reports()) == 1

@@ -1,0 +1,168 @@
+"""The spool: a maildir that keeps received instances whole and durable until they are recorded.
+
+``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
+``refused`` notes of rejected presentation contexts. A file is a File Meta of our own (PS3.10 7.1) and the
+data set, byte for byte as received. No part of a file name comes from the network.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from dicom_listener.refused_contexts import RefusedContexts
+from dicom_listener.spool.file_meta import AssociationInfo, file_meta
+from dicom_listener.spool.incoming import Incoming
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.storage import Storage, make_private
+from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+
+_TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
+# Notes of rejected contexts that wait for Postgres; more would tell an admin nothing new.
+_MAX_NOTES: Final = 1000
+
+
+class Spool:
+    """The maildir of one listener; one process at a time receives into it.
+
+    ``min_free_bytes``: free space that receiving must leave on the disk. Raises ``OSError`` where the folders
+    cannot be made.
+    """
+
+    def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
+        self._storage = storage
+        self._root = storage.spool(listener)
+        self._tmp, self._new, self._reports, self._refused = (
+            self._root / part for part in ("tmp", "new", "reports", "refused")
+        )
+        self._min_free_bytes = min_free_bytes
+        self._lock: int | None = None
+        for folder in (self._tmp, self._new, self._reports, self._refused):
+            make_private(folder)
+
+    def recover(self) -> int:
+        """Lock the spool for this process and delete incomplete files; their number.
+
+        Their senders were never answered 0x0000. Raises ``Unavailable`` while another process has the lock.
+        """
+        self._lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"another listener receives into {self._root}") from error
+        leftovers = list(self._tmp.iterdir())
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def begin(
+        self,
+        association: AssociationInfo,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+    ) -> Incoming:
+        """Begin to receive a data set, which is then written as it comes, and committed or discarded.
+
+        Raises ``OSError``, and leaves no file, where the disk fails or is short of space.
+        """
+        meta = file_meta(association, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        return self._begin(self._new, meta)
+
+    def begin_report(self, association: AssociationInfo, transfer_syntax_uid: str) -> Incoming:
+        """As ``begin``, for the Event Information of a storage commitment report (PS3.4 J.3.3)."""
+        return self._begin(
+            self._reports, file_meta(association, PUSH_MODEL, PUSH_MODEL_INSTANCE, transfer_syntax_uid)
+        )
+
+    def receive(
+        self,
+        association: AssociationInfo,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        data_set: bytes | memoryview,
+    ) -> str:
+        """Write an encoded data set as received; the name of the file, once it is on stable storage.
+
+        Raises ``OSError``, and leaves no file, where that fails or would leave less than ``min_free_bytes``.
+        """
+        incoming = self.begin(
+            association,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+        )
+        with incoming:
+            incoming.write(data_set)
+            return incoming.commit()
+
+    def _begin(self, folder: Path, meta: bytes) -> Incoming:
+        return Incoming(self._tmp, folder, _new_name(), meta, self.require_room)
+
+    def require_room(self, size_bytes: int) -> None:
+        """Raise ``OSError`` where ``size_bytes`` more would leave less than ``min_free_bytes``."""
+        if self._storage.free_bytes() - size_bytes < self._min_free_bytes:
+            raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
+
+    def note_refused(
+        self, association: AssociationInfo, contexts: Sequence[tuple[str, Sequence[str]]]
+    ) -> None:
+        """Note the rejected presentation contexts (SOP class, transfer syntaxes) of an association.
+
+        Raises ``OSError`` where it cannot be written, or 1000 notes wait already.
+        """
+        if len(self.refused()) >= _MAX_NOTES:
+            raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
+        peer = association.calling_ae_title, association.peer_host
+        note = RefusedContexts.of(peer, contexts).to_json()
+        self._write_note(self._refused, note)
+
+    def _write_note(self, folder: Path, note: bytes) -> None:
+        """A note may be lost in a power cut, but is never half there."""
+        name = f"{_new_name()}.json"
+        temporary = self._tmp / name
+        try:
+            temporary.write_bytes(note)
+            temporary.rename(folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def waiting(self) -> list[Path]:
+        """Complete instances in order of arrival."""
+        return sorted(self._new.glob("*.dcm"))
+
+    def reports(self) -> list[Path]:
+        """Storage commitment reports in order of arrival."""
+        return sorted(self._reports.glob("*.dcm"))
+
+    def refused(self) -> list[Path]:
+        """Notes that ``note_refused`` wrote, in order of arrival."""
+        return sorted(self._refused.glob("*.json"))
+
+
+def _new_name() -> str:
+    """A name that nobody else has; names sort by the time at which writing began."""
+    return f"{time.time_ns():0{_TIME_DIGITS}d}-{uuid4().hex}"
+
+
+def written_at(path: Path) -> datetime:
+    """When writing of a spooled file began, by its name; 1970 where the name is not one of ours."""
+    digits = path.name.partition("-")[0]
+    is_ours = len(digits) == _TIME_DIGITS and digits.isascii() and digits.isdigit()
+    return datetime.fromtimestamp(int(digits) / 1e9 if is_ours else 0.0, UTC)
