@@ -1,104 +1,73 @@
-"""Accepts or rejects associations: by peer, and within the limit of associations (PS3.8 9.3.4)."""
+"""Accepts or rejects associations: by peer, within its limits, and within that of all (PS3.8 9.3.4)."""
 
-import threading
 from collections import Counter
-
-import structlog
-from pynetdicom import evt
-from pynetdicom.association import Association
+from collections.abc import Hashable
 
 from dicom_listener.association.peers import (
     CALLED_UNREADABLE,
     CALLING_UNREADABLE,
     LIMIT_EXCEEDED,
-    NO_REASON,
+    PEER_LIMIT_EXCEEDED,
     PERMANENT,
+    QUOTA_EXCEEDED,
     SHARE_EXCEEDED,
     Rejection,
     sender,
 )
+from dicom_listener.association.quotas import Quotas
+from dicom_listener.association.request import Request
 from dicom_listener.association.shares import Shares
-from dicom_listener.association.transport import request_of
+from dicom_listener.association.tls import PeerCertificate
 from neurotriage.core.settings import Peer, Settings, config_file
-
-log = structlog.get_logger()
 
 
 class Admission:
-    """Decides on each A-ASSOCIATE-RQ and keeps count of the associations accepted. Thread-safe."""
+    """Decides on each A-ASSOCIATE-RQ and keeps count of the associations accepted."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._shares = Shares(settings.listener.max_associations, settings.peer)
-        self._lock = threading.Lock()
-        self._admitted: dict[Association, Peer] = {}
+    def __init__(self, settings: Settings, quotas: Quotas) -> None:
+        self._settings, self._quotas = settings, quotas
+        self._shares: Shares[Peer] = Shares(settings.listener.max_associations, settings.peer)
+        self._admitted: dict[Hashable, Peer] = {}
         self._configured_ns = _configured_ns()
 
-    def decide(self, event: evt.Event) -> None:
-        """Accept or reject an A-ASSOCIATE-RQ (EVT_REQUESTED). An error of ours rejects it, then is raised.
-
-        pynetdicom would accept the association after an exception here.
-        """
-        rejection: Rejection | None = NO_REASON
-        try:
-            if event.assoc.is_aborted:  # the peer closed the connection first
-                event.assoc.kill()
-                rejection = None
-            else:
-                rejection = self._rejection(event.assoc)
-        finally:
-            if rejection is not None:
-                self._reject(event.assoc, rejection)
-
-    def _rejection(self, acceptor: Association) -> Rejection | None:
-        request = request_of(acceptor)
-        if request is None:
-            return NO_REASON
+    def peer_of(self, request: Request, host: str, certificate: PeerCertificate | None) -> Peer | Rejection:
+        """Who requests an association. Names of peers are resolved, which may take seconds; thread-safe."""
         if not request.calling.usable:
             return CALLING_UNREADABLE
         if not request.called.usable:
             return CALLED_UNREADABLE
-        peer = sender(
+        return sender(
             self._settings,
             calling=request.calling.text,
             called=request.called.text,
-            host=acceptor.requestor.address,
+            host=host,
+            certificate=certificate,
         )
-        return peer if isinstance(peer, Rejection) else self._admit(acceptor, peer)
 
-    def _admit(self, acceptor: Association, peer: Peer) -> Rejection | None:
-        """Count associations, not connections: a connection without a request takes no place."""
-        with self._lock:
-            self._admitted = {other: owner for other, owner in self._admitted.items() if _holds_place(other)}
-            if len(self._admitted) >= self._shares.places:
-                return LIMIT_EXCEEDED
-            if not self._shares.admits(peer, Counter(self._admitted.values())):
-                return SHARE_EXCEEDED
-            self._admitted[acceptor] = peer
-            return None
+    def admit(self, association: Hashable, peer: Peer) -> Rejection | None:
+        """Take a place for an association of ``peer``; else why it must be rejected."""
+        held = Counter(self._admitted.values())
+        if peer.max_associations is not None and held[peer] >= peer.max_associations:
+            return PEER_LIMIT_EXCEEDED
+        if self._quotas.is_exceeded(peer):
+            return QUOTA_EXCEEDED
+        if len(self._admitted) >= self._shares.places:
+            return LIMIT_EXCEEDED
+        if not self._shares.admits(peer, held):
+            return SHARE_EXCEEDED
+        self._admitted[association] = peer
+        return None
 
-    def _reject(self, acceptor: Association, rejection: Rejection) -> None:
-        request = request_of(acceptor)
-        log.warning(
-            "association_rejected",
-            peer_host=acceptor.requestor.address,
-            calling_ae_title=request.calling.text if request else "",
-            called_ae_title=request.called.text if request else "",
-            reason=rejection.why + self._restart_hint(rejection),
-        )
-        acceptor.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        acceptor.kill()
+    def leave(self, association: Hashable) -> None:
+        """Give the place of an association back; harmless where it has none."""
+        self._admitted.pop(association, None)
 
-    def _restart_hint(self, rejection: Rejection) -> str:
-        """An admin may look at a configuration file that is newer than the one in use."""
+    def explained(self, rejection: Rejection) -> str:
+        """The reason for the log. An admin may look at a configuration file newer than the one in use."""
         if rejection.result == PERMANENT and _configured_ns() != self._configured_ns:
-            return "; the configuration file was changed after this listener started: start it anew"
-        return ""
-
-
-def _holds_place(acceptor: Association) -> bool:
-    """A place is free from the release on, though the association's thread ends a moment later."""
-    return acceptor.is_alive() and not (acceptor.is_released or acceptor.is_aborted)
+            hint = "; the configuration file was changed after this listener started: start it anew"
+            return rejection.why + hint
+        return rejection.why
 
 
 def _configured_ns() -> int:

@@ -1,124 +1,119 @@
-"""DIMSE messages of an association, with a limit for every buffer and for every pause."""
+"""Assembles the DIMSE messages of an association (PS3.7 6.3, PS3.8 annex E) within limits."""
 
 import time
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
-import structlog
-from pydicom.uid import UID
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
-from pynetdicom.pdu_primitives import P_DATA
-
-from dicom_listener.association.request import Request, escaped
-
-log = structlog.get_logger()
+from dicom_listener.association.commands import Command, UnreadableCommand, read_command
+from dicom_listener.association.negotiation import AcceptedContext
+from dicom_listener.association.pdus import IS_COMMAND, IS_LAST
 
 # No command set of PS3.7 comes near this.
 _MAX_COMMAND_BYTES: Final = 65_536
-# A data set is held in memory until it is written; no image of a head study is larger.
-_MAX_DATA_SET_BYTES: Final = 2 * 1024**3
-# We negotiate one operation at a time (PS3.7 D.3.3.3); a peer that sends ahead anyway is aborted.
-_MAX_WAITING_MESSAGES: Final = 2
-# A peer that sends less than this, and completes nothing, makes no progress.
-PROGRESS_BYTES: Final = 65_536
-# pynetdicom does not treat a C-STORE-RQ without a SOP Instance UID as a valid request.
-_NO_UID: Final = UID("")
-# PS3.8 table 9-6, Evt19: unrecognised or invalid PDU. The state machine answers with A-ABORT.
-_INVALID_PDU: Final = "Evt19"
 
 
-class GuardedMessages(DIMSEServiceProvider):
-    """Assembles DIMSE messages within limits; a message that breaks them ends the association.
+class Violation(Exception):
+    """A peer breaks the protocol, so the association must end; the message says how."""
 
-    So does a lack of progress, which ``get_msg`` checks: the reactor calls it a thousand times a second while
-    no message is being served.
+
+class DataSet(Protocol):
+    """Where the bytes of a data set go: how many came since when (monotonic clock)."""
+
+    size_bytes: int
+    begun_at: float
+
+    def add(self, data: memoryview) -> bool:
+        """Take bytes; False where no more should be read for now."""
+
+
+class Dropped:
+    """Takes a data set that will be refused when it has come to its end."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self.begun_at = time.monotonic()
+
+    def add(self, data: memoryview) -> bool:
+        self.size_bytes += len(data)
+        return True
+
+
+class Messages:
+    """The messages of one association, fragment by fragment.
+
+    ``on_command`` gets each complete command set, and gives where the data set goes that follows it;
+    ``on_message`` is called when a message is complete.
     """
 
-    def __init__(self, association: Association, progress_timeout_s: float) -> None:
-        super().__init__(association)
-        self.request: Request | None = None
-        self._progress_timeout_s = progress_timeout_s
-        self._progressed_at = time.monotonic()
-        self._moved_bytes = 0
-        self._ended = False
+    def __init__(
+        self,
+        accepted: Mapping[int, AcceptedContext],
+        *,
+        max_object_bytes: int,
+        on_command: Callable[[Command, int, AcceptedContext], DataSet | None],
+        on_message: Callable[[Command, int, DataSet | None], None],
+    ) -> None:
+        self._accepted = accepted
+        self._max_object_bytes = max_object_bytes
+        self._on_command, self._on_message = on_command, on_message
+        self._command_bytes = bytearray()
+        self._command: Command | None = None
+        self._context_id = 0
+        self._data_set: DataSet | None = None
+        self._control = 0
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        problem = self._problem(primitive)
-        if problem is None:
-            super().receive_primitive(primitive)
+    @property
+    def data_set(self) -> DataSet | None:
+        """The data set that is being received."""
+        return self._data_set
+
+    def begin_fragment(self, context_id: int, control: int) -> None:
+        """A Presentation Data Value Item begins. Raises ``Violation``."""
+        if context_id not in self._accepted:
+            raise Violation("sends on a presentation context that was not accepted")
+        if control & IS_COMMAND and self._command is not None:
+            raise Violation("sends a command set where a data set is due")
+        if not control & IS_COMMAND and self._command is None:
+            raise Violation("sends a data set without its command set")
+        if self._command is not None and context_id != self._context_id:
+            raise Violation("sends a data set on another presentation context than its command set")
+        self._context_id, self._control = context_id, control
+
+    def add(self, data: memoryview) -> bool:
+        """Bytes of the fragment; False where no more should be read for now. Raises ``Violation``."""
+        if self._control & IS_COMMAND:
+            self._command_bytes += data
+            if len(self._command_bytes) > _MAX_COMMAND_BYTES:
+                raise Violation("sends a command set without end")
+            return True
+        if self._data_set is None:
+            return True
+        if self._data_set.size_bytes + len(data) > self._max_object_bytes:
+            raise Violation("sends an object longer than [listener] max_object_bytes")
+        return self._data_set.add(data)
+
+    def end_fragment(self) -> None:
+        """The fragment is whole; if it is the last one, so is its command set or data set."""
+        if not self._control & IS_LAST:
             return
-        self._end("protocol_violation", problem=problem)
+        if self._control & IS_COMMAND:
+            self._end_command()
+        else:
+            self._end_message()
 
-    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """The next valid message. pynetdicom never answers an invalid one; here it ends the association."""
-        context_id, message = super().get_msg(block)
-        if message is None:
-            self._watch()
-            return None, None
-        if isinstance(message, C_STORE) and message.AffectedSOPInstanceUID is None:
-            message._affected_sop_instance_uid = _NO_UID  # refused later as an invalid UID
-        if not message.is_valid_request:
-            self._end("invalid_message")
-            return None, None
-        self._set_sop_class(context_id, message)
-        return context_id, message
+    def _end_command(self) -> None:
+        try:
+            command = read_command(bytes(self._command_bytes))
+        except UnreadableCommand as error:
+            raise Violation(f"sends {error}") from error
+        self._command_bytes = bytearray()
+        self._command = command
+        self._data_set = self._on_command(command, self._context_id, self._accepted[self._context_id])
+        if not command.has_data_set:
+            self._end_message()
 
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a response. A stored data set counts as progress, an echo does not."""
-        super().send_msg(primitive, context_id)
-        if not isinstance(primitive, C_ECHO):
-            self._progress()
-
-    def _set_sop_class(self, context_id: int | None, message: Any) -> None:
-        """Use the SOP class of the presentation context; pynetdicom would abort where the command differs."""
-        context = self.assoc._accepted_cx.get(context_id or 0)
-        if (
-            isinstance(message, C_STORE)
-            and context
-            and message.AffectedSOPClassUID != context.abstract_syntax
-        ):
-            log.warning(
-                "sop_class_mismatch",
-                peer_host=self.assoc.requestor.address,
-                sop_class=escaped(str(message.AffectedSOPClassUID).encode()),
-                context=str(context.abstract_syntax),
-            )
-            message.AffectedSOPClassUID = context.abstract_syntax
-
-    def _progress(self) -> None:
-        self._progressed_at, self._moved_bytes = time.monotonic(), 0
-
-    def _watch(self) -> None:
-        if time.monotonic() - self._progressed_at > self._progress_timeout_s:
-            self._end("association_without_progress", after_s=self._progress_timeout_s)
-        elif self.dul.idle_timer_expired() and not self._ended:
-            self._ended = True  # pynetdicom aborts it now
-            log.info("association_idle", peer_host=self.assoc.requestor.address)
-
-    def _end(self, event: str, **details: object) -> None:
-        if not self._ended:
-            self._ended = True
-            log.warning(event, peer_host=self.assoc.requestor.address, **details)
-            self.dul.event_queue.put(_INVALID_PDU)
-
-    def _problem(self, primitive: P_DATA) -> str | None:
-        if self.msg_queue.qsize() > _MAX_WAITING_MESSAGES:
-            return "sends ahead of our answers"
-        command_bytes = self.message.encoded_command_set.tell() if self.message else 0
-        data_set_bytes = self.message.data_set.tell() if self.message and self.message.data_set else 0
-        for context_id, fragment in primitive.presentation_data_value_list:
-            if context_id not in self.assoc._accepted_cx:
-                return "sends on a presentation context that was not accepted"
-            if not fragment:
-                return "sends a fragment without control header"
-            if fragment[0] & 1:  # PS3.8 E.2: command, not data set
-                command_bytes += len(fragment)
-            else:
-                data_set_bytes += len(fragment)
-                self._moved_bytes += len(fragment)
-        if self._moved_bytes >= PROGRESS_BYTES:
-            self._progress()
-        if command_bytes > _MAX_COMMAND_BYTES:
-            return "sends a command set without end"
-        return "sends a data set without end" if data_set_bytes > _MAX_DATA_SET_BYTES else None
+    def _end_message(self) -> None:
+        command, data_set = self._command, self._data_set
+        self._command = self._data_set = None
+        if command is not None:
+            self._on_message(command, self._context_id, data_set)

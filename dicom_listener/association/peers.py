@@ -1,10 +1,10 @@
-"""Who may send. A peer is an address and a calling AE title together: a title alone is only a name."""
+"""Who may send: a calling AE title with an address, a certificate or both. A title alone is only a name."""
 
 import threading
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
+from dicom_listener.association.tls import PeerCertificate, is_certificate_of
 from neurotriage.core.settings import Peer, Settings
 from neurotriage.dicom.addresses import (
     Address,
@@ -30,9 +30,17 @@ class Rejection:
 
 PERMANENT: Final = 1
 
-CALLED_UNKNOWN: Final = Rejection(1, 1, 7, "the called AE title is not [listener] ae_title")
+CALLED_UNKNOWN: Final = Rejection(
+    1, 1, 7, "the called AE title is not [listener] ae_title, nor in [[listener.called]]"
+)
+CALLED_BY_OTHERS: Final = Rejection(
+    1, 1, 3, "the [[listener.called]] of this called AE title does not list this calling AE title"
+)
 ADDRESS_UNKNOWN: Final = Rejection(1, 1, 3, "no [[peer]] has this address")
 TITLE_UNKNOWN: Final = Rejection(1, 1, 3, "a [[peer]] has this address, but none with this calling AE title")
+CERTIFICATE_UNKNOWN: Final = Rejection(
+    1, 1, 3, "the [[peer]] with this calling AE title is bound to another certificate than was shown"
+)
 NO_PEERS: Final = Rejection(1, 1, 3, "there is no [[peer]]: only this host may send, to a loopback address")
 CALLED_UNREADABLE: Final = Rejection(1, 1, 7, "the called AE title is empty or not made of printable ASCII")
 CALLING_UNREADABLE: Final = Rejection(1, 1, 3, "the calling AE title is empty or not made of printable ASCII")
@@ -40,25 +48,46 @@ LIMIT_EXCEEDED: Final = Rejection(2, 3, 2, "[listener] max_associations reached"
 SHARE_EXCEEDED: Final = Rejection(
     2, 3, 2, "this [[peer]] has its share of [listener] max_associations; the rest is kept for the others"
 )
+PEER_LIMIT_EXCEEDED: Final = Rejection(2, 3, 2, "the max_associations of this [[peer]] is reached")
+QUOTA_EXCEEDED: Final = Rejection(2, 3, 2, "the max_bytes_per_day of this [[peer]] is reached")
 NO_REASON: Final = Rejection(2, 1, 1, "the request could not be judged")
 
 # Stands for any sender on this host where no [[peer]] is configured.
 LOCAL: Final = Peer.model_construct(ae_title="", host="loopback", port=None)
 
 
-def sender(settings: Settings, *, calling: str, called: str, host: str) -> Peer | Rejection:
+def sender(
+    settings: Settings, *, calling: str, called: str, host: str, certificate: PeerCertificate | None = None
+) -> Peer | Rejection:
     """The ``[[peer]]`` of an association, or why it must be rejected.
 
-    ``host``: address of the socket. Host names of peers are resolved, which may take seconds.
+    ``host``: address of the socket; ``certificate``: what the peer has shown on a port with TLS. Host names
+    of peers are resolved, which may take seconds.
     """
-    if called != settings.listener.ae_title.strip():
-        return CALLED_UNKNOWN
+    refused = _called(settings, calling, called)
+    if refused is not None:
+        return refused
     address = address_of_socket(host)
     if not settings.peer:
         return LOCAL if _local(settings, address) else NO_PEERS
-    at_address = [peer for peer in settings.peer if has_address(peer.host, address)]
-    named = (peer for peer in at_address if peer.ae_title.strip() == calling)
-    return next(named, TITLE_UNKNOWN if at_address else ADDRESS_UNKNOWN)
+    titled = [peer for peer in settings.peer if peer.ae_title.strip() == calling]
+    there = [peer for peer in titled if not peer.host or has_address(peer.host, address)]
+    if there:
+        proven = (peer for peer in there if is_certificate_of(peer, certificate))
+        return next(proven, CERTIFICATE_UNKNOWN)
+    at_address = any(has_address(peer.host, address) for peer in settings.peer if peer.host)
+    return TITLE_UNKNOWN if at_address else ADDRESS_UNKNOWN
+
+
+def _called(settings: Settings, calling: str, called: str) -> Rejection | None:
+    """Whether an AE title of ours is called, and by whom it may be."""
+    if called == settings.listener.ae_title.strip():
+        return None
+    title = next((t for t in settings.listener.called if t.ae_title.strip() == called), None)
+    if title is None:
+        return CALLED_UNKNOWN
+    listed = not title.calling or calling in {other.strip() for other in title.calling}
+    return None if listed else CALLED_BY_OTHERS
 
 
 def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Rejection | None:
@@ -67,16 +96,8 @@ def rejection(settings: Settings, *, calling: str, called: str, host: str) -> Re
     return answer if isinstance(answer, Rejection) else None
 
 
-def listens_on_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this host alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _local(settings: Settings, address: Address) -> bool:
-    return address.is_loopback and listens_on_loopback(settings.listener.host)
+    return address.is_loopback and settings.listener.is_loopback
 
 
 class ListedHosts:
@@ -88,7 +109,8 @@ class ListedHosts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.hosts = tuple(dict.fromkeys(peer.host for peer in settings.peer)) or (LOCAL.host,)
+        listed = dict.fromkeys(peer.host for peer in settings.peer if peer.host)
+        self.hosts = tuple(listed) if settings.peer else (LOCAL.host,)
         self._names = tuple(host for host in self.hosts if settings.peer and is_name(host))
         self._addresses: dict[str, frozenset[Address]] = {}
         self._looked_up = threading.Event()

@@ -1,55 +1,70 @@
 """The DICOM listener: C-ECHO, C-STORE of every storage SOP class, and storage commitment reports.
 
-No received data set is parsed here.
+One thread serves all connections by their events; files are written, and names of peers resolved, by others.
 """
 
-import re
+import asyncio
+import socket
 import threading
-from collections.abc import Callable
-from io import BytesIO
-from typing import Final, TypeVar, cast
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
-from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_listener.association.admission import Admission
+from dicom_listener.association.connection import Connection, Surroundings
 from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
 from dicom_listener.association.libraries import set_up_libraries
 from dicom_listener.association.peers import ListedHosts
-from dicom_listener.association.request import escaped
-from dicom_listener.association.transport import MAX_PDU_BYTES, REQUEST_DEADLINE_S, GuardedServer, request_of
+from dicom_listener.association.places import Places
+from dicom_listener.association.quotas import Quotas
+from dicom_listener.association.receiving import Unfinished
+from dicom_listener.association.refusals import Refusal, Refusals
+from dicom_listener.association.tls import (
+    HANDSHAKE_DEADLINE_S,
+    ReloadedContext,
+    cause,
+    certificate_of,
+    is_certificate_of,
+)
+from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
 from dicom_listener.spool import AssociationInfo, Spool
-from neurotriage.core.settings import Settings
+from neurotriage.core.settings import ListeningPort, Settings
 from neurotriage.core.storage import Storage
-from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from neurotriage.dicom.addresses import address_of_socket, has_address
 
 log = structlog.get_logger()
-_Answer = TypeVar("_Answer")
 
-# C-STORE response statuses (PS3.4 table B.2-1).
-SUCCESS: Final = 0x0000
-OUT_OF_RESOURCES: Final = 0xA700
-CANNOT_UNDERSTAND: Final = 0xC000
-# N-EVENT-REPORT response statuses (PS3.7 10.1.1.1.8).
-PROCESSING_FAILURE: Final = 0x0110
-INVALID_ARGUMENT: Final = 0x0115
+_BACKLOG: Final = 128
+# Files that are written at once; the file system groups their syncs.
+_DISK_THREADS: Final = 16
+_NAME_THREADS: Final = 4
+_WATCH_INTERVAL_S: Final = 0.1
+_SAVE_INTERVAL_S: Final = 5.0
+# Where no connection can be accepted for lack of file descriptors.
+_ACCEPT_PAUSE_S: Final = 0.2
+# For A-ABORTs to be sent when the process stops.
+_ABORT_S: Final = 1.0
+_START_DEADLINE_S: Final = 30.0
+_NOT_NAMED: Final = "its address is in no network of this port's `unencrypted`"
 
-# Laxer than PS3.5 9.1: real devices write components with leading zeros. No path contains a received UID.
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
-_ACCEPT_POLL_S: Final = 0.1
-# Values sent by a peer in one log line.
-_MAX_LOGGED: Final = 8
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """A listening socket; its context where it has TLS."""
+
+    settings: ListeningPort
+    listening: socket.socket
+    tls: ReloadedContext | None
 
 
 class Listener:
     """A DICOM acceptor that answers a C-STORE with 0x0000 once the instance is on stable storage.
 
-    ``name``: of its spool. ``on_echo`` is called for each C-ECHO, on the thread of its association.
+    ``name``: of its spool. ``on_echo`` is called for each C-ECHO, on the thread of the loop.
     """
 
     def __init__(
@@ -60,206 +75,246 @@ class Listener:
     ) -> None:
         self._settings = settings
         self._on_echo = on_echo
-        self.spool = Spool(
-            Storage(settings.storage.root), name, min_free_bytes=settings.storage.min_free_bytes
-        )
-        self._admission = Admission(settings)
+        storage = Storage(settings.storage.root)
+        self.spool = Spool(storage, name, min_free_bytes=settings.storage.min_free_bytes)
+        self._quotas = Quotas(storage.spool(name) / "quotas.json")
         self._hosts = ListedHosts(settings)
-        self._server: GuardedServer | None = None
-        self._acceptor: threading.Thread | None = None
+        bound = [peer for peer in settings.peer if peer.is_bound_to_a_certificate and not peer.host]
+        self._places = Places(settings.listener.max_associations, [*self._hosts.hosts, *bound])
+        self._ports: list[_Port] = []
+        self._connections: set[Connection] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._around: Surroundings | None = None
 
     @property
     def accepts(self) -> bool:
         """Whether the thread that accepts connections is alive."""
-        return self._acceptor is not None and self._acceptor.is_alive()
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def ports(self) -> list[int]:
+        """The port numbers, in the order of the settings."""
+        return [int(port.listening.getsockname()[1]) for port in self._ports]
 
     def start(self) -> int:
-        """Delete incomplete files of a crash, then listen; the port.
+        """Delete incomplete files of a crash, then listen; the number of the first port.
 
-        Raises ``Unavailable`` while another process has the spool, ``OSError`` where the port is taken.
+        Raises ``Unavailable`` while another process has the spool, ``OSError`` where a port is taken, and
+        ``ConfigurationError`` where its certificate cannot be used.
         """
         set_up_libraries()
         leftovers = self.spool.recover()
-        listener = self._settings.listener
-        entity = AE(listener.ae_title)
-        entity.maximum_pdu_size = MAX_PDU_BYTES
-        entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        entity.acse_timeout = REQUEST_DEADLINE_S
-        entity.network_timeout = listener.network_timeout_s
-        handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_REQUESTED, _logged(self._admission.decide)),
-            (evt.EVT_ACCEPTED, _logged(self._note_rejected_contexts)),
-            (evt.EVT_C_ECHO, _logged(self._echo)),
-            (evt.EVT_C_STORE, _logged(self._store)),
-            (evt.EVT_N_EVENT_REPORT, _logged(self._store_report)),
-        ]
-        address = (listener.host, listener.port)
         try:
-            server = GuardedServer(
-                entity,
-                address,
-                supported_contexts(),
-                handlers,
-                max_associations=listener.max_associations,
-                progress_timeout_s=listener.progress_timeout_s,
-                hosts=self._hosts.hosts,
-                host_of=self._hosts.host_of,
-            )
-        except OSError as error:
+            for settings in self._settings.listener.ports:
+                self._ports.append(_listen(settings))
+        except BaseException:
+            self._close_ports()
             self.spool.close()
-            place = f"{listener.host}:{listener.port}"
-            raise OSError(error.errno, error.strerror or str(error), place) from error
-        self._server = server
+            raise
         self._hosts.start()
-        self._acceptor = threading.Thread(
-            target=server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name="listener", daemon=True
         )
-        self._acceptor.start()
-        port = int(server.server_address[1])
+        self._thread.start()
+        started.wait(_START_DEADLINE_S)
+        listener = self._settings.listener
         log.info(
             "listening",
             ae_title=listener.ae_title,
             host=listener.host,
-            port=port,
+            port=self.ports[0],
+            further_ports=self.ports[1:],
+            encrypted=[number for number, port in zip(self.ports, self._ports, strict=True) if port.tls],
             transfer_syntaxes=transfer_syntaxes(),
             incomplete_files_deleted=leftovers,
         )
-        return port
+        return self.ports[0]
 
     def stop(self) -> None:
         """Stop accepting and abort open associations; senders send again what was not answered."""
-        if self._server is None:
+        if self._thread is None:
             return
-        self._server.shutdown()
-        self._server = None
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._thread = None
         self._hosts.close()
         self.spool.close()
         log.info("stopped_listening")
 
-    def _note_rejected_contexts(self, event: evt.Event) -> None:
-        acceptor = event.assoc
-        request = request_of(acceptor)
-        if request is not None and request.unreadable:
-            log.warning(
-                "invalid_uids",
-                peer_host=acceptor.requestor.address,
-                calling_ae_title=request.calling.text,
-                values=request.unreadable[:_MAX_LOGGED],
-                count=len(request.unreadable),
+    def _close_ports(self) -> None:
+        for port in self._ports:
+            port.listening.close()
+
+    async def _serve(self, started: threading.Event) -> None:
+        """Serve until ``stop``; the body of the listener's thread."""
+        loop = asyncio.get_running_loop()
+        self._loop, self._stop = loop, asyncio.Event()
+        listener = self._settings.listener
+        with (
+            ThreadPoolExecutor(_DISK_THREADS, "disk") as disk,
+            ThreadPoolExecutor(_NAME_THREADS, "peer names") as names,
+        ):
+            self._around = around = Surroundings(
+                loop=loop,
+                disk=disk,
+                names=names,
+                spool=self.spool,
+                contexts=supported_contexts(),
+                admission=Admission(self._settings, self._quotas),
+                quotas=self._quotas,
+                unfinished=Unfinished(listener.max_unfinished_bytes),
+                refusals=Refusals(lambda refusal, times: None),
+                max_object_bytes=listener.max_object_bytes,
+                on_echo=self._on_echo,
+                leave=self._leave,
             )
-        rejected = {context.context_id for context in acceptor.rejected_contexts}
-        if not rejected:
+            tasks = [loop.create_task(self._accept(around, port)) for port in self._ports]
+            tasks.append(loop.create_task(self._watch(around)))
+            started.set()
+            stopped = loop.create_task(self._stop.wait())
+            # Where one of them fails, the thread ends, and whoever watches it learns that nobody accepts.
+            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in (stopped, *tasks):
+                task.cancel()
+            await self._abort_all(around)
+            self._close_ports()
+            around.refusals.flush()
+            self._quotas.save()
+            for task in done - {stopped}:
+                task.result()
+
+    async def _accept(self, around: Surroundings, port: _Port) -> None:
+        while True:
+            try:
+                connection, address = await around.loop.sock_accept(port.listening)
+            except OSError as error:
+                log.error("cannot_accept", error=error.strerror)
+                await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            host = str(address[0])
+            user = Connection(around, host)
+            refused = self._refused(port, user, host)
+            if refused is not None:
+                around.refusals.add("connection_refused", Refusal(refused, host))
+                connection.close()
+                continue
+            task = around.loop.create_task(self._connect(around, port, connection, user))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    def _refused(self, port: _Port, user: Connection, host: str) -> str | None:
+        """Why a connection is closed before it costs anything."""
+        if port.tls is None and not _may_be_plain(port.settings, host):
+            return _NOT_NAMED
+        holder = None if port.tls else self._hosts.host_of(host)
+        return self._places.enter(user, host, holder, in_handshake=port.tls is not None)
+
+    async def _connect(
+        self, around: Surroundings, port: _Port, connection: socket.socket, user: Connection
+    ) -> None:
+        listener = self._settings.listener
+        layer = UpperLayer(
+            user,
+            user.peer_host,
+            self._buffer,
+            idle_s=listener.network_timeout_s,
+            progress_s=listener.progress_timeout_s,
+            min_bytes_per_s=listener.min_bytes_per_s,
+        )
+        try:
+            if port.tls is None:
+                await around.loop.connect_accepted_socket(lambda: layer, connection)
+            else:
+                await around.loop.connect_accepted_socket(
+                    lambda: layer,
+                    connection,
+                    ssl=port.tls.current(),
+                    ssl_handshake_timeout=HANDSHAKE_DEADLINE_S,
+                )
+        except Exception as error:  # noqa: BLE001 - whatever a peer's bytes lead OpenSSL to
+            self._leave(user)
+            connection.close()
+            around.refusals.add("handshake_failed", Refusal(cause(error), user.peer_host))
             return
-        proposed = _request(acceptor).presentation_context_definition_list
-        as_sent = request.abstract_syntaxes if request is not None else {}
-        contexts = [
-            (
-                as_sent.get(context.context_id or 0, str(context.abstract_syntax)),
-                [str(syntax) for syntax in context.transfer_syntax],
-            )
-            for context in proposed
-            if context.context_id in rejected
-        ]
-        log.info(
-            "contexts_rejected",
-            peer_host=acceptor.requestor.address,
-            sop_classes=sorted({sop_class for sop_class, _ in contexts}),
+        if port.tls is not None:
+            refused = self._finish_handshake(user, layer)
+            if refused is not None:
+                around.refusals.add("connection_refused", Refusal(refused, user.peer_host))
+                layer.close()
+                return
+        self._connections.add(user)
+
+    def _finish_handshake(self, user: Connection, layer: UpperLayer) -> str | None:
+        encrypted = layer.transport.get_extra_info("ssl_object")
+        user.certificate = certificate_of(encrypted)
+        bound = (
+            peer
+            for peer in self._settings.peer
+            if peer.is_bound_to_a_certificate and not peer.host and is_certificate_of(peer, user.certificate)
         )
+        holder: Hashable | None = next(bound, None) or self._hosts.host_of(user.peer_host)
+        return self._places.finish_handshake(user, holder)
+
+    def _leave(self, user: Hashable) -> None:
+        self._places.leave(user)
+
+    async def _watch(self, around: Surroundings) -> None:
+        """Hold all connections to their deadlines; tell and save what was counted."""
+        save_at = time.monotonic() + _SAVE_INTERVAL_S
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            now = time.monotonic()
+            self._connections = {user for user in self._connections if not user.layer.is_over}
+            for user in self._connections:
+                user.layer.watch(now)
+            if now >= save_at:
+                save_at = now + _SAVE_INTERVAL_S
+                around.refusals.flush()
+                await around.loop.run_in_executor(around.disk, self._quotas.save)
+
+    async def _abort_all(self, around: Surroundings) -> None:
+        for task in self._serving:
+            task.cancel()
+        for user in self._connections:
+            user.layer.abort(0)
+        end = time.monotonic() + _ABORT_S
+        while time.monotonic() < end and not (
+            around.unfinished.none and all(user.layer.is_over for user in self._connections)
+        ):
+            await asyncio.sleep(0.01)
+        for user in self._connections:
+            user.layer.close()
+
+
+def _listen(settings: ListeningPort) -> _Port:
+    tls = ReloadedContext(settings.tls) if settings.tls is not None else None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
         try:
-            self.spool.note_refused(_parties(acceptor), contexts)
-        except OSError as error:
-            log.warning("rejected_contexts_not_noted", error=error.strerror)
-
-    def _echo(self, event: evt.Event) -> int:
-        """Answer a C-ECHO-RQ (PS3.7 9.1.5). The log line shows an admin that a peer reaches us."""
-        parties = _parties(event.assoc)
-        log.info("echo_answered", peer_host=parties.peer_host)
-        self._on_echo(parties)
-        return SUCCESS
-
-    def _store(self, event: evt.Event) -> int | Dataset:
-        """Answer a C-STORE-RQ (PS3.7 9.1.1) by its command set; the data set stays encoded."""
-        request = cast(C_STORE, event.request)
-        data_set = cast(BytesIO, request.DataSet).getbuffer()
-        sop_class_uid = str(request.AffectedSOPClassUID)
-        sop_instance_uid = str(request.AffectedSOPInstanceUID).rstrip("\0 ")
-        if not (_UID.fullmatch(sop_class_uid) and _UID.fullmatch(sop_instance_uid)):
-            return self._refuse(event.assoc, sop_instance_uid, "UID is not 1-64 digits and dots")
-        if not data_set.nbytes:
-            return self._refuse(event.assoc, sop_instance_uid, "data set is empty")
-        try:
-            name = self.spool.receive(
-                _parties(event.assoc),
-                sop_class_uid=sop_class_uid,
-                sop_instance_uid=sop_instance_uid,
-                transfer_syntax_uid=str(event.context.transfer_syntax),
-                data_set=data_set,
-            )
-        except OSError as error:
-            log.error("instance_not_stored", sop_instance_uid=sop_instance_uid, error=error.strerror)
-            return _failure(OUT_OF_RESOURCES, "no space or storage error")
-        log.debug("instance_stored", sop_instance_uid=sop_instance_uid, name=name)
-        return SUCCESS
-
-    def _refuse(self, acceptor: Association, sop_instance_uid: str, why: str) -> Dataset:
-        """Refuse one instance; the association goes on."""
-        parties = _parties(acceptor)
-        log.warning(
-            "instance_refused",
-            peer_host=parties.peer_host,
-            calling_ae_title=parties.calling_ae_title,
-            sop_instance_uid=escaped(sop_instance_uid.encode(errors="replace")),
-            reason=why,
-        )
-        return _failure(CANNOT_UNDERSTAND, why)
-
-    def _store_report(self, event: evt.Event) -> tuple[int, None]:
-        """Answer an N-EVENT-REPORT-RQ (PS3.7 10.1.1, PS3.4 J.3.3); its Event Information stays encoded."""
-        request = cast(N_EVENT_REPORT, event.request)
-        information = request.EventInformation
-        if information is None or not information.getbuffer().nbytes:
-            return INVALID_ARGUMENT, None
-        try:
-            with self.spool.begin_report(
-                _parties(event.assoc), str(event.context.transfer_syntax)
-            ) as incoming:
-                incoming.write(information.getbuffer())
-                incoming.commit()
-        except OSError as error:
-            log.error("commitment_report_not_stored", error=error.strerror)
-            return PROCESSING_FAILURE, None
-        return SUCCESS, None
-
-
-def _request(acceptor: Association) -> A_ASSOCIATE:
-    """The A-ASSOCIATE-RQ of an accepted association."""
-    return cast(A_ASSOCIATE, acceptor.requestor.primitive)
-
-
-def _parties(acceptor: Association) -> AssociationInfo:
-    return AssociationInfo(
-        calling_ae_title=_request(acceptor).calling_ae_title.strip(),
-        called_ae_title=acceptor.acceptor.ae_title.strip(),
-        peer_host=acceptor.requestor.address,
-    )
-
-
-def _failure(status: int, comment: str) -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    answer.ErrorComment = comment
-    return answer
-
-
-def _logged(handler: Callable[[evt.Event], _Answer]) -> Callable[[evt.Event], _Answer]:
-    """Log the traceback of a bug in a handler; pynetdicom then answers for us."""
-
-    def call(event: evt.Event) -> _Answer:
-        try:
-            return handler(event)
-        except Exception:
-            log.exception("handler_failed", handler=handler.__name__)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+        except BaseException:
+            listening.close()
             raise
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise OSError(error.errno, error.strerror or str(error), place) from error
+    return _Port(settings, listening, tls)
 
-    return call
+
+def _may_be_plain(port: ListeningPort, host: str) -> bool:
+    address = address_of_socket(host)
+    if address.is_loopback or not port.unencrypted:
+        return True
+    return any(has_address(network, address) for network in port.unencrypted)

@@ -7,8 +7,8 @@ from pydicom.uid import UID
 from pynetdicom._globals import DEFAULT_MAX_LENGTH
 
 from dicom_listener.association.contexts import supported_contexts
-from dicom_listener.association.messages import PROGRESS_BYTES
-from dicom_listener.association.transport import MAX_PDU_BYTES, PDU_DEADLINE_S, REQUEST_DEADLINE_S
+from dicom_listener.association.negotiation import MAX_PDU_BYTES
+from dicom_listener.association.upper_layer import PDU_DEADLINE_S, PROGRESS_BYTES, REQUEST_DEADLINE_S
 from neurotriage.conformance.created import Created
 from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import (

@@ -11,7 +11,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_listener.association import peers
 from dicom_listener.association.peers import Rejection
-from dicom_listener.association.server import (
+from dicom_listener.association.services import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT,
     OUT_OF_RESOURCES,

@@ -8,8 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from dicom_listener.association.peers import listens_on_loopback
-from neurotriage.core.settings import AE_TITLE, NO_ENCRYPTED_INTAKE, Settings, config_file
+from neurotriage.core.settings import AE_TITLE, Settings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
@@ -34,9 +33,6 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
         )
     else:
         yield ok("AE titles", f"we are {settings.listener.ae_title}")
-    if settings.listener.tls is not None:
-        text = f"[listener.tls] is set: {NO_ENCRYPTED_INTAKE}"
-        yield failed("intake", text, "Remove it, and let images come only through a network that you trust.")
     yield _senders(settings)
     yield _destinations(settings)
 
@@ -44,7 +40,7 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
 def _senders(settings: Settings) -> Check:
     if settings.peer:
         return ok("peers", f"{len(settings.peer)} may send")
-    if listens_on_loopback(settings.listener.host):
+    if settings.listener.is_loopback:
         return warning(
             "peers", "only this host may send", "Set [listener] host and add a [[peer]] per sender."
         )

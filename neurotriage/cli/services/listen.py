@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from neurotriage.cli import database
-from neurotriage.core.settings import load_settings, require_unencrypted_intake
+from neurotriage.core.settings import load_settings, require_protected_ports
 
 _EX_SOFTWARE: Final = 70  # sysexits.h
 
@@ -31,7 +31,7 @@ def listen() -> None:
 
     set_up_logging()
     settings = load_settings()
-    require_unencrypted_intake(settings)
+    require_protected_ports(settings)
     database.require_schema(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

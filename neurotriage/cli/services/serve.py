@@ -10,7 +10,7 @@ import typer
 
 from neurotriage.cli.serve_discovery import Serving, names_servers, serve_folder
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.settings import load_settings, require_unencrypted_intake
+from neurotriage.core.settings import load_settings, require_protected_ports
 
 _LOOK_EVERY_S = 1.0
 
@@ -31,7 +31,7 @@ def serve() -> None:
     from neurotriage.embedded.stack import Stack
 
     settings = load_settings()
-    require_unencrypted_intake(settings)
+    require_protected_ports(settings)
     folder = serve_folder(settings)
     storage = settings.storage.model_copy(update={"root": folder.parent})
     settings = settings.model_copy(update={"storage": storage})

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from neurotriage.core.settings import ConfigurationError, load_settings, require_unencrypted_intake
+from neurotriage.core.settings import ConfigurationError, load_settings, require_protected_ports
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def show() -> None:
     settings = load_settings()
     typer.echo(json.dumps(_hidden(settings.model_dump(mode="json")), indent=2))
     try:
-        require_unencrypted_intake(settings)
+        require_protected_ports(settings)
     except ConfigurationError as error:
         typer.echo(f"note: {error}", err=True)
 

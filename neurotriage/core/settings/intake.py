@@ -1,13 +1,13 @@
 """What comes in: the listener, its peers, when a study is complete, and where it is stored."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from neurotriage.core.settings.section import Section, TlsSettings
+from neurotriage.core.settings.section import Section
 
 # PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
 AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
@@ -16,16 +16,95 @@ AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 _LABEL: Final = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST_NAME: Final = re.compile(rf"(?!.{{254}})({_LABEL}\.)*(?![0-9-]+\.?$){_LABEL}\.?")
 
+
+def require_ae_title(value: str) -> str:
+    """``value``, where it is an AE title. Raises ``ValueError``."""
+    if not AE_TITLE.fullmatch(value):
+        raise ValueError(f"{value!r} is no AE title: 1 to 16 characters of ASCII without backslash")
+    return value
+
+
 InstallationUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
-class ListenerSettings(Section):
+class ListenerTls(Section):
+    """TLS of a port (PS3.15 B.12): PEM files, read again when they change."""
+
+    certificate: Path = Field(description="our certificate, followed by those between it and its root")
+    key: Path = Field(description="its private key")
+    key_password_file: Path | None = Field(None, description="file with the password of the key")
+    ca: Path | None = Field(None, description="certificates of who signs our peers'; no other is believed")
+    client_certificates: Literal["required", "none"] = Field(
+        "required", description="none: a peer needs no certificate, and its address and AE title suffice"
+    )
+
+    @field_validator("client_certificates")
+    @classmethod
+    def _can_be_verified(cls, value: str, info: ValidationInfo) -> str:
+        if value == "required" and info.data.get("ca") is None:
+            raise ValueError("to require certificates of peers, name their ca")
+        return value
+
+
+class ListeningPort(Section):
+    """Where to listen, and how what comes there is protected."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(11112, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    tls: ListenerTls | None = Field(None, description="encrypts the port")
+    unencrypted: tuple[str, ...] = Field(
+        (), description="networks that may send in plain text to an address that others can reach"
+    )
+
+    @field_validator("unencrypted")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(f"{network!r} is no network such as 10.1.2.0/24") from None
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this host alone can reach the address."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class CalledTitle(Section):
+    """``[[listener.called]]``: a further AE title of ours, with rules of its own."""
+
+    ae_title: str = Field(max_length=16)
+    calling: tuple[str, ...] = Field((), description="calling AE titles that may use it; empty: every peer")
+
+    @field_validator("ae_title")
+    @classmethod
+    def _is_an_ae_title(cls, value: str) -> str:
+        return require_ae_title(value)
+
+
+class ListenerSettings(ListeningPort):
     """``[listener]``: the DICOM listener that receives studies."""
 
     ae_title: str = Field("NEUROTRIAGE", max_length=16, description="our AE title; also our calling AE title")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(11112, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    called: tuple[CalledTitle, ...] = Field((), description="further AE titles of ours")
+    also: tuple[ListeningPort, ...] = Field((), description="further ports")
     max_associations: int = Field(32, ge=1, description="associations served at once")
+    max_object_bytes: int = Field(
+        8 * 1024**3, ge=1, description="an object longer than this ends its association"
+    )
+    max_unfinished_bytes: int = Field(
+        16 * 1024**3,
+        ge=1,
+        description="of objects that a peer has begun to send; above, C-STORE answers 0xA700",
+    )
+    min_bytes_per_s: int = Field(
+        2000, ge=0, description="an object that comes slower than this, after 10 s, ends its association"
+    )
     network_timeout_s: float = Field(60.0, gt=0, description="an association idle for longer is closed")
     progress_timeout_s: float = Field(
         300.0,
@@ -35,9 +114,11 @@ class ListenerSettings(Section):
     other_installations: tuple[InstallationUid, ...] = Field(
         (), description="installations whose results are recognised too: their (0008,0014)"
     )
-    tls: TlsSettings | None = Field(
-        None, description="reserved for encrypted intake; the listener does not start while it is set"
-    )
+
+    @property
+    def ports(self) -> tuple[ListeningPort, ...]:
+        """All ports, that of ``[listener]`` first."""
+        return self, *self.also
 
 
 class AssemblySettings(Section):
@@ -53,24 +134,54 @@ class StorageSettings(Section):
     min_free_bytes: int = Field(2 * 1024**3, ge=0, description="below this, C-STORE answers 0xA700")
 
 
+_FINGERPRINT: Final = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+_SUBJECT: Final = re.compile(r" *[A-Za-z]+ *=[^,=]+(, *[A-Za-z]+ *=[^,=]+)*")
+
+
 class Peer(Section):
-    """``[[peer]]``: who may send."""
+    """``[[peer]]``: who may send, by address, by certificate, or by both."""
 
     ae_title: str = Field(max_length=16)
-    host: str = Field(description="a name, an address or a CIDR")
+    certificate_sha256: str = Field("", description="fingerprint of its certificate, in hex")
+    certificate_subject: str = Field(
+        "", description='what the subject of its certificate says, as in "CN=ct1, O=Clinic"'
+    )
+    host: str = Field(
+        "",
+        validate_default=True,
+        description="a name, an address or a CIDR; with a certificate it may be left out",
+    )
     port: int | None = Field(None, ge=1, le=65535)
+    max_associations: int | None = Field(None, ge=1, description="associations of this peer at once")
+    max_bytes_per_day: int | None = Field(None, ge=1, description="what it may send in a day (UTC)")
 
     @field_validator("ae_title")
     @classmethod
     def _is_an_ae_title(cls, value: str) -> str:
-        if not AE_TITLE.fullmatch(value):
-            raise ValueError(f"{value!r} is no AE title: 1 to 16 characters of ASCII without backslash")
+        return require_ae_title(value)
+
+    @field_validator("certificate_sha256")
+    @classmethod
+    def _is_a_fingerprint(cls, value: str) -> str:
+        if value and not _FINGERPRINT.fullmatch(value):
+            raise ValueError("no SHA-256 of a certificate: 64 hexadecimal digits, with or without colons")
+        return value.replace(":", "").lower()
+
+    @field_validator("certificate_subject")
+    @classmethod
+    def _is_a_subject(cls, value: str) -> str:
+        if value and not _SUBJECT.fullmatch(value):
+            raise ValueError('not a subject such as "CN=ct1, O=Clinic"')
         return value
 
     @field_validator("host")
     @classmethod
-    def _can_be_a_host(cls, value: str) -> str:
+    def _can_be_a_host(cls, value: str, info: ValidationInfo) -> str:
         """Refuse what no sender can be: it would keep the peer out without a word."""
+        if not value:
+            if info.data.get("certificate_sha256") or info.data.get("certificate_subject"):
+                return value
+            raise ValueError("a peer needs it, unless it is bound to a certificate")
         if _HOST_NAME.fullmatch(value):
             return value
         try:
@@ -79,3 +190,7 @@ class Peer(Section):
             text = f"{value!r} is no name, no address and no CIDR such as 10.1.2.0/24"
             raise ValueError(text) from None
         return value
+
+    @property
+    def is_bound_to_a_certificate(self) -> bool:
+        return bool(self.certificate_sha256 or self.certificate_subject)

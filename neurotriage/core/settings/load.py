@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -27,7 +27,6 @@ from neurotriage.core.settings.processing import BrokerSettings, DatabaseSetting
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
-NO_ENCRYPTED_INTAKE: Final = "intake cannot be encrypted yet, so the listener does not start"
 
 
 class ConfigurationError(SetupError):
@@ -95,15 +94,20 @@ def load_settings() -> Settings:
     return settings
 
 
-def require_unencrypted_intake(settings: Settings) -> None:
-    """Raise ``ConfigurationError`` where ``[listener.tls]`` is set.
+def require_protected_ports(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where others can reach a port in plain text and nobody said that they may.
 
-    Intake cannot be encrypted yet, and a site that asks for encryption must not get a listener without it.
+    Patients' images would cross the network readable, and any host could claim to be a peer.
     """
-    if settings.listener.tls is not None:
+    ports = settings.listener.ports
+    open_ports = [p for p in ports if p.tls is None and not p.unencrypted and not p.is_loopback]
+    if open_ports:
         raise ConfigurationError(
-            f"listener.tls: {NO_ENCRYPTED_INTAKE}. Remove [listener.tls], and let images come only through "
-            "a network that you trust"
+            "\n".join(
+                f"listener: {port.host}:{port.port} can be reached from the network and is not encrypted: "
+                "set up its tls, or name in `unencrypted` the networks that may send in plain text"
+                for port in open_ports
+            )
         )
 
 
