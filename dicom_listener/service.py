@@ -1,41 +1,31 @@
-"""The listener service: DICOM listener, ingest, assembly and sweep."""
+"""The listener service: the DICOM listener, and the ingester in a process of its own."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from db.engine import connect
-from dicom_listener.assembly import assemble
 from dicom_listener.association.server import Listener
-from dicom_listener.dispatch import sweep
-from dicom_listener.ingest.header_readers import HeaderReaders
-from dicom_listener.ingest.ingest import Ingest, Ingested
-from dicom_listener.ingest.notes import ingest_notes
-from dicom_listener.ingest.quarantine import Quarantine
-from neurotriage.core.errors import Unavailable
-from neurotriage.core.process.doorbell import celery_app
-from neurotriage.core.settings import Settings
-from neurotriage.core.storage import Storage
+from neurotriage.core.settings import Settings, environment_of
 
 log = structlog.get_logger()
 
-_PAUSE_S: Final = 0.1
-# One step of ingest waits this long for a header.
-_STEP_S: Final = 0.05
-_ASSEMBLE_EVERY_S: Final = 0.25
+_WATCH_INTERVAL_S: Final = 0.5
 _FIRST_BACK_OFF_S: Final = 0.5
-_LONGEST_BACK_OFF_S: Final = 5.0
-# A thread that waits for Postgres or the broker notices within this time that it should stop.
-_JOIN_S: Final = 15.0
-_WATCH_INTERVAL_S: Final = 1.0
+_LONGEST_BACK_OFF_S: Final = 30.0
+# An ingester that ran for this long has not failed at its start.
+_STEADY_S: Final = 60.0
+# It finishes its step, and its threads wait for Postgres or the broker for a while.
+_STOP_S: Final = 20.0
 
 
-class ThreadEnded(Exception):
-    """A thread of the service ended by itself: the process must end and be restarted."""
+class ListenerEnded(Exception):
+    """The listener ended by itself: the process must end and be restarted."""
 
 
 def run(
@@ -46,136 +36,73 @@ def run(
 ) -> None:
     """Receive studies until ``stop`` is set. ``on_started`` gets the port once the listener accepts.
 
-    Instances are received while Postgres or the broker is down, and recorded when they are back. ``name`` is
-    that of the spool. Raises ``Unavailable`` or ``OSError`` where the listener cannot start, and
-    ``ThreadEnded`` where a thread ended by itself.
+    Instances are received while the ingester, Postgres or the broker is down, and recorded when they are
+    back. ``name`` is that of the spool. Raises ``Unavailable``, ``OSError`` or ``ConfigurationError`` where
+    the listener cannot start, and ``ListenerEnded`` where it ended by itself.
     """
     listener = Listener(settings, name)
     port = listener.start()
-    frozen = threading.Event()
-    loops = [
-        _Loop("ingest", lambda: _ingest(settings, listener, stop, frozen)),
-        _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
-    ]
-    for loop in loops:
-        loop.start()
+    ingester = _Ingester(settings, name)
     try:
+        ingester.start()
         if on_started is not None:
             on_started(port)
         # Python runs no signal handler while the main thread waits without a timeout: a SIGTERM just before
         # the wait would never be handled.
         while not stop.wait(_WATCH_INTERVAL_S):
-            _require_alive(listener, loops)
+            if not listener.accepts:
+                log.critical("listener_ended")
+                raise ListenerEnded
+            ingester.watch()
     finally:
-        stop.set()
-        frozen.set()
         listener.stop()
-        for loop in loops:
-            loop.join(_JOIN_S)
+        ingester.stop()
 
 
-class _Loop(threading.Thread):
-    """A thread that logs the error that ends it."""
+class _Ingester:
+    """The child process, started again when it ends: after a pause that grows, without an end."""
 
-    def __init__(self, name: str, work: Callable[[], None]) -> None:
-        super().__init__(name=name, daemon=True)
-        self._work = work
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._environment = {**os.environ, **environment_of(settings)}
+        self._name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = self._start_at = 0.0
+        self._back_off_s = _FIRST_BACK_OFF_S
 
-    def run(self) -> None:
-        try:
-            self._work()
-        except BaseException:
-            log.critical("thread_failed", thread=self.name, exc_info=True)
-
-
-def _require_alive(listener: Listener, loops: Sequence[_Loop]) -> None:
-    """Raise ``ThreadEnded`` where a thread has ended: senders could not tell that nothing is processed."""
-    ended = [loop.name for loop in loops if not loop.is_alive()]
-    if not listener.accepts:
-        ended.append("listener")
-    if ended:
-        log.critical("thread_ended", threads=ended)
-        raise ThreadEnded(", ".join(ended))
-
-
-def _ingest(settings: Settings, listener: Listener, stop: threading.Event, frozen: threading.Event) -> None:
-    """Record spooled files, and freeze each study once it is quiet."""
-    engine = connect(settings.database.url)
-    storage = Storage(settings.storage.root)
-    quarantine = Quarantine(engine, storage)
-    assemble_at = 0.0
-
-    def freeze() -> None:
-        nonlocal assemble_at
-        if time.monotonic() < assemble_at:
-            return
-        assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
-        ingest_notes(engine, listener.spool, quarantine)
-        if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
-            frozen.set()
-
-    with HeaderReaders() as readers:
-        ingest = Ingest(
-            engine,
-            storage,
-            listener.spool,
-            readers,
-            quarantine,
-            limits=settings.delivery,
-            installations=settings.listener.other_installations,
+    def start(self) -> None:
+        """Start it. Raises ``OSError``."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dicom_listener.ingester", self._name],
+            stdin=subprocess.PIPE,
+            env=self._environment,
         )
+        self._started_at = time.monotonic()
 
-        def ingest_step() -> None:
-            done = ingest.step(_STEP_S)
-            if done != Ingested():
-                log.info("ingested", **asdict(done))
+    def watch(self) -> None:
+        """Start it again where it has ended and its pause is over."""
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            self._process = None
+            steady = time.monotonic() - self._started_at > _STEADY_S
+            self._back_off_s = _FIRST_BACK_OFF_S if steady else min(2 * self._back_off_s, _LONGEST_BACK_OFF_S)
+            self._start_at = time.monotonic() + self._back_off_s
+            log.critical("ingester_ended", exit_code=code, again_in_s=self._back_off_s)
+        elif time.monotonic() >= self._start_at:
+            try:
+                self.start()
+            except OSError as error:
+                self._start_at = time.monotonic() + self._back_off_s
+                log.critical("ingester_not_started", error=error.strerror, again_in_s=self._back_off_s)
 
-        # An error of one step must not stop the other.
-        _repeat("ingest", (ingest_step, freeze), stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
-    engine.dispose()
-
-
-def _sweep(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
-    """Sweep as soon as a study is frozen, and every ``[worker] sweep_s``."""
-    engine = connect(settings.database.url)
-    app = celery_app(settings)
-
-    def sweep_step() -> None:
-        frozen.clear()
-        if sweep(engine, app, settings) is None:
-            frozen.set()  # another process sweeps, and may have missed our study
-
-    def pause() -> None:
-        frozen.wait(settings.worker.sweep_s)
-        stop.wait(_PAUSE_S)
-
-    _repeat("sweep", (sweep_step,), stop, pause)
-    engine.dispose()
-
-
-def _repeat(
-    name: str, steps: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
-) -> None:
-    """Run all steps until ``stop``; an error stops no other step and is followed by a bounded back-off."""
-    back_off_s = 0.0
-    while not stop.is_set():
-        errors = [error for error in map(_error_of, steps) if error is not None]
-        if not errors:
-            back_off_s = 0.0
-            pause()
-            continue
-        back_off_s = min(max(2 * back_off_s, _FIRST_BACK_OFF_S), _LONGEST_BACK_OFF_S)
-        for error in errors:
-            if isinstance(error, Unavailable):
-                log.warning("unavailable", loop=name, error=str(error), again_in_s=back_off_s)
-            else:  # a bug; each step is idempotent
-                log.error("loop_failed", loop=name, exc_info=error, again_in_s=back_off_s)
-        stop.wait(back_off_s)
-
-
-def _error_of(step: Callable[[], None]) -> Exception | None:
-    try:
-        step()
-    except Exception as error:  # noqa: BLE001 - logged by the caller
-        return error
-    return None
+    def stop(self) -> None:
+        """End it by the end of its standard input; kill it where that takes too long."""
+        if self._process is None:
+            return
+        try:
+            self._process.communicate(timeout=_STOP_S)
+        except subprocess.TimeoutExpired:
+            log.warning("ingester_killed", after_s=_STOP_S)
+            self._process.kill()
+            self._process.wait()

@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 
 from db.engine import connect
 from db.tables import Base
+from dicom_listener import ingester as ingester_module
 from dicom_listener import service as intake_module
-from dicom_listener.association.transport import GuardedServer
+from dicom_listener.association.server import Listener
 from dicom_listener.dispatch import Swept, sweep
 from dicom_listener.ingest.ingest import Ingest
-from dicom_listener.service import ThreadEnded, run
+from dicom_listener.ingester import ThreadEnded
+from dicom_listener.service import ListenerEnded, run
 from dicom_listener.spool import Spool
 from neurotriage.cli import app
 from neurotriage.core.errors import Unavailable
@@ -201,34 +203,68 @@ class Ended(BaseException):
     """Ends a thread past every ``except Exception``."""
 
 
-@pytest.mark.parametrize("part", ["Ingest", "sweep", "accept"])
-def test_a_thread_that_ends_by_itself_ends_the_intake(
+@pytest.mark.parametrize("part", ["Ingest", "sweep"])
+def test_a_thread_that_ends_by_itself_ends_the_ingester(
     settings: Settings, database_url: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*_: object, **__: object) -> None:
         raise Ended
 
-    if part == "accept":
-        monkeypatch.setattr(GuardedServer, "service_actions", end)
-        monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    else:
-        monkeypatch.setattr(intake_module, part, end)
+    monkeypatch.setattr(ingester_module, part, end)
     here = changed(settings, database={"url": database_url}, broker={"url": NOWHERE})
     stop = threading.Event()
-    name = {"Ingest": "ingest", "sweep": "sweep", "accept": "listener"}[part]
-    with structlog.testing.capture_logs() as logs, pytest.raises(ThreadEnded, match=name):
-        run(here, stop)
+    with structlog.testing.capture_logs() as logs, pytest.raises(ThreadEnded, match=part.lower()):
+        ingester_module.run(here, stop)
     assert stop.is_set()  # the other parts have stopped as well
     last = next(line for line in reversed(logs) if line["log_level"] == "critical")
     assert last["event"] == "thread_ended"
-    assert last["threads"] == [name]
+    assert last["threads"] == [part.lower()]
+
+
+def test_a_listener_that_ends_by_itself_ends_the_intake(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end(*_: object) -> None:
+        raise Ended
+
+    monkeypatch.setattr(Listener, "_accept", end)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    here = changed(settings, database={"url": database_url}, broker={"url": NOWHERE})
+    with pytest.raises(ListenerEnded):
+        run(here, threading.Event())
+
+
+@pytest.mark.scenario
+def test_a_killed_ingester_is_started_again_and_images_are_received_meanwhile(
+    engine: Engine, database_url: str, settings: Settings
+) -> None:
+    intake = IntakeProcess(changed(settings, database={"url": database_url}, broker={"url": NOWHERE}))
+    send(intake.port, [instance()])
+    until(lambda: count(engine, "instances") == 1)
+    (ingester,) = ingesters(intake)
+    os.kill(ingester, signal.SIGKILL)
+    assert send(intake.port, [instance(number=number) for number in range(2, 5)]) == [0] * 3
+    until(lambda: count(engine, "instances") == 4)
+    (again,) = ingesters(intake)
+    assert again != ingester
+    intake.end(signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{again}").exists())
+
+
+def ingesters(intake: IntakeProcess) -> list[int]:
+    """The process ids of the ingesters of an intake that have not ended."""
+    tasks = Path(f"/proc/{intake.process.pid}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [
+        pid for pid in children if b"dicom_listener.ingester" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def test_the_command_tells_its_service_that_a_part_has_ended(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*_: object) -> None:
-        raise ThreadEnded("ingest")
+        raise ListenerEnded
 
     monkeypatch.setattr(intake_module, "run", end)
     monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(settings.storage.root))
@@ -251,7 +287,7 @@ def test_one_part_that_fails_stops_no_other_and_no_loop() -> None:
         if frozen == 3:
             stop.set()
 
-    intake_module._repeat("ingest", (fail, freeze), stop, lambda: None)
+    ingester_module._repeat("ingest", (fail, freeze), stop, lambda: None)
     assert frozen == 3
 
 

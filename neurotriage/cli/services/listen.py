@@ -19,12 +19,13 @@ def register(app: typer.Typer) -> None:
 def listen() -> None:
     """Receive studies.
 
-    C-STORE listener, ingester, assembler and sweep in one process, until SIGTERM. If one of them ends by
-    itself, the process ends with exit code 70, so that its service manager starts it again.
+    C-STORE listener, and ingester, assembler and sweep in a process beside it, until SIGTERM. The latter is
+    started again where it ends; where the listener itself does, the exit code is 70, so that its service
+    manager starts it again.
 
     Example: neurotriage listen
     """
-    from dicom_listener.service import ThreadEnded, run  # pynetdicom takes half a second to import
+    from dicom_listener.service import ListenerEnded, run  # pynetdicom takes half a second to import
     from neurotriage.core.process import running
     from neurotriage.core.process.log import set_up_logging
     from neurotriage.core.storage import Storage
@@ -39,5 +40,5 @@ def listen() -> None:
     Storage(settings.storage.root).shut()
     try:
         run(settings, stop, lambda _: running.note_start(settings, running.LISTENER, running.LISTENER))
-    except ThreadEnded as error:
+    except ListenerEnded as error:
         raise typer.Exit(_EX_SOFTWARE) from error

@@ -1,0 +1,227 @@
+"""The ingester: records what lies in the spool, freezes studies, and rings for the work that waits.
+
+A process of its own beside the listener's (``python -m dicom_listener.ingester NAME``), so that receiving
+does not wait for it. It ends when its standard input is closed: nobody is left behind a killed listener.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from db.engine import connect
+from dicom_listener.assembly import assemble
+from dicom_listener.dispatch import sweep
+from dicom_listener.ingest.header_readers import HeaderReaders
+from dicom_listener.ingest.ingest import Ingest, Ingested
+from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.spool import Spool
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.process.doorbell import celery_app
+from neurotriage.core.process.log import set_up_logging
+from neurotriage.core.settings import Settings, load_settings
+from neurotriage.core.storage import Storage, make_private
+
+log = structlog.get_logger()
+
+_PAUSE_S: Final = 0.1
+# One step of ingest waits this long for a header.
+_STEP_S: Final = 0.05
+_ASSEMBLE_EVERY_S: Final = 0.25
+_FIRST_BACK_OFF_S: Final = 0.5
+_LONGEST_BACK_OFF_S: Final = 5.0
+# A thread that waits for Postgres or the broker notices within this time that it should stop.
+_JOIN_S: Final = 15.0
+_WATCH_INTERVAL_S: Final = 1.0
+_LOCK_INTERVAL_S: Final = 0.2
+_EX_SOFTWARE: Final = 70  # sysexits.h
+
+
+class ThreadEnded(Exception):
+    """A thread of the process ended by itself: the process must end and be restarted."""
+
+
+def run(settings: Settings, stop: threading.Event, name: str = "main") -> None:
+    """Record the spool ``name`` until ``stop`` is set.
+
+    Waits for another ingester of the spool to end. Raises ``ThreadEnded`` where a thread ended by itself.
+    """
+    storage = Storage(settings.storage.root)
+    with _alone(storage.spool(name), stop):
+        if stop.is_set():
+            return
+        frozen = threading.Event()
+        spool = Spool(storage, name, min_free_bytes=settings.storage.min_free_bytes)
+        loops = [
+            _Loop("ingest", lambda: _ingest(settings, spool, stop, frozen)),
+            _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
+        ]
+        for loop in loops:
+            loop.start()
+        try:
+            # Python runs no signal handler while the main thread waits without a timeout: a SIGTERM just
+            # before the wait would never be handled.
+            while not stop.wait(_WATCH_INTERVAL_S):
+                _require_alive(loops)
+        finally:
+            stop.set()
+            frozen.set()
+            for loop in loops:
+                loop.join(_JOIN_S)
+
+
+@contextmanager
+def _alone(folder: Path, stop: threading.Event) -> Iterator[None]:
+    """Hold the lock of a spool's ingester; two would count the same instance twice."""
+    make_private(folder)
+    lock = os.open(folder / "ingester.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stop.wait(_LOCK_INTERVAL_S)
+            else:
+                break
+        yield
+    finally:
+        os.close(lock)
+
+
+class _Loop(threading.Thread):
+    """A thread that logs the error that ends it."""
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            log.critical("thread_failed", thread=self.name, exc_info=True)
+
+
+def _require_alive(loops: Sequence[_Loop]) -> None:
+    """Raise ``ThreadEnded`` where a thread has ended: nobody could tell that nothing is processed."""
+    ended = [loop.name for loop in loops if not loop.is_alive()]
+    if ended:
+        log.critical("thread_ended", threads=ended)
+        raise ThreadEnded(", ".join(ended))
+
+
+def _ingest(settings: Settings, spool: Spool, stop: threading.Event, frozen: threading.Event) -> None:
+    """Record spooled files, and freeze each study once it is quiet."""
+    engine = connect(settings.database.url)
+    storage = Storage(settings.storage.root)
+    quarantine = Quarantine(engine, storage)
+    assemble_at = 0.0
+
+    def freeze() -> None:
+        nonlocal assemble_at
+        if time.monotonic() < assemble_at:
+            return
+        assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
+        ingest_notes(engine, spool, quarantine)
+        if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
+            frozen.set()
+
+    with HeaderReaders() as readers:
+        ingest = Ingest(
+            engine,
+            storage,
+            spool,
+            readers,
+            quarantine,
+            limits=settings.delivery,
+            installations=settings.listener.other_installations,
+        )
+
+        def ingest_step() -> None:
+            done = ingest.step(_STEP_S)
+            if done != Ingested():
+                log.info("ingested", **asdict(done))
+
+        # An error of one step must not stop the other.
+        _repeat("ingest", (ingest_step, freeze), stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
+    engine.dispose()
+
+
+def _sweep(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
+    """Sweep as soon as a study is frozen, and every ``[worker] sweep_s``."""
+    engine = connect(settings.database.url)
+    app = celery_app(settings)
+
+    def sweep_step() -> None:
+        frozen.clear()
+        if sweep(engine, app, settings) is None:
+            frozen.set()  # another process sweeps, and may have missed our study
+
+    def pause() -> None:
+        frozen.wait(settings.worker.sweep_s)
+        stop.wait(_PAUSE_S)
+
+    _repeat("sweep", (sweep_step,), stop, pause)
+    engine.dispose()
+
+
+def _repeat(
+    name: str, steps: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
+) -> None:
+    """Run all steps until ``stop``; an error stops no other step and is followed by a bounded back-off."""
+    back_off_s = 0.0
+    while not stop.is_set():
+        errors = [error for error in map(_error_of, steps) if error is not None]
+        if not errors:
+            back_off_s = 0.0
+            pause()
+            continue
+        back_off_s = min(max(2 * back_off_s, _FIRST_BACK_OFF_S), _LONGEST_BACK_OFF_S)
+        for error in errors:
+            if isinstance(error, Unavailable):
+                log.warning("unavailable", loop=name, error=str(error), again_in_s=back_off_s)
+            else:  # a bug; each step is idempotent
+                log.error("loop_failed", loop=name, exc_info=error, again_in_s=back_off_s)
+        stop.wait(back_off_s)
+
+
+def _error_of(step: Callable[[], None]) -> Exception | None:
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - logged by the caller
+        return error
+    return None
+
+
+def main() -> None:
+    """Run until SIGTERM or the end of standard input; exit code 70 where a thread ended by itself."""
+    set_up_logging()
+    settings = load_settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_stop_at_end_of_input, args=(stop,), name="parent", daemon=True).start()
+    try:
+        run(settings, stop, *sys.argv[1:2])
+    except ThreadEnded:
+        sys.exit(_EX_SOFTWARE)
+
+
+def _stop_at_end_of_input(stop: threading.Event) -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()
