@@ -1,11 +1,11 @@
-"""Files that could not be used, and presentation contexts that we refused."""
+"""Files that could not be used, and presentation contexts and associations that we refused."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from db.tables import Quarantined, RefusedContext
+from db.tables import Quarantined, RefusedAssociation, RefusedContext
 from neurotriage.core.reception import Reception, Sender
 from neurotriage.core.values import Reason
 
@@ -65,4 +65,41 @@ def record_refused_context(
         .on_conflict_do_update(
             index_elements=list(key), set_={"times": RefusedContext.times + 1, "last_at": func.now()}
         )
+    )
+
+
+def record_refused_association(
+    connection: Connection,
+    cause: str,
+    peer: Sender,
+    called_ae_title: str,
+    *,
+    times: int = 1,
+    limit: int = 5000,
+) -> None:
+    """Count a connection or association that was refused ``times`` times for ``cause``.
+
+    From ``limit`` rows on, unknown ones are counted in one row per cause, so that nobody fills the table.
+    """
+    key = {
+        "cause": cause,
+        "peer_host": peer[1],
+        "peer_ae_title": peer[0],
+        "called_ae_title": called_ae_title,
+    }
+    more = {"times": RefusedAssociation.times + times, "last_at": func.now()}
+    counted = connection.execute(
+        update(RefusedAssociation)
+        .where(*(getattr(RefusedAssociation, name) == value for name, value in key.items()))
+        .values(**more)
+    )
+    if counted.rowcount:
+        return
+    rows = connection.execute(select(func.count(RefusedAssociation.id))).scalar_one()
+    if rows >= limit:
+        key |= {"peer_host": "(others)", "peer_ae_title": "", "called_ae_title": ""}
+    connection.execute(
+        insert(RefusedAssociation)
+        .values(**key, times=times)
+        .on_conflict_do_update(index_elements=list(key), set_=more)
     )

@@ -12,7 +12,7 @@ from db.tables.base import Base
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
-from db.tables.received import Instance, Quarantined, RefusedContext, Series, Study
+from db.tables.received import Instance, Quarantined, RefusedAssociation, RefusedContext, Series, Study
 from db.tables.revisions import Revision, RevisionInstance
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "ModelVersion",
     "PredictionRow",
     "Quarantined",
+    "RefusedAssociation",
     "RefusedContext",
     "ResultObjectRow",
     "Revision",

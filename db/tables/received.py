@@ -144,6 +144,36 @@ class RefusedContext(Base):
     __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy reads it from the class
 
 
+class RefusedAssociation(Base):
+    """A connection or association that was refused, counted."""
+
+    __tablename__ = "refusals"
+    __table_args__ = ({"comment": "Connections and associations that were refused, by cause and sender"},)
+
+    id: Mapped[int] = key()
+    cause: Mapped[str] = mapped_column(comment="why it was refused, in words")
+    peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title; empty where none was sent")
+    called_ae_title: Mapped[str] = mapped_column(
+        comment="the AE title that it called; empty where none was sent"
+    )
+    times: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("1"), comment="how often it was refused"
+    )
+    first_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="when it was first refused")
+    last_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="when it was last refused")
+
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy reads it from the class
+
+
+Index(
+    "uq_refusals_what",
+    RefusedAssociation.cause,
+    RefusedAssociation.peer_host,
+    RefusedAssociation.peer_ae_title,
+    RefusedAssociation.called_ae_title,
+    unique=True,
+)
 Index(
     "uq_refused_contexts_what",
     RefusedContext.peer_ae_title,

@@ -17,11 +17,12 @@ from dicom_listener.association.negotiation import Negotiated, Unreadable, negot
 from dicom_listener.association.peers import NO_REASON, Rejection
 from dicom_listener.association.quotas import Quotas
 from dicom_listener.association.receiving import Receiving, Unfinished
-from dicom_listener.association.refusals import Refusal, Refusals
+from dicom_listener.association.refusals import Refusals
 from dicom_listener.association.request import Request, escaped, readable
 from dicom_listener.association.services import Services
 from dicom_listener.association.tls import PeerCertificate
 from dicom_listener.association.upper_layer import UpperLayer
+from dicom_listener.refused_associations import Refusal
 from dicom_listener.spool import AssociationInfo, Incoming, Spool
 from neurotriage.core.settings import Peer
 
@@ -78,7 +79,7 @@ class Connection:
 
     def not_dicom(self, start: bytes) -> None:
         cause = _TLS_CLIENT if start[:1] == b"\x16" else f"{_NOT_DICOM}: {start.hex(' ')}"
-        self._around.refusals.add("connection_refused", Refusal(cause, self.peer_host))
+        self._around.refusals.add("connection_refused", Refusal.of(cause, self.peer_host))
         self.layer.close()
 
     def requested(self, pdu: bytes) -> None:
@@ -145,7 +146,7 @@ class Connection:
                 self._accept(request)
 
     def _reject(self, request: Request, rejection: Rejection) -> None:
-        refusal = Refusal(
+        refusal = Refusal.of(
             self._around.admission.explained(rejection),
             self.peer_host,
             request.calling.text,

@@ -5,10 +5,11 @@ A refusal is logged at most once in a while per cause and address, and noted in 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
+
+from dicom_listener.refused_associations import Refusal, RefusedAssociations
 
 log = structlog.get_logger()
 
@@ -19,20 +20,12 @@ _MAX_KINDS: Final = 1000
 _OTHERS: Final = "(others)"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A connection or association that was refused. Texts are escaped and bounded already."""
-
-    cause: str
-    peer_host: str
-    calling_ae_title: str = ""
-    called_ae_title: str = ""
-
-
 class Refusals:
-    """Not thread-safe. ``note`` gets each refusal with the number of times it came since the last note."""
+    """Not thread-safe. ``note`` gets the refusals that came since the last note."""
 
-    def __init__(self, note: Callable[[Refusal, int], None], interval_s: float = _INTERVAL_S) -> None:
+    def __init__(
+        self, note: Callable[[RefusedAssociations], object], interval_s: float = _INTERVAL_S
+    ) -> None:
         self._note = note
         self._interval_s = interval_s
         self._counts: dict[Refusal, int] = {}
@@ -41,7 +34,7 @@ class Refusals:
     def add(self, event: str, refusal: Refusal) -> None:
         """Log a refusal as ``event``, unless it was logged a moment ago, and count it."""
         if refusal not in self._told_at and len(self._told_at) >= _MAX_KINDS:
-            refusal = Refusal(refusal.cause, _OTHERS)
+            refusal = Refusal.of(refusal.cause, _OTHERS)
         self._counts[refusal] = self._counts.get(refusal, 0) + 1
         now = time.monotonic()
         told_at = self._told_at.get(refusal)
@@ -61,5 +54,5 @@ class Refusals:
         counts, self._counts = self._counts, {}
         now = time.monotonic()
         self._told_at = {r: at for r, at in self._told_at.items() if now - at < self._interval_s}
-        for refusal, times in counts.items():
-            self._note(refusal, times)
+        if counts:
+            self._note(RefusedAssociations(counts))

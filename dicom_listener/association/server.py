@@ -22,7 +22,7 @@ from dicom_listener.association.peers import ListedHosts
 from dicom_listener.association.places import Places
 from dicom_listener.association.quotas import Quotas
 from dicom_listener.association.receiving import Unfinished
-from dicom_listener.association.refusals import Refusal, Refusals
+from dicom_listener.association.refusals import Refusals
 from dicom_listener.association.tls import (
     HANDSHAKE_DEADLINE_S,
     ReloadedContext,
@@ -31,6 +31,7 @@ from dicom_listener.association.tls import (
     is_certificate_of,
 )
 from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
+from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import ListeningPort, Settings
 from neurotriage.core.storage import Storage
@@ -169,7 +170,7 @@ class Listener:
                 admission=Admission(self._settings, self._quotas),
                 quotas=self._quotas,
                 unfinished=Unfinished(listener.max_unfinished_bytes),
-                refusals=Refusals(lambda refusal, times: None),
+                refusals=Refusals(lambda noted: disk.submit(self._note_rejected, noted)),
                 max_object_bytes=listener.max_object_bytes,
                 on_echo=self._on_echo,
                 leave=self._leave,
@@ -201,7 +202,7 @@ class Listener:
             user = Connection(around, host)
             refused = self._refused(port, user, host)
             if refused is not None:
-                around.refusals.add("connection_refused", Refusal(refused, host))
+                around.refusals.add("connection_refused", Refusal.of(refused, host))
                 connection.close()
                 continue
             task = around.loop.create_task(self._connect(around, port, connection, user))
@@ -240,12 +241,12 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - whatever a peer's bytes lead OpenSSL to
             self._leave(user)
             connection.close()
-            around.refusals.add("handshake_failed", Refusal(cause(error), user.peer_host))
+            around.refusals.add("handshake_failed", Refusal.of(cause(error), user.peer_host))
             return
         if port.tls is not None:
             refused = self._finish_handshake(user, layer)
             if refused is not None:
-                around.refusals.add("connection_refused", Refusal(refused, user.peer_host))
+                around.refusals.add("connection_refused", Refusal.of(refused, user.peer_host))
                 layer.close()
                 return
         self._connections.add(user)
@@ -260,6 +261,12 @@ class Listener:
         )
         holder: Hashable | None = next(bound, None) or self._hosts.host_of(user.peer_host)
         return self._places.finish_handshake(user, holder)
+
+    def _note_rejected(self, noted: RefusedAssociations) -> None:
+        try:
+            self.spool.note_rejected(noted)
+        except OSError as error:
+            log.warning("refusals_not_noted", error=error.strerror)
 
     def _leave(self, user: Hashable) -> None:
         self._places.leave(user)

@@ -1,51 +1,74 @@
-"""Records the spooled notes of rejected presentation contexts in the database."""
+"""Records the spooled notes of rejected presentation contexts and associations in the database."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db.engine import outage_as_unavailable
-from db.refusals import record_refused_context
+from db.refusals import record_refused_association, record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
 from dicom_listener.spool import Spool, reception_by_file
-from neurotriage.core.reception import Reception
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
 
 
+# Records what a note says, in the transaction given; the number of things recorded.
+_Record = Callable[[Connection, bytes], int]
+
+
 def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
-    """Record spooled notes, 50 at most; the number of contexts recorded.
+    """Record spooled notes, 50 of each kind at most; the number of contexts and refusals recorded.
 
     A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
     """
-    return sum(_ingest(engine, path, quarantine) for path in islice(spool.refused(), _NOTES_AT_ONCE))
+    kinds: tuple[tuple[list[Path], _Record], ...] = (
+        (spool.refused(), _record_contexts),
+        (spool.rejected(), _record_associations),
+    )
+    return sum(
+        _ingest(engine, path, quarantine, record)
+        for notes, record in kinds
+        for path in islice(notes, _NOTES_AT_ONCE)
+    )
 
 
-def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
-    peer = "", ""
+def _record_contexts(connection: Connection, content: bytes) -> int:
+    note = RefusedContexts.from_json(content)
+    for sop_class, syntaxes in note.contexts:
+        record_refused_context(connection, note.peer, sop_class, syntaxes)
+    return len(note.contexts)
+
+
+def _record_associations(connection: Connection, content: bytes) -> int:
+    note = RefusedAssociations.from_json(content)
+    for refusal, times in note.times.items():
+        peer = refusal.calling_ae_title, refusal.peer_host
+        record_refused_association(connection, refusal.cause, peer, refusal.called_ae_title, times=times)
+    return len(note.times)
+
+
+def _ingest(engine: Engine, path: Path, quarantine: Quarantine, record: _Record) -> int:
     try:
-        note = RefusedContexts.from_json(_content(path))
-        peer = note.peer
+        content = _content(path)
         with outage_as_unavailable(), engine.begin() as connection:
-            for sop_class, syntaxes in note.contexts:
-                record_refused_context(connection, note.peer, sop_class, syntaxes)
+            recorded = record(connection, content)
         path.unlink()
     except FileNotFoundError:
         return 0
     except Exception as error:  # noqa: BLE001 - a bad note must not stop the other notes and the instances
         reason = quarantine.reason_for(path.name, error)
         if reason is not None:
-            file = reception_by_file(path)
-            reception = Reception(*peer, file.received_at, file.size_bytes)
-            quarantine.set_aside("note", path, reason, reception)
+            quarantine.set_aside("note", path, reason, reception_by_file(path))
         return 0
     quarantine.forget(path.name)
-    return len(note.contexts)
+    return recorded
 
 
 def _content(path: Path) -> bytes:

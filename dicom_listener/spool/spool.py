@@ -1,8 +1,9 @@
 """The spool: a maildir that keeps received instances whole and durable until they are recorded.
 
 ``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
-``refused`` notes of rejected presentation contexts. A file is a File Meta of our own (PS3.10 7.1) and the
-data set, byte for byte as received. No part of a file name comes from the network.
+``refused`` notes of rejected presentation contexts and ``rejected`` of associations. A file is a File Meta of
+our own (PS3.10 7.1) and the data set, byte for byte as received. No part of a file name comes from the
+network.
 """
 
 import errno
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import RefusedContexts
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
@@ -23,7 +25,7 @@ from neurotriage.core.storage import Storage, make_private
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 
 _TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
-# Notes of rejected contexts that wait for Postgres; more would tell an admin nothing new.
+# Notes of each kind that wait for Postgres; more would tell an admin nothing new.
 _MAX_NOTES: Final = 1000
 
 
@@ -37,12 +39,12 @@ class Spool:
     def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
         self._storage = storage
         self._root = storage.spool(listener)
-        self._tmp, self._new, self._reports, self._refused = (
-            self._root / part for part in ("tmp", "new", "reports", "refused")
+        self._tmp, self._new, self._reports, self._refused, self._rejected = (
+            self._root / part for part in ("tmp", "new", "reports", "refused", "rejected")
         )
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
-        for folder in (self._tmp, self._new, self._reports, self._refused):
+        for folder in (self._tmp, self._new, self._reports, self._refused, self._rejected):
             make_private(folder)
 
     def recover(self) -> int:
@@ -132,6 +134,12 @@ class Spool:
         note = RefusedContexts.of(peer, contexts).to_json()
         self._write_note(self._refused, note)
 
+    def note_rejected(self, refusals: RefusedAssociations) -> None:
+        """Note refused associations. Raises ``OSError`` as ``note_refused`` does."""
+        if len(self.rejected()) >= _MAX_NOTES:
+            raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
+        self._write_note(self._rejected, refusals.to_json())
+
     def _write_note(self, folder: Path, note: bytes) -> None:
         """A note may be lost in a power cut, but is never half there."""
         name = f"{_new_name()}.json"
@@ -154,6 +162,10 @@ class Spool:
     def refused(self) -> list[Path]:
         """Notes that ``note_refused`` wrote, in order of arrival."""
         return sorted(self._refused.glob("*.json"))
+
+    def rejected(self) -> list[Path]:
+        """Notes that ``note_rejected`` wrote, in order of arrival."""
+        return sorted(self._rejected.glob("*.json"))
 
 
 def _new_name() -> str:
