@@ -26,10 +26,10 @@ from sqlalchemy import Engine, insert, select, text
 from db import migrate
 from db.engine import connect
 from db.tables import Base, Instance
-from dicom_listener.association.server import Listener
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import GROUP, Ingest
 from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.server import Listener
 from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.demo.send import send

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from dicom_listener.association.server import Listener
+from dicom_listener.server import Listener
 from neurotriage.core.settings import Settings, environment_of
 
 log = structlog.get_logger()

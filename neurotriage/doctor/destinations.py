@@ -11,7 +11,7 @@ from typing import Final
 from pydicom.uid import UID
 
 from db.delivery.deliveries import DueDelivery
-from dicom_listener.association.peers import rejection
+from dicom_listener.admission.peers import rejection
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.states import DeliveryState

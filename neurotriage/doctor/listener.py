@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from dicom_listener.association.peers import rejection
-from dicom_listener.association.server import Listener
+from dicom_listener.admission.peers import rejection
+from dicom_listener.server import Listener
 from dicom_listener.spool import AssociationInfo
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.own_port import cannot_bind, is_any, reached_at

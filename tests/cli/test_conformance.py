@@ -15,7 +15,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from typer.testing import CliRunner
 
-from dicom_listener.association.server import Listener
+from dicom_listener.server import Listener
 from neurotriage.cli import app
 from neurotriage.conformance import statement
 from neurotriage.core.settings import CONFIG_VARIABLE, Destination, Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE
 
-from dicom_listener.association.server import Listener
+from dicom_listener.server import Listener
 from neurotriage.core.process.running import LISTENER, note_start
 from neurotriage.core.settings import Settings
 from neurotriage.doctor import State

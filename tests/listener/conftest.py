@@ -21,10 +21,10 @@ from sqlalchemy import Engine, text
 
 from db.engine import connect
 from db.tables import Base
-from dicom_listener.association.server import Listener
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.server import Listener
 from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage

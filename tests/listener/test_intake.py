@@ -18,10 +18,10 @@ from db.engine import connect
 from db.tables import Base
 from dicom_listener import ingester as ingester_module
 from dicom_listener import service as intake_module
-from dicom_listener.association.server import Listener
 from dicom_listener.dispatch import Swept, sweep
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingester import ThreadEnded
+from dicom_listener.server import Listener
 from dicom_listener.service import ListenerEnded, run
 from dicom_listener.spool import Spool
 from neurotriage.cli import app

@@ -6,8 +6,7 @@ import pytest
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.association.peers import (
+from dicom_listener.admission.peers import (
     ADDRESS_UNKNOWN,
     CALLED_UNKNOWN,
     NO_PEERS,
@@ -15,7 +14,8 @@ from dicom_listener.association.peers import (
     ListedHosts,
     rejection,
 )
-from dicom_listener.association.shares import Shares
+from dicom_listener.admission.shares import Shares
+from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
 from neurotriage.core.settings import Peer, Settings
 
 pytestmark = pytest.mark.unit

@@ -10,8 +10,8 @@ from pydicom.sequence import Sequence
 from sqlalchemy import Engine, text
 
 from db.delivery import deliveries, destinations, proof
-from dicom_listener.association.server import Listener
 from dicom_listener.ingest.ingest import Ingest, Ingested
+from dicom_listener.server import Listener
 from dicom_listener.spool import Spool
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.storage import Storage

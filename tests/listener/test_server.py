@@ -20,8 +20,8 @@ from pynetdicom.events import Event
 from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.transport import AssociationSocket
 
-from dicom_listener.association.server import Listener
 from dicom_listener.association.services import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+from dicom_listener.server import Listener
 from neurotriage.conformance import statement
 from neurotriage.core.settings import Settings
 from neurotriage.dicom import requestor

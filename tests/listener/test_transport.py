@@ -14,11 +14,11 @@ from pydicom.uid import MRImageStorage
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from dicom_listener.association import connection as connection_module
+from dicom_listener import connection as connection_module
+from dicom_listener.admission.places import STRANGER_CONNECTIONS
 from dicom_listener.association import upper_layer
-from dicom_listener.association.places import STRANGER_CONNECTIONS
-from dicom_listener.association.server import Listener
 from dicom_listener.association.upper_layer import PDU_DEADLINE_S, REQUEST_DEADLINE_S
+from dicom_listener.server import Listener
 from tests.conftest import until
 from tests.listener.conftest import associate, instance, status_of
 from tests.listener.test_request import a_associate_rq

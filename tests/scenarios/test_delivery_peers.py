@@ -17,10 +17,10 @@ from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
 from db.studies.analyses import WrittenObject
-from dicom_listener.association.server import Listener
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.server import Listener
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Outcome, ResultObject
 from neurotriage.dicom.headers import digest_of_file

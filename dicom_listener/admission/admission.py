@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable
 
-from dicom_listener.association.peers import (
+from dicom_listener.admission.peers import (
     CALLED_UNREADABLE,
     CALLING_UNREADABLE,
     LIMIT_EXCEEDED,
@@ -14,10 +14,10 @@ from dicom_listener.association.peers import (
     Rejection,
     sender,
 )
-from dicom_listener.association.quotas import Quotas
+from dicom_listener.admission.quotas import Quotas
+from dicom_listener.admission.shares import Shares
+from dicom_listener.admission.tls import PeerCertificate
 from dicom_listener.association.request import Request
-from dicom_listener.association.shares import Shares
-from dicom_listener.association.tls import PeerCertificate
 from neurotriage.core.settings import Peer, Settings, config_file
 
 

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_listener.association.tls import PeerCertificate, is_certificate_of
+from dicom_listener.admission.tls import PeerCertificate, is_certificate_of
 from neurotriage.core.settings import Peer, Settings
 from neurotriage.dicom.addresses import (
     Address,

@@ -10,17 +10,17 @@ from uuid import uuid4
 import structlog
 from pynetdicom.presentation import PresentationContext
 
+from dicom_listener.admission.admission import Admission
+from dicom_listener.admission.peers import NO_REASON, Rejection
+from dicom_listener.admission.quotas import Quotas
+from dicom_listener.admission.refusals import Refusals
+from dicom_listener.admission.tls import PeerCertificate
 from dicom_listener.association import pdus
-from dicom_listener.association.admission import Admission
 from dicom_listener.association.messages import Messages
 from dicom_listener.association.negotiation import Negotiated, Unreadable, negotiate
-from dicom_listener.association.peers import NO_REASON, Rejection
-from dicom_listener.association.quotas import Quotas
 from dicom_listener.association.receiving import Receiving, Unfinished
-from dicom_listener.association.refusals import Refusals
 from dicom_listener.association.request import Request, escaped, readable
 from dicom_listener.association.services import Services
-from dicom_listener.association.tls import PeerCertificate
 from dicom_listener.association.upper_layer import UpperLayer
 from dicom_listener.refused_associations import Refusal
 from dicom_listener.spool import AssociationInfo, Incoming, Spool

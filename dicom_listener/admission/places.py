@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_listener.association.shares import Shares
+from dicom_listener.admission.shares import Shares
 
 # Connections beyond ``max_associations``; one address may take half of them.
 SPARE_CONNECTIONS: Final = 32

@@ -14,23 +14,23 @@ from typing import Final
 
 import structlog
 
-from dicom_listener.association.admission import Admission
-from dicom_listener.association.connection import Connection, Surroundings
-from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
-from dicom_listener.association.libraries import set_up_libraries
-from dicom_listener.association.peers import ListedHosts
-from dicom_listener.association.places import Places
-from dicom_listener.association.quotas import Quotas
-from dicom_listener.association.receiving import Unfinished
-from dicom_listener.association.refusals import Refusals
-from dicom_listener.association.tls import (
+from dicom_listener.admission.admission import Admission
+from dicom_listener.admission.peers import ListedHosts
+from dicom_listener.admission.places import Places
+from dicom_listener.admission.quotas import Quotas
+from dicom_listener.admission.refusals import Refusals
+from dicom_listener.admission.tls import (
     HANDSHAKE_DEADLINE_S,
     ReloadedContext,
     cause,
     certificate_of,
     is_certificate_of,
 )
+from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
+from dicom_listener.association.libraries import set_up_libraries
+from dicom_listener.association.receiving import Unfinished
 from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
+from dicom_listener.connection import Connection, Surroundings
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import ListeningPort, Settings
