@@ -6,7 +6,7 @@ import typer
 
 from neurotriage import __version__
 from neurotriage.cli.services import demo, listen, serve, work
-from neurotriage.cli.setup import conformance, doctor, engines, migrate, settings, weights
+from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import recall, reprocess, results, retry, run, why
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.process.threads import calm_threads
@@ -35,6 +35,7 @@ COMMANDS = (
     reprocess,
     recall,
     doctor,
+    certs,
     conformance,
     engines,
 )

@@ -9,8 +9,8 @@ from typing import Final
 from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext
 
+from dicom_listener.admission import peers
 from dicom_listener.admission.peers import Rejection
-from dicom_listener.association import peers
 from dicom_listener.association.services import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT,

@@ -1,0 +1,307 @@
+"""TLS of the listener's ports: who is let in, and what is said of whoever is not."""
+
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from dicom_listener.admission import tls as tls_module
+from dicom_listener.admission.certificates import Pair, TestAuthority, expiries
+from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.server import Listener
+from neurotriage.core.settings import (
+    ConfigurationError,
+    ListenerTls,
+    Settings,
+    require_protected_ports,
+)
+from tests.conftest import until
+from tests.listener.conftest import associate, rows
+from tests.listener.test_request import a_associate_rq
+from tests.listener.test_transport import closes, connect
+
+Listen = Callable[..., tuple[Listener, int]]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> TestAuthority:
+    return TestAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def ours(authority: TestAuthority) -> Pair:
+    return authority.pair("listener", ["localhost", "127.0.0.1"])
+
+
+@pytest.fixture(scope="module")
+def peer(authority: TestAuthority) -> Pair:
+    return authority.pair("CT1", [])
+
+
+@pytest.fixture
+def encrypted(authority: TestAuthority, ours: Pair) -> dict[str, object]:
+    """``[listener]`` of a port with TLS."""
+    files = {"certificate": str(ours.certificate), "key": str(ours.key), "ca": str(authority.certificate)}
+    return {"tls": files}
+
+
+def client(authority: TestAuthority, pair: Pair | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    if pair is not None:
+        context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
+def answer_over_tls(port: int, context: ssl.SSLContext, *, calling: bytes = b"SENDER".ljust(16)) -> int:
+    """The type of the PDU that answers an A-ASSOCIATE-RQ; 0 where the connection is closed instead."""
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            connection.sendall(a_associate_rq(calling=calling))
+            answer = connection.recv(1)
+            return answer[0] if answer else 0
+    except (ssl.SSLError, ConnectionError):
+        return 0
+
+
+ACCEPTED, REJECTED, CLOSED = 2, 3, 0
+
+
+def causes(capfd: pytest.CaptureFixture[str], seen: list[str]) -> str:
+    """What was logged so far."""
+    seen.append("".join(capfd.readouterr()))
+    return "".join(seen)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_peer_with_a_certificate_of_the_authority_is_served(
+    listen: Listen,
+    encrypted: dict[str, object],
+    authority: TestAuthority,
+    peer: Pair,
+    version: ssl.TLSVersion,
+) -> None:
+    _, port = listen(listener=encrypted)
+    context = client(authority, peer)
+    context.minimum_version = context.maximum_version = version
+    assert answer_over_tls(port, context) == ACCEPTED
+
+
+@pytest.mark.usefixtures("dcmtk")
+def test_dcmtk_sends_over_tls(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair
+) -> None:
+    _, port = listen(listener=encrypted)
+    secure = ["+tls", str(peer.key), str(peer.certificate), "+cf", str(authority.certificate)]
+    command = ["echoscu", "-aec", "NEUROTRIAGE", *secure, "127.0.0.1", str(port)]
+    subprocess.run(command, check=True, timeout=30)
+
+
+def no_certificate(authority: TestAuthority, folder: Path, peer: Pair) -> ssl.SSLContext:
+    return client(authority)
+
+
+def of_another_authority(authority: TestAuthority, folder: Path, peer: Pair) -> ssl.SSLContext:
+    return client(authority, TestAuthority(folder).pair("CT1", []))
+
+
+def expired(authority: TestAuthority, folder: Path, peer: Pair) -> ssl.SSLContext:
+    return client(authority, authority.pair("expired", [], days=-1))
+
+
+def too_old(authority: TestAuthority, folder: Path, peer: Pair) -> ssl.SSLContext:
+    context = client(authority, peer)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize(
+    ("stranger", "cause"),
+    [
+        (no_certificate, "it showed no certificate"),
+        (of_another_authority, "its certificate is not accepted: "),
+        (expired, "its certificate is not accepted: certificate has expired"),
+        (too_old, "it offers no TLS 1.2 or 1.3"),
+    ],
+)
+def test_whoever_cannot_prove_itself_is_refused_and_a_row_names_the_cause(
+    listen: Listen,
+    encrypted: dict[str, object],
+    authority: TestAuthority,
+    peer: Pair,
+    engine: Engine,
+    quarantine: Quarantine,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    stranger: Callable[..., ssl.SSLContext],
+    cause: str,
+) -> None:
+    listener, port = listen(listener=encrypted)
+    assert answer_over_tls(port, stranger(authority, tmp_path / "other", peer)) == CLOSED
+    seen: list[str] = []
+    until(lambda: "handshake_failed" in causes(capfd, seen))
+    assert cause in causes(capfd, seen)
+    assert answer_over_tls(port, client(authority, peer)) == ACCEPTED
+    listener.stop()
+    ingest_notes(engine, listener.spool, quarantine)
+    ((told, host, times),) = rows(engine, "select cause, peer_host, times from refusals")
+    assert (str(told).startswith(cause), host, times) == (True, "127.0.0.1", 1)
+
+
+def test_plain_dicom_on_a_port_with_tls_and_tls_on_a_plain_port_are_named(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+    listener, port = listen(listener={**encrypted, "also": [{"port": 0}]})
+    plain = connect(port)
+    plain.sendall(a_associate_rq())
+    assert closes(plain, within_s=5)
+    until(lambda: "plain DICOM on a port with TLS" in causes(capfd, seen))
+    assert answer_over_tls(listener.ports[1], client(authority)) == CLOSED
+    until(lambda: "it spoke TLS to a port without TLS" in causes(capfd, seen))
+
+
+def test_several_ports_are_served_at_once(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair
+) -> None:
+    listener, port = listen(listener={**encrypted, "also": [{"port": 0}]})
+    assert answer_over_tls(port, client(authority, peer)) == ACCEPTED
+    plain = associate(listener.ports[1])
+    assert plain.send_c_echo().Status == 0
+    plain.release()
+
+
+def test_a_peer_is_known_by_its_certificate_wherever_it_comes_from(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair
+) -> None:
+    other = authority.pair("MR1", [])
+    peers = [
+        {"ae_title": "CT1", "certificate_sha256": peer.sha256},
+        {"ae_title": "MR1", "certificate_subject": "CN=MR1"},
+        {"ae_title": "FAR", "host": "10.9.9.9", "certificate_sha256": peer.sha256},
+    ]
+    _, port = listen(listener=encrypted, peer=peers)
+    for pair, title, answer in (
+        (peer, b"CT1", ACCEPTED),
+        (other, b"MR1", ACCEPTED),
+        (other, b"CT1", REJECTED),
+        (peer, b"MR1", REJECTED),
+        (peer, b"FAR", REJECTED),
+    ):
+        context = client(authority, pair)
+        assert answer_over_tls(port, context, calling=title.ljust(16)) == answer, (title, answer)
+
+
+def test_silent_tls_clients_keep_nobody_out_and_are_closed(
+    listen: Listen,
+    encrypted: dict[str, object],
+    authority: TestAuthority,
+    peer: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dicom_listener.server.HANDSHAKE_DEADLINE_S", 2.0)
+    _, port = listen(listener=encrypted)
+    silent = [connect(port) for _ in range(32)]
+    started = time.monotonic()
+    assert answer_over_tls(port, client(authority, peer)) == ACCEPTED
+    assert time.monotonic() - started < 2.0
+    assert all(closes(connection, within_s=6) for connection in silent)
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(
+    listen: Listen, authority: TestAuthority, peer: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_module, "_LOOK_INTERVAL_S", 0.0)
+    pair = authority.pair("renewed", ["localhost"])
+    files = {"certificate": str(pair.certificate), "key": str(pair.key), "ca": str(authority.certificate)}
+    _, port = listen(listener={"tls": files})
+    first = shown(port, client(authority, peer))
+    authority.pair("renewed", ["localhost"])
+    assert shown(port, client(authority, peer)) != first
+    good = pair.certificate.read_bytes()
+    pair.certificate.write_text("not a certificate")
+    second = shown(port, client(authority, peer))  # the former one goes on serving
+    assert second != first
+    pair.certificate.write_bytes(good)
+    assert shown(port, client(authority, peer)) == second
+
+
+def shown(port: int, context: ssl.SSLContext) -> bytes:
+    """The certificate of the listener."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
+
+
+def test_a_key_may_have_a_password_in_a_file(
+    listen: Listen, authority: TestAuthority, peer: Pair, tmp_path: Path
+) -> None:
+    pair = authority.pair("locked", ["localhost"], password="sesame")
+    files: dict[str, object] = {
+        "certificate": str(pair.certificate),
+        "key": str(pair.key),
+        "ca": str(authority.certificate),
+    }
+    with pytest.raises(ConfigurationError, match="locked"):
+        listen(listener={"tls": files})
+    (tmp_path / "password").write_text("sesame\n")
+    _, port = listen(listener={"tls": {**files, "key_password_file": str(tmp_path / "password")}})
+    assert answer_over_tls(port, client(authority, peer)) == ACCEPTED
+
+
+@pytest.mark.unit
+def test_a_network_port_without_tls_needs_a_word() -> None:
+    def settings(**listener: object) -> Settings:
+        return Settings.model_validate({"listener": listener})
+
+    for secure in ({"host": "127.0.0.1"}, {"host": "10.0.0.1", "unencrypted": ["10.0.0.0/8"]}):
+        require_protected_ports(settings(**secure))
+    with pytest.raises(ConfigurationError, match=r"10\.0\.0\.1:11112 .* not encrypted"):
+        require_protected_ports(settings(host="10.0.0.1"))
+    with pytest.raises(ConfigurationError, match=r"10\.0\.0\.1:104"):
+        require_protected_ports(settings(also=[{"host": "10.0.0.1", "port": 104}]))
+
+
+def test_a_port_in_plain_text_takes_named_networks_only(
+    listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, port = listen(listener={"host": "0.0.0.0", "unencrypted": ["10.9.9.0/24"]})  # noqa: S104
+    own = _own_address()
+    if own is None:
+        pytest.skip("this host has no address but loopback")
+    stranger = socket.create_connection((own, port), timeout=10)
+    assert closes(stranger, within_s=5)
+    until(lambda: "its address is in no network of this port's" in "".join(capfd.readouterr()))
+
+
+def _own_address() -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+        return None if address.startswith("127.") else address
+
+
+@pytest.mark.unit
+def test_the_end_of_every_certificate_is_known(authority: TestAuthority, tmp_path: Path) -> None:
+    short = TestAuthority(tmp_path, days=10).pair("short", [], days=3)
+    tls = ListenerTls(certificate=short.certificate, key=short.key, ca=authority.certificate)
+    first, *_ = found = expiries(tls)
+    assert (first.file, first.subject, len(found)) == (short.certificate, "CN=short", 2)
+    with pytest.raises(ConfigurationError, match="no certificate in PEM form"):
+        expiries(ListenerTls(certificate=short.key, key=short.key, ca=authority.certificate))
