@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
 from dicom_listener.admission.admission import Admission
+from dicom_listener.admission.certificates import WARN_DAYS, expiries
 from dicom_listener.admission.peers import ListedHosts
 from dicom_listener.admission.places import Places
 from dicom_listener.admission.quotas import Quotas
@@ -33,7 +35,7 @@ from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
 from dicom_listener.connection import Connection, Surroundings
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, Spool
-from neurotriage.core.settings import ListeningPort, Settings
+from neurotriage.core.settings import ConfigurationError, ListeningPort, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.addresses import address_of_socket, has_address
 
@@ -45,6 +47,7 @@ _DISK_THREADS: Final = 16
 _NAME_THREADS: Final = 4
 _WATCH_INTERVAL_S: Final = 0.1
 _SAVE_INTERVAL_S: Final = 5.0
+_EXPIRY_INTERVAL_S: Final = 86_400.0
 # Where no connection can be accepted for lack of file descriptors.
 _ACCEPT_PAUSE_S: Final = 0.2
 # For A-ABORTs to be sent when the process stops.
@@ -262,6 +265,21 @@ class Listener:
         holder: Hashable | None = next(bound, None) or self._hosts.host_of(user.peer_host)
         return self._places.finish_handshake(user, holder)
 
+    def _tell_expiries(self) -> None:
+        """An alarm for each certificate that ends soon or has ended."""
+        for port in self._ports:
+            try:
+                found = expiries(port.settings.tls) if port.settings.tls is not None else []
+            except ConfigurationError as error:
+                log.error("certificate_unreadable", error=str(error))
+                continue
+            for expiry in found:
+                days = expiry.days_left(datetime.now(UTC))
+                if days < WARN_DAYS:
+                    log.error(
+                        "certificate_ends", file=str(expiry.file), subject=expiry.subject, days=round(days, 1)
+                    )
+
     def _note_rejected(self, noted: RefusedAssociations) -> None:
         try:
             self.spool.note_rejected(noted)
@@ -274,6 +292,7 @@ class Listener:
     async def _watch(self, around: Surroundings) -> None:
         """Hold all connections to their deadlines; tell and save what was counted."""
         save_at = time.monotonic() + _SAVE_INTERVAL_S
+        tell_at = time.monotonic()
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
             now = time.monotonic()
@@ -284,6 +303,9 @@ class Listener:
                 save_at = now + _SAVE_INTERVAL_S
                 around.refusals.flush()
                 await around.loop.run_in_executor(around.disk, self._quotas.save)
+            if now >= tell_at:
+                tell_at = now + _EXPIRY_INTERVAL_S
+                await around.loop.run_in_executor(around.disk, self._tell_expiries)
 
     async def _abort_all(self, around: Surroundings) -> None:
         for task in self._serving:

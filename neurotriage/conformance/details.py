@@ -194,9 +194,10 @@ def _role(uid: UID) -> str:
 def security(settings: Settings) -> str:
     """Section 8: ports, profiles and accepted peers."""
     listener = settings.listener
+    ports = ", ".join(f"{port.host}:{port.port}" for port in listener.ports)
     return f"""### 8.1 TCP ports
 
-Listener: {listener.host}:{listener.port}. Outbound: the addresses of section 6.6.
+Listener: {ports}. Outbound: the addresses of section 6.6.
 
 ### 8.2 DICOM security profiles
 
@@ -204,9 +205,9 @@ Listener: {listener.host}:{listener.port}. Outbound: the addresses of section 6.
 
 ### 8.3 Association level
 
-Peers are known by address and AE title (section 7.2.4). At most {listener.max_associations} associations are
-served at once. Every wait on the network has an end (section 7.1.1), and a PDU
-longer than announced ends the association.
+Peers are known by AE title and address, certificate or both (section 7.2.4). At most
+{listener.max_associations} associations are served at once. Every wait on the network has an end
+(section 7.1.1), and a PDU longer than announced ends the association.
 
 ### 8.4 User identity negotiation
 
@@ -222,5 +223,16 @@ def _transport(settings: Settings) -> str:
     names = f" (here: {', '.join(secured)})" if secured else " (here: none)"
     return (
         "Sending: TLS 1.2 or newer per destination, with a check of the peer's certificate and name and, "
-        f"where configured, a client certificate (BCP 195){names}. Receiving: no TLS."
+        f"where configured, a client certificate (BCP 195){names}. Receiving: {_receiving(settings)}"
+    )
+
+
+def _receiving(settings: Settings) -> str:
+    """The protection of each listening port."""
+    ports = settings.listener.ports
+    secured = [f"{port.host}:{port.port}" for port in ports if port.tls is not None]
+    return (
+        "TLS 1.2 or 1.3 (PS3.15 B.12, BCP 195 RFC 8996, 9325) on each port with `[listener.tls]`, by default "
+        f"with a certificate of the peer (here: {', '.join(secured) or 'none'}). A port without TLS that "
+        "others can reach takes only the networks that the site has named."
     )

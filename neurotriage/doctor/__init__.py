@@ -9,6 +9,7 @@ from neurotriage.doctor.check import Check, Part, Probe, State, examine
 from neurotriage.doctor.database import look_at_database
 from neurotriage.doctor.destinations import look_at_destination
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
+from neurotriage.doctor.intake import look_at_intake
 from neurotriage.doctor.listener import echo_instructions, look_at_listener
 from neurotriage.doctor.queue import look_at_queue
 
@@ -36,6 +37,7 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
     limit_s = _STORE_LIMIT_S if options.store else _DESTINATION_LIMIT_S
     return [
         Probe("configuration", _LIMIT_S, partial(look_at_configuration, settings)),
+        Probe("configuration", _LIMIT_S, partial(look_at_intake, settings)),
         Probe("storage", _LIMIT_S, partial(look_at_storage, settings)),
         Probe("database", _LIMIT_S, partial(look_at_database, settings)),
         Probe("queue", _LIMIT_S, partial(look_at_queue, settings)),

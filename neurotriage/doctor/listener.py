@@ -3,6 +3,7 @@
 import errno
 import queue
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +19,8 @@ from neurotriage.doctor.check import Check, failed, ok, warning
 from worker.delivery import dimse
 from worker.delivery.client import Misconfigured
 
+_HANDSHAKE_S: Final = 5.0
+_WANTS_OURS: Final = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE")
 _TAKEN: Final = "Another program may use the port: stop it, or set another [listener] port."
 
 
@@ -34,6 +37,8 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
         yield from _await_echoes(settings, await_echo_s)
     elif problem is None:
         yield warning("port", f"{host}:{port} is free, no listener runs", "Start `neurotriage listen`.")
+    elif problem.errno == errno.EADDRINUSE and settings.listener.tls is not None:
+        yield _handshake(settings)
     elif problem.errno == errno.EADDRINUSE:
         yield _running(settings)
         if await_echo_s > 0:
@@ -44,6 +49,23 @@ def look_at_listener(settings: Settings, await_echo_s: float) -> Iterator[Check]
             f"{host}:{port} cannot be used: {errno.errorcode.get(problem.errno or 0, problem.strerror)}",
             "Set [listener] host to an address of this host, and a port that its user may open.",
         )
+
+
+def _handshake(settings: Settings) -> Check:
+    """Whether whoever has the port speaks TLS; who may send is told by certificates that we do not have."""
+    place = reached_at(settings.listener.host), settings.listener.port
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(place, timeout=_HANDSHAKE_S) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            return ok("port", f"{place[0]}:{place[1]} answers, by {connection.version()}")
+    except (OSError, ssl.SSLError) as error:
+        if getattr(error, "reason", None) in _WANTS_OURS:
+            return ok("port", f"{place[0]}:{place[1]} answers by TLS, and wants a certificate of its peers")
+        return failed("port", f"{place[0]}:{place[1]} does not speak TLS: {error}", _TAKEN)
 
 
 def _running(settings: Settings) -> Check:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from neurotriage import __version__
 from neurotriage.cli import app, main
 from neurotriage.core.errors import SetupError
-from neurotriage.core.settings import CONFIG_VARIABLE, NO_ENCRYPTED_INTAKE
+from neurotriage.core.settings import CONFIG_VARIABLE
 from worker.vision.engines import EngineUnavailable
 from worker.vision.registry import BadWeights
 
@@ -104,27 +104,26 @@ def test_what_an_admin_must_mend_is_told_in_a_line_wherever_it_comes_from(
 
 
 @pytest.mark.parametrize("words", [["listen"], ["serve"]])
-@pytest.mark.parametrize("tls", ['{"certificate": "ours.pem", "key": "ours.key"}', "{}"])
-def test_no_listener_starts_unencrypted_where_encryption_is_configured(
-    words: list[str], tls: str, tmp_path: Path
+def test_no_listener_starts_in_plain_text_on_a_network_unless_somebody_says_so(
+    words: list[str], tmp_path: Path
 ) -> None:
     answer = _program(
-        *words, NEUROTRIAGE__LISTENER__TLS=tls, NEUROTRIAGE__STORAGE__ROOT=str(tmp_path / "storage")
+        *words,
+        NEUROTRIAGE__LISTENER__HOST="0.0.0.0",  # noqa: S104 - nothing listens
+        NEUROTRIAGE__STORAGE__ROOT=str(tmp_path / "storage"),
     )
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr.startswith(f"configuration: listener.tls: {NO_ENCRYPTED_INTAKE}")
+    assert answer.stderr.startswith("configuration: listener: 0.0.0.0:11112 can be reached from the network")
     assert answer.stderr.count("\n") == 1
     assert not (tmp_path / "storage").exists()
 
 
-def test_settings_that_ask_for_an_encrypted_intake_are_shown_with_a_note(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_settings_of_an_unprotected_port_are_shown_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
-    monkeypatch.setenv("NEUROTRIAGE__LISTENER__TLS", '{"certificate": "ours.pem"}')
+    monkeypatch.setenv("NEUROTRIAGE__LISTENER__HOST", "10.0.0.1")
     answer = CliRunner().invoke(app, ["settings", "show"])
-    assert json.loads(answer.stdout)["listener"]["tls"]["certificate"] == "ours.pem"
-    assert answer.stderr.startswith(f"note: listener.tls: {NO_ENCRYPTED_INTAKE}")
+    assert json.loads(answer.stdout)["listener"]["host"] == "10.0.0.1"
+    assert answer.stderr.startswith("note: listener: 10.0.0.1:11112 can be reached")
 
 
 def test_an_unknown_command_ends_with_2() -> None:

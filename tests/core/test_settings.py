@@ -39,7 +39,7 @@ def test_defaults_need_no_configuration() -> None:
     [
         ("[lisener]\nport = 1", "lisener"),
         ("[listener]\nprot = 1", "listener.prot"),
-        ("[listener.tls]\ncertificat = 'x'", "listener.tls.certificat"),
+        ("[listener.tls]\ncertificate = 'x'\nkey = 'x'\nca = 'x'\nkye = 'x'", "listener.tls.kye"),
         ("quiet_s = 1", "quiet_s"),
         (
             "[[destination]]\nname = 'a'\nae_title = 'A'\nhost = 'h'\nport = 104\nhots = 'h'",
@@ -145,10 +145,20 @@ HOSTS = [
 ]
 
 
-@pytest.mark.parametrize("host", [*NO_HOSTS, "", "ct 1", "a" * 64])
+@pytest.mark.parametrize("host", [*NO_HOSTS, "ct 1", "a" * 64])
 def test_a_peer_that_no_sender_can_be_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="is no name, no address and no CIDR"):
         Peer(ae_title="CT1", host=host)
+
+
+def test_a_peer_needs_an_address_or_a_certificate() -> None:
+    with pytest.raises(ValueError, match="unless it is bound to a certificate"):
+        Peer(ae_title="CT1")
+    assert Peer(ae_title="CT1", certificate_sha256="AB:" * 31 + "cd").certificate_sha256 == "ab" * 31 + "cd"
+    assert Peer(ae_title="CT1", certificate_subject="CN=ct1, O=Clinic").is_bound_to_a_certificate
+    for wrong in ({"certificate_sha256": "ab" * 31}, {"certificate_subject": "ct1"}):
+        with pytest.raises(ValueError, match="certificate_s"):
+            Peer.model_validate({"ae_title": "CT1", **wrong})
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -218,7 +228,11 @@ def test_a_variable_that_is_no_json_is_an_error_and_names_itself(monkeypatch: py
 def test_a_child_process_reads_the_same_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.model_validate(
         {
-            "listener": {"port": 0, "ae_title": "ÜBER", "tls": {"certificate": "c.pem"}},
+            "listener": {
+                "port": 0,
+                "ae_title": "ÜBER",
+                "tls": {"certificate": "c.pem", "key": "c.key", "ca": "ca"},
+            },
             "assembly": {"quiet_s": 0.5},
             "database": {"url": "postgresql+psycopg2://u:p%40ss@h/d"},
             "storage": {"root": "/some where/else", "min_free_bytes": 0},

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from neurotriage.core.settings import NO_ENCRYPTED_INTAKE
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor import State
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
@@ -99,10 +98,3 @@ def test_the_weights_that_come_with_the_program_load() -> None:
     found = by_subject(look_at_weights(settings()))
     assert {check.state for check in found.values()} == {State.OK}
     assert "MR model" in found
-
-
-@pytest.mark.parametrize("tls", [{"certificate": "a.pem"}, {}])
-def test_an_intake_that_should_be_encrypted_fails(tls: dict[str, str]) -> None:
-    asked = by_subject(look_at_configuration(settings(listener={"tls": tls})))["intake"]
-    assert (asked.state, NO_ENCRYPTED_INTAKE in asked.said) == (State.FAILED, True)
-    assert "intake" not in by_subject(look_at_configuration(settings()))
