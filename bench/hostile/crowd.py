@@ -22,6 +22,7 @@ NEIGHBOUR_HOST: Final = "127.0.0.2"
 _STRANGERS: Final = [f"127.0.0.{number}" for number in range(3, 43)]
 _LISTED_OF_FIVE: Final = (NEIGHBOUR_HOST, None, None, None, None)
 _RETRY_S: Final = 5.0
+_ARRIVAL_S: Final = 2.0
 _OPEN_S: Final = 10.0
 _SLOW_BYTES: Final = 100
 _BYTE_EVERY_S: Final = 1.0
@@ -65,8 +66,10 @@ def crowd(port: int, sizes: Sizes, tls_port: int | None = None) -> Iterator[Call
 
     def go() -> Attendance:
         here.send("go")
+        if not here.poll(_READY_S):
+            raise TimeoutError("the crowd does not go")
         attendance: Attendance = here.recv()
-        process.join(_READY_S)
+        process.kill()  # the system closes all connections
         return attendance
 
     try:
@@ -75,8 +78,7 @@ def crowd(port: int, sizes: Sizes, tls_port: int | None = None) -> Iterator[Call
         here.recv()
         yield go
     finally:
-        if process.is_alive():
-            process.kill()
+        process.kill()
         process.join()
 
 
@@ -100,22 +102,18 @@ async def _stay(port: int, sizes: Sizes, tls_port: int | None, parent: Connectio
         for _ in range(count)
     ]
     tasks = [asyncio.create_task(member) for member in members]
-    await asyncio.sleep(_RETRY_S)  # each has come once
+    await asyncio.sleep(_ARRIVAL_S)  # each has come once
     parent.send("here")
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_reader(parent.fileno(), told.set)
-    await told.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.to_thread(parent.recv)
     parent.send(attendance)
+    await asyncio.gather(*tasks)  # until the parent ends this process
 
 
 async def _member(behaviour: _Behaviour, source: str, port: int, attendance: Attendance) -> None:
     while True:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            opening = asyncio.open_connection(LOOPBACK, port, local_addr=(source, 0))
-            reader, writer = await asyncio.wait_for(opening, _OPEN_S)
+            async with asyncio.timeout(_OPEN_S):
+                reader, writer = await asyncio.open_connection(LOOPBACK, port, local_addr=(source, 0))
             attendance.opened += 1
             attendance.held += 1
             attendance.most_held = max(attendance.most_held, attendance.held)
@@ -165,8 +163,9 @@ async def _pause(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     """A second, or less where the listener closes the connection: then ``ConnectionError`` is raised."""
     await writer.drain()
     with suppress(TimeoutError):
-        if not await asyncio.wait_for(reader.read(1 << 12), _BYTE_EVERY_S):
-            raise ConnectionAbortedError
+        async with asyncio.timeout(_BYTE_EVERY_S):
+            if not await reader.read(1 << 12):
+                raise ConnectionAbortedError
 
 
 def _request() -> bytes:
