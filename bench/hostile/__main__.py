@@ -45,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         figures = siege(folder / "siege", Sizes(), work_s=options.work_s, images=options.images)
-        figures += mutations(folder / "mutations", options.mutations, options.seed)
-    show(figures)
+        show(figures)
+        changed = mutations(folder / "mutations", options.mutations, options.seed)
+        show(changed)
+        figures += changed
     if options.json:
         write(figures, options.json)
     return 0 if all(figure.holds for figure in figures) else 1
