@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from sqlalchemy import Engine, text
 
+from bench.figures import Figure, show, write
 from bench.memory import BOUND_MB, analyse_long_study
 from db.engine import connect
 from dicom_listener.spool import AssociationInfo, Spool
@@ -52,21 +53,6 @@ PATIENCE_S: Final = 120.0
 
 class CannotMount(Exception):
     """A small disk cannot be mounted here; the text gives the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured value and its upper limit, both in ``unit``."""
-
-    what: str
-    value: float
-    unit: str
-    limit: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value is within the limit."""
-        return self.value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 figures += claim(Path(folder))
             except CannotMount as error:
                 print(f"{claim.__name__}: not measured: {error}", file=sys.stderr)
-    for figure in figures:
-        mark = "" if figure.holds else "  MISSED"
-        print(f"{figure.what:60}{figure.value:>9.2f} {figure.unit:8} (limit {figure.limit:g}){mark}")
+    show(figures)
     if options.json:
-        document = {"figures": [{**asdict(figure), "holds": figure.holds} for figure in figures]}
-        options.json.write_text(json.dumps(document, indent=2))
+        write(figures, options.json)
     return 0 if all(figure.holds for figure in figures) else 1
 
 

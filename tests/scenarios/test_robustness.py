@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench import robustness
-from bench.robustness import CannotMount, Figure
+from bench.figures import Figure
+from bench.robustness import CannotMount
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
 

@@ -1,0 +1,1 @@
+"""What stands outside the product in a measurement: senders, other receivers, the system's own books."""
