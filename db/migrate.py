@@ -17,6 +17,7 @@ VIEWS: Final = (
     "delivery_status",
     "quarantined_objects",
     "refused_presentation_contexts",
+    "analysis_queue",
 )
 # One migration at a time, also when several hosts start at once.
 _MIGRATION_LOCK: Final = 0x6D696772

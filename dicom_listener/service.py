@@ -20,6 +20,7 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
+from neurotriage.dicom.priority import PriorityRules
 
 log = structlog.get_logger()
 
@@ -123,6 +124,7 @@ def _ingest(settings: Settings, listener: Listener, stop: threading.Event, froze
             quarantine,
             limits=settings.delivery,
             installations=settings.listener.other_installations,
+            priorities=PriorityRules.of(settings),
         )
 
         def ingest_step() -> None:

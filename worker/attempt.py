@@ -98,16 +98,21 @@ class Worker:
             return False
         return True
 
-    def analyse(self, revision_id: int) -> None:
-        """Claim a revision and finish it, or release it for another attempt.
+    def analyse(self, rung_for: int) -> None:
+        """Claim the revision whose turn it is and finish it, or release it for another attempt.
 
-        Returns at once where another worker holds the lease. Raises ``DBAPIError`` while Postgres is away.
+        ``rung_for``: the one that the message names; its own turn may come with another message. Returns at
+        once where none waits. Raises ``DBAPIError`` while Postgres is away.
         """
         limits = self.settings.worker
         with self.engine.begin() as connection:
-            held = leases.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
+            held = leases.claim_next(
+                connection, owner=owner_name(), lease_s=limits.lease_s, attempts=limits.max_attempts + 1
+            )
         if held is None:
             return
+        if held.revision_id != rung_for:
+            log.info("turn_of_another", revision=held.revision_id, rung_for=rung_for)
         with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
             try:
                 destinations = self._work(held)
