@@ -88,8 +88,11 @@ def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     (study_id,) = queries.find_studies(connection, row["study_instance_uid"])[:1]
     known = queries.history(connection, study_id)
     if known.analysis is None:
-        return unanalysed_entry(row, known.hops_s)
-    return study_entry(known.analysis, known.objects, known.hops_s)
+        entry = unanalysed_entry(row, known.hops_s)
+    else:
+        entry = study_entry(known.analysis, known.objects, known.hops_s)
+    served = {"as": row["priority"], "basis": row["priority_basis"], "evidence": row["priority_evidence"]}
+    return {**entry, "served": served}
 
 
 def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
@@ -105,12 +108,13 @@ def print_table(rows: list[Mapping[str, Any]]) -> None:
 
     # Both in full, on several lines if need be: `neurotriage why` takes either.
     names = Column("study, accession", overflow="fold", min_width=_UID_WIDTH)
-    headings = ("outcome", "triage", "tumour", "findings", "sent", "why")
+    headings = ("served as", "outcome", "triage", "tumour", "findings", "sent", "why")
     table = Table(names, *headings, box=SIMPLE, padding=(0, 1, 0, 0))
     for row in rows:
         probability = row["tumour_probability"]
         table.add_row(
             f"{row['study_instance_uid']} {row['accession_number'] or ''}",
+            row["priority"],
             row["outcome"] or row["state"],
             row["triage"] or "",
             "" if probability is None else f"{100 * probability:.0f} %",
