@@ -13,6 +13,7 @@ import typer
 from neurotriage.cli import database
 from neurotriage.cli.serve_discovery import settings_beside_serve
 from neurotriage.cli.tables import print_whole
+from neurotriage.core.priority import Priority
 
 _UID_WIDTH = 20
 
@@ -101,6 +102,11 @@ def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
     writer.writerows(rows)
 
 
+def _served(row: Mapping[str, Any]) -> str:
+    """The class of a study that is not served in its turn."""
+    return "" if row["priority"] == Priority.ROUTINE else f"({row['priority']})"
+
+
 def print_table(rows: list[Mapping[str, Any]]) -> None:
     """Print a line per study."""
     from rich.box import SIMPLE
@@ -108,13 +114,12 @@ def print_table(rows: list[Mapping[str, Any]]) -> None:
 
     # Both in full, on several lines if need be: `neurotriage why` takes either.
     names = Column("study, accession", overflow="fold", min_width=_UID_WIDTH)
-    headings = ("served as", "outcome", "triage", "tumour", "findings", "sent", "why")
+    headings = ("outcome", "triage", "tumour", "findings", "sent", "why")
     table = Table(names, *headings, box=SIMPLE, padding=(0, 1, 0, 0))
     for row in rows:
         probability = row["tumour_probability"]
         table.add_row(
-            f"{row['study_instance_uid']} {row['accession_number'] or ''}",
-            row["priority"],
+            " ".join(filter(None, (row["study_instance_uid"], row["accession_number"], _served(row)))),
             row["outcome"] or row["state"],
             row["triage"] or "",
             "" if probability is None else f"{100 * probability:.0f} %",
