@@ -18,6 +18,7 @@ VIEWS: Final = (
     "quarantined_objects",
     "refused_presentation_contexts",
     "refused_associations",
+    "analysis_queue",
 )
 # One migration at a time, also when several hosts start at once.
 _MIGRATION_LOCK: Final = 0x6D696772

@@ -12,13 +12,18 @@ from neurotriage.core.documents import from_document
 from neurotriage.core.result_json import ObjectState
 from neurotriage.core.values import Analysis
 
+# The view, and the class of the study.
+_RESULTS = """(
+    select shown.*, own.priority, own.priority_basis, own.priority_evidence
+    from study_results shown join studies own using (study_instance_uid)
+) results"""
 _HOPS = ("received_at", "ready_at", "analysed_at", "stored_at")
 
 
 def study_results(
     connection: Connection, *, limit: int, study_ids: Sequence[int] | None = None
 ) -> list[Mapping[str, Any]]:
-    """At most ``limit`` rows of the view ``study_results``, the newest received first.
+    """At most ``limit`` rows of the view ``study_results``, with the class, the newest received first.
 
     ``study_ids``: of these studies only; None: of all.
     """
@@ -28,13 +33,13 @@ def study_results(
         uids = select(Study.study_instance_uid).where(Study.id.in_(study_ids))
         values["uids"] = list(connection.execute(uids).scalars())
         where = "where study_instance_uid = any(:uids)"
-    statement = text(f"select * from study_results {where} order by received_at desc limit :limit")  # noqa: S608
+    statement = text(f"select * from {_RESULTS} {where} order by received_at desc limit :limit")  # noqa: S608
     return [dict(row) for row in connection.execute(statement, values).mappings()]
 
 
 def study_results_columns(connection: Connection) -> list[str]:
-    """The columns of the view ``study_results``."""
-    return list(connection.execute(text("select * from study_results limit 0")).keys())
+    """The columns of ``study_results``."""
+    return list(connection.execute(text(f"select * from {_RESULTS} limit 0")).keys())  # noqa: S608
 
 
 def find_studies(connection: Connection, key: str) -> list[int]:
@@ -47,7 +52,7 @@ def find_studies(connection: Connection, key: str) -> list[int]:
 class StudyHistory:
     """A study with the rows that belong to it. Mappings are rows by column name."""
 
-    row: Mapping[str, Any]  # of the view study_results
+    row: Mapping[str, Any]  # as study_results gives it
     analysis: Analysis | None
     series: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Mapping[str, Any]]
@@ -74,7 +79,8 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
     """
     uid = connection.execute(select(Study.study_instance_uid).where(Study.id == study_id)).scalar_one()
     row = connection.execute(
-        text("select * from study_results where study_instance_uid = :uid"), {"uid": uid}
+        text(f"select * from {_RESULTS} where study_instance_uid = :uid"),  # noqa: S608
+        {"uid": uid},
     ).mappings()
     shown = dict(row.one())
     revision = connection.execute(

@@ -18,7 +18,8 @@ from neurotriage.core.settings import Settings
 log = structlog.get_logger()
 
 # A queue this long keeps the workers busy until the next sweep; more messages would only fill the broker
-# while no worker runs.
+# while no worker runs. It keeps no urgent study out: any message has the most urgent one analysed, and
+# destinations with urgent results are rung for up to twice as many.
 _ENOUGH_MESSAGES: Final = 1000
 
 
@@ -36,7 +37,7 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
 
     Raises ``Unavailable`` while Postgres or the broker does not answer; the next sweep catches up.
     """
-    analyse, deliver = _has_room(app, ANALYSE), _has_room(app, DELIVER)
+    analyse, deliver = _messages(app, ANALYSE), _messages(app, DELIVER)
     every_s = settings.worker.sweep_s
     revisions: list[int] = []
     destinations: list[str] = []
@@ -45,10 +46,11 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
             return None
         # One more than max_attempts: a last one writes the page that reports the failure.
         abandoned = fail_abandoned(connection, attempts=settings.worker.max_attempts + 1)
-        if analyse:
+        if analyse < _ENOUGH_MESSAGES:
             revisions = revisions_to_ring(connection, every_s=every_s)
-        if deliver:
-            destinations = destinations_to_ring(connection, every_s=every_s)
+        if deliver < 2 * _ENOUGH_MESSAGES:
+            full = deliver >= _ENOUGH_MESSAGES
+            destinations = destinations_to_ring(connection, every_s=every_s, urgent_only=full)
     calls: list[tuple[str, int | str]] = [(ANALYSE, revision) for revision in revisions]
     calls += [(DELIVER, destination) for destination in destinations]
     for task, argument in calls:
@@ -62,15 +64,15 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     return swept
 
 
-def _has_room(app: Celery, task: str) -> bool:
-    """Whether the queue of a task takes more messages. Raises ``Unavailable`` without a broker."""
+def _messages(app: Celery, task: str) -> int:
+    """How many messages wait in the queue of a task. Raises ``Unavailable`` without a broker."""
     with app.connection_for_write() as connection:
         try:
             # The default channel would retry for seconds.
             with connection.channel() as channel:
                 waiting: int = channel.queue_declare(queue=QUEUES[task], passive=True).message_count
         except ChannelError:
-            return True  # the queue is created by its first message
+            return 0  # the queue is created by its first message
         except (OperationalError, *connection.connection_errors) as error:
             raise Unavailable("the broker does not answer") from error
-    return waiting < _ENOUGH_MESSAGES
+    return waiting

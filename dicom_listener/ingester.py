@@ -31,6 +31,7 @@ from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.process.log import set_up_logging
 from neurotriage.core.settings import Settings, load_settings
 from neurotriage.core.storage import Storage, make_private
+from neurotriage.dicom.priority import PriorityRules
 
 log = structlog.get_logger()
 
@@ -145,6 +146,7 @@ def _ingest(settings: Settings, spool: Spool, stop: threading.Event, frozen: thr
             quarantine,
             limits=settings.delivery,
             installations=settings.listener.other_installations,
+            priorities=PriorityRules.of(settings),
         )
 
         def ingest_step() -> None:

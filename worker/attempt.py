@@ -4,7 +4,7 @@ import functools
 import os
 import socket
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -31,13 +31,13 @@ from neurotriage.core.values import (
     REPROCESSED,
     Analysis,
     ObjectReference,
-    Reason,
-    ReasonCode,
     ResultObject,
     StudyManifest,
 )
-from worker.analysis import Selection, analyse, failure, select_series
+from worker.analysis import Selection, analyse, select_series
 from worker.delivery import address_of
+from worker.exhausted import exhausted
+from worker.imaging import Image
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
@@ -98,16 +98,21 @@ class Worker:
             return False
         return True
 
-    def analyse(self, revision_id: int) -> None:
-        """Claim a revision and finish it, or release it for another attempt.
+    def analyse(self, rung_for: int) -> None:
+        """Claim the revision whose turn it is and finish it, or release it for another attempt.
 
-        Returns at once where another worker holds the lease. Raises ``DBAPIError`` while Postgres is away.
+        ``rung_for``: the one that the message names; its own turn may come with another message. Returns at
+        once where none waits. Raises ``DBAPIError`` while Postgres is away.
         """
         limits = self.settings.worker
         with self.engine.begin() as connection:
-            held = leases.claim(connection, revision_id, owner=owner_name(), lease_s=limits.lease_s)
+            held = leases.claim_next(
+                connection, owner=owner_name(), lease_s=limits.lease_s, attempts=limits.max_attempts + 1
+            )
         if held is None:
             return
+        if held.revision_id != rung_for:
+            log.info("turn_of_another", revision=held.revision_id, rung_for=rung_for)
         with LeaseKeeper(self.engine, held, lease_s=limits.lease_s, deadline_s=limits.deadline_s):
             try:
                 destinations = self._work(held)
@@ -139,13 +144,18 @@ class Worker:
             previous = analyses.last_report(connection, held.study_id)
             sender = analyses.sender(connection, held.study_id)
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
-        selection = select_series(manifest, self.registry.eligibility)
-        afresh = manifest.completed_by == REPROCESSED
-        if last is not None and not afresh and self._is_unchanged(selection, last):
-            with self.engine.begin() as connection:
-                leases.finish(connection, held, RevisionState.UNCHANGED)
-            return ()
-        analysis, evidence = self._analysis(held, selection, started_at)
+        images: Mapping[str, Sequence[Image]] = {}
+        if held.attempt > self.settings.worker.max_attempts:
+            analysis, evidence = exhausted(manifest, held.attempt - 1, started_at), Evidence()
+        else:
+            selection = select_series(manifest, self.registry.eligibility)
+            afresh = manifest.completed_by == REPROCESSED
+            if last is not None and not afresh and self._is_unchanged(selection, last):
+                with self.engine.begin() as connection:
+                    leases.finish(connection, held, RevisionState.UNCHANGED)
+                return ()
+            analysis, evidence = analyse(selection, self.registry.modalities, lambda: self.models, started_at)
+            images = selection.images
         results = build(
             analysis,
             evidence,
@@ -157,7 +167,7 @@ class Worker:
             overlay=self.settings.results.overlay,
             previous=previous,
             named=named_kinds(self.settings.destination),
-            images=selection.images,
+            images=images,
         )
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)
@@ -186,14 +196,6 @@ class Worker:
                 last.model_sha256s or not any(s.modality in self.registry.modalities for s in selection.taken)
             )
         )
-
-    def _analysis(self, held: Lease, selection: Selection, at: datetime) -> tuple[Analysis, Evidence]:
-        if held.attempt > self.settings.worker.max_attempts:
-            text = (
-                f"the analysis failed {held.attempt - 1} times; the log and the revision's last error say why"
-            )
-            return failure(selection, Reason(ReasonCode.ATTEMPTS_EXHAUSTED, text), at), Evidence()
-        return analyse(selection, self.registry.modalities, lambda: self.models, at)
 
     def _write(
         self,

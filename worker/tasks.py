@@ -1,4 +1,7 @@
-"""The Celery tasks. Each takes one id or name, asks the database whether there is work, and does it.
+"""The Celery tasks. Each asks the database whether there is work, and does it.
+
+A message names the revision or destination that it was sent for. One for a revision has the worker take the
+most urgent that waits, so it does not matter what lies before it in the queue.
 
 The parent of a prefork worker never imports torch: a child forked after a torch operation hangs.
 """

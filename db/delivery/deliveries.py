@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from db import events
 from db.clock import seconds
 from db.delivery.destinations import SendingRight, held
+from db.priority import rank
 from db.tables import AnalysisRow, Delivery, DestinationLease, ResultObjectRow, Revision, Study
+from neurotriage.core.priority import Priority
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
 
@@ -49,6 +51,7 @@ class DueDelivery:
     commitment_uid: str | None
     resends: int = 0
     tried: bool = False  # it was sent before, so it may be there whatever was answered
+    priority: Priority = Priority.ROUTINE  # of its study
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,12 @@ class Alarm:
     fresh: bool  # nothing waited under alarm for this cause at this destination before
 
 
-def due(connection: Connection, destination: str, *, limit: int = 200) -> list[DueDelivery]:
-    """At most ``limit`` deliveries that wait for a destination and are due, study by study, oldest first.
+def due(
+    connection: Connection, destination: str, *, limit: int = 200, oldest_first: bool = False
+) -> list[DueDelivery]:
+    """At most ``limit`` deliveries that wait for a destination and are due, study by study.
 
+    The most urgent studies come first, of a class the oldest; ``oldest_first``: whatever their class.
     ``sending`` counts as waiting: its sender is gone, or it would hold the lease. The UIDs of results are
     derived, so sending one twice is harmless.
     """
@@ -71,11 +77,13 @@ def due(connection: Connection, destination: str, *, limit: int = 200) -> list[D
         Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
         Delivery.next_try_at <= func.clock_timestamp(),
     )
-    return deliveries(connection, *waits, limit=limit)
+    return deliveries(connection, *waits, limit=limit, oldest_first=oldest_first)
 
 
-def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int = 200) -> list[DueDelivery]:
-    """At most ``limit`` deliveries that meet all conditions, study by study, oldest first.
+def deliveries(
+    connection: Connection, *where: ColumnElement[bool], limit: int = 200, oldest_first: bool = False
+) -> list[DueDelivery]:
+    """At most ``limit`` deliveries that meet all conditions, study by study, in the order of ``due``.
 
     ``where`` may name ``Delivery``, ``ResultObjectRow``, ``AnalysisRow`` and ``Study``.
     """
@@ -96,15 +104,16 @@ def deliveries(connection: Connection, *where: ColumnElement[bool], limit: int =
             Delivery.commitment_uid,
             Delivery.resends,
             or_(Delivery.attempts > 0, Delivery.last_status != "").label("tried"),
+            Study.priority,
         )
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Study, Study.id == AnalysisRow.study_id)
         .where(*where)
-        .order_by(AnalysisRow.id, Delivery.id)
+        .order_by(*([] if oldest_first else [rank()]), AnalysisRow.id, Delivery.id)
         .limit(limit)
     )
-    return [DueDelivery(**row._mapping) for row in rows]
+    return [DueDelivery(**{**row._mapping, "priority": Priority(row.priority)}) for row in rows]
 
 
 def begin(connection: Connection, right: SendingRight, delivery_id: int) -> bool:

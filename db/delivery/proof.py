@@ -20,7 +20,7 @@ from neurotriage.dicom.commitment import CommitmentReport
 
 
 def due(connection: Connection, destination: str, *, revision_id: int | None = None) -> list[DueDelivery]:
-    """Deliveries stored at a destination whose proof is due, study by study, oldest first.
+    """Deliveries stored at a destination whose proof is due, study by study, the most urgent first.
 
     ``revision_id``: of this revision only.
     """

@@ -12,12 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
+from db.studies import priority
 from db.studies.parents import Received, lock_studies, series_ids
 from db.studies.repeat import last_failed
 from db.tables import Instance, ResultObjectRow, Study
+from neurotriage.core.priority import Judgement
 from neurotriage.core.reception import Reception
 from neurotriage.core.states import StudyState
 from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
+from neurotriage.dicom.priority import NO_RULES, PriorityRules
 
 _Uid = tuple[int, str]  # study, SOP Instance UID
 _Key = tuple[int, str, str]  # and the digest
@@ -46,6 +49,7 @@ def record_instances(
     *,
     now: datetime | None = None,
     installations: Collection[str] = (),
+    priorities: PriorityRules = NO_RULES,
 ) -> list[bool]:
     """Write the rows of instances in the order in which they came; for each, whether it is new and counts.
 
@@ -53,7 +57,8 @@ def record_instances(
     known SOP Instance UID are kept and marked: the first instance counts, but one that merely names us as its
     maker makes way for one that does not. Results of ours never open a study: an object is ours where it
     stands in our records, or where one of the ``installations`` made it and it is of a class that is never
-    analysed. The headers need all four UIDs. Locks the rows of the studies until the transaction ends.
+    analysed. The headers need all four UIDs. Locks the rows of the studies until the transaction ends, and
+    raises their class by ``priorities``.
 
     ``now``: by the clock to which ``received_at`` belongs; without it, all are taken to have come now.
     """
@@ -89,6 +94,7 @@ def record_instances(
                 if holder in fresh:
                     fresh[holder]["counts"] = False
         new.append(counts)
+    _prioritise(connection, studies, received, standings, known.keys(), priorities)
     _count(connection, repeated)
     _start_again(connection, repeated)
     _displace(connection, {key: row for key, row in known.items() if row.counts and best[key[:2]] != key})
@@ -119,6 +125,26 @@ def _known(
         )
         for row in rows
     }
+
+
+def _prioritise(
+    connection: Connection,
+    studies: Mapping[str, int],
+    received: Iterable[Received],
+    standings: Mapping[_Key, _Standing],
+    known: Collection[_Key],
+    rules: PriorityRules,
+) -> None:
+    """Let what came judge the class of its studies; results of ours say nothing."""
+    judged: dict[int, list[Judgement]] = defaultdict(list)
+    again = set()
+    for header, reception in received:
+        key = studies[header.study_instance_uid], header.sop_instance_uid, header.digest
+        if standings[key] is not _Standing.OURS:
+            judged[key[0]].append(rules.judge(header, reception))
+            if key in known:
+                again.add(key[0])
+    priority.note(connection, judged, sent_again=again)
 
 
 def _standing(*, own_result: bool, claims_ours: bool) -> _Standing:

@@ -4,14 +4,18 @@ A claim raises ``attempt`` and ``token`` before any work starts. Every later mov
 worker that froze past its lease changes nothing when it wakes.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from db import events
 from db.clock import lease_is_dead, seconds
-from db.tables import Revision
+from db.studies.turns import Head, next_turn
+from db.tables import Revision, Study
+from neurotriage.core.priority import Priority
 from neurotriage.core.states import RevisionState
 
 _ERROR_LIMIT = 8000
@@ -32,13 +36,9 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
 
     Raises its ``attempt`` and ``token``; the lease lives for ``lease_s``.
     """
-    free = or_(
-        Revision.state == RevisionState.READY,
-        and_(Revision.state == RevisionState.ANALYSING, lease_is_dead(Revision.lease_until)),
-    )
     row = connection.execute(
         update(Revision)
-        .where(Revision.id == revision_id, free)
+        .where(Revision.id == revision_id, free())
         .values(
             state=RevisionState.ANALYSING,
             owner=owner,
@@ -61,6 +61,54 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
     return Lease(revision_id, row.study_id, row.token, row.attempt)
 
 
+def claim_next(connection: Connection, *, owner: str, lease_s: float, attempts: int) -> Lease | None:
+    """Take the revision whose turn it is (``db.studies.turns``), as ``claim`` does. None: none is free.
+
+    One that was taken ``attempts`` times is left to ``fail_abandoned``. Waits for no other worker: what one
+    has locked to claim it is left to that one.
+    """
+    locked: set[int] = set()
+    while heads := _heads(connection, locked, attempts):
+        head = next_turn(heads)
+        if _lock(connection, [head.revision_id]):
+            passed = [other.revision_id for other in heads if other.priority.rank > head.priority.rank]
+            connection.execute(
+                update(Revision)
+                .where(Revision.id.in_(_lock(connection, passed)))
+                .values(passed_over=Revision.passed_over + 1)
+            )
+            return claim(connection, head.revision_id, owner=owner, lease_s=lease_s)
+        locked.add(head.revision_id)
+    return None
+
+
+def free() -> ColumnElement[bool]:
+    """True of a revision that waits, or whose worker's lease ran out."""
+    dead = and_(Revision.state == RevisionState.ANALYSING, lease_is_dead(Revision.lease_until))
+    return or_(Revision.state == RevisionState.READY, dead)
+
+
+def _heads(connection: Connection, locked: Collection[int], attempts: int) -> list[Head]:
+    """The oldest free revision of each class, but for those in ``locked`` or out of ``attempts``."""
+    since = case((Revision.state == RevisionState.READY, Revision.waiting_since), else_=Revision.lease_until)
+    rows = connection.execute(
+        select(Revision.id, Study.priority, Revision.passed_over)
+        .ext(distinct_on(Study.priority))
+        .join(Study, Study.id == Revision.study_id)
+        .where(free(), Revision.attempt < attempts, Revision.id.not_in(locked))
+        .order_by(Study.priority, since, Revision.id)
+    )
+    return [Head(row.id, Priority(row.priority), row.passed_over) for row in rows]
+
+
+def _lock(connection: Connection, revision_ids: Collection[int]) -> list[int]:
+    """Those of the revisions that are still free and that nobody else has locked; locked from here on."""
+    if not revision_ids:
+        return []
+    statement = select(Revision.id).where(Revision.id.in_(revision_ids), free())
+    return list(connection.execute(statement.with_for_update(skip_locked=True)).scalars())
+
+
 def renew(connection: Connection, held: Lease, *, lease_s: float) -> bool:
     """Let the lease live for ``lease_s`` from now. False: it was taken over, or the revision has ended."""
     renewed = connection.execute(
@@ -78,10 +126,16 @@ def is_lost(connection: Connection, held: Lease) -> bool:
 def give_back(connection: Connection, held: Lease, error: str, *, retry_in_s: float = 0.0) -> bool:
     """Leave the revision to another attempt, with the error that stopped this one.
 
-    ``retry_in_s`` keeps the lease for that long, so that nobody tries again before. Kept are the last 8000
-    characters of ``error``; its last line goes into the event. False: the lease was lost, nothing is written.
+    It waits anew, behind those of its class that wait already. ``retry_in_s`` keeps the lease for that long,
+    so that nobody tries again before. Kept are the last 8000 characters of ``error``; its last line goes into
+    the event. False: the lease was lost, nothing is written.
     """
-    values: dict[str, Any] = {"state": RevisionState.READY, "owner": None, "lease_until": None}
+    values: dict[str, Any] = {
+        "state": RevisionState.READY,
+        "owner": None,
+        "lease_until": None,
+        "waiting_since": func.clock_timestamp(),
+    }
     if retry_in_s:
         values = {"lease_until": func.clock_timestamp() + seconds(retry_in_s)}
     moved = connection.execute(

@@ -37,6 +37,16 @@ class Study(Base):
     last_received_at: Mapped[datetime] = mapped_column(
         comment="when its newest instance came, by the clock of this database"
     )
+    priority: Mapped[str] = mapped_column(
+        server_default=text("'routine'"), comment="what is served first: urgent, routine or backlog"
+    )
+    priority_basis: Mapped[str] = mapped_column(
+        server_default=text("''"),
+        comment="what decided that: command, peer, request, location, again, repeated or nothing",
+    )
+    priority_evidence: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="the same in words; may quote a header"
+    )
 
 
 class Series(Base):

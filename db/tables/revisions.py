@@ -36,6 +36,14 @@ class Revision(Base):
     ready_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="when the study was complete"
     )
+    waiting_since: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="since when it waits for a worker; anew after a failed attempt"
+    )
+    passed_over: Mapped[int] = mapped_column(
+        Integer,
+        server_default=text("0"),
+        comment="how often a more urgent one was taken while it was the oldest of its class",
+    )
     rung_at: Mapped[datetime | None] = mapped_column(comment="when the queue was last told")
     owner: Mapped[str | None] = mapped_column(comment="the process that holds the lease")
     attempt: Mapped[int] = mapped_column(

@@ -32,6 +32,7 @@ from neurotriage.core.storage import Storage
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.commitment import CommitmentReport
 from neurotriage.dicom.headers import InstanceHeader
+from neurotriage.dicom.priority import NO_RULES, PriorityRules
 from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 
 log = structlog.get_logger()
@@ -83,7 +84,8 @@ class _Waiting:
 class Ingest:
     """Records the files of the spool, fairly among peers. Not thread-safe.
 
-    ``installations``: UIDs of other installations, whose results count as ours.
+    ``installations``: UIDs of other installations, whose results count as ours; ``priorities``: the evidence
+    that makes a study urgent or puts it into the backlog.
     """
 
     def __init__(
@@ -96,10 +98,12 @@ class Ingest:
         *,
         limits: DeliverySettings,
         installations: Collection[str] = (),
+        priorities: PriorityRules = NO_RULES,
     ) -> None:
         self._engine, self._storage, self._spool = engine, storage, spool
         self._readers, self._quarantine, self._limits = readers, quarantine, limits
         self._installations = {*installations, RUN_INSTALLATION_UID, DOCTOR_INSTALLATION_UID}
+        self._priorities = priorities
         self._waiting: dict[Path, _Waiting] = {}
         self._read: list[_Waiting] = []
         self._queue = FairQueue()
@@ -229,6 +233,7 @@ class Ingest:
                     [(header, item.reception) for header, item in headers],
                     now=datetime.now(UTC),
                     installations=self._installations,
+                    priorities=self._priorities,
                 )
         except Unavailable:
             raise

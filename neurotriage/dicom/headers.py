@@ -90,6 +90,11 @@ class InstanceHeader:
     station_name: str
     claims_ours: bool  # names neurotriage as its manufacturer, which is no proof
     creator_uid: str  # (0008,0014): in our results, the installation
+    requested_priority: str = ""  # (0040,1003), all values at the top level and in (0040,0275)
+    study_priority: str = ""  # (0032,000C), retired
+    patient_location: str = ""  # (0038,0300)
+    requesting_service: str = ""  # (0032,1033)
+    department: str = ""  # (0008,1040), of the scanner
 
     @property
     def looks_like_a_result(self) -> bool:
@@ -191,7 +196,26 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         station_name=text(dataset, "StationName"),
         claims_ours=_claims_ours(dataset),
         creator_uid=_uid(dataset, "InstanceCreatorUID"),
+        requested_priority=_requested_priority(dataset),
+        study_priority=text(dataset, "StudyPriorityID"),
+        patient_location=text(dataset, "CurrentPatientLocation"),
+        requesting_service=text(dataset, "RequestingService"),
+        department=text(dataset, "InstitutionalDepartmentName"),
     )
+
+
+def _requested_priority(dataset: Dataset) -> str:
+    """Requested Procedure Priority (PS3.3 C.4.11), also as scanners copy it from the worklist."""
+    values = [text(item, "RequestedProcedurePriority") for item in (dataset, *_items(dataset))]
+    return peer_text("\\".join(dict.fromkeys(filter(None, values))), _TEXT_LIMIT)
+
+
+def _items(dataset: Dataset) -> list[Dataset]:
+    items = _get(dataset, "RequestAttributesSequence") or ()
+    try:
+        return [item for item in items if isinstance(item, Dataset)]
+    except MALFORMED:  # not a sequence
+        return []
 
 
 def is_own_result(dataset: Dataset) -> bool:

@@ -10,6 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from db import migrate
 from db.engine import connect
+from db.studies import priority
+from neurotriage.core.priority import Priority
 from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.dicom.headers import first_line
 from neurotriage.doctor.check import Check, State, failed, ok, warning
@@ -17,6 +19,16 @@ from worker.vision import BadWeights, read_registry
 
 # Leases run by the database's clock, and results are dated by ours; readers compare the two.
 MAX_SKEW_S: Final = 2.0
+
+# An urgent study that has waited for longer found no worker.
+URGENT_WAIT_S: Final = 600.0
+_LATE: Final = text(
+    """
+    select max(extract(epoch from clock_timestamp() - waiting_since)) from analysis_queue
+    where state = 'ready' and priority = :priority
+      and waiting_since < clock_timestamp() - make_interval(secs => :limit_s)
+    """
+)
 
 _ANSWERED_BY: Final = text(
     """
@@ -62,6 +74,7 @@ def look_at_database(settings: Settings) -> Iterator[Check]:
             rights = _rights(connection)
             yield rights
             yield _readers(connection)
+            yield _waiting(connection)
             if rights.state is State.OK:
                 yield from _fallen_back(connection, settings)
     except DBAPIError as error:
@@ -115,6 +128,17 @@ def _readers(connection: Connection) -> Check:
             "Revoke the other rights: a reader needs the views only.",
         )
     return ok("reader", f"{', '.join(readers)} may read the views and no table")
+
+
+def _waiting(connection: Connection) -> Check:
+    """How many studies wait for a worker; urgent ones should not for long."""
+    counts = priority.waiting(connection)
+    said = ", ".join(f"{count} {name}" for name, count in counts.items()) + " wait to be analysed"
+    late = connection.execute(_LATE, {"priority": Priority.URGENT, "limit_s": URGENT_WAIT_S}).scalar_one()
+    if late:
+        advice = "See that `neurotriage work --role analysis` runs; more of them, or more hosts, serve more."
+        return warning("waiting", f"{said}; an urgent one for {late / 60:.0f} min", advice)
+    return ok("waiting", said)
 
 
 def _fallen_back(connection: Connection, settings: Settings) -> Iterator[Check]:

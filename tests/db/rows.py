@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, select, text, update
 
 from db.delivery import deliveries, destinations
 from db.delivery.deliveries import DueDelivery
@@ -15,6 +15,7 @@ from db.studies.analyses import WrittenObject
 from db.studies.instances import record_instances
 from db.studies.leases import Lease
 from db.tables import Event, Study
+from neurotriage.core.priority import Priority
 from neurotriage.core.reception import Reception
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import (
@@ -81,6 +82,31 @@ def ready_revision(connection: Connection, *numbers: int, study: str = STUDY) ->
     revision_id = assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
     assert revision_id is not None
     return revision_id
+
+
+def put_into(connection: Connection, priority: Priority, *, study: str = STUDY) -> None:
+    """Let a study be of this class."""
+    connection.execute(update(Study).where(Study.study_instance_uid == study).values(priority=priority))
+
+
+def backlog_waits(connection: Connection, count: int) -> None:
+    """So many studies of the backlog, each with a revision that waits."""
+    connection.execute(
+        text(
+            "insert into studies (study_instance_uid, state, patient_id, issuer_of_patient_id, "
+            "accession_number, study_date, description, first_received_at, last_received_at, priority, "
+            "priority_basis) select '2.25.7.' || n, 'quiet', '', '', '', '', '', now(), now(), 'backlog', "
+            "'peer' from generate_series(1, :count) n"
+        ),
+        {"count": count},
+    )
+    connection.execute(
+        text(
+            "insert into revisions (study_id, number, state, digest, completed_by) "
+            "select id, 1, 'ready', '', 'quiet' from studies where study_instance_uid like '2.25.7.%' "
+            "order by id"
+        )
+    )
 
 
 def claimed(connection: Connection, revision_id: int, *, owner: str = "w1", lease_s: float = 60) -> Lease:

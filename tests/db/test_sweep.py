@@ -5,8 +5,9 @@ from sqlalchemy import Engine, select, text
 
 from db import sweep
 from db.delivery import deliveries, destinations, proof
-from db.studies import leases
+from db.studies import leases, priority
 from db.tables import DestinationLease
+from neurotriage.core.priority import Priority
 from neurotriage.core.states import RevisionState
 from tests.db.rows import (
     analysed,
@@ -84,6 +85,24 @@ def test_only_destinations_that_nobody_sends_to_are_rung_for(engine: Engine) -> 
         assert sweep.destinations_to_ring(connection, every_s=0) == ["dead", "free"]
         known = connection.execute(select(DestinationLease.destination)).scalars()
         assert sorted(known) == ["busy", "dead", "free"]
+
+
+def test_destinations_with_urgent_results_are_rung_for_first(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number, (study, name, of) in enumerate(
+            [
+                ("1.2.3", "a", Priority.BACKLOG),
+                ("1.2.4", "b", Priority.ROUTINE),
+                ("1.2.5", "c", Priority.URGENT),
+            ]
+        ):
+            held = claimed(connection, ready_revision(connection, study=study))
+            analysed(connection, held, written(number, name, "every"))
+            priority.prioritise(connection, held.study_id, of)
+        assert sweep.destinations_to_ring(connection, every_s=0) == ["c", "every", "b", "a"]
+        assert sweep.destinations_to_ring(connection, every_s=0, urgent_only=True) == ["c", "every"]
+        connection.execute(text("update deliveries set state = 'stored', proof_due_at = now()"))
+        assert sweep.destinations_to_ring(connection, every_s=0) == ["c", "every", "b", "a"]
 
 
 def test_what_a_dead_sender_was_sending_is_rung_for(engine: Engine) -> None:

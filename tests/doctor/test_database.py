@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from db.studies import analyses
+from neurotriage.core.priority import Priority
 from neurotriage.core.settings import WorkerSettings
 from neurotriage.doctor import State
 from neurotriage.doctor.database import look_at_database
-from tests.db.rows import analysis, claimed, ready_revision
+from tests.db.rows import analysis, claimed, put_into, ready_revision
 from tests.doctor.looks import by_subject, settings
 from worker.vision import read_registry
 
@@ -20,7 +21,26 @@ from worker.vision import read_registry
 def test_a_database_of_this_version_is_well(database_url: str) -> None:
     found = by_subject(look_at_database(settings(database={"url": database_url})))
     assert {check.state for check in found.values()} == {State.OK}
-    assert set(found) == {"connection", "clock", "schema", "rights", "reader", "models"}
+    assert set(found) == {"connection", "clock", "schema", "rights", "reader", "waiting", "models"}
+
+
+def test_what_waits_is_told_by_class_and_an_urgent_one_that_waits_for_long_is_a_warning(
+    engine: Engine, database_url: str
+) -> None:
+    site = settings(database={"url": database_url})
+    with engine.begin() as connection:
+        ready_revision(connection, study="1.2.4")
+        ready_revision(connection, study="1.2.3")
+        put_into(connection, Priority.URGENT, study="1.2.3")
+    found = by_subject(look_at_database(site))["waiting"]
+    assert (found.state, found.said) == (
+        State.OK, "1 urgent, 1 routine, 0 backlog wait to be analysed"
+    )  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(text("update revisions set waiting_since = now() - interval '15 minutes'"))
+    found = by_subject(look_at_database(site))["waiting"]
+    assert found.state is State.WARNING
+    assert found.said.endswith("an urgent one for 15 min")
 
 
 def test_a_light_model_that_stands_in_is_a_warning_for_a_day(engine: Engine, database_url: str) -> None:

@@ -26,11 +26,13 @@ from dicom_listener.service import ListenerEnded, run
 from dicom_listener.spool import Spool
 from neurotriage.cli import app
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.priority import Priority
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.conftest import until
+from tests.db.rows import analysed, claimed, put_into, ready_revision, written
 from tests.listener.conftest import associate, data_set_of, encoded, instance, send, status_of
 from tests.listener.intake_process import IntakeProcess
 
@@ -317,6 +319,31 @@ def test_a_sweep_rings_again_for_what_waits(
     with engine.begin() as connection:
         connection.execute(text("update revisions set rung_at = rung_at - interval '1 minute'"))
     assert sweep(engine, app, here) == Swept(revisions=2)
+
+
+@pytest.mark.parametrize(("full", "rung"), [(999, ["late", "soon"]), (1000, ["soon"]), (2000, [])])
+def test_a_full_queue_keeps_out_destinations_without_urgent_results_only(
+    engine: Engine, database_url: str, broker_url: str, settings: Settings, full: int, rung: list[str]
+) -> None:
+    here = changed(settings, broker={"url": broker_url}, worker={"sweep_s": 60})
+    with engine.begin() as connection:
+        for study, name in (("1.2.3", "late"), ("1.2.4", "soon")):
+            held = claimed(connection, ready_revision(connection, study=study))
+            analysed(connection, held, written(held.study_id, name))
+        put_into(connection, Priority.URGENT, study="1.2.4")
+    app = celery_app(here)
+    with app.connection_for_write() as connection:
+        queue = connection.SimpleQueue("delivery")
+        queue.clear()
+        for _ in range(full):
+            queue.put({})
+    swept = sweep(engine, app, here)
+    with app.connection_for_write() as connection:
+        connection.SimpleQueue("delivery").clear()
+    assert swept == Swept(destinations=len(rung))
+    with engine.connect() as connection:
+        told = text("select destination from destination_leases where rung_at is not null order by 1")
+        assert connection.execute(told).scalars().all() == rung
 
 
 def test_without_a_broker_a_sweep_says_so_and_changes_nothing(engine: Engine, settings: Settings) -> None:

@@ -14,14 +14,16 @@ from sqlalchemy import Engine, text
 
 from db.studies import assembly, leases, repeat
 from db.studies.instances import record_instances
+from dicom_listener.dispatch import sweep
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.process.doorbell import celery_app
+from neurotriage.core.priority import Priority
+from neurotriage.core.process.doorbell import ANALYSE, celery_app, ring
 from neurotriage.core.settings import ResultsSettings, Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import USUAL_KINDS, Claims, ResultKind
 from neurotriage.dicom.headers import read_instance
 from tests.core.made import part10
-from tests.db.rows import RECEPTION
+from tests.db.rows import RECEPTION, backlog_waits, put_into
 from tests.vision.synthetic import write_weights
 from tests.worker.studies import head_ct, head_mr
 from tests.worker.weights import hollow_weights
@@ -155,6 +157,43 @@ def test_after_the_last_attempt_a_study_ends_failed_with_a_page(site: WorkerSite
     assert kind == "page"
     assert (site.storage.root / path).is_file()
     assert site.rows("select destination, state from deliveries") == [("pacs", "waiting")]
+
+
+def test_weights_that_broke_after_the_start_still_let_a_study_end_with_its_page(site: WorkerSite) -> None:
+    revision_id = site.receive(head_mr())
+    (site.worker.settings.worker.weights / "registry.json").unlink()
+    for _ in range(3):
+        site.worker.analyse(revision_id)
+    ((state, error),) = site.rows("select state, last_error from revisions")
+    assert state == "failed"
+    assert "BadWeights: no model registry" in error
+    assert site.rows("select outcome, head_meant from analyses") == [("failed", True)]
+    assert site.codes() == ["attempts_exhausted"]
+    assert site.rows("select taken, code, modality from series_verdicts") == [
+        (False, "attempts_exhausted", "MR")
+    ]
+    ((kind, path),) = site.rows("select kind, path from result_objects")
+    assert (kind, dcmread(site.storage.root / path).StudyInstanceUID) == ("page", STUDY)
+    assert site.rows("select destination, state from deliveries") == [("pacs", "waiting")]
+
+
+def test_the_worker_takes_the_urgent_study_whatever_the_queue_holds(site: WorkerSite) -> None:
+    """Its queue is full, so nothing rings for the urgent one; any message has it analysed."""
+    with site.engine.begin() as connection:
+        backlog_waits(connection, 2000)
+    rung_for = 1
+    urgent = site.receive(head_ct())
+    with site.engine.begin() as connection:
+        put_into(connection, Priority.URGENT, study=STUDY)
+    app, settings = site.worker.app, site.worker.settings
+    for number in range(1, 1001):
+        assert ring(app, ANALYSE, number)
+    swept = sweep(site.engine, app, settings)
+    assert swept is not None
+    assert swept.revisions == 0
+    site.worker.analyse(rung_for)
+    assert site.rows("select id, state from revisions where attempt > 0") == [(urgent, "analysed")]
+    assert site.broker.llen("analysis") == 1000  # as many messages as before: none was lost by it
 
 
 def test_a_study_that_breaks_does_not_stop_the_next(site: WorkerSite) -> None:

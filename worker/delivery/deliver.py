@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from db.delivery import deliveries, destinations, proof
 from db.delivery.deliveries import DueDelivery
@@ -23,6 +23,7 @@ from worker.delivery.prove import Prover
 from worker.delivery.query import Queries
 from worker.delivery.right import LEASE_S, RightLost, SendingRightKeeper
 from worker.delivery.status import PROCESSING_FAILURES, StoreResult, retry_delay_s
+from worker.delivery.turns import Turns
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class DestinationSender:
         self._keep_right = keep_right
         self._queries = Queries(engine, right)
         self._prover = Prover(engine, settings.delivery, right, self._queries)
+        self._turns = Turns(engine, right.destination)
         self._failed_associations = 0
         self._attempted: set[int] = set()  # ids of the deliveries begun in this pass
         self._urgent: list[DueDelivery] = []
@@ -80,20 +82,29 @@ class DestinationSender:
 
     def drain(self, destination: Destination | Misconfigured) -> None:
         """Send and prove study by study until nothing is due; what is retried is due later, so this ends."""
-        while due := self._select(deliveries.due):
-            self._send_all(destination, due)
-        while unproven := self._select(proof.due):
-            for _, objects in groupby(unproven, key=lambda delivery: delivery.revision_id):
-                self._prove_study(destination, list(objects))
+        while True:
+            if due := self._turns.due():
+                self._send_all(destination, due)
+            elif unproven := self._turns.unproven():
+                self._prove_study(destination, unproven)
+            else:
+                return
 
-    def _send_all(self, destination: Destination | Misconfigured, due: Sequence[DueDelivery]) -> None:
-        """Send what is due. Where the destination becomes unavailable, the rest is retried later."""
+    def _send_all(self, destination: Destination | Misconfigured, due: list[DueDelivery]) -> None:
+        """Send until it is another study's turn. Where the destination goes away, the rest waits."""
         self._attempted, self._urgent = set(), []
+        sent: list[DueDelivery] = []
         try:
             if isinstance(destination, Misconfigured):
                 raise destination
-            for _, objects in groupby(due, key=lambda delivery: delivery.revision_id):
-                self._send_study(destination, list(objects))
+            for _, group in groupby(due, key=lambda delivery: delivery.revision_id):
+                objects = list(group)
+                if sent and self._turns.passed_to_another(objects[0]):
+                    due = sent
+                    break
+                sent += objects
+                self._send_study(destination, objects)
+                self._turns.ended()
         except Unavailable as unavailable:
             waiting = _waiting(unavailable)
             for delivery in due:
@@ -210,10 +221,6 @@ class DestinationSender:
 
     def _connect(self, destination: Destination, classes: list[str]) -> AbstractContextManager[ArchiveClient]:
         return _CONNECT[destination.type](destination, self._settings.listener.ae_title, classes)
-
-    def _select(self, query: Callable[[Connection, str], list[DueDelivery]]) -> list[DueDelivery]:
-        with self._engine.begin() as connection:
-            return query(connection, self._right.destination)
 
     def _begin(self, delivery: DueDelivery) -> bool:
         """Renew the right and record the attempt; False where the delivery was cancelled."""

@@ -1,5 +1,6 @@
 """Selects the series of a study to analyse, by their headers."""
 
+from dataclasses import replace
 from typing import Final
 
 from neurotriage.core.values import Reason, ReasonCode, SeriesVerdict, StudyManifest
@@ -7,6 +8,7 @@ from neurotriage.core.wording import counted
 from worker.eligibility import EligibilityRule
 from worker.imaging import read_images
 from worker.selection.body import BodyPart, body_part
+from worker.selection.facts import SeriesFacts, facts_of
 from worker.selection.ranking import MAX_SERIES, ranked
 from worker.selection.series import ReadSeries, judge
 
@@ -36,6 +38,14 @@ def choose(
     return verdicts, tuple(sorted(taken, key=lambda series: ranks[id(series.plan)])), others
 
 
+def describe(study: StudyManifest, reason: Reason) -> tuple[SeriesVerdict, ...]:
+    """A refusal of each series for ``reason``, with what its headers say of it. Plans no stacks."""
+    return tuple(
+        _refused(manifest.series_instance_uid, facts_of(read_images(manifest, max_headers=0)), reason)
+        for manifest in study.series
+    )
+
+
 def _verdict_of(series: ReadSeries, rank: int) -> SeriesVerdict:
     if series.refusal is not None:
         return _verdict(series, series.refusal.reason, series.refusal.evidence)
@@ -59,13 +69,20 @@ def describe_taken(series: ReadSeries, images: int, stacks: int) -> str:
 
 
 def _verdict(series: ReadSeries, reason: Reason, evidence: str) -> SeriesVerdict:
-    facts = series.facts
+    return replace(
+        _refused(series.series_instance_uid, series.facts, reason),
+        taken=reason.code is ReasonCode.ELIGIBLE,
+        evidence=evidence,
+    )
+
+
+def _refused(series_instance_uid: str, facts: SeriesFacts, reason: Reason) -> SeriesVerdict:
     return SeriesVerdict(
-        series_instance_uid=series.series_instance_uid,
+        series_instance_uid=series_instance_uid,
         modality=facts.modality,
         description=facts.texts.get("SeriesDescription", ""),
-        taken=reason.code is ReasonCode.ELIGIBLE,
+        taken=False,
         reason=reason,
-        evidence=evidence,
+        evidence="",
         head_meant=facts.modality in ("CT", "MR") and body_part(facts)[0] is BodyPart.HEAD,
     )

@@ -27,6 +27,7 @@ def recall(
 
     Example: neurotriage recall mr-teacher 0.1.0 --again
     """
+    from db.studies import priority
     from db.studies import recall as recalled
 
     with database.engine() as engine, engine.begin() as connection:
@@ -39,7 +40,11 @@ def recall(
             return
         _refuse_if_installed(model, version)
         current = {analysis.study_id for analysis in analyses if not analysis.superseded}
-        made = [recalled.analyse_again(connection, study_id, model, version) for study_id in sorted(current)]
+        made = []
+        for study_id in sorted(current):
+            made.append(recalled.analyse_again(connection, study_id, model, version))
+            if made[-1] is not None and len(current) > 1:
+                priority.hold_back(connection, study_id, f"analysed again with {len(current) - 1} others")
     typer.echo(f"{len(made) - made.count(None)} of {len(made)} studies will be analysed again")
     if None in made:
         typer.echo(f"{made.count(None)} wait to be analysed anyway")

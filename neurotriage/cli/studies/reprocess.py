@@ -35,7 +35,8 @@ def reprocess(
 ) -> None:
     """Analyse studies again, from the images received.
 
-    Each gets a new revision, whatever the outcome before; its results replace the older ones.
+    Each gets a new revision, whatever the outcome before; its results replace the older ones. Several at once
+    wait in the backlog.
 
     Example: neurotriage reprocess --failed --since 2d --reason "disk was full"
     """
@@ -85,12 +86,14 @@ def _matching(engine: "Engine", *, failed: bool, since: datetime | None, limit: 
 
 def _reprocess(engine: "Engine", wanted: list[int], reason: str) -> int:
     """How many were skipped. Each has a transaction of its own, so that no study is locked for long."""
-    from db.studies import repeat
+    from db.studies import priority, repeat
 
     skipped = 0
     for study_id in wanted:
         with engine.begin() as connection:
             made = repeat.reprocess(connection, study_id, reason=reason)
+            if made.revision_id is not None and len(wanted) > 1:
+                priority.hold_back(connection, study_id, f"analysed again with {len(wanted) - 1} others")
         if made.skipped:
             skipped += 1
             typer.echo(f"{made.study_instance_uid}  skipped: {made.skipped}")

@@ -13,6 +13,7 @@ import typer
 from neurotriage.cli import database
 from neurotriage.cli.serve_discovery import settings_beside_serve
 from neurotriage.cli.tables import print_whole
+from neurotriage.core.priority import Priority
 
 _UID_WIDTH = 20
 
@@ -88,14 +89,22 @@ def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     (study_id,) = queries.find_studies(connection, row["study_instance_uid"])[:1]
     known = queries.history(connection, study_id)
     if known.analysis is None:
-        return unanalysed_entry(row, known.hops_s)
-    return study_entry(known.analysis, known.objects, known.hops_s)
+        entry = unanalysed_entry(row, known.hops_s)
+    else:
+        entry = study_entry(known.analysis, known.objects, known.hops_s)
+    served = {"as": row["priority"], "basis": row["priority_basis"], "evidence": row["priority_evidence"]}
+    return {**entry, "served": served}
 
 
 def _print_csv(columns: Sequence[str], rows: list[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(sys.stdout, columns)
     writer.writeheader()
     writer.writerows(rows)
+
+
+def _served(row: Mapping[str, Any]) -> str:
+    """The class of a study that is not served in its turn."""
+    return "" if row["priority"] == Priority.ROUTINE else f"({row['priority']})"
 
 
 def print_table(rows: list[Mapping[str, Any]]) -> None:
@@ -110,7 +119,7 @@ def print_table(rows: list[Mapping[str, Any]]) -> None:
     for row in rows:
         probability = row["tumour_probability"]
         table.add_row(
-            f"{row['study_instance_uid']} {row['accession_number'] or ''}",
+            " ".join(filter(None, (row["study_instance_uid"], row["accession_number"], _served(row)))),
             row["outcome"] or row["state"],
             row["triage"] or "",
             "" if probability is None else f"{100 * probability:.0f} %",

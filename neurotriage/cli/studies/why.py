@@ -45,6 +45,7 @@ def lines(known: Any) -> list[str]:
         f"Accession  {row['accession_number'] or '-'}    Patient ID {row['patient_id'] or '-'}",
         f"Outcome    {row['outcome'] or '-'} (triage {row['triage'] or '-'}), state {row['state']}, "
         f"revision {row['revision'] or '-'}, attempts {row['attempts'] or 0}",
+        f"Served as  {row['priority']} ({row['priority_evidence'] or 'nothing says otherwise'})",
         f"Reasons    {row['reasons'] or '-'}",
         *([f"Notes      {row['notes']}"] if row["notes"] else []),
         "",

@@ -9,6 +9,7 @@ from neurotriage.core.settings.intake import (
     ListenerTls,
     ListeningPort,
     Peer,
+    PrioritySettings,
     StorageSettings,
 )
 from neurotriage.core.settings.load import (
@@ -55,6 +56,7 @@ __all__ = [
     "ListeningPort",
     "ObjectName",
     "Peer",
+    "PrioritySettings",
     "ResultsSettings",
     "Section",
     "SeriesSettings",

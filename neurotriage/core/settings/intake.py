@@ -5,8 +5,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
+from neurotriage.core.priority import Priority
 from neurotriage.core.settings.section import Section
 
 # PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
@@ -127,6 +128,22 @@ class AssemblySettings(Section):
     quiet_s: float = Field(60.0, gt=0, description="complete when no instance came for this long")
 
 
+# Not empty, or a prefix would fit every location.
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+
+
+class PrioritySettings(Section):
+    """``[priority]``: which headers make a study urgent. Upper and lower case are the same."""
+
+    requested: tuple[_Words, ...] = Field(
+        ("STAT", "HIGH"), description="values of (0040,1003) and (0032,000C) that mean urgent"
+    )
+    locations: tuple[_Words, ...] = Field(
+        (), description="emergency locations, whole: (0038,0300), (0032,1033) or (0008,1040)"
+    )
+    location_prefixes: tuple[_Words, ...] = Field((), description="how emergency locations begin")
+
+
 class StorageSettings(Section):
     """``[storage]``: the folder that holds received bytes and results."""
 
@@ -154,6 +171,9 @@ class Peer(Section):
     port: int | None = Field(None, ge=1, le=65535)
     max_associations: int | None = Field(None, ge=1, description="associations of this peer at once")
     max_bytes_per_day: int | None = Field(None, ge=1, description="what it may send in a day (UTC)")
+    priority: Priority | None = Field(
+        None, description="class of its studies, whatever their headers say: urgent, routine or backlog"
+    )
 
     @field_validator("ae_title")
     @classmethod

@@ -21,7 +21,13 @@ from pydantic_settings import (
 
 from neurotriage.core.errors import SetupError
 from neurotriage.core.setting_errors import explained
-from neurotriage.core.settings.intake import AssemblySettings, ListenerSettings, Peer, StorageSettings
+from neurotriage.core.settings.intake import (
+    AssemblySettings,
+    ListenerSettings,
+    Peer,
+    PrioritySettings,
+    StorageSettings,
+)
 from neurotriage.core.settings.outgoing import DeliverySettings, Destination, ResultsSettings
 from neurotriage.core.settings.processing import BrokerSettings, DatabaseSettings, WorkerSettings
 
@@ -45,6 +51,7 @@ class Settings(BaseSettings):
 
     listener: ListenerSettings = ListenerSettings()
     assembly: AssemblySettings = AssemblySettings()
+    priority: PrioritySettings = PrioritySettings()
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     storage: StorageSettings = StorageSettings()
