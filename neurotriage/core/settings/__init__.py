@@ -29,6 +29,7 @@ from neurotriage.core.settings.outgoing import (
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    SelectionSettings,
     WorkerSettings,
 )
 from neurotriage.core.settings.section import (
@@ -53,6 +54,7 @@ __all__ = [
     "Peer",
     "ResultsSettings",
     "Section",
+    "SelectionSettings",
     "SeriesSettings",
     "Settings",
     "StorageSettings",

@@ -23,7 +23,12 @@ from neurotriage.core.errors import SetupError
 from neurotriage.core.setting_errors import explained
 from neurotriage.core.settings.intake import AssemblySettings, ListenerSettings, Peer, StorageSettings
 from neurotriage.core.settings.outgoing import DeliverySettings, Destination, ResultsSettings
-from neurotriage.core.settings.processing import BrokerSettings, DatabaseSettings, WorkerSettings
+from neurotriage.core.settings.processing import (
+    BrokerSettings,
+    DatabaseSettings,
+    SelectionSettings,
+    WorkerSettings,
+)
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
@@ -49,6 +54,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     storage: StorageSettings = StorageSettings()
+    selection: SelectionSettings = SelectionSettings()
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
     results: ResultsSettings = ResultsSettings()
