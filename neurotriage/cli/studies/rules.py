@@ -1,7 +1,7 @@
 """``neurotriage rules``: the rules of a site, checked and tried on studies."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from neurotriage.cli.studies.rule_trial import Trial, TriedSeries
 
-_MAX_LAST = 1000
+MAX_LAST: Final = 1000
 
 app = typer.Typer(help="The rules of this site for the choice of series.", no_args_is_help=True)
 
@@ -51,7 +51,7 @@ def try_on_studies(
         "", help="A folder of DICOM files, or a received study: StudyInstanceUID or accession number."
     ),
     last: int = typer.Option(
-        0, "--last", min=0, max=_MAX_LAST, help="The last so many received studies; shows what would change."
+        0, "--last", min=0, max=MAX_LAST, help="The last so many received studies; shows what would change."
     ),
 ) -> None:
     """Show which rule decides on each series of studies, and what would change.
@@ -110,7 +110,7 @@ def _of_received(trial: "Trial", engine: "Engine", study: str, last: int) -> "li
     storage = Storage(settings_beside_serve().storage.root)
     with engine.connect() as connection:
         ids = queries.find_studies(connection, study) if study else None
-        revisions = queries.newest_revisions(connection, study_ids=ids, limit=last or _MAX_LAST)
+        revisions = queries.newest_revisions(connection, study_ids=ids, limit=last or MAX_LAST)
     if not revisions:
         what = f"{study} is no folder, and no such study" if study else "no study"
         typer.echo(f"{what} was received whole", err=True)

@@ -15,8 +15,8 @@ from neurotriage.core.setting_errors import explained
 from neurotriage.core.settings import ConfigurationError, Section
 from worker.selection.site_rules.condition import MAX_DEPTH, Condition, SeriesView
 
-_MAX_BYTES: Final = 256 * 1024
-_MAX_RULES: Final = 200
+MAX_BYTES: Final = 256 * 1024
+MAX_RULES: Final = 200
 _MAX_TOLD: Final = 4  # tags and facts that a verdict repeats
 
 
@@ -60,7 +60,7 @@ class Rule(Section):
 class _RulesFile(Section):
     """The file of a site's rules."""
 
-    rule: tuple[Rule, ...] = Field((), max_length=_MAX_RULES)
+    rule: tuple[Rule, ...] = Field((), max_length=MAX_RULES)
 
     @field_validator("rule")
     @classmethod
@@ -103,11 +103,11 @@ def read_rules(path: Path | None) -> SiteRules:
         return BUILT_IN_ALONE
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise ConfigurationError(f"{path}: larger than {_MAX_BYTES // 1024} KiB")
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"{path}: larger than {MAX_BYTES // 1024} KiB")
     try:
         written = tomllib.loads(content.decode())
         parsed = _RulesFile.model_validate(written)
