@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DatasetSequence
 
 from neurotriage.core.wording import counted
-from neurotriage.dicom.headers import MALFORMED
+from neurotriage.dicom.headers import MALFORMED, UNREADABLE_VALUE
 from neurotriage.dicom.peer_text import peer_text
 
 # struct codes of binary numbers that were encoded under a text or unknown value representation (PS3.5 6.2).
@@ -29,7 +29,7 @@ def value(dataset: Dataset, name: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             parsed = dataset.get(name)
-        except MALFORMED:
+        except UNREADABLE_VALUE:
             return None
     return None if parsed is None or parsed == "" else parsed
 
@@ -179,6 +179,6 @@ def _element(dataset: Dataset, tag: int) -> DataElement | None:
         warnings.simplefilter("ignore")
         try:
             element: DataElement | None = dataset.get(tag)
-        except MALFORMED:
+        except UNREADABLE_VALUE:
             return None
     return element

@@ -1,5 +1,6 @@
 """The best series decide, and a study without one ends with a named outcome."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,14 @@ def test_headers_are_kept_of_a_bounded_number_of_images(
     choice = choose(StudyManifest("2.25.1", 1, (series,), "test"), RULE)
     (read,) = (*choice.taken, *choice.others)
     assert [image.of.header is not None for image in read.images] == [True] * 5 + [False] * 3
+
+
+def test_a_sequence_that_is_cut_short_costs_no_more_than_itself(tmp_path: Path) -> None:
+    study = study_in(tmp_path, [slice_of(picture(seed=n), n) for n in range(1, 13)])
+    region = struct.pack("<HH2sHL", 0x0008, 0x2218, b"SQ", 0, 2) + bytes(2)  # two bytes of an item
+    for instance in study.series[0].instances:
+        data = instance.path.read_bytes()
+        at = data.index(struct.pack("<HH2s", 0x0010, 0x0020, b"LO"))
+        instance.path.write_bytes(data[:at] + region + data[at:])
+    (verdict,) = choose(study, RULE).verdicts
+    assert verdict.taken
