@@ -204,6 +204,14 @@ def test_wrong_rules_stop_run_before_any_work(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "out").exists()
 
 
+def test_serve_does_not_start_with_wrong_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(tmp_path / "storage"))
+    monkeypatch.setenv("NEUROTRIAGE__SELECTION__RULES", _file(tmp_path, NO_CT + NO_CT))
+    answer = CliRunner().invoke(app, ["serve"])
+    assert isinstance(answer.exception, ConfigurationError)
+    assert not (tmp_path / "storage").exists()
+
+
 def test_a_worker_refuses_by_rule_for_good_and_why_names_the_rule(site: WorkerSite) -> None:
     site.worker.rules = rules_of(rule('fact = "peer", equals = "SCANNER"', name="not from there"))
     site.worker.analyse(site.receive(head_ct()))
@@ -257,3 +265,15 @@ def test_what_the_documents_call_bounds_are_the_bounds() -> None:
     assert MAX_SERIES == 4
     assert "are analysed (four)" in words
     assert f"at most {command.MAX_LAST}" in (ROOT / "docs" / "command-line.md").read_text()
+
+
+def test_what_is_refused_after_a_rule_took_it_is_not_said_to_be_decided_by_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = rule('fact = "modality", equals = "CT"', "take")
+    monkeypatch.setenv("NEUROTRIAGE__SELECTION__RULES", _file(tmp_path, taken))
+    _say("run", _study(tmp_path / "in", head_ct()), "--out", str(tmp_path / "out"))
+    (entry,) = json.loads((tmp_path / "out" / "result.json").read_text())
+    (series,) = entry["series"]
+    assert (series["reason"]["code"], series["evidence"]) == ("no_model", "the pixels")
+    assert "rule" not in series

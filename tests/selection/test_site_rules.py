@@ -118,6 +118,11 @@ def test_what_is_asked_of_the_patient_is_not_repeated(tmp_path: Path) -> None:
     assert (found.rule, found.evidence) == ("a rule", 'rule "a rule": (0010,0010) PatientName')
 
 
+def test_a_long_value_is_repeated_in_part(tmp_path: Path) -> None:
+    found = _verdict(tmp_path, rule('tag = "ImageComments", present = true'), ImageComments="x" * 200)
+    assert found.evidence == f'rule "a rule": (0020,4000) ImageComments = {"x" * 120}...'
+
+
 def test_most_images_decide_where_they_differ(tmp_path: Path) -> None:
     slices = stack_of(slice_of)
     for number, dataset in enumerate(slices):

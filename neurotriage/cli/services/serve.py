@@ -29,11 +29,13 @@ def serve() -> None:
     """
     from neurotriage.embedded.restarts import Restarts
     from neurotriage.embedded.stack import Stack
-    from worker.selection import read_rules
 
     settings = load_settings()
     require_unencrypted_intake(settings)
-    read_rules(settings.selection.rules)  # a worker that cannot use them would be started again and again
+    if settings.selection.rules is not None:  # a worker that cannot use them would be started over and over
+        from worker.selection import read_rules
+
+        read_rules(settings.selection.rules)
     folder = serve_folder(settings)
     storage = settings.storage.model_copy(update={"root": folder.parent})
     settings = settings.model_copy(update={"storage": storage})

@@ -16,6 +16,7 @@ from worker.selection.site_rules.pattern import checked_pattern
 MAX_DEPTH: Final = 5
 _MAX_LIST: Final = 100
 _MAX_TEXT: Final = 256
+_MAX_TOLD: Final = 120  # characters of a value that are repeated
 _NUMBERS: Final = frozenset({"slices", "thickness_mm"})
 
 Fact = Literal["modality", "orientation", "slices", "thickness_mm", "peer"]
@@ -166,7 +167,8 @@ class Condition(Section):
             return f"{name} is absent"
         if self.tag is not None and self.tag.about_patient:
             return name
-        return f"{name} = " + "\\".join(f"{v:g}" if isinstance(v, float) else str(v) for v in stated)
+        values = "\\".join(f"{value:g}" if isinstance(value, float) else str(value) for value in stated)
+        return f"{name} = {values[:_MAX_TOLD]}{'...' if len(values) > _MAX_TOLD else ''}"
 
 
 def _equal(value: str | float, wanted: str | float) -> bool:
