@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, text
+from sqlalchemy import Connection, func, or_, select, text
 
 from db.tables import AnalysisRow, Delivery, Event, ResultObjectRow, Revision, Series, SeriesVerdictRow, Study
 from neurotriage.core.documents import from_document
@@ -46,6 +46,25 @@ def find_studies(connection: Connection, key: str) -> list[int]:
     """Ids of the studies with this StudyInstanceUID or accession number, sorted; often none."""
     matching = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))
     return list(connection.execute(matching.order_by(Study.id)).scalars())
+
+
+def newest_revisions(
+    connection: Connection, *, limit: int, study_ids: Sequence[int] | None = None
+) -> list[tuple[int, int]]:
+    """Study and id of the newest revision of at most ``limit`` studies, the newest received first.
+
+    Studies without one, to which images still come, are passed over. ``study_ids``: of these only; None: all.
+    """
+    newest = (
+        select(Revision.study_id, func.max(Revision.id).label("revision_id"))
+        .group_by(Revision.study_id)
+        .subquery()
+    )
+    matching = select(Study.id, newest.c.revision_id).join(newest, newest.c.study_id == Study.id)
+    if study_ids is not None:
+        matching = matching.where(Study.id.in_(study_ids))
+    ordered = matching.order_by(Study.first_received_at.desc(), Study.id.desc()).limit(limit)
+    return [(row.id, row.revision_id) for row in connection.execute(ordered)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_
 from worker.imaging import BuiltVolume, Image, LeftOutImage, read_registrations
 from worker.not_analysed import beside, not_covered, part_not_analysed
 from worker.reading import StudyReading, left_out_by_reason, read_study, refused
-from worker.selection import ReadSeries, choose, describe_taken
+from worker.selection import BUILT_IN_ALONE, ReadSeries, SiteRules, choose, describe_taken
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -94,14 +94,18 @@ class _Clock:
             self.timings_s[name] = round(self.timings_s.get(name, 0.0) + spent, 3)
 
 
-def select_series(manifest: StudyManifest, rule: EligibilityRule) -> Selection:
-    """Choose the series to analyse by their headers. Never raises for bad input."""
+def select_series(
+    manifest: StudyManifest, rule: EligibilityRule, site: SiteRules = BUILT_IN_ALONE, peer: str = ""
+) -> Selection:
+    """Choose the series to analyse by their headers. Never raises for bad input.
+
+    ``site``: the rules of the site; ``peer``: calling AE title of the sender, empty where it is not known.
+    """
     clock = _Clock({})
     with clock.stage("select"):
-        verdicts, series, others = choose(manifest, rule)
-    if manifest.conflict is not None:
-        series = ()
-    return Selection(manifest, rule, verdicts, series, others, clock.timings_s)
+        choice = choose(manifest, rule, site, peer)
+    series = choice.taken if manifest.conflict is None else ()
+    return Selection(manifest, rule, choice.verdicts, series, choice.others, clock.timings_s)
 
 
 def analyse(
@@ -252,7 +256,10 @@ def _lost(
     left_out: Mapping[str, Sequence[LeftOutImage]],
     stacks: Sequence[BuiltVolume],
 ) -> tuple[LeftOutImage, ...]:
-    """Images of the head at places that nothing analysed shows, of analysed series and of others."""
+    """Images of the head at places that nothing analysed shows, of analysed series and of others.
+
+    Of others that lack too much for an answer, or that the site's rules alone keep from being analysed.
+    """
     volumes = [built.volume for built in stacks]
     reasons = lacking(verdicts)
     others = [
@@ -260,6 +267,7 @@ def _lost(
         for series in (*selection.series, *selection.others)
         if series.series_instance_uid in reasons
     ]
+    others += [(item, item.refusal.reason) for item in selection.others if item.withheld and item.refusal]
     return (*not_covered(chain.from_iterable(left_out.values()), volumes), *beside(others, volumes))
 
 

@@ -41,6 +41,7 @@ from worker.imaging import Image
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
+from worker.selection import BUILT_IN_ALONE, SiteRules
 from worker.vision import Registry, read_registry
 from worker.warm import warm_up
 
@@ -63,6 +64,7 @@ class Worker:
 
     settings: Settings
     app: Celery
+    rules: SiteRules = BUILT_IN_ALONE
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -148,7 +150,7 @@ class Worker:
         if held.attempt > self.settings.worker.max_attempts:
             analysis, evidence = exhausted(manifest, held.attempt - 1, started_at), Evidence()
         else:
-            selection = select_series(manifest, self.registry.eligibility)
+            selection = select_series(manifest, self.registry.eligibility, self.rules, sender[0])
             afresh = manifest.completed_by == REPROCESSED
             if last is not None and not afresh and self._is_unchanged(selection, last):
                 with self.engine.begin() as connection:
@@ -184,7 +186,8 @@ class Worker:
     def _is_unchanged(self, selection: Selection, last: LastAnalysis) -> bool:
         """Whether images, models, software and claims are those of the last analysis.
 
-        Changed labels, overlay style or destinations make no new results; ``neurotriage reprocess`` does.
+        Changed labels, overlay style or destinations make no new results, nor do rules of the site by which
+        the same images are analysed; ``neurotriage reprocess`` does.
         """
         return bool(
             selection.input_digest == last.input_digest

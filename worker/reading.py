@@ -170,7 +170,7 @@ def refused(verdict: SeriesVerdict, reason: Reason | None, *, head_seen: bool = 
     """The verdict turned into a refusal, if there is a reason and it was not refused before."""
     if reason is None or not verdict.taken:
         return verdict
-    return replace(verdict, taken=False, reason=reason, evidence="the pixels", head_seen=head_seen)
+    return replace(verdict, taken=False, reason=reason, evidence="the pixels", head_seen=head_seen, rule="")
 
 
 def left_out_by_reason(series_instance_uid: str, images: Iterable[LeftOutImage]) -> tuple[LeftOut, ...]:

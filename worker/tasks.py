@@ -10,6 +10,7 @@ import os
 import socket
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.signals import worker_process_init
 
@@ -21,12 +22,22 @@ from worker.attempt import Worker, owner_name
 from worker.delivery import deliver
 from worker.memory import limit_memory
 from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
+from worker.selection import BUILT_IN_ALONE, read_rules
+
+log = structlog.get_logger()
 
 
 def worker_app(settings: Settings, role: Role) -> Celery:
-    """The Celery application of a worker process in one role."""
+    """The Celery application of a worker process in one role.
+
+    The rules of the site are read here, once for all processes of its pool. Raises ``ConfigurationError`` for
+    rules that cannot be used.
+    """
     app = celery_app(settings)
-    worker = Worker(settings, app)
+    rules = read_rules(settings.selection.rules) if role is Role.ANALYSIS else BUILT_IN_ALONE
+    if rules.rules:
+        log.info("rules_of_the_site", sha256=rules.sha256, rules=len(rules.rules))
+    worker = Worker(settings, app, rules)
 
     def analyse_revision(revision_id: int) -> None:
         worker.analyse(revision_id)

@@ -7,7 +7,7 @@ import typer
 from neurotriage import __version__
 from neurotriage.cli.services import demo, listen, serve, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
-from neurotriage.cli.studies import prioritise, recall, reprocess, results, retry, run, why
+from neurotriage.cli.studies import prioritise, recall, reprocess, results, retry, rules, run, why
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
@@ -42,6 +42,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     command.register(app)
+app.add_typer(rules.app, name="rules")
 app.add_typer(settings.app, name="settings")
 app.add_typer(weights.app, name="weights")
 

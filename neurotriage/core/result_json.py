@@ -158,4 +158,5 @@ def _verdict(verdict: SeriesVerdict) -> dict[str, Any]:
         "taken": verdict.taken,
         "reason": {"code": verdict.reason.code.value, "text": verdict.reason.text},
         "evidence": verdict.evidence,
+        **({"rule": verdict.rule} if verdict.rule else {}),
     }

@@ -43,6 +43,7 @@ def _table_name(names: Sequence[int | str], number: int, section_as_written: Cal
         for name in names[1:]:
             raw = raw[name]
         table = raw[number]
-        return next((str(table[key]) for key in ("name", "ae_title", "kind") if table.get(key)), "")
+        name = next((str(table[key]) for key in ("name", "ae_title", "kind") if table.get(key)), "")
+        return " ".join(name.split())  # an error is a line
     except (LookupError, TypeError, AttributeError, ValueError, OSError):
         return ""

@@ -93,6 +93,7 @@ class ReasonCode(StrEnum):
     INCONSISTENT_GEOMETRY = "inconsistent_geometry"
     NO_CALIBRATION = "no_calibration"
     LOWER_RANK = "lower_rank"
+    REFUSED_BY_SITE = "refused_by_site"
     # an image of a taken series is left out
     OTHER_KIND = "other_kind"
     SAME_PLACE = "same_place"
@@ -189,6 +190,7 @@ class SeriesVerdict:
     )
     head_meant: bool = False  # the header says head CT or MR, whatever the pixels show
     head_seen: bool = False  # the model saw a head in the pixels, but too little of it, or not clearly
+    rule: str = ""  # the rule of the site that decided; empty: the built-in ones did
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DatasetSequence
 
-from neurotriage.dicom.headers import MALFORMED
+from neurotriage.core.wording import counted
+from neurotriage.dicom.headers import MALFORMED, UNREADABLE_VALUE
+from neurotriage.dicom.peer_text import peer_text
 
 # struct codes of binary numbers that were encoded under a text or unknown value representation (PS3.5 6.2).
 _BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 _QUOTED_LENGTH: Final = 64
+_TEXT_LENGTH: Final = 256
+_MAX_VALUES: Final = 64
 
 
 def value(dataset: Dataset, name: str) -> Any:
@@ -24,7 +29,7 @@ def value(dataset: Dataset, name: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             parsed = dataset.get(name)
-        except MALFORMED:
+        except UNREADABLE_VALUE:
             return None
     return None if parsed is None or parsed == "" else parsed
 
@@ -120,3 +125,60 @@ def functional_group(dataset: Dataset, index: int, name: str) -> Dataset | None:
     shared = items(dataset, "SharedFunctionalGroupsSequence")
     common = items(shared[0], name) if shared else ()
     return common[0] if common else None
+
+
+def stated(dataset: Dataset, tag: int) -> tuple[str, ...]:
+    """The values of an element, each as a line of at most 256 characters; empty where it has none.
+
+    Where the data set has no such element, those in its functional groups (PS3.3 C.7.6.16): the shared ones,
+    else of all frames, each value once. A sequence has one value, which counts its items. Values beyond 64
+    are left out.
+    """
+    own = _texts_of(dataset, tag)
+    if own:
+        return own
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        macros = (macro for group in items(dataset, groups) for macro in _macros(group))
+        found = dict.fromkeys(text for macro in macros for text in _texts_of(macro, tag))
+        if found:
+            return tuple(sorted(found))[:_MAX_VALUES]
+    return ()
+
+
+def _macros(group: Dataset) -> list[Dataset]:
+    """The first item of each sequence of a functional group."""
+    return [item for tag in sorted(group.keys()) for item in _items_of(group, int(tag))[:1]]
+
+
+def _items_of(dataset: Dataset, tag: int) -> Sequence[Dataset]:
+    element = _element(dataset, tag)
+    content = element.value if element is not None else None
+    return content if isinstance(content, DatasetSequence) else ()
+
+
+def _texts_of(dataset: Dataset, tag: int) -> tuple[str, ...]:
+    element = _element(dataset, tag)
+    content = element.value if element is not None else None
+    if content is None:
+        return ()
+    if isinstance(content, DatasetSequence):
+        return (counted(len(content), "item"),) if content else ()
+    several = isinstance(content, Sequence) and not isinstance(content, str | bytes)
+    texts = (_text_of(part) for part in (list(content)[:_MAX_VALUES] if several else [content]))
+    return tuple(text for text in texts if text)
+
+
+def _text_of(part: Any) -> str:
+    if isinstance(part, bytes):
+        part = part[:_TEXT_LENGTH].decode("latin-1").rstrip("\0")
+    return "" if part is None else peer_text(str(part), _TEXT_LENGTH)
+
+
+def _element(dataset: Dataset, tag: int) -> DataElement | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            element: DataElement | None = dataset.get(tag)
+        except UNREADABLE_VALUE:
+            return None
+    return element

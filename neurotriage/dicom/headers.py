@@ -39,6 +39,9 @@ MALFORMED: Final = (
     struct.error, zlib.error, BytesLengthException,
 )  # fmt: skip
 
+# And those for a value in memory: a sequence that is cut short is told as a file that ends too early.
+UNREADABLE_VALUE: Final = (*MALFORMED, OSError)
+
 # Errors that concern one file, where its folder is there.
 _FILE_ERRNOS: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
@@ -283,6 +286,6 @@ def _get(dataset: Dataset, name: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             value = getter(name)
-        except MALFORMED:
+        except UNREADABLE_VALUE:
             return None
     return list(value) if type(value).__name__ == "MultiValue" else value

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from neurotriage.core.settings import AE_TITLE, Settings, config_file
+from neurotriage.core.settings import AE_TITLE, ConfigurationError, Settings, config_file
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor.check import Check, failed, ok, warning
 
@@ -35,6 +35,20 @@ def look_at_configuration(settings: Settings) -> Iterator[Check]:
         yield ok("AE titles", f"we are {settings.listener.ae_title}")
     yield _senders(settings)
     yield _destinations(settings)
+    yield _rules(settings)
+
+
+def _rules(settings: Settings) -> Check:
+    from worker.selection import read_rules  # numpy and pydicom take time to import
+
+    try:
+        rules = read_rules(settings.selection.rules)
+    except ConfigurationError as error:
+        advice = "Correct the file; `neurotriage rules check FILE` tells when it is right."
+        return failed("rules", str(error), advice)
+    if settings.selection.rules is None:
+        return ok("rules", "the built-in ones alone choose the series")
+    return ok("rules", f"{settings.selection.rules}: {len(rules.rules)}, SHA-256 {rules.sha256[:12]}")
 
 
 def _senders(settings: Settings) -> Check:

@@ -15,11 +15,13 @@ from neurotriage.core.values import Analysis, Outcome, ReasonCode
 from neurotriage.dicom.manifest import scan_folder
 from tests.core.made import part10
 from tests.eligibility.rule import RULE
+from tests.selection.site import rule, rules_of
 from tests.vision.synthetic import ood_limits, write_weights
 from tests.worker.studies import head_mr
 from worker.analysis import analyse, select_series
 from worker.results import build, report_text
 from worker.results.wording.text import notes
+from worker.selection import BUILT_IN_ALONE, SiteRules
 from worker.vision import load_models, read_registry
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
@@ -27,16 +29,18 @@ NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, *
 WHOLE, HOLED = "2.25.201", "2.25.202"
 
 
-def _answer(folder: Path, *series: list[Dataset], **rule: float) -> Analysis:
+def _answer(
+    folder: Path, *series: list[Dataset], rules: SiteRules = BUILT_IN_ALONE, **limits: float
+) -> Analysis:
     """The analysis of a study; its result objects can be built from it, too."""
     weights = folder / "weights"
     weights.mkdir()
-    write_weights(weights, **{**NO_TUMOUR, **rule})
+    write_weights(weights, **{**NO_TUMOUR, **limits})
     for dataset in chain(*series):
         (folder / f"{dataset.SOPInstanceUID}.dcm").write_bytes(part10(dataset))
     (study,) = scan_folder(folder).studies
     analysis, evidence = analyse(
-        select_series(study, RULE),
+        select_series(study, RULE, rules),
         read_registry(weights).modalities,
         lambda: load_models(weights, threads=1),
         datetime(2026, 1, 1, tzinfo=UTC),
@@ -212,4 +216,28 @@ def test_a_lacking_series_whose_places_are_covered_or_unknown_changes_no_answer(
 ) -> None:
     few = _series(HOLED, FrameOfReferenceUID=frame)[12:16]
     analysis = _answer(tmp_path, _series(WHOLE, FrameOfReferenceUID="2.25.9"), few)
+    assert analysis.outcome is Outcome.ABSENT
+
+
+@pytest.mark.parametrize(("kept", "outcome"), [(28, Outcome.ABSENT), (14, Outcome.UNDETERMINED)])
+def test_what_the_site_alone_refuses_counts_where_nothing_else_shows_that_part(
+    tmp_path: Path, kept: int, outcome: Outcome
+) -> None:
+    """A series that is refused by the site beside one that shows the same, or only its lower half."""
+    refused = _series(HOLED, SeriesDescription="twin")
+    rules = rules_of(rule('tag = "SeriesDescription", equals = "twin"'))
+    analysis = _answer(tmp_path, _series(WHOLE)[:kept], refused, rules=rules, coverage_mm=50.0)
+    assert [v.reason.code for v in analysis.verdicts if not v.taken] == [ReasonCode.REFUSED_BY_SITE]
+    assert analysis.outcome is outcome
+    assert not any("was not looked at" in text for text in analysis.degradations)
+    if outcome is Outcome.UNDETERMINED:
+        (reason,) = analysis.reasons
+        assert reason.code is ReasonCode.PART_NOT_ANALYSED
+        assert reason.text.endswith("14 images lie where nothing was analysed: not here")
+
+
+def test_what_the_built_in_rules_refuse_too_lacks_in_nothing(tmp_path: Path) -> None:
+    refused = _series(HOLED, SeriesDescription="twin", BodyPartExamined="NECK")
+    rules = rules_of(rule('tag = "SeriesDescription", equals = "twin"'))
+    analysis = _answer(tmp_path, _series(WHOLE)[:14], refused, rules=rules, coverage_mm=50.0)
     assert analysis.outcome is Outcome.ABSENT

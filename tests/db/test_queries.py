@@ -179,3 +179,15 @@ def test_an_event_goes_with_the_move_that_it_tells_of(engine: Engine) -> None:
             ("received", study_id, None, {}),
             ("noted", None, None, {"attempt": 2, "why": "because"}),
         ]
+
+
+def test_the_newest_revision_of_the_studies_received_last_is_found(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ids = _received(connection, a=30, b=20, c=10)
+        older, newer = ready_revision(connection, study="1.2.a"), ready_revision(connection, 3, study="1.2.a")
+        other = ready_revision(connection, study="1.2.b")
+        assert older < newer
+        assert queries.newest_revisions(connection, limit=5) == [(ids["b"], other), (ids["a"], newer)]
+        assert queries.newest_revisions(connection, limit=1) == [(ids["b"], other)]
+        assert queries.newest_revisions(connection, limit=5, study_ids=[ids["a"]]) == [(ids["a"], newer)]
+        assert queries.newest_revisions(connection, limit=5, study_ids=[]) == []

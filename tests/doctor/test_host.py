@@ -1,6 +1,7 @@
 """What is told of this host: configuration, disk and weights."""
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from neurotriage.core.storage import Storage, write_durably
 from neurotriage.doctor import State
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
 from tests.doctor.looks import by_subject, settings
+from tests.selection.site import rule
 from tests.vision.synthetic import write_weights
 from tests.worker.weights import hollow_weights
 
@@ -98,3 +100,17 @@ def test_the_weights_that_come_with_the_program_load() -> None:
     found = by_subject(look_at_weights(settings()))
     assert {check.state for check in found.values()} == {State.OK}
     assert "MR model" in found
+
+
+def test_rules_of_the_site_are_told_with_their_hash_and_wrong_ones_fail(tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    site = settings(selection={"rules": file})
+    assert by_subject(look_at_configuration(settings()))["rules"].state is State.OK
+    file.write_text(rule('fact = "modality", equals = "CT"'))
+    told = by_subject(look_at_configuration(site))["rules"]
+    assert (told.state, sha256(file.read_bytes()).hexdigest()[:12] in told.said) == (State.OK, True)
+    file.write_text(rule('fact = "modality", equal = "CT"'))
+    told = by_subject(look_at_configuration(site))["rules"]
+    assert told.state is State.FAILED
+    assert f'{file}: [[rule]] number 1, "a rule": when.equal: there is no such setting' in told.said
+    assert "neurotriage rules check" in told.advice

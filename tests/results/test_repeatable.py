@@ -23,6 +23,7 @@ from neurotriage.core.values import (
     ResultKind,
     ResultObject,
     SeriesLabel,
+    SeriesVerdict,
     Triage,
 )
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
@@ -74,6 +75,11 @@ def _labelled(number: int, words: str) -> Mapping[ResultKind, SeriesLabel]:
     return {kind: SeriesLabel(label.number + number, f"{label.description}{words}") for kind, label in labels}
 
 
+def _by_rule(request: Request, rule: str, sentence: str) -> tuple[SeriesVerdict, ...]:
+    *others, last = request.analysis.verdicts
+    return *others, replace(last, rule=rule, reason=Reason(ReasonCode.REFUSED_BY_SITE, sentence))
+
+
 _INGREDIENTS: Final = {
     "installation": lambda request: replace(request, installation_uid="2.25.7"),
     "study": lambda request: request.analysed(study_instance_uid="2.25.8"),
@@ -81,6 +87,9 @@ _INGREDIENTS: Final = {
     "models": lambda request: request.predicted(sha256="0" * 64),
     "software version": lambda request: request.analysed(software_version="0.1.1"),
     "claims": lambda request: request.asked(claims=Claims.TRIAGE_ONLY),
+    "rule of the site": lambda request: request.analysed(verdicts=_by_rule(request, "a rule", "not here")),
+    "name of that rule": lambda request: request.analysed(verdicts=_by_rule(request, "another", "not here")),
+    "its sentence": lambda request: request.analysed(verdicts=_by_rule(request, "a rule", "nor there")),
     "series numbers": lambda request: request.asked(labels=_labelled(1, "")),
     "series descriptions": lambda request: request.asked(labels=_labelled(0, "!")),
 }
@@ -88,6 +97,7 @@ _OTHER: Final = {
     "revision": lambda request: request.analysed(revision=7),
     "time": lambda request: request.analysed(analysed_at=datetime(2027, 1, 2, 3, 4, tzinfo=UTC)),
     "triage": lambda request: request.analysed(triage=Triage.ROUTINE),
+    "built-in verdicts": lambda request: request.analysed(verdicts=_by_rule(request, "", "other words")),
     "reasons": lambda request: request.analysed(reasons=(Reason(ReasonCode.TUMOUR, "other words"),)),
     "degradations": lambda request: request.analysed(degradations=("a light model answered",)),
     "timings": lambda request: request.analysed(timings_s={"vision": 1.0}),

@@ -39,7 +39,7 @@ def _end(study: StudyManifest) -> tuple[str, tuple[SeriesVerdict, ...]]:
     by_uid = {series.series_instance_uid: series for series in study.series}
     verdicts = tuple(
         _looked_at(verdict, by_uid[verdict.series_instance_uid]) if verdict.taken else verdict
-        for verdict in choose(study, RULE)[0]
+        for verdict in choose(study, RULE).verdicts
     )
     if any(verdict.taken for verdict in verdicts):
         return _TAKEN, verdicts
@@ -64,7 +64,7 @@ def test_every_study_is_taken_or_refused_as_expected(data_dir: Path) -> None:
 
 def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_siemens_enhanced_t1_multi").studies
-    assert sorted((v.description, v.taken) for v in choose(study, RULE)[0]) == [
+    assert sorted((v.description, v.taken) for v in choose(study, RULE).verdicts) == [
         ("DWI_dir80_PA_ADC", False),
         ("anat-T1w_acq-tfl", True),
     ]
@@ -72,5 +72,5 @@ def test_in_a_study_of_t1_and_adc_only_the_t1_is_taken(data_dir: Path) -> None:
 
 def test_both_series_of_the_tumour_study_are_taken_and_a_head_is_meant(data_dir: Path) -> None:
     (study,) = scan_folder(data_dir / "dicom" / "brain_mr_philips_flair_t2star_tumour").studies
-    verdicts = choose(study, RULE)[0]
+    verdicts = choose(study, RULE).verdicts
     assert [(v.taken, v.head_meant) for v in verdicts] == [(True, True), (True, True)]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 
 def _verdict(folder: Path, make: Any = slice_of, slices: int = 6, **attributes: Any) -> SeriesVerdict:
     datasets = [make(picture(), number, **attributes) for number in range(1, slices + 1)]
-    (verdict,) = choose(study_in(folder, datasets), RULE)[0]
+    (verdict,) = choose(study_in(folder, datasets), RULE).verdicts
     return verdict
 
 
@@ -141,7 +141,7 @@ def test_a_stack_repeated_in_time_is_functional(tmp_path: Path) -> None:
             dataset = slice_of(picture(), time * 5 + place)
             dataset.ImagePositionPatient = [0.0, 0.0, 4.0 * place]
             datasets.append(dataset)
-    (verdict,) = choose(study_in(tmp_path, datasets), RULE)[0]
+    (verdict,) = choose(study_in(tmp_path, datasets), RULE).verdicts
     assert verdict.reason.code is ReasonCode.FUNCTIONAL
     assert verdict.evidence.startswith("15 images at 5 places")
 
@@ -153,7 +153,7 @@ def test_a_stack_sent_with_and_without_normalization_is_taken(tmp_path: Path) ->
             dataset = slice_of(picture(seed=copy), copy * 5 + place)
             dataset.ImagePositionPatient = [0.0, 0.0, 4.0 * place]
             datasets.append(dataset)
-    (verdict,) = choose(study_in(tmp_path, datasets), RULE)[0]
+    (verdict,) = choose(study_in(tmp_path, datasets), RULE).verdicts
     assert verdict.taken
 
 

@@ -1,5 +1,6 @@
 """The best series decide, and a study without one ends with a named outcome."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_each_weighting_is_represented_before_any_comes_twice(tmp_path: Path) ->
         for place, name in enumerate(names)
         for number in range(1, 6 + place % 2)
     ]
-    verdicts = choose(study_in(tmp_path, datasets), RULE)[0]
+    verdicts = choose(study_in(tmp_path, datasets), RULE).verdicts
     assert len(verdicts) == len(names)
     taken = {verdict.description for verdict in verdicts if verdict.taken}
     assert taken == {"T1 +C", "FLAIR", "T2", "T1"}
@@ -40,14 +41,14 @@ def test_verdicts_keep_the_order_of_the_manifest(tmp_path: Path) -> None:
         for number in (1, 2)
     ]
     study = study_in(tmp_path, datasets)
-    uids = [verdict.series_instance_uid for verdict in choose(study, RULE)[0]]
+    uids = [verdict.series_instance_uid for verdict in choose(study, RULE).verdicts]
     assert uids == [series.series_instance_uid for series in study.series]
 
 
 def test_a_file_that_broke_after_intake_gives_a_reason(tmp_path: Path) -> None:
     study = study_in(tmp_path, [slice_of(picture())])
     study.series[0].instances[0].path.write_bytes(b"gone")
-    (verdict,) = choose(study, RULE)[0]
+    (verdict,) = choose(study, RULE).verdicts
     assert not verdict.taken
     assert verdict.reason.text
 
@@ -108,6 +109,17 @@ def test_headers_are_kept_of_a_bounded_number_of_images(
 ) -> None:
     monkeypatch.setattr("worker.selection.select.MAX_KEPT_HEADERS", 5)
     series = series_in(tmp_path, [ct_slice_of(picture(seed=n), n) for n in range(1, 9)])
-    _, taken, others = choose(StudyManifest("2.25.1", 1, (series,), "test"), RULE)
-    (read,) = (*taken, *others)
+    choice = choose(StudyManifest("2.25.1", 1, (series,), "test"), RULE)
+    (read,) = (*choice.taken, *choice.others)
     assert [image.of.header is not None for image in read.images] == [True] * 5 + [False] * 3
+
+
+def test_a_sequence_that_is_cut_short_costs_no_more_than_itself(tmp_path: Path) -> None:
+    study = study_in(tmp_path, [slice_of(picture(seed=n), n) for n in range(1, 13)])
+    region = struct.pack("<HH2sHL", 0x0008, 0x2218, b"SQ", 0, 2) + bytes(2)  # two bytes of an item
+    for instance in study.series[0].instances:
+        data = instance.path.read_bytes()
+        at = data.index(struct.pack("<HH2s", 0x0010, 0x0020, b"LO"))
+        instance.path.write_bytes(data[:at] + region + data[at:])
+    (verdict,) = choose(study, RULE).verdicts
+    assert verdict.taken

@@ -57,6 +57,10 @@ def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tup
     without_model = [reason for reason in reasons if reason.code is ReasonCode.NO_MODEL]
     if without_model:
         return Outcome.NOT_ELIGIBLE, _without_repeats(without_model)
+    # Nor is a head that the site does not want analysed.
+    by_site = [reason for reason in reasons if reason.code is ReasonCode.REFUSED_BY_SITE]
+    if by_site:
+        return Outcome.NOT_ELIGIBLE, _without_repeats([*by_site, *reasons])
     none = Reason(ReasonCode.NO_HEAD_SERIES, "the study has no CT or MR series of a head to analyse")
     return Outcome.NOT_ELIGIBLE, (none, *_without_repeats(reasons))
 

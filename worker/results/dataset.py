@@ -5,7 +5,7 @@ No clock and no random numbers here: an object that is built again has the same 
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
@@ -69,7 +69,8 @@ class ResultContext:
         """A UID (UUIDv5, PS3.5 B.2) that depends on everything that shapes an object, and on nothing else.
 
         That is installation, study, digest of the analysed bytes, models, software version, claims, kind,
-        series label, overlay style (unless it is ``HEAT``), ``rerun`` and ``parts``.
+        series label, overlay style (unless it is ``HEAT``), ``rerun``, what rules of the site decided (where
+        one did), and ``parts``.
         """
         analysis, label = self.analysis, self.labels[kind]
         unusual = kind in _OVERLAYS and self.overlay is not OverlayStyle.HEAT
@@ -86,6 +87,7 @@ class ResultContext:
             label.description,
             *([self.overlay.value] if unusual else []),
             *filter(None, [self.rerun]),
+            *_by_site(analysis),
             *parts,
         )
 
@@ -93,6 +95,13 @@ class ResultContext:
     def made_at(self) -> datetime:
         """When the study was analysed, in the time zone of the source (0008,0201)."""
         return self.analysis.analysed_at.astimezone(_zone(self.header, self.analysis.analysed_at))
+
+
+def _by_site(analysis: Analysis) -> Iterator[str]:
+    """What rules of the site decided: the page of a study that they refuse gives their reasons."""
+    for verdict in analysis.verdicts:
+        if verdict.rule:
+            yield from (verdict.series_instance_uid, verdict.rule, verdict.reason.text)
 
 
 def new_object(

@@ -12,27 +12,30 @@ MAX_SERIES: Final = 4
 _SEQUENCE_RANK: Final = {"T1c": 0, "FLAIR": 1, "T2": 2, "T1": 3, "PD": 4, "CT": 0}
 _LAST_RANK: Final = 5
 
-Eligible = tuple[SeriesFacts, SeriesPlan]
+# With the place of the site's rule that prefers the series, or None.
+Eligible = tuple[SeriesFacts, SeriesPlan, int | None]
 
 
 def ranked(eligible: Sequence[Eligible]) -> list[SeriesPlan]:
     """The plans of all eligible series, the best first, of which at most ``MAX_SERIES`` are analysed.
 
     The best series of each weighting precedes the second best of any; within a weighting, the series with
-    more slices comes first. UIDs and the order of arrival decide nothing.
+    more slices comes first. What a rule of the site prefers precedes all that, by the order of the rules.
+    UIDs and the order of arrival decide nothing.
     """
     earlier: dict[str, int] = {}
-    rounds: list[tuple[int, int]] = []
-    ordered = sorted(eligible, key=_rank)
-    for place, (facts, _) in enumerate(ordered):
+    rounds: list[tuple[int, int, int]] = []
+    last = max((place for _, _, place in eligible if place is not None), default=0) + 1
+    ordered = sorted(eligible, key=lambda series: (last if series[2] is None else series[2], *_rank(series)))
+    for place, (facts, _, preference) in enumerate(ordered):
         turn = earlier.get(facts.sequence, 0)
         earlier[facts.sequence] = turn + 1
-        rounds.append((turn, place))
-    return [ordered[place][1] for _, place in sorted(rounds)]
+        rounds.append((last if preference is None else preference, turn, place))
+    return [ordered[place][1] for *_, place in sorted(rounds)]
 
 
 def _rank(series: Eligible) -> tuple[object, ...]:
-    facts, plan = series
+    facts, plan, _ = series
     derived = any(values[:1] == ("DERIVED",) for values in facts.image_types)
     rank = _SEQUENCE_RANK.get(facts.sequence, _LAST_RANK)
     # Series that are equal so far are ordered by the values of the device and by position.

@@ -83,6 +83,7 @@ _MIN_PLACES_IN_TIME: Final = 3
 # examination, of which one is analysed, if an attribute distinguishes them; else, or beyond, a time series.
 _COPIES: Final = 2
 _MAX_PHASES: Final = 8
+_IN_TIME: Final = "a functional or other time series"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Refusal:
 
     reason: Reason
     evidence: str
+    by_words: bool = False  # of a name or a body part, which people write; a rule of the site may overrule it
 
 
 Rule = Callable[[SeriesFacts], Refusal | None]
@@ -104,6 +106,12 @@ def refusal_of_image(facts: SeriesFacts) -> Refusal | None:
 def refusal_of(facts: SeriesFacts) -> Refusal | None:
     """The refusal of a series by the values of its images; None if it may be analysed."""
     return _first(SERIES_RULES, facts)
+
+
+def final_refusal_of(facts: SeriesFacts) -> Refusal | None:
+    """As ``refusal_of``, without the refusals by words."""
+    refusals = (rule(facts) for rule in SERIES_RULES)
+    return next((refusal for refusal in refusals if refusal is not None and not refusal.by_words), None)
 
 
 def _first(rules: tuple[Rule, ...], facts: SeriesFacts) -> Refusal | None:
@@ -167,7 +175,9 @@ def _not_a_human(facts: SeriesFacts) -> Refusal | None:
         words = _OBJECT_WORDS.intersection(words_of(facts.texts.get(name, "")))
         if words:
             sentence = "a phantom or an object by its header"
-            return _refusal(ReasonCode.NOT_A_HUMAN, sentence, f"{name} has the word {min(words)}")
+            return Refusal(
+                Reason(ReasonCode.NOT_A_HUMAN, sentence), f"{name} has the word {min(words)}", by_words=True
+            )
     return None
 
 
@@ -190,7 +200,7 @@ def _perfusion(facts: SeriesFacts) -> Refusal | None:
         return _refusal(ReasonCode.PERFUSION, sentence, _type_evidence(facts))
     if facts.modality == "CT" and "4D" in words_of(facts.texts.get("SeriesDescription", "")):
         evidence = _text_evidence(facts, "SeriesDescription")
-        return _refusal(ReasonCode.PERFUSION, "a CT series over time", evidence)
+        return Refusal(Reason(ReasonCode.PERFUSION, "a CT series over time"), evidence, by_words=True)
     return _by_name(facts, _PERFUSION_NAMED, ReasonCode.PERFUSION, sentence)
 
 
@@ -207,15 +217,15 @@ def _diffusion(facts: SeriesFacts) -> Refusal | None:
 
 
 def _functional(facts: SeriesFacts) -> Refusal | None:
-    sentence = "a functional or other time series"
     if facts.type_words & {"FMRI", "BOLD"}:
-        return _refusal(ReasonCode.FUNCTIONAL, sentence, _type_evidence(facts))
-    named = _by_name(facts, _FUNCTIONAL_NAMED, ReasonCode.FUNCTIONAL, sentence)
-    if named is not None:
-        return named
+        return _refusal(ReasonCode.FUNCTIONAL, _IN_TIME, _type_evidence(facts))
+    return _by_name(facts, _FUNCTIONAL_NAMED, ReasonCode.FUNCTIONAL, _IN_TIME)
+
+
+def _time_series(facts: SeriesFacts) -> Refusal | None:
     if facts.temporal_positions > _MAX_PHASES or _in_time(facts):
         evidence = f"{facts.places * facts.passes} images at {facts.places} places (0020,0032)"
-        return _refusal(ReasonCode.FUNCTIONAL, sentence, evidence)
+        return _refusal(ReasonCode.FUNCTIONAL, _IN_TIME, evidence)
     return None
 
 
@@ -252,7 +262,8 @@ def _other_body_part(facts: SeriesFacts) -> Refusal | None:
     part, evidence = body_part(facts)
     if part is not BodyPart.OTHER:
         return None
-    return _refusal(ReasonCode.OTHER_BODY_PART, "another part of the body by its header", evidence)
+    sentence = "another part of the body by its header"
+    return Refusal(Reason(ReasonCode.OTHER_BODY_PART, sentence), evidence, by_words=True)
 
 
 def _no_geometry(facts: SeriesFacts) -> Refusal | None:
@@ -273,8 +284,8 @@ IMAGE_RULES: Final[tuple[Rule, ...]] = (
     _functional, _derived, _no_geometry, _no_calibration,
 )  # fmt: skip
 SERIES_RULES: Final[tuple[Rule, ...]] = (
-    _not_a_human, _localizer, _mosaic, _perfusion, _diffusion, _functional, _angiography, _field_map,
-    _derived, _other_body_part,
+    _not_a_human, _localizer, _mosaic, _perfusion, _diffusion, _functional, _time_series, _angiography,
+    _field_map, _derived, _other_body_part,
 )  # fmt: skip
 # Images refused for these reasons are no slices of the head, so that nothing is missed without them.
 ALIEN: Final = frozenset({
@@ -298,7 +309,7 @@ def _by_name(
     own = ("SeriesDescription",) if facts.modality == "CT" and described else _OWN_NAMES
     for name in (*own, *more):
         if pattern.search(" ".join(words_of(facts.texts.get(name, "")))):
-            return _refusal(code, sentence, _text_evidence(facts, name))
+            return Refusal(Reason(code, sentence), _text_evidence(facts, name), by_words=True)
     return None
 
 

@@ -8,7 +8,14 @@ from neurotriage.core.values import Reason, ReasonCode
 from worker.eligibility import EligibilityRule
 from worker.imaging import Image, LeftOutImage, SeriesPlan, plan
 from worker.selection.facts import SeriesFacts, facts_of
-from worker.selection.rules import ALIEN, TOGETHER, Refusal, refusal_of, refusal_of_image
+from worker.selection.rules import (
+    ALIEN,
+    TOGETHER,
+    Refusal,
+    final_refusal_of,
+    refusal_of,
+    refusal_of_image,
+)
 
 # Positions of images that state the kind of acquisition, as a share of the positions of those that do not.
 _ENOUGH_TO_NAME_IT = 0.5
@@ -23,6 +30,11 @@ class ReadSeries:
     facts: SeriesFacts  # of the images to analyse, or of all images where there are none
     plan: SeriesPlan
     refusal: Refusal | None  # the reason for which nothing of it is analysed
+    final: Refusal | None = None  # the one that no rule of the site overrules
+    rule: str = ""  # the rule of the site that decided
+    rule_told: str = ""  # that rule, with the attributes it looked at
+    preference: int | None = None  # the place of the rule that prefers it, from 0
+    withheld: bool = False  # refused by the site alone: the built-in rules take it
 
 
 def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> ReadSeries:
@@ -41,22 +53,22 @@ def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRu
     if named is not None or not kept:
         nothing = SeriesPlan(series_instance_uid, (), turned_away)
         refusal = named or _commonest(refusals)
-        return ReadSeries(series_instance_uid, tuple(images), facts_of(images), nothing, refusal)
+        return ReadSeries(series_instance_uid, tuple(images), facts_of(images), nothing, refusal, refusal)
     planned = plan(series_instance_uid, kept, rule)
     planned = replace(planned, left_out=(*turned_away, *planned.left_out))
     if not planned.stacks:
         last = planned.left_out[-1].reason
-        evidence = "(0020,0032) ImagePositionPatient"
-        return ReadSeries(
-            series_instance_uid, tuple(images), facts_of(kept), planned, Refusal(last, evidence)
-        )
+        refusal = Refusal(last, "(0020,0032) ImagePositionPatient")
+        return ReadSeries(series_instance_uid, tuple(images), facts_of(kept), planned, refusal, refusal)
     facts = replace(
         facts_of(planned.images),
         places=len(planned.stacks[0]),
         passes=planned.passes,
         keyed=planned.keyed,
     )
-    return ReadSeries(series_instance_uid, tuple(images), facts, planned, refusal_of(facts))
+    return ReadSeries(
+        series_instance_uid, tuple(images), facts, planned, refusal_of(facts), final_refusal_of(facts)
+    )
 
 
 def _refusals(images: Sequence[Image]) -> list[Refusal | None]:

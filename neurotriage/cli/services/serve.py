@@ -32,6 +32,10 @@ def serve() -> None:
 
     settings = load_settings()
     require_protected_ports(settings)
+    if settings.selection.rules is not None:  # a worker that cannot use them would be started over and over
+        from worker.selection import read_rules
+
+        read_rules(settings.selection.rules)
     folder = serve_folder(settings)
     storage = settings.storage.model_copy(update={"root": folder.parent})
     settings = settings.model_copy(update={"storage": storage})

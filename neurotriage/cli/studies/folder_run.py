@@ -22,6 +22,7 @@ from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from worker.analysis import Selection, analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
+from worker.selection import SiteRules, read_rules
 from worker.vision import Registry, read_registry
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     The kinds of object are those that any configured destination gets, the usual ones where there is none.
 
     Returns the entries of ``result.json``: one per study, or a single refusal where there is no study. Raises
-    ``BadWeights`` before any work where the weights are missing or damaged.
+    ``BadWeights`` before any work where the weights are missing or damaged, and ``ConfigurationError`` where
+    the rules of the site cannot be used.
     """
+    rules = read_rules(settings.selection.rules)
     registry = read_registry(settings.worker.weights)
     registry.verify_all()
     models = functools.cache(lambda: _models(settings, registry))
     scan = scan_folder(folder)
-    entries = [FolderRun(settings, out, study, registry, models).entry() for study in scan.studies]
+    entries = [FolderRun(settings, out, study, registry, rules, models).entry() for study in scan.studies]
     for path, reason in scan.unreadable:
         # Without the reason's text, which may quote patient data from the header.
         log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
@@ -86,9 +89,11 @@ class FolderRun:
         out: Path,
         study: StudyManifest,
         registry: Registry,
+        rules: SiteRules,
         models: "Callable[[], Models]",
     ) -> None:
         self._registry = registry
+        self._rules = rules
         self._models = models
         self._results = settings.results
         self._kinds = wanted_kinds(settings.destination)
@@ -97,7 +102,7 @@ class FolderRun:
 
     def entry(self) -> dict[str, Any]:
         """Analyse, write the objects, and return the entry of ``result.json``. A bug ends this study only."""
-        selection = select_series(self._study, self._registry.eligibility)
+        selection = select_series(self._study, self._registry.eligibility, self._rules)
         now = datetime.now(UTC).astimezone()
         analysis: Analysis
         try:

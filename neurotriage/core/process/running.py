@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Final
 
 from neurotriage.core.process.role import Role
@@ -20,7 +21,7 @@ _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
-    Role.ANALYSIS: ("worker", "results", "destination", *_SERVERS),
+    Role.ANALYSIS: ("worker", "selection", "results", "destination", *_SERVERS),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
 }
 _TABLES: Final = ("destination", "peer")  # sections of any number of tables
@@ -61,10 +62,19 @@ def _digests(settings: Settings, role: str) -> dict[str, str]:
     root = settings.storage.root.absolute()
     absolute = settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root})})
     values = absolute.model_dump(mode="json")
+    values["selection"]["content"] = _digest_of(settings.selection.rules)
     return {
         section: sha256(json.dumps(values[section], sort_keys=True).encode()).hexdigest()
         for section in SECTIONS[role]
     }
+
+
+def _digest_of(file: Path | None) -> str:
+    """SHA-256 of a file that the configuration names, hex; empty where there is none."""
+    try:
+        return "" if file is None else sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _as_written(section: str) -> str:

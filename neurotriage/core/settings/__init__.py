@@ -32,6 +32,7 @@ from neurotriage.core.settings.outgoing import (
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    SelectionSettings,
     WorkerSettings,
 )
 from neurotriage.core.settings.section import (
@@ -59,6 +60,7 @@ __all__ = [
     "PrioritySettings",
     "ResultsSettings",
     "Section",
+    "SelectionSettings",
     "SeriesSettings",
     "Settings",
     "StorageSettings",

@@ -29,7 +29,12 @@ from neurotriage.core.settings.intake import (
     StorageSettings,
 )
 from neurotriage.core.settings.outgoing import DeliverySettings, Destination, ResultsSettings
-from neurotriage.core.settings.processing import BrokerSettings, DatabaseSettings, WorkerSettings
+from neurotriage.core.settings.processing import (
+    BrokerSettings,
+    DatabaseSettings,
+    SelectionSettings,
+    WorkerSettings,
+)
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
@@ -55,6 +60,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     storage: StorageSettings = StorageSettings()
+    selection: SelectionSettings = SelectionSettings()
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
     results: ResultsSettings = ResultsSettings()

@@ -24,6 +24,12 @@ class BrokerSettings(Section):
     url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
 
 
+class SelectionSettings(Section):
+    """``[selection]``: which series are analysed."""
+
+    rules: Path | None = Field(None, description="TOML file with rules of the site; none: the built-in alone")
+
+
 class WorkerSettings(Section):
     """``[worker]``: limits of the analysis and of delivery."""
 

@@ -1,7 +1,8 @@
 """The header values of each image of a series, read once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ManifestInstance, Reason, ReasonCode, SeriesManifest
-from neurotriage.dicom.attributes import functional_group, items, whole_number
+from neurotriage.dicom.attributes import functional_group, items, stated, whole_number
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
 from neurotriage.dicom.headers import is_own_result, read_image_header, text
 from worker.imaging.stacks.attributes import Value, b_value, component, type_words
@@ -42,6 +43,7 @@ class InstanceFacts:
     series_images: int  # Number of Series Related Instances (0020,1209), 0 where it is not stated
     series_order: tuple[int, str, str]  # Series Number, Date and Time, by which series are ranked
     header: Dataset | None = field(default=None, compare=False, repr=False)  # where it was to be kept
+    asked: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # values by tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +72,30 @@ class Image:
         return self.geometry
 
 
-def read_images(series: SeriesManifest, *, max_headers: int | None = 0) -> tuple[Image, ...]:
+def read_images(
+    series: SeriesManifest, *, max_headers: int | None = 0, tags: AbstractSet[int] = frozenset()
+) -> tuple[Image, ...]:
     """Every image of a series (an instance, or a frame of one), in the manifest's order.
 
     Does not raise for a malformed instance, whose ``problem`` gives the reason. The order is that of arrival,
     on which no decision may depend. ``max_headers``: of so many images the header is kept (None: of all),
-    for whoever needs more of it later; 30 to 60 kB each, of a frame 8 kB.
+    for whoever needs more of it later; 30 to 60 kB each, of a frame 8 kB. ``tags``: kept of every image.
     """
     images: list[Image] = []
     for instance in series.instances:
-        images += _images(instance, keep_header=max_headers is None or len(images) < max_headers)
+        keep_header = max_headers is None or len(images) < max_headers
+        images += _images(instance, tags, keep_header=keep_header)
     return tuple(images)
 
 
-def _images(instance: ManifestInstance, *, keep_header: bool) -> list[Image]:
+def _images(instance: ManifestInstance, tags: AbstractSet[int], *, keep_header: bool) -> list[Image]:
     try:
         header, has_pixels = read_image_header(instance.path)
     except Refused as refused:
         return [Image(_unread(instance), None, refused.reason)]
     facts = _facts(instance, header, has_pixels, keep_header)
+    if tags:
+        facts = replace(facts, asked={tag: stated(header, tag) for tag in tags})
     try:
         frames = frames_of(header, instance.path)
     except Refused as refused:
