@@ -27,9 +27,9 @@ from neurotriage.core.values import (
     Triage,
     digest_of,
 )
-from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_of_refusals
+from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_of_refusals, outranked
 from worker.imaging import BuiltVolume, Image, LeftOutImage, read_registrations
-from worker.not_analysed import beside, not_covered, part_not_analysed
+from worker.not_analysed import beside, hiding, not_covered, part_not_analysed
 from worker.reading import StudyReading, left_out_by_reason, read_study, refused
 from worker.selection import BUILT_IN_ALONE, ReadSeries, SiteRules, choose, describe_taken
 
@@ -227,7 +227,7 @@ def _analysed(
             *not_looked_at(verdicts),
             *left_out_sentences(left_out),
             *_apart(stacks),
-            *(f"series {_uid(built)}, {text}" for built in stacks for text in built.oddities),
+            *(f"series {_uid(built)}, {text}" for built in stacks for text in _defects(built)),
             *decision.degradations,
         ),
         timings_s={**clock.timings_s, **decision.timings_s},
@@ -256,23 +256,35 @@ def _lost(
     left_out: Mapping[str, Sequence[LeftOutImage]],
     stacks: Sequence[BuiltVolume],
 ) -> tuple[LeftOutImage, ...]:
-    """Images of the head at places that nothing analysed shows, of analysed series and of others.
-
-    Of others that lack too much for an answer, or that the site's rules alone keep from being analysed.
-    """
+    """Images of the head without which too much of it is not seen, of analysed series and of others."""
     volumes = [built.volume for built in stacks]
-    reasons = lacking(verdicts)
-    others = [
-        (series, reasons[series.series_instance_uid])
-        for series in (*selection.series, *selection.others)
-        if series.series_instance_uid in reasons
-    ]
-    others += [(item, item.refusal.reason) for item in selection.others if item.withheld and item.refusal]
-    return (*not_covered(chain.from_iterable(left_out.values()), volumes), *beside(others, volumes))
+    rule = selection.rule
+
+    def of_series(reasons: Mapping[str, Reason]) -> tuple[LeftOutImage, ...]:
+        series = (*selection.series, *selection.others)
+        return beside(
+            [(s, reasons[s.series_instance_uid]) for s in series if s.series_instance_uid in reasons], volumes
+        )
+
+    withheld = [(s, s.refusal.reason) for s in selection.others if s.withheld and s.refusal]
+    images = not_covered(chain.from_iterable(left_out.values()), volumes)
+    return (
+        *hiding(images, volumes, rule.max_gap_mm),
+        *hiding(of_series(lacking(verdicts)), volumes, rule.max_gap_mm),
+        # Those that the site's rules alone keep from being analysed.
+        *hiding(beside(withheld, volumes), volumes, rule.max_gap_mm),
+        # A series that lost by rank often covers a little more; it counts where that would be enough alone.
+        *hiding(of_series(outranked(verdicts)), volumes, rule.min_covered_mm),
+    )
 
 
 def _uid(built: BuiltVolume) -> str:
     return built.volume.series_instance_uid
+
+
+def _defects(built: BuiltVolume) -> tuple[str, ...]:
+    missing = (built.missing.text,) if built.missing is not None else ()
+    return (*missing, *built.oddities)
 
 
 def _apart(stacks: Sequence[BuiltVolume]) -> tuple[str, ...]:

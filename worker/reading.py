@@ -1,5 +1,6 @@
 """Selected series to volumes: which stacks are analysed, which lack too much, and what is left out."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.values import LeftOut, Reason, ReasonCode, SeriesVerdict
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.eligibility import EligibilityRule, refused_by_pixels, too_coarse, too_few_slices
+from worker.eligibility import EligibilityRule, Extent, refused_by_pixels, too_coarse, too_few_slices
 from worker.imaging import MAX_VOXELS, BuiltVolume, LeftOutImage, build_stack, extent, pixel_facts
 from worker.selection import ReadSeries
 
-# Each image that cannot be read says why in its own figures; together they are one reason.
+# Each image that cannot be read says why in its own figures; those of one cause are one reason.
+_FIGURES: Final = re.compile(r"\d+(\.\d+)?")
 _ONE_REASON: Final = frozenset(
     {ReasonCode.UNREADABLE_PIXELS, ReasonCode.NOT_DICOM, ReasonCode.NO_GEOMETRY, ReasonCode.SAME_PLACE}
 )
@@ -149,13 +151,23 @@ def _judged(
     """The objection against a stack of ``planned`` images, and what it lacks for an answer; or None."""
     objection = refused_by_pixels(pixel_facts(built.volume), rule)
     size = extent(built.volume)
-    lacks = built.missing or too_few_slices(size, rule) or too_coarse(size, rule)
+    lacks = _too_little(built, size, rule) or too_coarse(size, rule)
     if lacks is not None and 2 * len(built.images) < planned:
         lacks = _mostly(built.left_out, planned)
         objection = objection and lacks  # what is left may be the vertex
     if objection is None and built.volume.modality not in modalities:
         objection = lacks or _no_model(built.volume)
     return objection, lacks
+
+
+def _too_little(built: BuiltVolume, size: Extent, rule: EligibilityRule) -> Reason | None:
+    """Too few slices, or too little of a head: MISSING_IMAGES where images were not received."""
+    lacks = too_few_slices(size, rule)
+    if lacks is None or built.missing is None:
+        return lacks
+    return Reason(
+        ReasonCode.MISSING_IMAGES, f"{built.missing.text}; what is here is too little: {lacks.text}"
+    )
 
 
 def _mostly(left_out: Sequence[LeftOutImage], count: int) -> Reason:
@@ -175,20 +187,21 @@ def refused(verdict: SeriesVerdict, reason: Reason | None, *, head_seen: bool = 
 
 def left_out_by_reason(series_instance_uid: str, images: Iterable[LeftOutImage]) -> tuple[LeftOut, ...]:
     """The images left out of a series, counted by reason, the most frequent first."""
-    counts = Counter(item.reason for item in images)
-    if not counts:
-        return ()
-    first = {
-        code: min((reason for reason in counts if reason.code is code), key=lambda reason: reason.text)
-        for code in _ONE_REASON.intersection(reason.code for reason in counts)
-    }
-    together: Counter[Reason] = Counter()
-    for reason, count in counts.items():
-        together[first.get(reason.code, reason)] += count
+    by_cause: dict[tuple[ReasonCode, str], Counter[Reason]] = {}
+    for item in images:
+        by_cause.setdefault(_cause(item.reason), Counter())[item.reason] += 1
+    together = Counter(
+        {min(counts, key=lambda reason: reason.text): counts.total() for counts in by_cause.values()}
+    )
     return tuple(
         LeftOut(series_instance_uid, reason, count)
         for reason, count in sorted(together.items(), key=lambda item: (-item[1], item[0].code, item[0].text))
     )
+
+
+def _cause(reason: Reason) -> tuple[ReasonCode, str]:
+    """What reasons that differ in their figures alone have in common."""
+    return reason.code, _FIGURES.sub("0", reason.text) if reason.code in _ONE_REASON else reason.text
 
 
 def _with_others(reason: Reason, series: ReadSeries, left_out: Sequence[LeftOutImage]) -> Reason:

@@ -18,6 +18,7 @@ from neurotriage.core.values import (
     SeriesVerdict,
     Triage,
 )
+from neurotriage.core.wording import counted
 
 _UNTIL_ANALYSED: Final = {  # by the state of a study, or of its revision
     "open": "images still arrive",
@@ -25,7 +26,14 @@ _UNTIL_ANALYSED: Final = {  # by the state of a study, or of its revision
     "ready": "complete; it waits for an analysis worker",
     "analysing": "a worker analyses it",
 }
-_LISTS: Final = ("predictions", "findings", "series", "results", "left_out", "omissions", "degradations")
+# A folder may hold very many files that are no DICOM.
+_MAX_NAMED: Final = 100
+_MAX_IN_TEXT: Final = 5
+# A file of a folder that is no readable DICOM: its path below the folder, and the reason.
+PassedOver = tuple[str, Reason]
+_LISTS: Final = (
+    "predictions", "findings", "series", "results", "left_out", "omissions", "degradations", "passed_over",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +49,16 @@ class ObjectState:
 
 
 def study_entry(
-    analysis: Analysis, objects: Sequence[ObjectState], timings_s: Mapping[str, float] | None = None
+    analysis: Analysis,
+    objects: Sequence[ObjectState],
+    timings_s: Mapping[str, float] | None = None,
+    passed_over: Sequence[PassedOver] = (),
 ) -> dict[str, Any]:
-    """One study as plain JSON values; ``timings_s`` adds the times between the stages around the analysis."""
+    """One study as plain JSON values.
+
+    ``timings_s`` adds the times between the stages around the analysis, ``passed_over`` the files of its
+    folder that are no readable DICOM, and may have been a part of it.
+    """
     return {
         "study_instance_uid": analysis.study_instance_uid,
         "revision": analysis.revision,
@@ -67,14 +82,15 @@ def study_entry(
         "left_out": [_left_out(item) for item in analysis.left_out],
         "omissions": [{"kind": item.kind.value, "text": item.text} for item in analysis.omissions],
         "degradations": list(analysis.degradations),
+        "passed_over": _passed_over(passed_over),
         "analysed_at": analysis.analysed_at.isoformat(),
         "software_version": analysis.software_version,
         "timings_s": {**analysis.timings_s, **(timings_s or {})},
     }
 
 
-def refusal_entry(reason: Reason) -> dict[str, Any]:
-    """The entry of a folder without any study."""
+def refusal_entry(reason: Reason, passed_over: Sequence[PassedOver] = ()) -> dict[str, Any]:
+    """The entry of a folder without any study; ``passed_over`` as for ``study_entry``."""
     return {
         "study_instance_uid": None,
         "revision": 1,
@@ -82,8 +98,19 @@ def refusal_entry(reason: Reason) -> dict[str, Any]:
         "reasons": [{"code": reason.code.value, "text": reason.text}],
         "triage": Triage.NONE.value,
         **{key: [] for key in _LISTS},
+        "passed_over": _passed_over(passed_over),
         "timings_s": {},
     }
+
+
+def passed_over_text(files: Sequence[PassedOver]) -> str:
+    """A line for a text beside ``result.json`` that names the first of these files; empty without any."""
+    if not files:
+        return ""
+    named = "; ".join(f"{name} ({reason.text})" for name, reason in files[:_MAX_IN_TEXT])
+    more = f"; and {len(files) - _MAX_IN_TEXT} more" if len(files) > _MAX_IN_TEXT else ""
+    verb = "is" if len(files) == 1 else "are"
+    return f"Note: {counted(len(files), 'file')} of the folder {verb} no readable DICOM: {named}{more}.\n"
 
 
 def unanalysed_entry(row: Mapping[str, Any], timings_s: Mapping[str, float]) -> dict[str, Any]:
@@ -106,6 +133,14 @@ def _why_unanalysed(row: Mapping[str, Any]) -> dict[str, str]:
     else:
         code, text = ReasonCode.NOT_ANALYSED_YET, _UNTIL_ANALYSED[row["state"]]
     return {"code": code.value, "text": text}
+
+
+def _passed_over(files: Sequence[PassedOver]) -> list[dict[str, Any]]:
+    """The first of these files; a last entry without a name says how many more there are."""
+    named: list[tuple[str | None, Reason]] = list(files[:_MAX_NAMED])
+    if len(files) > _MAX_NAMED:
+        named.append((None, Reason(ReasonCode.NOT_DICOM, f"{len(files) - _MAX_NAMED} more files")))
+    return [{"file": name, "reason": {"code": r.code.value, "text": r.text}} for name, r in named]
 
 
 def _reasons(analysis: Analysis) -> list[dict[str, str]]:

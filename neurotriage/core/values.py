@@ -97,6 +97,7 @@ class ReasonCode(StrEnum):
     # an image of a taken series is left out
     OTHER_KIND = "other_kind"
     SAME_PLACE = "same_place"
+    SAME_UID = "same_uid"
     # a series or study is refused by its pixels
     NOT_A_HEAD = "not_a_head"
     NOISE = "noise"
@@ -139,6 +140,7 @@ class ManifestInstance:
     sop_class_uid: str
     path: Path
     digest: str  # SHA-256 of the data set bytes as received, hex
+    same_uid: bool = False  # another instance of the study has its SOP Instance UID and other bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Plane, Reason, ReasonCode
-from neurotriage.dicom.attributes import functional_group, items, number, numbers, whole_number
+from neurotriage.dicom.attributes import described, functional_group, items, number, numbers, whole_number
 from neurotriage.dicom.headers import text
 
 # No scanner makes more frames in one object; a higher number is wrong.
@@ -107,8 +108,14 @@ def _vector(dataset: Dataset, index: int, group_name: str, name: str, length: in
     if not vector and name != "ImagePositionPatient":
         vector = numbers(dataset, name)
     if len(vector) != length:
-        raise _no_geometry(f"{name} is absent or not {length} numbers")
+        place = group if group is not None and name in group else dataset
+        raise _no_geometry(f"{_tag_of(name)} {described(place, name)}; {length} numbers are needed")
     return vector
+
+
+def _tag_of(name: str) -> str:
+    tag = Tag(name)
+    return f"({tag.group:04X},{tag.element:04X})"
 
 
 def _checked_directions(orientation: tuple[float, ...]) -> tuple[float, ...]:
@@ -116,7 +123,7 @@ def _checked_directions(orientation: tuple[float, ...]) -> tuple[float, ...]:
     lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
     wrong = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(np.dot(row, column))))
     if wrong > _DIRECTION_TOLERANCE:
-        raise _no_geometry("ImageOrientationPatient is not two unit vectors at right angles")
+        raise _no_geometry("(0020,0037) ImageOrientationPatient is not two unit vectors at right angles")
     return tuple(row / lengths[0]) + tuple(column / lengths[1])
 
 

@@ -77,15 +77,20 @@ def scan_folder(folder: Path) -> FolderScan:
 def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: str) -> StudyManifest:
     """Freeze the instances of one study.
 
-    A SOP Instance UID counts once, with the first of its headers. Order as ``series_of`` gives it.
+    A SOP Instance UID counts once, with the first of its headers; what has it too, with other bytes, is
+    marked ``same_uid``. Order as ``series_of`` gives it.
     """
     first: dict[str, InstanceHeader] = {}
+    others: dict[tuple[str, str], InstanceHeader] = {}
     for header in headers:
-        first.setdefault(header.sop_instance_uid or header.digest, header)
+        known = first.setdefault(header.sop_instance_uid or header.digest, header)
+        if known.digest != header.digest:
+            others.setdefault((header.sop_instance_uid, header.digest), header)
+    listed = [*map(_listed, first.values()), *(_listed(other, same_uid=True) for other in others.values())]
     return StudyManifest(
         study_instance_uid=headers[0].study_instance_uid or None,
         revision=revision,
-        series=series_of(map(_listed, first.values())),
+        series=series_of(listed),
         completed_by=completed_by,
         conflict=identity_conflict(
             (header.patient_key for header in headers if not header.looks_like_a_result),
@@ -94,10 +99,10 @@ def manifest_of(headers: list[InstanceHeader], *, revision: int, completed_by: s
     )
 
 
-def _listed(header: InstanceHeader) -> ListedInstance:
+def _listed(header: InstanceHeader, *, same_uid: bool = False) -> ListedInstance:
     return ListedInstance(
         header.series_instance_uid,
         header.modality,
         header.instance_number,
-        ManifestInstance(header.sop_instance_uid, header.sop_class_uid, header.path, header.digest),
+        ManifestInstance(header.sop_instance_uid, header.sop_class_uid, header.path, header.digest, same_uid),
     )

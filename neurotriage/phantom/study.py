@@ -1,6 +1,6 @@
 """A source study on disk: a geometric head with a lesion at a known place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -92,6 +92,7 @@ def make_study(
     orientation: tuple[float, ...] = AXIAL,
     shape: tuple[int, int] = (192, 192),
     slices: int = 15,
+    offsets_mm: Sequence[float] | None = None,
     enhanced: bool = False,
     shear: bool = False,
     header: Mapping[str, object] | None = None,
@@ -99,18 +100,21 @@ def make_study(
 ) -> Made:
     """Write a series of a head with a lesion into ``folder``.
 
-    ``shape`` is (rows, columns). ``header`` overrides attributes, ``without`` removes them. ``shear``: the
-    slices follow each other along the patient's axis and not along their normal, as in a CT with a tilted
-    gantry.
+    ``shape`` is (rows, columns). ``offsets_mm``: where along their normal slices lie, in ascending order,
+    instead of ``slices`` evenly spaced ones; 0 is the middle of the head. ``header`` overrides attributes,
+    ``without`` removes them. ``shear``: the slices follow each other along the patient's axis and not along
+    their normal, as in a CT with a tilted gantry.
     """
     folder.mkdir(parents=True, exist_ok=True)
     row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
     normal = np.cross(row, column)
     spacing = (230.0 / shape[0], 200.0 / shape[1])
     step = np.array([0.0, 0.0, 1.0]) if shear else normal
+    offsets = np.linspace(-66, 66, slices) if offsets_mm is None else np.asarray(offsets_mm)
+    slices = len(offsets)
     corners = [
         -row * spacing[1] * (shape[1] - 1) / 2 - column * spacing[0] * (shape[0] - 1) / 2 + step * offset
-        for offset in np.linspace(-66, 66, slices)
+        for offset in offsets
     ]
     painted = [_paint(corner, row, column, spacing, shape, modality) for corner in corners]
     base = _base(modality, header or {}, enhanced)

@@ -1,7 +1,7 @@
 """An answer names the series and images that should have been looked at and were not: no silent negative."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,7 @@ from worker.analysis import analyse, select_series
 from worker.results import build, report_text
 from worker.results.wording.text import notes
 from worker.selection import BUILT_IN_ALONE, SiteRules
+from worker.selection.ranking import MAX_SERIES
 from worker.vision import load_models, read_registry
 
 # Random weights say one half of everything, so the rule alone makes the answer: no tumour, and a head.
@@ -56,7 +57,7 @@ def _series(uid: str, **attributes: object) -> list[Dataset]:
     return made
 
 
-@pytest.mark.parametrize(("left_out", "outcome"), [(2, Outcome.ABSENT), (8, Outcome.UNDETERMINED)])
+@pytest.mark.parametrize(("left_out", "outcome"), [(1, Outcome.ABSENT), (2, Outcome.UNDETERMINED)])
 def test_a_wide_hole_stands_against_absent_also_where_the_numbers_run_on(
     tmp_path: Path, left_out: int, outcome: Outcome
 ) -> None:
@@ -71,26 +72,103 @@ def test_a_wide_hole_stands_against_absent_also_where_the_numbers_run_on(
         assert " mm lie between two of them" in analysis.reasons[0].text
 
 
-def test_a_series_with_missing_images_is_named_beside_the_answer_of_a_whole_one(tmp_path: Path) -> None:
-    analysis = _answer(tmp_path, _series(WHOLE), [d for d in _series(HOLED) if d.InstanceNumber != 9])
-    assert analysis.outcome is Outcome.ABSENT
-    refused = {v.series_instance_uid: v.reason.code for v in analysis.verdicts if not v.taken}
-    assert refused == {HOLED: ReasonCode.MISSING_IMAGES}
-    words = "was not looked at: 1 of 28 slices is missing from the stack, the first after image 8"
-    assert f"series {HOLED} {words}" in analysis.degradations
+def test_a_series_with_missing_images_is_analysed_and_says_so(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, [d for d in _series(HOLED) if d.InstanceNumber != 9])
+    assert analysis.outcome is Outcome.ABSENT  # 5 mm hide no lesion that would be outlined
+    assert analysis.verdicts[0].taken
+    words = "1 of 28 slices is missing from the stack, the first after image 8"
+    assert f"series {HOLED}, {words}" in analysis.degradations
     assert words in json.dumps(study_entry(analysis, []))
-    assert f"Note: A series {words}" in notes(analysis)  # of page, report and document
+    assert f"Note: A series, {words}" in notes(analysis)  # of page, report and document
     assert words in report_text(analysis)
 
 
-@pytest.mark.parametrize("numbers", [(27, 28), (14,)])
-def test_a_study_with_images_that_cannot_be_read_is_never_absent(
-    tmp_path: Path, numbers: tuple[int, ...]
-) -> None:
-    slices = _series(WHOLE)
+def _missing(slices: list[Dataset], numbers: Collection[int]) -> list[Dataset]:
+    return [dataset for dataset in slices if dataset.InstanceNumber not in numbers]
+
+
+def _damaged(slices: list[Dataset], numbers: Collection[int]) -> list[Dataset]:
     for number in numbers:
         slices[number - 1].PixelData = slices[number - 1].PixelData[:100]
+    return slices
+
+
+@pytest.mark.parametrize("lose", [_missing, _damaged])
+@pytest.mark.parametrize(
+    ("numbers", "outcome"),
+    [((14,), Outcome.ABSENT), ((14, 15), Outcome.UNDETERMINED), ((9, 14, 19), Outcome.ABSENT)],
+)
+def test_missing_and_damaged_slices_are_judged_by_what_they_hide(
+    tmp_path: Path, lose: Callable[..., list[Dataset]], numbers: tuple[int, ...], outcome: Outcome
+) -> None:
+    analysis = _answer(tmp_path, lose(_series(WHOLE), numbers))
+    assert analysis.outcome is outcome
+    assert sum(len(row.slices) for row in analysis.series) == 28 - len(numbers)
+    if outcome is Outcome.UNDETERMINED:
+        assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
+
+
+def test_a_tumour_beside_a_hole_is_present_however_wide_the_hole_is(tmp_path: Path) -> None:
+    slices = _missing(_series(WHOLE), range(10, 17))
+    analysis = _answer(tmp_path, slices, low=0.1, high=0.2, certain=0.3, outer_weight=1.0)
+    assert analysis.outcome is Outcome.PRESENT
+    assert f"series {WHOLE}, 7 of 28 slices are missing from the stack" in " ".join(analysis.degradations)
+
+
+def test_what_the_archive_counts_and_nobody_has_seen_is_no_absent_and_no_refusal(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE, NumberOfSeriesRelatedInstances=30))
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert "the series states 30 images, 28 are here" in analysis.reasons[0].text
+
+
+def test_too_little_is_left_of_a_series_with_missing_images(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, _series(WHOLE, NumberOfSeriesRelatedInstances=28)[12:16])
+    assert analysis.outcome is Outcome.INCOMPLETE
+    assert "the series states 28 images, 4 are here; what is here is too little" in analysis.reasons[0].text
+
+
+def test_a_second_series_that_shows_a_hole_makes_up_for_it(tmp_path: Path) -> None:
+    holed = _missing(_series(WHOLE, FrameOfReferenceUID="2.25.9"), range(12, 17))
+    other = _series("2.25.203", FrameOfReferenceUID="2.25.9")[9:19]
+    for number, dataset in enumerate(other, start=1):
+        dataset.InstanceNumber = number
+    assert _answer(tmp_path, holed, other, coverage_mm=50.0).outcome is Outcome.ABSENT
+
+
+def test_files_that_share_a_uid_are_named_so_and_are_not_missing(tmp_path: Path) -> None:
+    slices = _series(WHOLE)
+    for number in (14, 15):
+        twin = slices.pop(13)
+        twin.SOPInstanceUID = slices[0].SOPInstanceUID
+        (tmp_path / f"~{number}.dcm").write_bytes(part10(twin))
     analysis = _answer(tmp_path, slices)
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert [(item.reason.code, item.count) for item in analysis.left_out] == [(ReasonCode.SAME_UID, 2)]
+    assert "missing" not in " ".join(analysis.degradations)
+
+
+def test_a_series_that_lost_by_rank_is_named_and_counts_where_it_shows_a_part_of_its_own(
+    tmp_path: Path,
+) -> None:
+    def answer(folder: Path, last: int) -> Analysis:
+        folder.mkdir()
+        best = [_series(f"2.25.30{n}", FrameOfReferenceUID="2.25.9")[last:] for n in range(MAX_SERIES)]
+        fifth = _series("2.25.399", FrameOfReferenceUID="2.25.9")[: 28 - last - 1]
+        return _answer(folder, *best, fifth, coverage_mm=50.0)
+
+    little, much = answer(tmp_path / "little", 2), answer(tmp_path / "much", 8)
+    for analysis in (little, much):
+        named = "series 2.25.399 was not looked at: eligible, but 4 series of the study tell more"
+        assert named in analysis.degradations
+    assert little.outcome is Outcome.ABSENT
+    assert much.outcome is Outcome.UNDETERMINED
+
+
+@pytest.mark.parametrize("numbers", [(27, 28)])
+def test_a_study_with_images_at_an_end_that_cannot_be_read_is_never_absent(
+    tmp_path: Path, numbers: tuple[int, ...]
+) -> None:
+    analysis = _answer(tmp_path, _damaged(_series(WHOLE), numbers))
     assert analysis.outcome is Outcome.UNDETERMINED
     assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
     assert [(item.reason.code, item.count) for item in analysis.left_out] == [

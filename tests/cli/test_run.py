@@ -119,6 +119,18 @@ def test_each_study_has_a_summary_in_words(tmp_path: Path) -> None:
     assert "RESEARCH USE ONLY - NOT FOR DIAGNOSIS" in words
 
 
+def test_files_that_are_no_dicom_stand_in_the_result_of_each_study(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "in", head_ct()[:2])
+    (folder / "lost").mkdir()
+    (folder / "lost" / "28.dcm").write_bytes(bytes(400))
+    (entry,) = _run(folder, tmp_path / "out")
+    (named,) = entry["passed_over"]
+    assert named["file"] == "lost/28.dcm"
+    assert named["reason"]["code"] == ReasonCode.NOT_DICOM
+    (summary,) = (tmp_path / "out").rglob("summary.txt")
+    assert "Note: 1 file of the folder is no readable DICOM: lost/28.dcm (" in summary.read_text()
+
+
 def test_two_studies_of_which_one_is_no_dicom_do_not_disturb_each_other(tmp_path: Path) -> None:
     knee = {"BodyPartExamined": "KNEE", "StudyInstanceUID": "2.25.101"}
     _write(tmp_path / "in" / "a", [slice_of(_picture(), 1, **knee)])

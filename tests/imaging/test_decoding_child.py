@@ -1,7 +1,11 @@
 """Decoding may end its process: that costs one image, and the next one is decoded."""
 
+import contextlib
 import os
+import resource
 import signal
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +16,10 @@ import pytest
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.geometry import FrameGeometry, frames_of
-from tests.imaging.compressed import compressed_slice, stream_of
-from tests.imaging.made import picture
+from tests.imaging.compressed import KINDS, compressed_slice, packed, stream_of
+from tests.imaging.made import picture, slice_of
 from worker.decoding import DecoderEnded, DecodeRequest, FrameDecoder, process_decoder
+from worker.decoding.process import FRAME_LIMIT_S
 from worker.imaging import decode_frame, pixels
 from worker.imaging.pixels import open_pixels
 from worker.imaging.slices import MAX_DECODER_ENDS, read_slices
@@ -75,6 +80,50 @@ def test_a_frame_that_needs_more_memory_than_there_is_costs_itself() -> None:
         with pytest.raises(Refused, match=r"memory|ended"):
             decoder.decode(request, large)
         np.testing.assert_array_equal(decoder.decode(REQUEST, STREAM), PIXELS)
+
+
+def _claiming(kind: str, side: int) -> bytes:
+    """A stream of 64 x 48 pixels whose header says ``side`` x ``side``; that of RLE says no size."""
+    stream = bytearray(stream_of(PIXELS, kind))
+    if kind in ("JPEG", "JPEG-LS"):
+        at = stream.find(b"\xff\xc3" if kind == "JPEG" else b"\xff\xf7")
+        stream[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    elif kind != "RLE":
+        at = stream.find(b"\xff\x4f\xff\x51")
+        stream[at + 8 : at + 16] = stream[at + 24 : at + 32] = struct.pack(">II", side, side)
+    return bytes(stream)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_file_that_claims_the_largest_image_costs_bounded_time_and_memory(
+    tmp_path: Path, kind: str
+) -> None:
+    side = 4096
+    header = slice_of(PIXELS, Rows=side, Columns=side)
+    path = packed(header, tmp_path / "a.dcm", [_claiming(kind, side)], KINDS[kind])
+    begun, before_kb = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(Refused):  # libjpeg fills what is missing and says nothing
+        decode_frame(path)
+    assert time.monotonic() - begun < FRAME_LIMIT_S + 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 4 * side * side * 4 / 1024
+    np.testing.assert_array_equal(decode_frame(compressed_slice(tmp_path / "b.dcm", PIXELS)), PIXELS)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_cut_in_its_data_is_refused_and_never_filled_up(
+    tmp_path: Path, kind: str, share: float
+) -> None:
+    """libjpeg fills the rest with grey, in which a lesion would be lost; CharLS may read on for ever."""
+    stream = stream_of(PIXELS, kind)
+    cut = stream[: int(len(stream) * share) // 2 * 2]
+    path = packed(slice_of(PIXELS), tmp_path / "a.dcm", [cut], KINDS[kind])
+    begun = time.monotonic()
+    with pytest.raises(Refused) as refused:
+        decode_frame(path)
+    assert refused.value.reason.code is ReasonCode.UNREADABLE_PIXELS
+    assert not isinstance(refused.value, DecoderEnded)
+    assert time.monotonic() - begun < FRAME_LIMIT_S
 
 
 def test_what_a_decoder_says_of_bad_bytes_costs_the_frame_alone(decoder: FrameDecoder) -> None:

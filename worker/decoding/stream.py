@@ -19,6 +19,7 @@ from pydicom.uid import (
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_FRAME_LS: Final = 0xF7  # ISO/IEC 14495-1 C.1.1
 _START_OF_SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = b"\xff\xd9"
 _LOSSLESS: Final = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 # Start of codestream and size: ISO/IEC 15444-1 A.4.1 and A.5.1; Rsiz bit 14 says Part 15 (HTJ2K).
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
@@ -56,6 +57,7 @@ class StreamHeader:
     columns: int | None
     samples: int
     bits: int
+    whole: bool = True  # JPEG and JPEG-LS: the end marker is there
 
     def check(self, stream_bytes: int, image: ImageSize) -> None:
         """Raises ``ValueError``, naming both sizes, where the stream does not fit the image header."""
@@ -67,6 +69,8 @@ class StreamHeader:
                 f"the {self.kind} stream holds {self.rows} x {self.columns} pixels, "
                 f"the image header says {image.rows} x {image.columns}"
             )
+        if not self.whole:  # libjpeg would fill what is missing with grey, CharLS may not end
+            raise ValueError(f"the {self.kind} stream is cut: it has no end marker (EOI)")
         if self.samples != image.samples:
             raise ValueError(
                 f"the {self.kind} stream holds {self.samples} samples a pixel, "
@@ -117,7 +121,9 @@ def _jpeg(data: bytes) -> StreamHeader:
         if marker in _START_OF_FRAME or marker == _START_OF_FRAME_LS:
             bits, rows, columns, samples = struct.unpack(">BHHB", data[offset + 4 : offset + 10])
             kind: StreamKind = "JPEG-LS" if marker == _START_OF_FRAME_LS else "JPEG"
-            return StreamHeader(kind, _jpeg_syntax(marker), rows, columns, samples, bits)
+            # In coded data no byte above 0x7F but a marker follows 0xFF (ISO/IEC 10918-1 B.1.1.5).
+            whole = _END_OF_IMAGE in data[offset:]
+            return StreamHeader(kind, _jpeg_syntax(marker), rows, columns, samples, bits, whole)
         if marker == _START_OF_SCAN:
             break
         # 0xFF may be repeated as a fill byte before a marker.

@@ -7,7 +7,13 @@ network say, by the numbers of one rule file.
 from worker.eligibility.extent import is_enough, too_coarse, too_few_slices
 from worker.eligibility.facts import CtSection, Extent, NetworkFacts, PixelFacts
 from worker.eligibility.network import refused_by_network
-from worker.eligibility.outcomes import OUTCOME_OF_STACK, lacking, not_looked_at, outcome_of_refusals
+from worker.eligibility.outcomes import (
+    OUTCOME_OF_STACK,
+    lacking,
+    not_looked_at,
+    outcome_of_refusals,
+    outranked,
+)
 from worker.eligibility.pixels import noisy, refused_by_pixels
 from worker.eligibility.rule import PART, EligibilityRule, parse_rule
 
@@ -24,6 +30,7 @@ __all__ = [
     "noisy",
     "not_looked_at",
     "outcome_of_refusals",
+    "outranked",
     "parse_rule",
     "refused_by_network",
     "refused_by_pixels",

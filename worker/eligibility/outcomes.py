@@ -30,14 +30,21 @@ _OUTCOMES_OF_A_HEAD: Final = {
     ReasonCode.NO_GEOMETRY: Outcome.POOR_QUALITY,
     ReasonCode.INCONSISTENT_GEOMETRY: Outcome.POOR_QUALITY,
     ReasonCode.SAME_PLACE: Outcome.POOR_QUALITY,
+    ReasonCode.SAME_UID: Outcome.POOR_QUALITY,
     ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
 # A series refused for one of these may show a slice of the head that nothing else shows.
 _LACKING: Final = frozenset({
     ReasonCode.TOO_FEW_SLICES, ReasonCode.MISSING_IMAGES, ReasonCode.UNREADABLE_PIXELS,
     ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY,
-    ReasonCode.SAME_PLACE,
+    ReasonCode.SAME_PLACE, ReasonCode.SAME_UID, ReasonCode.OUT_OF_DISTRIBUTION,
 })  # fmt: skip
+# What was refused for these may be a head all the same, though the study is not of poor quality: others
+# tell more, no model is there for it, or the header speaks of a head that the pixels do not show.
+_NAMED: Final = frozenset({ReasonCode.LOWER_RANK, ReasonCode.NO_MODEL})
+_NAMED_OF_A_HEAD: Final = frozenset({ReasonCode.NOT_A_HEAD})
+# Series refused for these were looked at.
+_JUDGED: Final = frozenset({ReasonCode.NOT_A_HEAD, ReasonCode.OUT_OF_DISTRIBUTION, ReasonCode.NOISE})
 _URGENCY: Final = (Outcome.UNDETERMINED, Outcome.INCOMPLETE, Outcome.POOR_QUALITY)
 
 
@@ -66,15 +73,21 @@ def outcome_of_refusals(verdicts: Sequence[SeriesVerdict]) -> tuple[Outcome, tup
 
 
 def not_looked_at(verdicts: Sequence[SeriesVerdict]) -> tuple[str, ...]:
-    """A sentence per series that may show a head, but not whole or not well enough to be analysed.
+    """A sentence per series that may show a head and was not analysed.
 
     Other series decide such a study; an answer that does not name these would be a silent negative.
     """
     return tuple(
-        f"series {verdict.series_instance_uid} was not looked at: {verdict.reason.text}"
+        f"series {verdict.series_instance_uid} was not "
+        f"{'analysed' if verdict.reason.code in _JUDGED else 'looked at'}: {verdict.reason.text}"
         for verdict in verdicts
-        if not verdict.taken and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
+        if not verdict.taken and _may_be_a_head(verdict)
     )
+
+
+def outranked(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
+    """By UID, the reason of series that may be analysed, but for others that tell more."""
+    return {v.series_instance_uid: v.reason for v in verdicts if v.reason.code is ReasonCode.LOWER_RANK}
 
 
 def lacking(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
@@ -86,6 +99,12 @@ def lacking(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
         and verdict.reason.code in _LACKING
         and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
     }
+
+
+def _may_be_a_head(verdict: SeriesVerdict) -> bool:
+    code = verdict.reason.code
+    named = code in _NAMED or (verdict.head_meant and code in _NAMED_OF_A_HEAD)
+    return named or _outcome(verdict) is not Outcome.NOT_ELIGIBLE
 
 
 def _outcome(verdict: SeriesVerdict) -> Outcome:

@@ -33,6 +33,7 @@ class BuiltVolume:
     images: tuple[Image, ...]  # of its slices, in their order
     left_out: tuple[LeftOutImage, ...]  # of ``build_stack``: not decoded or thinned; of ``build_volume``: all
     missing: Reason | None  # MISSING_IMAGES where images were not received
+    unplaced: int = 0  # of these, how many the archive's count alone tells of, so that their place is unknown
     oddities: tuple[str, ...] = ()  # defects of images that were decoded nevertheless, with counts
 
 
@@ -65,8 +66,10 @@ def build_stack(
     """
     voxels, images, left_out, oddities = _decoded(whole.stacks[number], most_voxels)
     volume = _assembled(whole.series_instance_uid, number + 1, voxels, images)
-    missing = _stated_count(received) or _gaps([image.place for image in images], received)
-    return BuiltVolume(volume, images, tuple(left_out), missing, oddities)
+    gaps, in_gaps = _gaps([image.place for image in images], received)
+    stated, of_series = _stated_count(received)
+    unplaced = max(0, of_series - in_gaps)
+    return BuiltVolume(volume, images, tuple(left_out), stated if unplaced else gaps, unplaced, oddities)
 
 
 def _first_problem(images: Sequence[Image]) -> tuple[ReasonCode, str]:
@@ -125,18 +128,21 @@ def _thickness_mm(kept: list[FrameGeometry]) -> float:
     return median(stated or steps_mm(kept) or kept[0].spacing_mm)
 
 
-def _stated_count(received: Sequence[Image]) -> Reason | None:
-    """By the archive's count (0020,1209). ImagesInAcquisition is none: it may span several series."""
+def _stated_count(received: Sequence[Image]) -> tuple[Reason | None, int]:
+    """How many instances are missing by the archive's count (0020,1209), which is 0 where it states none.
+
+    ImagesInAcquisition is no such count: it may span several series.
+    """
     stated = max((image.of.series_images for image in received), default=0)
     here = len({image.of.sop_instance_uid for image in received})
     if stated <= here:
-        return None
+        return None, 0
     sentence = f"the series states {stated} images, {here} {'is' if here == 1 else 'are'} here"
-    return Reason(ReasonCode.MISSING_IMAGES, sentence)
+    return Reason(ReasonCode.MISSING_IMAGES, sentence), stated - here
 
 
-def _gaps(kept: list[FrameGeometry], received: Sequence[Image]) -> Reason | None:
-    """The gaps of a stack that no received image fills."""
+def _gaps(kept: list[FrameGeometry], received: Sequence[Image]) -> tuple[Reason | None, int]:
+    """The gaps of a stack that no received image fills, and how many slices they lack."""
     normal = kept[0].normal
     offsets = np.array(
         [
@@ -153,10 +159,18 @@ def _gaps(kept: list[FrameGeometry], received: Sequence[Image]) -> Reason | None
         if filled < gap.missing:
             lost.append((gap.before, gap.missing - filled))
     if not lost:
-        return None
-    count = sum(missing for _, missing in lost)
+        return None, 0
+    # Pictures that are here without a place may be the missing ones, and are named for what they lack.
+    count = sum(missing for _, missing in lost) - sum(map(_without_place, received))
+    if count <= 0:
+        return None, 0
     last = kept[lost[0][0]]
     frame = f"frame {last.frame}" if last.frame is not None else ""
     where = f"after {frame or f'image {last.instance_number or lost[0][0] + 1}'}"
     sentence = f"{count} of {len(kept) + count} slices {'is' if count == 1 else 'are'} missing from the stack"
-    return Reason(ReasonCode.MISSING_IMAGES, f"{sentence}, the first {where}")
+    return Reason(ReasonCode.MISSING_IMAGES, f"{sentence}, the first {where}"), count
+
+
+def _without_place(image: Image) -> bool:
+    """Whether an image may be a slice whose header does not say where."""
+    return image.geometry is None and image.of.has_pixels and image.of.modality in ("", "CT", "MR")

@@ -360,7 +360,10 @@ def _check_native(dataset: Dataset, element: _Element, voxels: int) -> None:
         raise _broken(f"{described(dataset, 'BitsAllocated')}; 8, 16 or 32 can be read")
     needed = _native_bytes(dataset, voxels)
     if element.held < needed:
-        raise _broken(f"the pixel data is truncated or its size lies: {element.held} bytes of {needed}")
+        size = f"{described(dataset, 'Rows')}, {described(dataset, 'Columns')}, {bits} bits"
+        raise _broken(
+            f"the pixel data is truncated or its size lies: {element.held} bytes of {needed} ({size})"
+        )
 
 
 def _starts_stream(start: bytes) -> bool:

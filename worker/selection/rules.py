@@ -274,6 +274,12 @@ def _no_geometry(facts: SeriesFacts) -> Refusal | None:
     return Refusal(facts.problem, "(0020,0032) ImagePositionPatient, (0020,0037) ImageOrientationPatient")
 
 
+def _same_uid(facts: SeriesFacts) -> Refusal | None:
+    if facts.problem is None or facts.problem.code is not ReasonCode.SAME_UID:
+        return None
+    return Refusal(facts.problem, "(0008,0018) SOPInstanceUID")
+
+
 def _no_calibration(facts: SeriesFacts) -> Refusal | None:
     return None if facts.uncalibrated is None else Refusal(facts.uncalibrated, "(0028,1052), (0028,1053)")
 
@@ -281,7 +287,7 @@ def _no_calibration(facts: SeriesFacts) -> Refusal | None:
 # Rules for one image do not use its texts, which describe the series.
 IMAGE_RULES: Final[tuple[Rule, ...]] = (
     _unread, _own_result, _sop_class, _no_pixels, _colour, _localizer, _mosaic, _perfusion, _diffusion,
-    _functional, _derived, _no_geometry, _no_calibration,
+    _functional, _derived, _no_geometry, _same_uid, _no_calibration,
 )  # fmt: skip
 SERIES_RULES: Final[tuple[Rule, ...]] = (
     _not_a_human, _localizer, _mosaic, _perfusion, _diffusion, _functional, _time_series, _angiography,

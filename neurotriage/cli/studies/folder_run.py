@@ -3,7 +3,7 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,13 @@ import structlog
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.process.log import frames_of
-from neurotriage.core.result_json import ObjectState, refusal_entry, study_entry
+from neurotriage.core.result_json import (
+    ObjectState,
+    PassedOver,
+    passed_over_text,
+    refusal_entry,
+    study_entry,
+)
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
@@ -45,12 +51,16 @@ def run_folder(settings: Settings, folder: Path, out: Path) -> list[dict[str, An
     registry.verify_all()
     models = functools.cache(lambda: _models(settings, registry))
     scan = scan_folder(folder)
-    entries = [FolderRun(settings, out, study, registry, rules, models).entry() for study in scan.studies]
-    for path, reason in scan.unreadable:
+    passed_over = tuple((str(path.relative_to(folder)), reason) for path, reason in scan.unreadable)
+    for name, reason in passed_over:
         # Without the reason's text, which may quote patient data from the header.
-        log.warning("passed_over", file=str(path.relative_to(folder)), code=reason.code)
+        log.warning("passed_over", file=name, code=reason.code)
+    entries = [
+        FolderRun(settings, out, study, registry, rules, models, passed_over).entry()
+        for study in scan.studies
+    ]
     if not entries:
-        entries = [refusal_entry(_nothing_readable(scan))]
+        entries = [refusal_entry(_nothing_readable(scan), passed_over)]
     write_durably(out / "result.json", json.dumps(entries, indent=2).encode(), private=False)
     return entries
 
@@ -91,6 +101,7 @@ class FolderRun:
         registry: Registry,
         rules: SiteRules,
         models: "Callable[[], Models]",
+        passed_over: Sequence[PassedOver] = (),
     ) -> None:
         self._registry = registry
         self._rules = rules
@@ -99,6 +110,7 @@ class FolderRun:
         self._kinds = wanted_kinds(settings.destination)
         self._out = out
         self._study = study
+        self._passed_over = passed_over
 
     def entry(self) -> dict[str, Any]:
         """Analyse, write the objects, and return the entry of ``result.json``. A bug ends this study only."""
@@ -121,9 +133,11 @@ class FolderRun:
             analysis = failure(selection, reason, now)
             results = self._build(analysis, Evidence(), selection)
         shown, _ = claimed(analysis, Evidence(), self._results.claims)
-        write_durably(self._out / self._place / "summary.txt", report_text(shown).encode(), private=False)
+        summary = report_text(shown) + passed_over_text(self._passed_over)
+        write_durably(self._out / self._place / "summary.txt", summary.encode(), private=False)
         reported = replace(analysis, omissions=results.omissions)
-        return study_entry(reported, [self._write(result) for result in results.objects])
+        written = [self._write(result) for result in results.objects]
+        return study_entry(reported, written, passed_over=self._passed_over)
 
     def _build(self, analysis: Analysis, evidence: Evidence, selection: Selection) -> Results:
         return build(

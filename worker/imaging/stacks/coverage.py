@@ -13,6 +13,7 @@ from neurotriage.dicom.geometry import FrameGeometry
 PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
 # An image is tested at nine points around its centre, this share of its sides apart, where the head is.
 _SPREAD: Final = 1 / 3
+_DEPTH_MM: Final = 0.5  # of the points in a gap that other slices may show
 _NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
 _SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))  # for rounding by scanners
 
@@ -27,14 +28,63 @@ class Slab:
     size_mm: tuple[float, float]  # along the row direction, along the column direction
     matrix: tuple[int, int]  # rows, columns
     half_mm: float  # half the thickness, or half the median step where that is larger
+    thickness_mm: float  # the median step where no thickness is stated
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit normal of the slices, shaped (3,)."""
+        return np.cross(self.row_direction, self.column_direction)
+
+    @property
+    def gaps_mm(self) -> NDArray[np.float64]:
+        """Between the faces of neighbouring slices, shaped (n - 1,); negative where they overlap."""
+        gaps_mm: NDArray[np.float64] = np.diff(self.corners_mm @ self.normal) - self.thickness_mm
+        return gaps_mm
 
     def holds(self, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each of the points (m, 3) in mm lies in a slice and its field of view: bool (m,)."""
-        normal = np.cross(self.row_direction, self.column_direction)
-        along, offsets = points_mm @ normal, self.corners_mm @ normal
+        along, offsets = points_mm @ self.normal, self.corners_mm @ self.normal
         nearest = np.abs(along[:, None] - offsets[None, :]).argmin(1)
-        inside: NDArray[np.bool_] = np.abs(along - offsets[nearest]) <= self.half_mm + PLACE_TOLERANCE_MM
-        from_corner = points_mm - self.corners_mm[nearest]
+        near = np.abs(along - offsets[nearest]) <= self.half_mm + PLACE_TOLERANCE_MM
+        inside: NDArray[np.bool_] = self._across(points_mm, nearest) & near
+        return inside
+
+    def hidden_mm(self, place: FrameGeometry) -> float:
+        """The length along the slices that is not seen without an image at ``place``.
+
+        Between two slices, the distance of their faces; beyond the last one, from its face to the far face of
+        the image. Infinite for an image that is not near-parallel, or lies beside the field of view.
+        """
+        points = np.vstack([_points_mm(place), _centre_mm(place)])
+        along, offsets = points @ self.normal, self.corners_mm @ self.normal
+        nearest = np.abs(along[:, None] - offsets[None, :]).argmin(1)
+        if not self.is_near_parallel_to(place) or not self._across(points, nearest).all():
+            return np.inf
+        after = int(np.searchsorted(offsets, along[-1]))
+        if 0 < after < len(offsets):
+            return float(self.gaps_mm[after - 1])
+        end_mm = float(np.abs(along[-1] - offsets[nearest[-1]]))
+        return end_mm - self.thickness_mm / 2 + (place.thickness_mm or self.thickness_mm) / 2
+
+    def between(self, gap: int) -> tuple[NDArray[np.float64], float]:
+        """Points (depths, 9, 3) in mm in the gap behind slice ``gap`` (0-based), and the distance of depths.
+
+        At each depth nine points around the middle of the field of view.
+        """
+        length_mm = float(self.gaps_mm[gap])
+        count = max(1, round(length_mm / _DEPTH_MM))
+        shares = (np.arange(count) + 0.5) / count
+        first, last = self.corners_mm[gap], self.corners_mm[gap + 1]
+        step_mm = length_mm + self.thickness_mm
+        along = (self.thickness_mm / 2 + shares * length_mm) / step_mm
+        corners = first + along[:, None] * (last - first)
+        around = _around(self.row_direction * self.size_mm[0], self.column_direction * self.size_mm[1])
+        return corners[:, None] + around, length_mm / count
+
+    def _across(self, points_mm: NDArray[np.float64], slices: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether each point lies in the field of view of its slice, whatever its depth: bool (m,)."""
+        inside = np.ones(len(points_mm), bool)
+        from_corner = points_mm - self.corners_mm[slices]
         for direction, side_mm in zip((self.row_direction, self.column_direction), self.size_mm, strict=True):
             across = from_corner @ direction
             inside &= (across >= 0) & (across <= side_mm)
@@ -46,8 +96,7 @@ class Slab:
 
     def is_near_parallel_to(self, place: FrameGeometry) -> bool:
         """Whether the normals differ by 30 degrees at most, the tilt of a gantry."""
-        normal = np.cross(self.row_direction, self.column_direction)
-        return abs(float(normal @ place.normal)) >= _NEAR_PARALLEL
+        return abs(float(self.normal @ place.normal)) >= _NEAR_PARALLEL
 
     def in_row(self, place: FrameGeometry) -> bool:
         """Whether an image belongs among the slices: on their grid, or near-parallel and in a gap."""
@@ -58,13 +107,12 @@ class Slab:
         same = (place.rows, place.columns) == self.matrix and np.allclose(size_mm, self.size_mm, rtol=1e-3)
         if same and turned <= _SAME_DIRECTION:
             return True
-        normal = np.cross(self.row_direction, self.column_direction)
         middle = np.array(self.size_mm) / 2
         first, last = (
             corner + self.row_direction * middle[0] + self.column_direction * middle[1]
             for corner in (self.corners_mm[0], self.corners_mm[-1])
         )
-        at, low, high = (float(point @ normal) for point in (_centre_mm(place), first, last))
+        at, low, high = (float(point @ self.normal) for point in (_centre_mm(place), first, last))
         return min(low, high) < at < max(low, high) and not self.holds_centre_of(place)
 
 
@@ -115,7 +163,8 @@ def _slab(
 ) -> Slab:
     steps = np.abs(np.diff(corners @ np.cross(row, column)))
     step_mm = float(np.median(steps)) if len(steps) else 0.0
-    return Slab(row, column, corners, size_mm, matrix, max(thickness_mm, step_mm) / 2)
+    half_mm = max(thickness_mm, step_mm) / 2
+    return Slab(row, column, corners, size_mm, matrix, half_mm, thickness_mm or step_mm)
 
 
 def _centre_mm(place: FrameGeometry) -> NDArray[np.float64]:
@@ -127,9 +176,13 @@ def _centre_mm(place: FrameGeometry) -> NDArray[np.float64]:
 
 def _points_mm(place: FrameGeometry) -> NDArray[np.float64]:
     row, column = np.array(place.orientation[:3]), np.array(place.orientation[3:])
-    shares = np.array([0.5 - _SPREAD, 0.5, 0.5 + _SPREAD])
-    across = shares * (place.columns - 1) * place.spacing_mm[1]
-    down = shares * (place.rows - 1) * place.spacing_mm[0]
-    grid = row * across[:, None, None] + column * down[None, :, None]
-    points: NDArray[np.float64] = np.array(place.position_mm) + grid.reshape(-1, 3)
+    size_mm = (place.columns - 1) * place.spacing_mm[1], (place.rows - 1) * place.spacing_mm[0]
+    points: NDArray[np.float64] = np.array(place.position_mm) + _around(row * size_mm[0], column * size_mm[1])
     return points
+
+
+def _around(across_mm: NDArray[np.float64], down_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nine points (9, 3) around the centre of a picture, from its corner."""
+    shares = np.array([0.5 - _SPREAD, 0.5, 0.5 + _SPREAD])
+    points: NDArray[np.float64] = across_mm * shares[:, None, None] + down_mm * shares[None, :, None]
+    return points.reshape(-1, 3)

@@ -24,6 +24,11 @@ _TEXTS: Final = (
     "PatientBreedDescription",
 )  # fmt: skip
 
+# Results name an image by its UID, so that of two with one UID only one can be analysed.
+_SAME_UID: Final = Reason(
+    ReasonCode.SAME_UID, "its (0008,0018) SOPInstanceUID is that of another file with other content"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
@@ -52,7 +57,7 @@ class Image:
 
     of: InstanceFacts
     geometry: FrameGeometry | None
-    problem: Reason | None  # why it has no geometry, or cannot be read
+    problem: Reason | None  # why it has no geometry, cannot be read, or is not told from another by its UID
     types: tuple[tuple[str, ...], ...] = ()  # values of ImageType and FrameType, in capitals
     component: str | None = None
     b_value: float | None = None  # s/mm2
@@ -100,10 +105,11 @@ def _images(instance: ManifestInstance, tags: AbstractSet[int], *, keep_header: 
         frames = frames_of(header, instance.path)
     except Refused as refused:
         return [_image(facts, header, None, 0, refused.reason)]
+    again = _SAME_UID if instance.same_uid else None
     return [
         _image(facts, header, None, index, frame)
         if isinstance(frame, Reason)
-        else _image(facts, header, frame, index, None)
+        else _image(facts, header, frame, index, again)
         for index, frame in enumerate(frames)
     ]
 

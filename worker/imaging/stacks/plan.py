@@ -254,7 +254,10 @@ def _stray(image: Image, stacks: Sequence[_Stack], places: Places, wrong: str) -
 
 def _one_position(grid: Sequence[Image], places: Places) -> str:
     crowd = max(Counter(places.values()).values())
-    return f"at the position of another image: {crowd} of {counted(len(grid), 'image')} state one position"
+    return (
+        f"at the position of another image: {crowd} of {counted(len(grid), 'image')} state one position "
+        "(0020,0032)"
+    )
 
 
 def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[LeftOutImage]]:
@@ -264,9 +267,10 @@ def _without_doubles(kind: Kind, places: Places) -> tuple[list[Image], list[Left
         at.setdefault(places[image.key], []).append(image)
     single: list[Image] = []
     double: list[LeftOutImage] = []
-    again = Reason(ReasonCode.SAME_PLACE, "the same picture came again")
+    again = Reason(ReasonCode.SAME_PLACE, "a copy: the position (0020,0032) and the pixels of another image")
     unknown = Reason(
-        ReasonCode.SAME_PLACE, "several images of one position, and nothing tells which is which"
+        ReasonCode.SAME_PLACE,
+        "several images state one position (0020,0032), and nothing tells which is which",
     )
     for images in at.values():
         if len(images) == 1:
@@ -351,9 +355,9 @@ def _too_small(stack: _Stack, main: _Stack) -> list[LeftOutImage]:
         return [LeftOutImage(image, scout, alien=True) for image in stack.images]
     angle = f"slices turned by {np.rad2deg(np.arccos(cosine)):.0f} degrees"
     if (place.rows, place.columns) != (other.rows, other.columns):
-        text = f"another matrix ({place.rows} x {place.columns})"
+        text = f"another matrix, {place.rows} (0028,0010) Rows x {place.columns} (0028,0011) Columns"
     elif max(abs(a - b) for a, b in zip(place.spacing_mm, other.spacing_mm, strict=True)) > _SAME_SPACING_MM:
-        text = f"another pixel size ({place.spacing_mm[0]:.3g} mm)"
+        text = f"another pixel size, (0028,0030) {place.spacing_mm[0]:.3g} mm"
     else:
         text = angle if cosine < np.cos(np.deg2rad(0.5)) else "another grid beside the other slices"
     reason = Reason(ReasonCode.INCONSISTENT_GEOMETRY, f"{text}, and too few for an answer of their own")

@@ -152,11 +152,15 @@ def analysed_slices(
 
 def _placed(series: SeriesManifest, images: Sequence[Image]) -> dict[tuple[str, int | None], Image]:
     """Every image of a series with a position in the patient, by SOP Instance UID and 1-based frame."""
-    with_geometry = [image for image in images if image.geometry is not None]
+    with_geometry = _with_geometry(images)
     if not with_geometry or any(image.of.header is None for image in with_geometry):
         read = read_images(series, max_headers=None)
-        with_geometry = [image for image in read if image.geometry is not None]
+        with_geometry = _with_geometry(read)
     return {image.key: image for image in reversed(with_geometry)}  # of equal UIDs the first counts
+
+
+def _with_geometry(images: Sequence[Image]) -> list[Image]:
+    return [image for image in images if image.geometry is not None and image.problem is None]
 
 
 def _stack(series: SeriesManifest, stack: int, ordered: Sequence[Image]) -> tuple[SourceSlice, ...]:
