@@ -16,6 +16,7 @@ from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.spool import Spools
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.settings import Settings
@@ -54,7 +55,7 @@ def run(
     port = listener.start()
     frozen = threading.Event()
     loops = [
-        _Loop("ingest", lambda: _ingest(settings, listener, stop, frozen)),
+        _Loop("ingest", lambda: _ingest(settings, stop, frozen)),
         _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
     ]
     for loop in loops:
@@ -98,11 +99,12 @@ def _require_alive(listener: Listener, loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-def _ingest(settings: Settings, listener: Listener, stop: threading.Event, frozen: threading.Event) -> None:
-    """Record spooled files, and freeze each study once it is quiet."""
+def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
+    """Record the files of every spool, and freeze each study once it is quiet."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage)
+    spools = Spools(storage)
     assemble_at = 0.0
 
     def freeze() -> None:
@@ -110,7 +112,7 @@ def _ingest(settings: Settings, listener: Listener, stop: threading.Event, froze
         if time.monotonic() < assemble_at:
             return
         assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
-        ingest_notes(engine, listener.spool, quarantine)
+        ingest_notes(engine, spools, quarantine)
         if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
             frozen.set()
 
@@ -118,7 +120,7 @@ def _ingest(settings: Settings, listener: Listener, stop: threading.Event, froze
         ingest = Ingest(
             engine,
             storage,
-            listener.spool,
+            spools,
             readers,
             quarantine,
             limits=settings.delivery,

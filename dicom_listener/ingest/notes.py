@@ -10,14 +10,14 @@ from db.engine import outage_as_unavailable
 from db.refusals import record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import Spool, reception_by_file
+from dicom_listener.spool import Spooled, reception_by_file
 from neurotriage.core.reception import Reception
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
 
 
-def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
+def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
     """Record spooled notes, 50 at most; the number of contexts recorded.
 
     A note that cannot be recorded is moved into quarantine.
