@@ -5,9 +5,9 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli.services import demo, listen, serve, work
+from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import conformance, doctor, engines, migrate, settings, weights
-from neurotriage.cli.studies import import_folder, recall, reprocess, results, retry, run, why
+from neurotriage.cli.studies import import_folder, pull, recall, reprocess, results, retry, run, why
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
@@ -26,8 +26,10 @@ COMMANDS = (
     demo,
     serve,
     listen,
+    stow,
     work,
     import_folder,
+    pull,
     migrate,
     run,
     results,

@@ -16,10 +16,12 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 
 LISTENER: Final = "listen"
+STOW: Final = "stow"
 _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
+    STOW: ("stow", "listener", "peer", "storage"),
     Role.ANALYSIS: ("worker", "results", "destination", *_SERVERS),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
 }

@@ -1,5 +1,6 @@
 """The configuration: ``config.toml`` and environment variables; a file for each side of the product."""
 
+from neurotriage.core.settings.doors import PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AE_TITLE,
     AssemblySettings,
@@ -51,11 +52,13 @@ __all__ = [
     "ListenerSettings",
     "ObjectName",
     "Peer",
+    "PullSettings",
     "ResultsSettings",
     "Section",
     "SeriesSettings",
     "Settings",
     "StorageSettings",
+    "StowSettings",
     "TlsSettings",
     "WorkerSettings",
     "config_file",

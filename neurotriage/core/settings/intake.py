@@ -59,6 +59,9 @@ class Peer(Section):
     ae_title: str = Field(max_length=16)
     host: str = Field(description="a name, an address or a CIDR")
     port: int | None = Field(None, ge=1, le=65535)
+    token_file: Path | None = Field(
+        None, description="holds the bearer token with which it stores by STOW-RS"
+    )
 
     @field_validator("ae_title")
     @classmethod
