@@ -196,7 +196,7 @@ def security(settings: Settings) -> str:
     listener = settings.listener
     return f"""### 8.1 TCP ports
 
-Listener: {listener.host}:{listener.port}. Outbound: the addresses of section 6.6.
+Listener: {listener.host}:{listener.port}. STOW-RS: {_web(settings)}. Outbound: the addresses of section 6.6.
 
 ### 8.2 DICOM security profiles
 
@@ -217,10 +217,21 @@ Not supported, neither as initiator nor as acceptor.
 Logs hold UIDs and database ids, never names, patient ids or birth dates. No identity is drawn into pixels."""
 
 
+def _web(settings: Settings) -> str:
+    return "none" if settings.stow is None else f"{settings.stow.host}:{settings.stow.port}"
+
+
+def _web_transport(settings: Settings) -> str:
+    secured = settings.stow is not None and settings.stow.tls is not None
+    return f"TLS 1.2 or newer where it is configured (here: {'yes' if secured else 'no'})"
+
+
 def _transport(settings: Settings) -> str:
     secured = [d.name for d in settings.destination if d.tls is not None or d.url.startswith("https")]
     names = f" (here: {', '.join(secured)})" if secured else " (here: none)"
     return (
         "Sending: TLS 1.2 or newer per destination, with a check of the peer's certificate and name and, "
-        f"where configured, a client certificate (BCP 195){names}. Receiving: no TLS."
+        f"where configured, a client certificate (BCP 195){names}. Receiving by DIMSE: no TLS. "
+        f"Receiving by STOW-RS: {_web_transport(settings)}, and a bearer token or a client certificate "
+        "of each peer."
     )

@@ -8,7 +8,8 @@ from typing import Final
 
 _HEADER_LIMIT_BYTES: Final = 1 << 13  # of one part
 _PREAMBLE_LIMIT_BYTES: Final = 1 << 16
-_BOUNDARY_LIMIT: Final = 70  # RFC 2046 5.1.1
+# RFC 2046 5.1.1 allows 70; Orthanc's DICOMweb plugin sends 73.
+_BOUNDARY_LIMIT: Final = 256
 _PADDING_LIMIT_BYTES: Final = 256
 
 
@@ -66,7 +67,7 @@ def boundary_of(media: ContentType) -> bytes:
     """The boundary of multipart/related. Raises ``Malformed``."""
     boundary = media.parameters.get("boundary", "")
     if media.media_type != "multipart/related" or not 0 < len(boundary) <= _BOUNDARY_LIMIT:
-        raise Malformed("no multipart/related with a boundary of 1 to 70 characters")
+        raise Malformed(f"no multipart/related with a boundary of 1 to {_BOUNDARY_LIMIT} characters")
     if not boundary.isascii() or not boundary.isprintable():
         raise Malformed("the boundary is not ASCII")
     return boundary.encode("ascii")

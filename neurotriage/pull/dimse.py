@@ -144,7 +144,7 @@ class DimseSource:
 
     def _by_get(self, wanted: Dataset) -> Fetched:
         receiver = _Receiver(self._spool, self._archive)
-        storage = _storage_contexts()
+        storage = storage_contexts()
         roles: Any = [build_role(uid, scp_role=True) for uid in {c.abstract_syntax for c in storage} if uid]
         with _associated(
             self._archive,
@@ -233,7 +233,7 @@ class _Receiver:
         return _SUCCESS
 
 
-def _storage_contexts() -> list[PresentationContext]:
+def storage_contexts() -> list[PresentationContext]:
     """Of what a study consists of; as many as an association holds beside the retrieval itself."""
     syntaxes = transfer_syntaxes()
     contexts = [build_context(uid, syntax) for uid in _IMAGES for syntax in syntaxes]
