@@ -1,7 +1,7 @@
 """The ingester: records what lies in the spool, freezes studies, and rings for the work that waits.
 
-A process of its own beside the listener's (``python -m dicom_listener.ingester NAME``), so that receiving
-does not wait for it. It ends when its standard input is closed: nobody is left behind a killed listener.
+A process of its own beside the listener's (``python -m dicom_listener.ingester``), so that receiving does not
+wait for it. It ends when its standard input is closed: nobody is left behind a killed listener.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import Spool
+from dicom_listener.spool import Spools
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.process.log import set_up_logging
@@ -52,19 +52,18 @@ class ThreadEnded(Exception):
     """A thread of the process ended by itself: the process must end and be restarted."""
 
 
-def run(settings: Settings, stop: threading.Event, name: str = "main") -> None:
-    """Record the spool ``name`` until ``stop`` is set.
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Record what is received until ``stop`` is set.
 
-    Waits for another ingester of the spool to end. Raises ``ThreadEnded`` where a thread ended by itself.
+    Waits for another ingester of the storage to end. Raises ``ThreadEnded`` where a thread ended by itself.
     """
     storage = Storage(settings.storage.root)
-    with _alone(storage.spool(name), stop):
+    with _alone(storage.root / "spool", stop):
         if stop.is_set():
             return
         frozen = threading.Event()
-        spool = Spool(storage, name, min_free_bytes=settings.storage.min_free_bytes)
         loops = [
-            _Loop("ingest", lambda: _ingest(settings, spool, stop, frozen)),
+            _Loop("ingest", lambda: _ingest(settings, stop, frozen)),
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
         ]
         for loop in loops:
@@ -83,7 +82,7 @@ def run(settings: Settings, stop: threading.Event, name: str = "main") -> None:
 
 @contextmanager
 def _alone(folder: Path, stop: threading.Event) -> Iterator[None]:
-    """Hold the lock of a spool's ingester; two would count the same instance twice."""
+    """Hold the lock of the storage's ingester; two would count the same instance twice."""
     make_private(folder)
     lock = os.open(folder / "ingester.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -121,11 +120,12 @@ def _require_alive(loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-def _ingest(settings: Settings, spool: Spool, stop: threading.Event, frozen: threading.Event) -> None:
-    """Record spooled files, and freeze each study once it is quiet."""
+def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
+    """Record the files of every spool, and freeze each study once it is quiet."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage)
+    spools = Spools(storage)
     assemble_at = 0.0
 
     def freeze() -> None:
@@ -133,7 +133,7 @@ def _ingest(settings: Settings, spool: Spool, stop: threading.Event, frozen: thr
         if time.monotonic() < assemble_at:
             return
         assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
-        ingest_notes(engine, spool, quarantine)
+        ingest_notes(engine, spools, quarantine)
         if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
             frozen.set()
 
@@ -141,7 +141,7 @@ def _ingest(settings: Settings, spool: Spool, stop: threading.Event, frozen: thr
         ingest = Ingest(
             engine,
             storage,
-            spool,
+            spools,
             readers,
             quarantine,
             limits=settings.delivery,
@@ -214,7 +214,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), name="parent", daemon=True).start()
     try:
-        run(settings, stop, *sys.argv[1:2])
+        run(settings, stop)
     except ThreadEnded:
         sys.exit(_EX_SOFTWARE)
 

@@ -268,8 +268,9 @@ class Listener:
     def _tell_expiries(self) -> None:
         """An alarm for each certificate that ends soon or has ended."""
         for port in self._ports:
+            tls = port.settings.tls
             try:
-                found = expiries(port.settings.tls) if port.settings.tls is not None else []
+                found = expiries(tls.certificate, tls.ca) if tls is not None else []
             except ConfigurationError as error:
                 log.error("certificate_unreadable", error=str(error))
                 continue

@@ -42,7 +42,7 @@ def run(
     """
     listener = Listener(settings, name)
     port = listener.start()
-    ingester = _Ingester(settings, name)
+    ingester = _Ingester(settings)
     try:
         ingester.start()
         if on_started is not None:
@@ -62,9 +62,8 @@ def run(
 class _Ingester:
     """The child process, started again when it ends: after a pause that grows, without an end."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._environment = {**os.environ, **environment_of(settings)}
-        self._name = name
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = self._start_at = 0.0
         self._back_off_s = _FIRST_BACK_OFF_S
@@ -72,7 +71,7 @@ class _Ingester:
     def start(self) -> None:
         """Start it. Raises ``OSError``."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_listener.ingester", self._name],
+            [sys.executable, "-m", "dicom_listener.ingester"],
             stdin=subprocess.PIPE,
             env=self._environment,
         )

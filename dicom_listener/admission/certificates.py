@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from neurotriage.core.settings import ConfigurationError, ListenerTls
+from neurotriage.core.settings import ConfigurationError
 from neurotriage.core.storage import write_durably
 
 # An admin hears of the end this long before.
@@ -34,20 +34,20 @@ class Expiry:
         return (self.ends_at - now) / timedelta(days=1)
 
 
-def expiries(tls: ListenerTls) -> list[Expiry]:
-    """The ends of our certificates and of the authorities, the earliest first.
+def expiries(*files: Path | None) -> list[Expiry]:
+    """The ends of the certificates in these PEM files, the earliest first; None stands for no file.
 
     Raises ``ConfigurationError`` naming a file that cannot be read.
     """
     found: list[Expiry] = []
-    for file in (tls.certificate, tls.ca):
+    for file in files:
         if file is None:
             continue
         try:
             certificates = x509.load_pem_x509_certificates(file.read_bytes())
         except (OSError, ValueError) as error:
             text = getattr(error, "strerror", None) or "no certificate in PEM form"
-            raise ConfigurationError(f"listener.tls: {file}: {text}") from error
+            raise ConfigurationError(f"{file}: {text}") from error
         found += [Expiry(file, c.subject.rfc4514_string(), c.not_valid_after_utc) for c in certificates]
     return sorted(found, key=lambda expiry: expiry.ends_at)
 

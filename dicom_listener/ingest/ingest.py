@@ -24,7 +24,7 @@ from dicom_listener.ingest.header_readers import FileKind, HeaderReaders, ReadRe
 from dicom_listener.ingest.quarantine import Quarantine, QuarantinedKind
 from dicom_listener.ingest.reports import record_report
 from dicom_listener.ingest.store import link_into_store
-from dicom_listener.spool import ReceivedInstance, Spool, read_received, reception_by_file, written_at
+from dicom_listener.spool import ReceivedInstance, Spooled, read_received, reception_by_file, written_at
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.reception import Reception, Sender
 from neurotriage.core.settings import DeliverySettings
@@ -92,7 +92,7 @@ class Ingest:
         self,
         engine: Engine,
         storage: Storage,
-        spool: Spool,
+        spool: Spooled,
         readers: HeaderReaders,
         quarantine: Quarantine,
         *,

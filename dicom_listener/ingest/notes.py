@@ -12,7 +12,7 @@ from db.refusals import record_refused_association, record_refused_context
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import Spool, reception_by_file
+from dicom_listener.spool import Spooled, reception_by_file
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
@@ -22,7 +22,7 @@ _NOTES_AT_ONCE: Final = 50
 _Record = Callable[[Connection, bytes], int]
 
 
-def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
+def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
     """Record spooled notes, 50 of each kind at most; the number of contexts and refusals recorded.
 
     A note that cannot be recorded is moved into quarantine.

@@ -8,12 +8,15 @@ from dicom_listener.spool.file_meta import (
 )
 from dicom_listener.spool.incoming import Incoming
 from dicom_listener.spool.spool import Spool, written_at
+from dicom_listener.spool.spools import Spooled, Spools
 
 __all__ = [
     "AssociationInfo",
     "Incoming",
     "ReceivedInstance",
     "Spool",
+    "Spooled",
+    "Spools",
     "read_received",
     "reception_by_file",
     "written_at",

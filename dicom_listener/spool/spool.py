@@ -30,15 +30,15 @@ _MAX_NOTES: Final = 1000
 
 
 class Spool:
-    """The maildir of one listener; one process at a time receives into it.
+    """The maildir of one process that receives; the lock keeps any other out.
 
     ``min_free_bytes``: free space that receiving must leave on the disk. Raises ``OSError`` where the folders
     cannot be made.
     """
 
-    def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
+    def __init__(self, storage: Storage, name: str, *, min_free_bytes: int) -> None:
         self._storage = storage
-        self._root = storage.spool(listener)
+        self._root = storage.spool(name)
         self._tmp, self._new, self._reports, self._refused, self._rejected = (
             self._root / part for part in ("tmp", "new", "reports", "refused", "rejected")
         )
@@ -57,7 +57,7 @@ class Spool:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
-            raise Unavailable(f"another listener receives into {self._root}") from error
+            raise Unavailable(f"another process receives into {self._root}") from error
         leftovers = list(self._tmp.iterdir())
         for path in leftovers:
             path.unlink()

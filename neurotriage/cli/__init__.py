@@ -5,9 +5,20 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli.services import demo, listen, serve, work
+from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
-from neurotriage.cli.studies import prioritise, recall, reprocess, results, retry, rules, run, why
+from neurotriage.cli.studies import (
+    import_folder,
+    prioritise,
+    pull,
+    recall,
+    reprocess,
+    results,
+    retry,
+    rules,
+    run,
+    why,
+)
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
@@ -26,7 +37,10 @@ COMMANDS = (
     demo,
     serve,
     listen,
+    stow,
     work,
+    import_folder,
+    pull,
     migrate,
     run,
     results,

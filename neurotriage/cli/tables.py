@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.table import Table
 
 # In a pipe or a file a row is one line, however long.
@@ -19,3 +20,13 @@ def print_whole(table: "Table") -> None:
         column.overflow = "fold"
     folds = sys.stdout.isatty() or "COLUMNS" in os.environ
     Console(width=None if folds else _PIPE_COLUMNS).print(table)
+
+
+def progress() -> "Progress":
+    """A bar with counts and the time left, on standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -197,7 +197,7 @@ def security(settings: Settings) -> str:
     ports = ", ".join(f"{port.host}:{port.port}" for port in listener.ports)
     return f"""### 8.1 TCP ports
 
-Listener: {ports}. Outbound: the addresses of section 6.6.
+Listener: {ports}. STOW-RS: {_web(settings)}. Outbound: the addresses of section 6.6.
 
 ### 8.2 DICOM security profiles
 
@@ -218,6 +218,15 @@ Not supported, neither as initiator nor as acceptor.
 Logs hold UIDs and database ids, never names, patient ids or birth dates. No identity is drawn into pixels."""
 
 
+def _web(settings: Settings) -> str:
+    return "none" if settings.stow is None else f"{settings.stow.host}:{settings.stow.port}"
+
+
+def _web_transport(settings: Settings) -> str:
+    secured = settings.stow is not None and settings.stow.tls is not None
+    return f"TLS 1.2 or newer where it is configured (here: {'yes' if secured else 'no'})"
+
+
 def _transport(settings: Settings) -> str:
     secured = [d.name for d in settings.destination if d.tls is not None or d.url.startswith("https")]
     names = f" (here: {', '.join(secured)})" if secured else " (here: none)"
@@ -234,5 +243,6 @@ def _receiving(settings: Settings) -> str:
     return (
         "TLS 1.2 or 1.3 (PS3.15 B.12, BCP 195 RFC 8996, 9325) on each port with `[listener.tls]`, by default "
         f"with a certificate of the peer (here: {', '.join(secured) or 'none'}). A port without TLS that "
-        "others can reach takes only the networks that the site has named."
+        "others can reach takes only the networks that the site has named. "
+        f"By STOW-RS: {_web_transport(settings)}, and a bearer token or a client certificate of each peer."
     )

@@ -5,6 +5,13 @@ from collections.abc import Sequence
 from pydicom.charset import python_encoding
 
 from dicom_listener.association.contexts import supported_contexts
+from dicom_listener.files.intake import (
+    CANNOT_UNDERSTAND,
+    CLASS_NOT_SUPPORTED,
+    OTHER_STUDY,
+    OUT_OF_RESOURCES,
+    SYNTAX_NOT_SUPPORTED,
+)
 from neurotriage import __version__
 from neurotriage.conformance import annexes, details
 from neurotriage.conformance.created import Created, created_objects
@@ -12,6 +19,7 @@ from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import is_commitment, offers
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.sop_classes import sop_class_name
+from neurotriage.pull.dimse import storage_contexts
 from worker.results.charset import UTF_8
 
 _SECTIONS = (
@@ -83,12 +91,14 @@ TID 1500 Measurement Report.
 
 ### 1.3 DICOM Web Services
 
-Studies service, Store (STOW-RS) and Search (QIDO-RS): user agent, for destinations of type `dicomweb`. No
-origin server.
+Studies service, Store (STOW-RS) and Search (QIDO-RS): user agent, for destinations of type `dicomweb`;
+Search and Retrieve (WADO-RS) also for `neurotriage pull`. Store: origin server (section 5.6), where it
+is configured.
 
 ### 1.4 Media services
 
-None.
+`neurotriage import` reads the files of a File-set (File-set Reader) of any media; of its DICOMDIR only the
+Referenced File IDs are read, to tell which files are missing.
 
 ### 1.5 Real-Time Video service
 
@@ -123,6 +133,8 @@ def _dimse_rows() -> list[tuple[str, str, str]]:
         ("Storage", "yes", "yes"),
         *([("Storage Commitment Push Model", "yes", "no")] if commits else []),
         ("Query/Retrieve, Study Root FIND", "yes", "no"),
+        ("Query/Retrieve, Study Root MOVE", "yes (`neurotriage pull`)", "no"),
+        ("Query/Retrieve, Study Root GET", "yes (`neurotriage pull --get`)", "no"),
     ]
 
 
@@ -155,8 +167,8 @@ _MODEL = """### 4.1 Application Entities and data flow
 
     modality, archive -- C-STORE --> listener -> analysis -> delivery -- C-STORE, STOW-RS --> archive
 
-One Application Entity, in two kinds of process that share its title: the listener receives, the delivery
-worker sends.
+One Application Entity, in processes that share its title: the listener receives, the delivery worker sends,
+`neurotriage pull` retrieves. STOW-RS is taken by a process of its own.
 
 ### 4.2 Functional definition
 
@@ -199,4 +211,57 @@ One that is reported as failed, or not found after several looks, is sent again 
 
 What could not be sent is tried again after {settings.delivery.retry_s:g} s, then after delays that double
 up to {settings.delivery.retry_max_s:g} s, at most {settings.delivery.max_attempts} times. An object that was
-sent before is looked for by query, where one can be made, before it is sent again, refused or given up."""
+sent before is looked for by query, where one can be made, before it is sent again, refused or given up.
+
+{_others(settings)}"""
+
+
+def _others(settings: Settings) -> str:
+    return f"""### 5.5 Query/Retrieve
+
+SCU, by `neurotriage pull`, Study Root, level STUDY. C-FIND has AccessionNumber or StudyInstanceUID as
+its only matching key, without wildcards, and NumberOfStudyRelatedInstances as return key; matches with
+another value are ignored. C-MOVE names our AE title; C-GET proposes the SCP role for
+{len(storage_contexts())} presentation contexts of storage, CT, MR and their enhanced forms one for each
+transfer syntax of section 7.2.4. A retrieval that takes longer than {settings.pull.study_timeout_s:g} s
+ends. In QIDO-RS and WADO-RS the same keys are used, and application/dicom in any transfer syntax is
+asked for.
+
+### 5.6 STOW-RS
+
+Origin server, {_stow(settings)}: `POST /studies` and `POST /studies/{{study}}` with `multipart/related;
+type="application/dicom"`. SOP classes and transfer syntaxes are those of section 7.2.4; an instance is
+durable when the answer names it in ReferencedSOPSequence. With a study in the path, instances of others
+fail. RetrieveURL is empty. Answers: `application/dicom+json`, `application/dicom+xml`.
+
+{table(("HTTP status", "when"), _WEB_STATUSES)}
+
+{table(("Failure Reason", "when"), _FAILURES)}"""
+
+
+def _stow(settings: Settings) -> str:
+    return "not configured here" if settings.stow is None else f"{settings.stow.host}:{settings.stow.port}"
+
+
+_WEB_STATUSES = (
+    ("200", "every instance is stored"),
+    ("202", "some instances are stored"),
+    ("400", "no multipart message, or it ends early; whole parts before are stored"),
+    ("401", "neither the token nor the certificate of a peer"),
+    ("406", "neither JSON nor XML is acceptable"),
+    ("408", "the body came too slowly"),
+    ("409", "no instance is stored"),
+    ("413", "more bytes or parts than configured; whole parts before are stored"),
+    ("415", "another media type than application/dicom"),
+    ("503", "as many requests as configured are served, or the disk is full; send again"),
+)
+_FAILURES = tuple(
+    (f"0x{reason:04X}", when)
+    for reason, when in (
+        (OUT_OF_RESOURCES, "too little room, the disk reports an error, or the instance is too large"),
+        (OTHER_STUDY, "the instance is not of the study in the path"),
+        (CANNOT_UNDERSTAND, "no DICOM file, one that ends early, or a UID is not made of digits and dots"),
+        (SYNTAX_NOT_SUPPORTED, "the transfer syntax is not received"),
+        (CLASS_NOT_SUPPORTED, "the SOP class is not received"),
+    )
+)

@@ -16,15 +16,21 @@ _PRIVATE_FOLDER: Final = 0o700
 class Storage:
     """The folders below ``[storage] root``.
 
-    ``spool`` is a maildir per listener (``tmp`` and ``new``); ``store`` holds received instances by the
-    digest of their data set; ``quarantine`` files that could not be parsed; ``results`` our result objects.
+    ``spool`` is a maildir per process that receives (``tmp`` and ``new``); ``store`` holds
+    received instances by the digest of their data set; ``quarantine`` files that could not be parsed;
+    ``results`` our result objects.
     All of it identifies patients, so folders are 0700 and files 0600, whatever the umask.
     """
 
     root: Path
 
-    def spool(self, listener: str) -> Path:
-        return self.root / "spool" / listener
+    @property
+    def spools(self) -> Path:
+        """Holds the spool of each process that receives."""
+        return self.root / "spool"
+
+    def spool(self, name: str) -> Path:
+        return self.spools / name
 
     def stored_instance(self, digest: str) -> Path:
         """The place of an instance, by the SHA-256 of its data set."""

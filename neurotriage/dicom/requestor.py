@@ -86,6 +86,7 @@ def associate(
     *,
     called: str,
     tls_args: Any = None,
+    ext_neg: Any = None,
     evt_handlers: Sequence[evt.EventHandlerType] = (),
     trace: AssociationTrace | None = None,
 ) -> Association:
@@ -102,7 +103,9 @@ def associate(
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     trace = trace or AssociationTrace()
     handlers = [*evt_handlers, *trace.handlers]
-    association = ae.associate(host, port, ae_title=called, tls_args=tls_args, evt_handlers=handlers)
+    association = ae.associate(
+        host, port, ae_title=called, tls_args=tls_args, ext_neg=ext_neg, evt_handlers=handlers
+    )
     if trace.rejection is not None:
         association.is_rejected, association.is_aborted = True, False
         association.acceptor.primitive = trace.rejection.to_primitive()

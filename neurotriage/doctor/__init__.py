@@ -12,6 +12,7 @@ from neurotriage.doctor.host import look_at_configuration, look_at_storage, look
 from neurotriage.doctor.intake import look_at_intake
 from neurotriage.doctor.listener import echo_instructions, look_at_listener
 from neurotriage.doctor.queue import look_at_queue
+from neurotriage.doctor.stow import look_at_stow
 
 __all__ = ["Check", "Options", "Part", "State", "echo_instructions", "examine", "probes"]
 
@@ -43,6 +44,7 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         Probe("queue", _LIMIT_S, partial(look_at_queue, settings)),
         Probe("weights", _WEIGHTS_LIMIT_S, partial(look_at_weights, settings)),
         Probe("listener", _ASSOCIATION_LIMIT_S + wait_s, partial(look_at_listener, settings, wait_s)),
+        *([Probe("stow", _LIMIT_S, partial(look_at_stow, settings, settings.stow))] if settings.stow else []),
         *(
             Probe(
                 f"destination {destination.name}",

@@ -37,17 +37,19 @@ def _protection(port: ListeningPort) -> Check:
 def _certificates(tls: ListenerTls, now: datetime) -> Iterator[Check]:
     try:
         server_context(tls)
-        found = expiries(tls)
+        found = expiries(tls.certificate, tls.ca)
     except ConfigurationError as error:
         yield failed(
             "certificate", str(error), "Give the service's user the files, and the key its password."
         )
         return
     for expiry in found:
-        yield _expiry(expiry, expiry.days_left(now))
+        yield lasting(expiry, now)
 
 
-def _expiry(expiry: Expiry, days: float) -> Check:
+def lasting(expiry: Expiry, now: datetime) -> Check:
+    """How long a certificate holds, with a warning 30 days before its end."""
+    days = expiry.days_left(now)
     said = f"{expiry.subject} in {expiry.file}"
     until = f"{expiry.ends_at:%Y-%m-%d}"
     if days < 0:

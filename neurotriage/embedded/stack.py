@@ -35,6 +35,8 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     Role.ANALYSIS: ("work", "--role", Role.ANALYSIS),
     Role.DELIVERY: ("work", "--role", Role.DELIVERY),
 }
+# Started where its table is in the configuration.
+STOW: Final = "stow"
 _LISTENING_WITHIN_S: Final = 60.0
 _POLITE_STOP_S: Final = 15.0
 _POLL_S: Final = 0.05
@@ -68,7 +70,7 @@ class Stack:
         self.folder = folder
         self.postgres = EmbeddedPostgres(folder / "postgres", durable=not ephemeral)
         self.valkey = EmbeddedValkey(folder / "valkey", durable=not ephemeral)
-        self._roles = roles
+        self._roles = (*roles, STOW) if settings.stow is not None and "listen" in roles else roles
         self._ephemeral = ephemeral
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -118,7 +120,7 @@ class Stack:
         """Start one of ``ROLES`` as ``python -m neurotriage ...``; its log is ``<role>.log``."""
         environment = {**os.environ, **environment_of(self.settings)}
         self._processes[role] = spawn(
-            [sys.executable, "-m", "neurotriage", *ROLES[role]],
+            [sys.executable, "-m", "neurotriage", *ROLES.get(role, (role,))],
             self.log(role),
             cwd=self.folder,
             death_signal=signal.SIGTERM,

@@ -24,7 +24,7 @@ from dicom_listener.ingest import store as store_module
 from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, ReadRequest, ReadResult
 from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, Spool, Spools
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
@@ -503,3 +503,14 @@ def test_every_real_instance_becomes_a_row_or_is_quarantined_with_a_reason(
     assert assemble(engine, 0.02)
     conflicts = rows(engine, "select study_instance_uid from studies where conflict is not null")
     assert conflicts == [("2.25.123",)]  # odd/same_study_two_patients
+
+
+def test_an_ingester_records_what_came_through_every_spool(
+    engine: Engine, storage: Storage, readers: HeaderReaders, quarantine: Quarantine
+) -> None:
+    ingest = Ingest(engine, storage, Spools(storage), readers, quarantine, limits=DeliverySettings())
+    assert ingest.drain() == Ingested()
+    for number, name in enumerate(("main", "import", "stow"), 1):
+        spooled(Spool(storage, name, min_free_bytes=0), instance(number=number))
+    assert ingest.drain() == Ingested(recorded=3)
+    assert Spools(storage).waiting() == []

@@ -130,7 +130,7 @@ def test_recovery_deletes_what_was_never_complete_and_keeps_the_rest(spool: Spoo
 
 def test_two_processes_never_receive_into_one_spool(spool: Spool, storage: Storage) -> None:
     spool.recover()
-    with pytest.raises(Unavailable, match="another listener"):
+    with pytest.raises(Unavailable, match="another process"):
         Spool(storage, "main", min_free_bytes=0).recover()
     spool.close()
 

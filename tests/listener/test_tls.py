@@ -17,7 +17,6 @@ from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
 from neurotriage.core.settings import (
     ConfigurationError,
-    ListenerTls,
     Settings,
     require_protected_ports,
 )
@@ -300,8 +299,7 @@ def _own_address() -> str | None:
 @pytest.mark.unit
 def test_the_end_of_every_certificate_is_known(authority: TestAuthority, tmp_path: Path) -> None:
     short = TestAuthority(tmp_path, days=10).pair("short", [], days=3)
-    tls = ListenerTls(certificate=short.certificate, key=short.key, ca=authority.certificate)
-    first, *_ = found = expiries(tls)
+    first, *_ = found = expiries(short.certificate, authority.certificate, None)
     assert (first.file, first.subject, len(found)) == (short.certificate, "CN=short", 2)
     with pytest.raises(ConfigurationError, match="no certificate in PEM form"):
-        expiries(ListenerTls(certificate=short.key, key=short.key, ca=authority.certificate))
+        expiries(short.key)

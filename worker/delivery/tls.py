@@ -2,26 +2,17 @@
 
 import ssl
 
+from neurotriage.core import client_tls
 from neurotriage.core.settings import TlsSettings
 from worker.delivery.client import Misconfigured
 
 
 def client_context(tls: TlsSettings) -> ssl.SSLContext:
-    """A context for TLS 1.2 or newer that checks the peer's certificate and host name (PS3.15 B.9, BCP 195).
-
-    Without ``ca`` the system's certificate authorities are trusted. Raises ``Misconfigured`` where a file
-    cannot be used.
-    """
+    """As ``neurotriage.core.client_tls``. Raises ``Misconfigured`` where a file cannot be used."""
     try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls.certificate is not None:
-            # An encrypted key would otherwise make OpenSSL ask for a password on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise Misconfigured(f"the files of [destination.tls] cannot be used: {reason}") from error
-    return context
+        return client_tls.client_context(tls)
+    except client_tls.UnusableTlsFiles as error:
+        raise Misconfigured(str(error)) from error
 
 
 class HandshakeRecorder:

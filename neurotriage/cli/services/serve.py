@@ -51,6 +51,8 @@ def serve() -> None:
         serving.publish(stack.settings)
         listener = stack.settings.listener
         typer.echo(f"listening as {listener.ae_title} on {listener.host}:{listener.port}; Ctrl-C stops")
+        if stack.settings.stow is not None:
+            typer.echo(f"STOW-RS on {stack.settings.stow.host}:{stack.settings.stow.port}")
         typer.echo(f"logs: {_relative(stack.folder)}")
         restarts = Restarts()
         while not stop.wait(_LOOK_EVERY_S):

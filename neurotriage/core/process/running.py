@@ -17,11 +17,13 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
 
 LISTENER: Final = "listen"
+STOW: Final = "stow"
 _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
     Role.ANALYSIS: ("worker", "selection", "results", "destination", *_SERVERS),
+    STOW: ("stow", "listener", "peer", "storage"),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
 }
 _TABLES: Final = ("destination", "peer")  # sections of any number of tables

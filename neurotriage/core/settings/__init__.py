@@ -1,5 +1,6 @@
 """The configuration: ``config.toml`` and environment variables; a file for each side of the product."""
 
+from neurotriage.core.settings.doors import PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AE_TITLE,
     AssemblySettings,
@@ -11,6 +12,7 @@ from neurotriage.core.settings.intake import (
     Peer,
     PrioritySettings,
     StorageSettings,
+    is_loopback,
 )
 from neurotriage.core.settings.load import (
     CONFIG_VARIABLE,
@@ -58,16 +60,19 @@ __all__ = [
     "ObjectName",
     "Peer",
     "PrioritySettings",
+    "PullSettings",
     "ResultsSettings",
     "Section",
     "SelectionSettings",
     "SeriesSettings",
     "Settings",
     "StorageSettings",
+    "StowSettings",
     "TlsSettings",
     "WorkerSettings",
     "config_file",
     "environment_of",
+    "is_loopback",
     "load_settings",
     "require_protected_ports",
 ]

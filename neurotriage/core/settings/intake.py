@@ -47,6 +47,14 @@ class ListenerTls(Section):
         return value
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this host alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class ListeningPort(Section):
     """Where to listen, and how what comes there is protected."""
 
@@ -70,10 +78,7 @@ class ListeningPort(Section):
     @property
     def is_loopback(self) -> bool:
         """Whether this host alone can reach the address."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 class CalledTitle(Section):
@@ -173,6 +178,9 @@ class Peer(Section):
     max_bytes_per_day: int | None = Field(None, ge=1, description="what it may send in a day (UTC)")
     priority: Priority | None = Field(
         None, description="class of its studies, whatever their headers say: urgent, routine or backlog"
+    )
+    token_file: Path | None = Field(
+        None, description="holds the bearer token with which it stores by STOW-RS"
     )
 
     @field_validator("ae_title")

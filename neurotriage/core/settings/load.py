@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from neurotriage.core.errors import SetupError
 from neurotriage.core.setting_errors import explained
+from neurotriage.core.settings.doors import PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AssemblySettings,
     ListenerSettings,
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     listener: ListenerSettings = ListenerSettings()
     assembly: AssemblySettings = AssemblySettings()
     priority: PrioritySettings = PrioritySettings()
+    pull: PullSettings = PullSettings()
+    stow: StowSettings | None = None
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     storage: StorageSettings = StorageSettings()
