@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from db.engine import connect
-from dicom_listener.assembly import assemble
+from dicom_listener.assembly import Assembler
 from dicom_listener.association.server import Listener
 from dicom_listener.dispatch import sweep
 from dicom_listener.ingest.header_readers import HeaderReaders
@@ -103,6 +103,7 @@ def _ingest(settings: Settings, listener: Listener, stop: threading.Event, froze
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage)
+    assembler = Assembler(engine, settings)
     assemble_at = 0.0
 
     def freeze() -> None:
@@ -111,7 +112,7 @@ def _ingest(settings: Settings, listener: Listener, stop: threading.Event, froze
             return
         assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
         ingest_notes(engine, listener.spool, quarantine)
-        if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
+        if assembler.step(ingest.backlog()):
             frozen.set()
 
     with HeaderReaders() as readers:

@@ -28,6 +28,7 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
+    EARLY,
     REPROCESSED,
     Analysis,
     ObjectReference,
@@ -38,6 +39,7 @@ from neurotriage.core.values import (
 )
 from worker.analysis import Selection, analyse, failure, select_series
 from worker.delivery import address_of
+from worker.first_look import NOTHING_EARLY, as_first_look, tells_early
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
@@ -146,6 +148,12 @@ class Worker:
                 leases.finish(connection, held, RevisionState.UNCHANGED)
             return ()
         analysis, evidence = self._analysis(held, selection, started_at)
+        if manifest.completed_by == EARLY:
+            if not tells_early(analysis):
+                with self.engine.begin() as connection:
+                    leases.finish(connection, held, RevisionState.UNCHANGED, why=NOTHING_EARLY)
+                return ()
+            analysis = as_first_look(analysis)
         results = build(
             analysis,
             evidence,

@@ -1,39 +1,70 @@
-"""Records the spooled notes of rejected presentation contexts in the database."""
+"""Records the spooled notes of the listener: rejected presentation contexts, and how associations ended."""
 
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db.engine import outage_as_unavailable
 from db.refusals import record_refused_context
+from db.studies.associations import record_ended
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import Spool, reception_by_file
-from neurotriage.core.reception import Reception
+from dicom_listener.spool import EndedAssociation, Spool, reception_by_file
+from neurotriage.core.reception import Reception, Sender
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
+_ENDED_AT_ONCE: Final = 200
+
+_Record = Callable[[Connection], int]
+_Note = tuple[Sender, _Record]
 
 
 def ingest_notes(engine: Engine, spool: Spool, quarantine: Quarantine) -> int:
-    """Record spooled notes, 50 at most; the number of contexts recorded.
+    """Record spooled notes, 250 at most; the number of contexts and ended associations recorded.
 
     A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
     """
-    return sum(_ingest(engine, path, quarantine) for path in islice(spool.refused(), _NOTES_AT_ONCE))
+    notes: Iterable[tuple[Path, Callable[[bytes], _Note]]] = (
+        *((path, _refused) for path in islice(spool.refused(), _NOTES_AT_ONCE)),
+        *((path, _ended) for path in islice(spool.ended(), _ENDED_AT_ONCE)),
+    )
+    return sum(_ingest(engine, path, read, quarantine) for path, read in notes)
 
 
-def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
+def _refused(content: bytes) -> _Note:
+    note = RefusedContexts.from_json(content)
+
+    def record(connection: Connection) -> int:
+        for sop_class, syntaxes in note.contexts:
+            record_refused_context(connection, note.peer, sop_class, syntaxes)
+        return len(note.contexts)
+
+    return note.peer, record
+
+
+def _ended(content: bytes) -> _Note:
+    note = EndedAssociation.from_json(content)
+
+    def record(connection: Connection) -> int:
+        record_ended(
+            connection, note.association_id, note.peer, released=note.released, ended_at=note.ended_at
+        )
+        return 1
+
+    return note.peer, record
+
+
+def _ingest(engine: Engine, path: Path, read: Callable[[bytes], _Note], quarantine: Quarantine) -> int:
     peer = "", ""
     try:
-        note = RefusedContexts.from_json(_content(path))
-        peer = note.peer
+        peer, record = read(_content(path))
         with outage_as_unavailable(), engine.begin() as connection:
-            for sop_class, syntaxes in note.contexts:
-                record_refused_context(connection, note.peer, sop_class, syntaxes)
+            recorded = record(connection)
         path.unlink()
     except FileNotFoundError:
         return 0
@@ -45,7 +76,7 @@ def _ingest(engine: Engine, path: Path, quarantine: Quarantine) -> int:
             quarantine.set_aside("note", path, reason, reception)
         return 0
     quarantine.forget(path.name)
-    return len(note.contexts)
+    return recorded
 
 
 def _content(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """The spool: what was received, durable and whole, until it is recorded."""
 
+from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import (
     AssociationInfo,
     ReceivedInstance,
@@ -11,6 +12,7 @@ from dicom_listener.spool.spool import Spool, written_at
 
 __all__ = [
     "AssociationInfo",
+    "EndedAssociation",
     "Incoming",
     "ReceivedInstance",
     "Spool",

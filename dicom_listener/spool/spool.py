@@ -1,8 +1,9 @@
 """The spool: a maildir that keeps received instances whole and durable until they are recorded.
 
 ``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
-``refused`` notes of rejected presentation contexts. A file is a File Meta of our own (PS3.10 7.1) and the
-data set, byte for byte as received. No part of a file name comes from the network.
+``refused`` notes of rejected presentation contexts, ``ended`` notes of how associations ended. A file is a
+File Meta of our own (PS3.10 7.1) and the data set, byte for byte as received. No part of a file name comes
+from the network.
 """
 
 import errno
@@ -16,6 +17,7 @@ from typing import Final
 from uuid import uuid4
 
 from dicom_listener.refused_contexts import RefusedContexts
+from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
 from neurotriage.core.errors import Unavailable
@@ -25,6 +27,8 @@ from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 _TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
 # Notes of rejected contexts that wait for Postgres; more would tell an admin nothing new.
 _MAX_NOTES: Final = 1000
+# Notes of ended associations; without one, a study only waits for its quiet timer.
+_MAX_ENDED: Final = 10_000
 
 
 class Spool:
@@ -37,12 +41,12 @@ class Spool:
     def __init__(self, storage: Storage, listener: str, *, min_free_bytes: int) -> None:
         self._storage = storage
         self._root = storage.spool(listener)
-        self._tmp, self._new, self._reports, self._refused = (
-            self._root / part for part in ("tmp", "new", "reports", "refused")
+        self._tmp, self._new, self._reports, self._refused, self._ended = (
+            self._root / part for part in ("tmp", "new", "reports", "refused", "ended")
         )
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
-        for folder in (self._tmp, self._new, self._reports, self._refused):
+        for folder in (self._tmp, self._new, self._reports, self._refused, self._ended):
             make_private(folder)
 
     def recover(self) -> int:
@@ -132,6 +136,16 @@ class Spool:
         note = RefusedContexts.of(peer, contexts).to_json()
         self._write_note(self._refused, note)
 
+    def note_ended(self, association: AssociationInfo, *, released: bool) -> None:
+        """Note that an association has ended, after its last instance was committed or discarded.
+
+        ``released``: by A-RELEASE, and not by an abort, a timeout or a lost connection. Raises ``OSError``
+        where it cannot be written, or 10,000 notes wait already.
+        """
+        if sum(1 for _ in self._ended.iterdir()) >= _MAX_ENDED:
+            raise OSError(errno.EDQUOT, f"{_MAX_ENDED} notes wait to be recorded")
+        self._write_note(self._ended, EndedAssociation.of(association, released=released).to_json())
+
     def _write_note(self, folder: Path, note: bytes) -> None:
         """A note may be lost in a power cut, but is never half there."""
         name = f"{_new_name()}.json"
@@ -154,6 +168,10 @@ class Spool:
     def refused(self) -> list[Path]:
         """Notes that ``note_refused`` wrote, in order of arrival."""
         return sorted(self._refused.glob("*.json"))
+
+    def ended(self) -> list[Path]:
+        """Notes that ``note_ended`` wrote, in order of arrival."""
+        return sorted(self._ended.glob("*.json"))
 
 
 def _new_name() -> str:

@@ -7,7 +7,7 @@ import typer
 from neurotriage import __version__
 from neurotriage.cli.services import demo, listen, serve, work
 from neurotriage.cli.setup import conformance, doctor, engines, migrate, settings, weights
-from neurotriage.cli.studies import recall, reprocess, results, retry, run, why
+from neurotriage.cli.studies import complete, recall, reprocess, results, retry, run, why
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
@@ -31,6 +31,7 @@ COMMANDS = (
     run,
     results,
     why,
+    complete,
     retry,
     reprocess,
     recall,

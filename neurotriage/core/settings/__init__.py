@@ -6,6 +6,7 @@ from neurotriage.core.settings.intake import (
     InstallationUid,
     ListenerSettings,
     Peer,
+    RequiredSeries,
     StorageSettings,
 )
 from neurotriage.core.settings.load import (
@@ -51,6 +52,7 @@ __all__ = [
     "ListenerSettings",
     "ObjectName",
     "Peer",
+    "RequiredSeries",
     "ResultsSettings",
     "Section",
     "SeriesSettings",

@@ -1,4 +1,4 @@
-"""When a study is complete."""
+"""How far the database is behind the spool, and who is read next."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -6,24 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from db.studies.assembly import OpenStudy
-from dicom_listener.assembly import due
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest.fair_queue import FairQueue
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.mark.parametrize(
-    ("idle_s", "evidence"), [(0.0, None), (59.9, None), (60.0, "quiet"), (86_400.0, "quiet")]
-)
-def test_a_study_is_complete_when_it_has_been_quiet(idle_s: float, evidence: str | None) -> None:
-    assert due(OpenStudy(1, idle_s, frozenset()), 60.0, 0.0) == evidence
-
-
-@pytest.mark.parametrize(("behind_s", "evidence"), [(9.0, "quiet"), (10.0, "quiet"), (10.1, None)])
-def test_quiet_is_what_is_known_to_have_been_quiet(behind_s: float, evidence: str | None) -> None:
-    assert due(OpenStudy(1, 70.0, frozenset()), 60.0, behind_s) == evidence
 
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
