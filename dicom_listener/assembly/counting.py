@@ -27,13 +27,25 @@ log = structlog.get_logger()
 _WAITING: Final = 64
 # Status of C-FIND while there are matches, with or without optional keys (PS3.4 C.4.1.1.4).
 _PENDING: Final = frozenset((0xFF00, 0xFF01))
+_SUCCESS: Final = 0x0000
 
 
 def ask(settings: Settings, peer: Peer, study_instance_uid: str) -> int:
     """Number of Study Related Instances (0020,1208) of a study, as a peer with a port counts them.
 
+    Raises ``Unavailable`` where there is no answer, or none with one number.
+    """
+    known = [count for count in matches(settings, peer, study_instance_uid) if count is not None]
+    if len(known) != 1 or known[0] < 0:
+        raise Unavailable(f"{peer.ae_title} does not say how many instances the study has")
+    return known[0]
+
+
+def matches(settings: Settings, peer: Peer, study_instance_uid: str) -> list[int | None]:
+    """The count of each match of a C-FIND at the level of the study; None where a match has none.
+
     One association, at most ``[assembly] count_timeout_s`` for each of its steps. Raises ``Unavailable``
-    where there is no answer, or none with a number.
+    where the peer does not answer to the end.
     """
     entity = AE(settings.listener.ae_title)
     limit_s = settings.assembly.count_timeout_s
@@ -51,20 +63,18 @@ def ask(settings: Settings, peer: Peer, study_instance_uid: str) -> int:
     if not association.is_established:
         raise Unavailable(f"{peer.ae_title} accepts no association for C-FIND")
     try:
-        answers = association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
-        counts = [
-            whole_number(found, "NumberOfStudyRelatedInstances")
-            for status, found in answers
-            if status.get("Status") in _PENDING and found is not None
-        ]
+        answers = list(association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind))
     except (RuntimeError, ValueError) as error:  # the context was rejected, or the association is gone
-        raise Unavailable(f"{peer.ae_title} does not answer C-FIND") from error
+        raise Unavailable(f"{peer.ae_title} does not serve C-FIND") from error
     finally:
         association.release()
-    known = [count for count in counts if count is not None and count >= 0]
-    if len(known) != 1:
-        raise Unavailable(f"{peer.ae_title} does not say how many instances the study has")
-    return known[0]
+    if not answers or answers[-1][0].get("Status") != _SUCCESS:
+        raise Unavailable(f"{peer.ae_title} does not answer C-FIND with success")
+    return [
+        whole_number(found, "NumberOfStudyRelatedInstances")
+        for status, found in answers
+        if status.get("Status") in _PENDING and found is not None
+    ]
 
 
 def peer_to_ask(settings: Settings, senders: Collection[Sender]) -> Peer | None:

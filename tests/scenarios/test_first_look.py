@@ -1,5 +1,6 @@
 """The first look: a report of the first series long before the study is complete."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 
 from db.studies.assembly import complete
 from neurotriage.demo.pacs import StandInPacs
-from neurotriage.demo.studies import SampleStudy, head_mr
+from neurotriage.demo.studies import SampleStudy
 from neurotriage.embedded.process import free_port
 from tests.delivery.conftest import storescp
 from tests.scenarios.conftest import Site, destination, opened
@@ -56,11 +58,16 @@ def reports(folder: Path) -> list[Dataset]:
     return found
 
 
-def by_series(study: SampleStudy) -> list[list[Dataset]]:
-    series: dict[str, list[Dataset]] = {}
-    for dataset in study.datasets:
-        series.setdefault(dataset.SeriesInstanceUID, []).append(dataset)
-    return list(series.values())
+def first_series(study: SampleStudy) -> list[Dataset]:
+    """The first series, as one of a new study."""
+    uid = study.datasets[0].SeriesInstanceUID
+    series = [copy.deepcopy(dataset) for dataset in study.datasets if dataset.SeriesInstanceUID == uid]
+    study_uid, series_uid = generate_uid(), generate_uid()
+    for dataset in series:
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return series
 
 
 def completed_by(site: Site) -> list[str]:
@@ -69,7 +76,9 @@ def completed_by(site: Site) -> list[str]:
     )
 
 
-def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(tmp_path: Path) -> None:
+def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
+    tmp_path: Path, mr_study: SampleStudy
+) -> None:
     """Three studies, so that chance has no say; the whole study then changes nothing, and says nothing."""
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -80,8 +89,7 @@ def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
         opened(tmp_path, pacs, destination("archive", port, ae_title="PACS"), quiet_s=LONG_S) as site,
     ):
         for number in range(3):
-            first, *_ = by_series(head_mr())
-            store(site, tmp_path / f"sent{number}", first)
+            store(site, tmp_path / f"sent{number}", first_series(mr_study))
             begun = time.monotonic()
             site.wait("the report", lambda: len(reports(archive)) > len(took_s))
             took_s.append(time.monotonic() - begun)
