@@ -12,7 +12,6 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from db.studies.assembly import complete
 from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.studies import SampleStudy
 from neurotriage.embedded.process import free_port
@@ -27,6 +26,7 @@ pytestmark = [
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
 LONG_S = 600.0
+STUDIES = 3
 TARGET_S = 5.0
 # The target is that of two cores that do nothing else.
 LIMIT_S = TARGET_S if os.getloadavg()[0] < 1 else 60.0
@@ -79,7 +79,7 @@ def completed_by(site: Site) -> list[str]:
 def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
     tmp_path: Path, mr_study: SampleStudy
 ) -> None:
-    """Three studies, so that chance has no say; the whole study then changes nothing, and says nothing."""
+    """Three studies, so that chance has no say."""
     archive = tmp_path / "archive"
     archive.mkdir()
     took_s = []
@@ -88,19 +88,21 @@ def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
         storescp(archive, port := free_port()),
         opened(tmp_path, pacs, destination("archive", port, ae_title="PACS"), quiet_s=LONG_S) as site,
     ):
-        for number in range(3):
+        for number in range(STUDIES):
             store(site, tmp_path / f"sent{number}", first_series(mr_study))
             begun = time.monotonic()
             site.wait("the report", lambda: len(reports(archive)) > len(took_s))
             took_s.append(time.monotonic() - begun)
-        assert completed_by(site) == ["early analysed"] * 3
-        assert site.scalar("select count(*) from studies where state = 'open'") == 3
-        words = {str(report.to_json()) for report in reports(archive)}
+        told = {"last_image_to_report_s": [round(s, 2) for s in took_s], "load": os.getloadavg()[0]}
+        print(json.dumps(told), flush=True)
+        words = [report.to_json() for report in reports(archive)]
         assert all("first look" in word for word in words)
-        assert site.scalar("select count(*) from study_results where notes like 'this is a first look%'") == 3
-        with site.engine.begin() as connection:
-            assert complete(connection, 1).number == 2
-        site.wait("its end", lambda: "commanded unchanged" in completed_by(site))
-        assert len(reports(archive)) == 3
-    print(json.dumps({"last_image_to_report_s": [round(s, 2) for s in took_s], "load": os.getloadavg()[0]}))
+        # All series are closed, so the whole study follows after a pause: it changes nothing.
+        site.wait("the whole studies", lambda: completed_by(site).count("closed unchanged") == STUDIES)
+        assert completed_by(site).count("early analysed") == STUDIES
+        assert (
+            site.scalar("select count(*) from study_results where notes like 'this is a first look%'")
+            == STUDIES
+        )
+        assert len(reports(archive)) == STUDIES
     assert min(took_s) <= LIMIT_S, took_s
