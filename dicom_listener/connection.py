@@ -95,6 +95,8 @@ class Connection:
         self._around.admission.leave(self)
         if self._services is not None:
             self._services.ended()
+        if self._parties is not None:
+            self._around.disk.submit(_note_ended, self._around.spool, self._parties, released)
 
     # Where objects go
 
@@ -194,6 +196,14 @@ class Connection:
         self._around.loop.run_in_executor(
             self._around.disk, _note_refused, self._around.spool, self._parties, negotiated
         )
+
+
+def _note_ended(spool: Spool, parties: AssociationInfo, released: bool) -> None:
+    """A lost note costs its studies a wait for the quiet timer."""
+    try:
+        spool.note_ended(parties, released=released)
+    except OSError as error:
+        log.warning("end_of_association_not_noted", error=error.strerror)
 
 
 def _note_refused(spool: Spool, parties: AssociationInfo, negotiated: Negotiated) -> None:

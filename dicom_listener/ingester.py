@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from db.engine import connect
-from dicom_listener.assembly import assemble
+from dicom_listener.assembly import Assembler
 from dicom_listener.dispatch import sweep
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
@@ -126,6 +126,7 @@ def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) 
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage)
     spools = Spools(storage)
+    assembler = Assembler(engine, settings)
     assemble_at = 0.0
 
     def freeze() -> None:
@@ -134,7 +135,7 @@ def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) 
             return
         assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
         ingest_notes(engine, spools, quarantine)
-        if assemble(engine, settings.assembly.quiet_s, ingest.backlog()):
+        if assembler.step(ingest.backlog()):
             frozen.set()
 
     with HeaderReaders() as readers:

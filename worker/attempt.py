@@ -28,6 +28,7 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import (
+    EARLY,
     REPROCESSED,
     Analysis,
     ObjectReference,
@@ -37,6 +38,7 @@ from neurotriage.core.values import (
 from worker.analysis import Selection, analyse, select_series
 from worker.delivery import address_of
 from worker.exhausted import exhausted
+from worker.first_look import NOTHING_EARLY, as_first_look, tells_early
 from worker.imaging import Image
 from worker.lease import LeaseKeeper
 from worker.results import build, rejection_note
@@ -157,6 +159,12 @@ class Worker:
                     leases.finish(connection, held, RevisionState.UNCHANGED)
                 return ()
             analysis, evidence = analyse(selection, self.registry.modalities, lambda: self.models, started_at)
+            if manifest.completed_by == EARLY:
+                if not tells_early(analysis):
+                    with self.engine.begin() as connection:
+                        leases.finish(connection, held, RevisionState.UNCHANGED, why=NOTHING_EARLY)
+                    return ()
+                analysis = as_first_look(analysis)
             images = selection.images
         results = build(
             analysis,

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -199,6 +199,8 @@ def _row(
         "peer_ae_title": reception.peer_ae_title,
         "peer_host": reception.peer_host,
         "received_at": reception.received_at,
+        "association_id": reception.association_id,
+        **asdict(header.placement),
     }
 
 

@@ -12,11 +12,20 @@ from db.tables.base import Base
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
-from db.tables.received import Instance, Quarantined, RefusedAssociation, RefusedContext, Series, Study
+from db.tables.received import (
+    Association,
+    Instance,
+    Quarantined,
+    RefusedAssociation,
+    RefusedContext,
+    Series,
+    Study,
+)
 from db.tables.revisions import Revision, RevisionInstance
 
 __all__ = [
     "AnalysisRow",
+    "Association",
     "Base",
     "Delivery",
     "DestinationLease",

@@ -109,6 +109,37 @@ class Instance(Base):
     peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
     peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
     received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
+    association_id: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="our id of the association on which it came; empty if unknown"
+    )
+    grid: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="normal and matrix of its slices; empty without a position"
+    )
+    position_mm: Mapped[float | None] = mapped_column(
+        comment="of its lowest frame along the normal, from (0020,0032) and (0020,0037)"
+    )
+    extent_mm: Mapped[float] = mapped_column(
+        server_default=text("0"), comment="from its lowest frame to its highest; 0 if single-frame"
+    )
+    frames: Mapped[int] = mapped_column(Integer, server_default=text("1"), comment="(0028,0008)")
+    acquisition_number: Mapped[int | None] = mapped_column(Integer, comment="(0020,0012)")
+    images_stated: Mapped[int | None] = mapped_column(
+        Integer, comment="(0020,1002), or (0020,9163): how many images its own header speaks of"
+    )
+
+
+class Association(Base):
+    """How an association on which instances came has ended; the oldest rows are deleted."""
+
+    __tablename__ = "associations"
+    __table_args__ = ({"comment": "How associations ended: the newest 20,000"},)
+
+    id: Mapped[int] = key()
+    association_id: Mapped[str] = mapped_column(unique=True, comment="our id of the association")
+    peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
+    peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    released: Mapped[bool] = mapped_column(comment="true: by A-RELEASE; false: aborted, lost or closed by us")
+    ended_at: Mapped[datetime] = mapped_column(comment="when it ended, by the clock of the listener")
 
 
 class Quarantined(Base):

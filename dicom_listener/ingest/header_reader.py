@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,8 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.process.log import set_up_logging
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.commitment import read_report
-from neurotriage.dicom.headers import read_instance
+from neurotriage.dicom.headers import describe, digest_of_file, read_header
+from neurotriage.dicom.placement import placement_of
 
 READY: Final = b"ready"
 # Of address space; far above what a header needs.
@@ -28,7 +29,9 @@ def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
     try:
         if kind == "report":
             return {kind: asdict(read_report(path))}
-        header = asdict(read_instance(path, digest))
+        dataset = read_header(path)
+        known = describe(dataset, path, digest or digest_of_file(path))
+        header = asdict(replace(known, placement=placement_of(dataset)))
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Records the spooled notes of rejected presentation contexts and associations in the database."""
+"""Records the spooled notes of the listener: what was rejected, and how associations ended."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -9,13 +9,15 @@ from sqlalchemy import Connection, Engine
 
 from db.engine import outage_as_unavailable
 from db.refusals import record_refused_association, record_refused_context
+from db.studies.associations import record_ended
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import Spooled, reception_by_file
+from dicom_listener.spool import EndedAssociation, Spooled, reception_by_file
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
+_ENDED_AT_ONCE: Final = 200
 
 
 # Records what a note says, in the transaction given; the number of things recorded.
@@ -23,19 +25,20 @@ _Record = Callable[[Connection, bytes], int]
 
 
 def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
-    """Record spooled notes, 50 of each kind at most; the number of contexts and refusals recorded.
+    """Record spooled notes, a few hundred at most; the number of contexts, refusals and ends recorded.
 
     A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
     """
-    kinds: tuple[tuple[list[Path], _Record], ...] = (
-        (spool.refused(), _record_contexts),
-        (spool.rejected(), _record_associations),
+    kinds: tuple[tuple[list[Path], int, _Record], ...] = (
+        (spool.refused(), _NOTES_AT_ONCE, _record_contexts),
+        (spool.rejected(), _NOTES_AT_ONCE, _record_refusals),
+        (spool.ended(), _ENDED_AT_ONCE, _record_ended),
     )
     return sum(
         _ingest(engine, path, quarantine, record)
-        for notes, record in kinds
-        for path in islice(notes, _NOTES_AT_ONCE)
+        for notes, at_once, record in kinds
+        for path in islice(notes, at_once)
     )
 
 
@@ -46,12 +49,18 @@ def _record_contexts(connection: Connection, content: bytes) -> int:
     return len(note.contexts)
 
 
-def _record_associations(connection: Connection, content: bytes) -> int:
+def _record_refusals(connection: Connection, content: bytes) -> int:
     note = RefusedAssociations.from_json(content)
     for refusal, times in note.times.items():
         peer = refusal.calling_ae_title, refusal.peer_host
         record_refused_association(connection, refusal.cause, peer, refusal.called_ae_title, times=times)
     return len(note.times)
+
+
+def _record_ended(connection: Connection, content: bytes) -> int:
+    note = EndedAssociation.from_json(content)
+    record_ended(connection, note.association_id, note.peer, released=note.released, ended_at=note.ended_at)
+    return 1
 
 
 def _ingest(engine: Engine, path: Path, quarantine: Quarantine, record: _Record) -> int:

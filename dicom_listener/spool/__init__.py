@@ -1,5 +1,6 @@
 """The spool: what was received, durable and whole, until it is recorded."""
 
+from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import (
     AssociationInfo,
     ReceivedInstance,
@@ -12,6 +13,7 @@ from dicom_listener.spool.spools import Spooled, Spools
 
 __all__ = [
     "AssociationInfo",
+    "EndedAssociation",
     "Incoming",
     "ReceivedInstance",
     "Spool",

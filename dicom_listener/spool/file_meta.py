@@ -20,8 +20,8 @@ _META_START: Final = len(_PREAMBLE) + _GROUP_LENGTH.size
 _LONG_VRS: Final = (b"OB",)
 _PRIVATE_INFORMATION: Final = 0x0102
 _META_LIMIT_BYTES: Final = 1 << 12  # ours are below 1 kB
-_HOST_LIMIT: Final = 64  # an IPv6 address with its scope
-_ASSOCIATION_LIMIT: Final = 32
+HOST_LIMIT: Final = 64  # an IPv6 address with its scope
+ASSOCIATION_LIMIT: Final = 32
 # Stands where the digest goes, which is known when the data set has come to its end.
 NO_DIGEST: Final = "0" * 64
 
@@ -107,11 +107,11 @@ def read_received(path: Path) -> ReceivedInstance:
     information = _information(values.get(_PRIVATE_INFORMATION, b""))
     reception = Reception(
         peer_ae_title=_text(values.get(0x0016, b""), AE_TITLE_LIMIT),
-        peer_host=peer_text(information.get("peer_host", ""), _HOST_LIMIT),
+        peer_host=peer_text(information.get("peer_host", ""), HOST_LIMIT),
         received_at=_instant(information.get("received_at")) or by_file.received_at,
         size_bytes=by_file.size_bytes - _META_START - length,
         affected_sop_instance_uid=_text(values.get(0x0003, b""), UID_LIMIT),
-        association_id=peer_text(information.get("association", ""), _ASSOCIATION_LIMIT),
+        association_id=peer_text(information.get("association", ""), ASSOCIATION_LIMIT),
         digest=_digest(information.get("digest")),
     )
     return ReceivedInstance(path, reception)

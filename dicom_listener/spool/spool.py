@@ -1,9 +1,9 @@
 """The spool: a maildir that keeps received instances whole and durable until they are recorded.
 
 ``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
-``refused`` notes of rejected presentation contexts and ``rejected`` of associations. A file is a File Meta of
-our own (PS3.10 7.1) and the data set, byte for byte as received. No part of a file name comes from the
-network.
+``refused`` notes of rejected presentation contexts, ``rejected`` of associations, ``ended`` of how the others
+ended. A file is a File Meta of our own (PS3.10 7.1) and the data set, byte for byte as received.
+No part of a file name comes from the network.
 """
 
 import errno
@@ -27,6 +27,8 @@ from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 _TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
 # Notes of each kind that wait for Postgres; more would tell an admin nothing new.
 _MAX_NOTES: Final = 1000
+# Notes of ended associations; without one, a study only waits for its quiet timer.
+_MAX_ENDED: Final = 10_000
 
 
 class Spool:
@@ -39,12 +41,14 @@ class Spool:
     def __init__(self, storage: Storage, name: str, *, min_free_bytes: int) -> None:
         self._storage = storage
         self._root = storage.spool(name)
-        self._tmp, self._new, self._reports, self._refused, self._rejected = (
-            self._root / part for part in ("tmp", "new", "reports", "refused", "rejected")
+        self._tmp, self._new, self._reports = (self._root / part for part in ("tmp", "new", "reports"))
+        self._refused, self._rejected, self._ended = (
+            self._root / part for part in ("refused", "rejected", "ended")
         )
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
-        for folder in (self._tmp, self._new, self._reports, self._refused, self._rejected):
+        folders = (self._tmp, self._new, self._reports, self._refused, self._rejected, self._ended)
+        for folder in folders:
             make_private(folder)
 
     def recover(self) -> int:

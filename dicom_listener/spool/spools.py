@@ -26,6 +26,9 @@ class Spooled(Protocol):
     def rejected(self) -> list[Path]:
         """Notes of rejected associations."""
 
+    def ended(self) -> list[Path]:
+        """Notes of how associations ended."""
+
 
 class Spools:
     """The spools of all processes that receive, also of those that start later."""
@@ -44,6 +47,9 @@ class Spools:
 
     def rejected(self) -> list[Path]:
         return _by_arrival(self._root.glob("*/rejected/*.json"))
+
+    def ended(self) -> list[Path]:
+        return _by_arrival(self._root.glob("*/ended/*.json"))
 
 
 def _by_arrival(paths: Iterable[Path]) -> list[Path]:

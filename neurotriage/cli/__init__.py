@@ -8,6 +8,7 @@ from neurotriage import __version__
 from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
+    complete,
     import_folder,
     prioritise,
     pull,
@@ -46,6 +47,7 @@ COMMANDS = (
     results,
     why,
     prioritise,
+    complete,
     retry,
     reprocess,
     recall,

@@ -152,6 +152,8 @@ class SeriesManifest:
 
 # StudyManifest.completed_by if somebody asked for another analysis of the same images.
 REPROCESSED: Final = "reprocess"
+# StudyManifest.completed_by of a first look: some series are complete, the study is not.
+EARLY: Final = "early"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class StudyManifest:
     study_instance_uid: str | None
     revision: int
     series: tuple[SeriesManifest, ...]
-    completed_by: str  # why it is complete: "quiet", "folder", ``REPROCESSED``
+    completed_by: str  # why it is complete: "quiet", "folder", ``REPROCESSED``; ``EARLY``: it is not yet
     conflict: Reason | None = None  # identity conflict found at intake; such a study is never analysed
 
     @property

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
+from neurotriage.core.placement import Placement
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.patients import patient_key
 from neurotriage.dicom.peer_text import peer_text
@@ -98,6 +99,7 @@ class InstanceHeader:
     patient_location: str = ""  # (0038,0300)
     requesting_service: str = ""  # (0032,1033)
     department: str = ""  # (0008,1040), of the scanner
+    placement: Placement = field(default_factory=Placement)  # for the listener, see ``dicom.placement``
 
     @property
     def looks_like_a_result(self) -> bool:

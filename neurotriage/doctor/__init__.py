@@ -6,6 +6,7 @@ from typing import Final
 
 from neurotriage.core.settings import Settings
 from neurotriage.doctor.check import Check, Part, Probe, State, examine
+from neurotriage.doctor.counting import look_at_counts
 from neurotriage.doctor.database import look_at_database
 from neurotriage.doctor.destinations import look_at_destination
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
@@ -45,6 +46,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         Probe("weights", _WEIGHTS_LIMIT_S, partial(look_at_weights, settings)),
         Probe("listener", _ASSOCIATION_LIMIT_S + wait_s, partial(look_at_listener, settings, wait_s)),
         *([Probe("stow", _LIMIT_S, partial(look_at_stow, settings, settings.stow))] if settings.stow else []),
+        *(
+            [Probe("counts", _ASSOCIATION_LIMIT_S, partial(look_at_counts, settings))]
+            if settings.assembly.count_peer or any(peer.count for peer in settings.peer)
+            else []
+        ),
         *(
             Probe(
                 f"destination {destination.name}",

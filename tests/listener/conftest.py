@@ -21,6 +21,8 @@ from sqlalchemy import Engine, text
 
 from db.engine import connect
 from db.tables import Base
+from dicom_listener.assembly import Assembler
+from dicom_listener.backlog import Backlog
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingest.quarantine import Quarantine
@@ -159,6 +161,12 @@ def spooled_report(spool: Spool, information: bytes, parties: AssociationInfo = 
     with spool.begin_report(parties, ExplicitVRLittleEndian) as incoming:
         incoming.write(information)
         incoming.commit()
+
+
+def assemble(engine: Engine, quiet_s: float, backlog: Backlog | None = None) -> list[int]:
+    """Judge all open studies once; the ids of the revisions made."""
+    settings = Settings.model_validate({"assembly": {"quiet_s": quiet_s}})
+    return Assembler(engine, settings).step(backlog)
 
 
 def rows(engine: Engine, query: str) -> list[tuple[object, ...]]:

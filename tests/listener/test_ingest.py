@@ -17,7 +17,6 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from db.studies.parents import Received
-from dicom_listener.assembly import assemble
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest import ingest as ingest_module
 from dicom_listener.ingest import store as store_module
@@ -31,7 +30,16 @@ from neurotriage.core.storage import Storage
 from neurotriage.dicom.headers import MANUFACTURER, InstanceHeader
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from tests.conftest import until
-from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, real_files, rows, spooled
+from tests.listener.conftest import (
+    PARTIES,
+    assemble,
+    data_set_of,
+    encoded,
+    instance,
+    real_files,
+    rows,
+    spooled,
+)
 
 
 @pytest.fixture

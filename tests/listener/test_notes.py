@@ -87,3 +87,27 @@ def test_notes_that_nobody_records_do_not_pile_up(spool: Spool, monkeypatch: pyt
     with pytest.raises(OSError, match="wait"):
         spool.note_refused(PARTIES, [("1.2.3.4", [])])
     assert len(spool.refused()) == 3
+
+
+def test_how_an_association_ended_becomes_a_row_once_and_a_damaged_note_is_set_aside(
+    engine: Engine, spool: Spool, quarantine: Quarantine
+) -> None:
+    for name, released in (("one", True), ("two", False), ("x" * 99, True)):
+        spool.note_ended(AssociationInfo("SENDER", "NEUROTRIAGE", "10.0.0.1", name), released=released)
+    (spool.ended()[0].parent / "0.json").write_text('{"association_id": "a", "ended_at": "2026-01-01"}')
+    assert ingest_notes(engine, spool, quarantine) == 3
+    query = "select association_id, released, peer_ae_title, peer_host from associations order by id"
+    peer = ("SENDER", "10.0.0.1")
+    assert rows(engine, query) == [("one", True, *peer), ("two", False, *peer), ("x" * 32, True, *peer)]
+    assert spool.ended() == []
+    assert rows(engine, "select name, kind from quarantined") == [("0.json", "note")]
+
+
+def test_notes_of_ended_associations_that_wait_are_bounded(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_MAX_ENDED", 2)
+    for _ in range(2):
+        spool.note_ended(PARTIES, released=True)
+    with pytest.raises(OSError, match="2 notes wait"):
+        spool.note_ended(PARTIES, released=True)

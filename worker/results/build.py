@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.values import (
+    EARLY,
     REPROCESSED,
     SERIES_LABELS,
     USUAL_KINDS,
@@ -76,7 +77,9 @@ def build(
     scene = read_scene(shown, shown_evidence, source, images)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken, images)
-    rerun = f"revision {source.revision}" if source.completed_by == REPROCESSED else ""
+    # What is said again of the same images differs: it was asked for, or no more images may follow now.
+    again = source.completed_by in (EARLY, REPROCESSED)
+    rerun = f"revision {source.revision}" if again else ""
     context = ResultContext(
         shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, rerun
     )

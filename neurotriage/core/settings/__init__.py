@@ -11,6 +11,7 @@ from neurotriage.core.settings.intake import (
     ListeningPort,
     Peer,
     PrioritySettings,
+    RequiredSeries,
     StorageSettings,
     is_loopback,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "Peer",
     "PrioritySettings",
     "PullSettings",
+    "RequiredSeries",
     "ResultsSettings",
     "Section",
     "SelectionSettings",

@@ -3,9 +3,9 @@
 import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from neurotriage.core.priority import Priority
 from neurotriage.core.settings.section import Section
@@ -127,10 +127,37 @@ class ListenerSettings(ListeningPort):
         return self, *self.also
 
 
+class RequiredSeries(Section):
+    """``[[assembly.required]]``: a kind of series, by what its header says; equality and part of a text."""
+
+    modality: str = Field("", max_length=16, description="equal to (0008,0060); empty: any")
+    description: str = Field(
+        "", max_length=64, description="part of (0008,103E), in whatever case; empty: any"
+    )
+
+
 class AssemblySettings(Section):
     """``[assembly]``: when a study counts as complete."""
 
     quiet_s: float = Field(60.0, gt=0, description="complete when no instance came for this long")
+    released_quiet_s: float = Field(
+        5.0, gt=0, description="the same, where associations, geometry or a count say that nothing is missing"
+    )
+    force_s: float = Field(
+        3600.0, gt=0, description="a study that never becomes quiet is analysed after this long"
+    )
+    first_looks: int = Field(
+        2, ge=0, le=8, description="early revisions a study, of series that are closed; 0: none"
+    )
+    required: tuple[RequiredSeries, ...] = Field(
+        (), description="complete when a closed series of each kind is there"
+    )
+    count_peer: str = Field(
+        "", max_length=16, description="AE title of the [[peer]] that is asked how many instances a study has"
+    )
+    count_every_s: float = Field(10.0, gt=0, description="delay between two such questions about a study")
+    count_timeout_s: float = Field(5.0, gt=0, le=60, description="an answer is awaited for this long")
+    count_questions: int = Field(6, ge=1, description="questions about a study while it is open")
 
 
 # Not empty, or a prefix would fit every location.
@@ -182,6 +209,13 @@ class Peer(Section):
     token_file: Path | None = Field(
         None, description="holds the bearer token with which it stores by STOW-RS"
     )
+    count: bool = Field(False, description="it is asked how many instances the studies have that it sends")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.count and self.port is None:
+            raise ValueError("count = true needs the port at which it answers C-FIND")
+        return self
 
     @field_validator("ae_title")
     @classmethod

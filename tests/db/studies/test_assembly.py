@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, select, text
 
 from db.studies import assembly, leases
+from db.studies.arrivals import open_studies, read_arrivals
 from db.studies.instances import record_instances
 from db.tables import Event, Instance, Revision, RevisionInstance, Study
 from neurotriage.core.states import RevisionState, StudyState
@@ -59,15 +60,16 @@ def test_the_clock_of_a_study_starts_when_its_instance_came_and_not_when_it_was_
     now = NOW + timedelta(seconds=40)
     with engine.begin() as connection:
         record_instances(connection, [(header(1), RECEPTION)], now=now)
-        (study,) = assembly.open_studies(connection, idle_s=39)
+        (study,) = open_studies(connection)
         assert 40 <= study.idle_s < 50
-        assert study.peers == {("SCANNER", "127.0.0.1")}
+        (arrival,) = read_arrivals(connection, study).arrivals
+        assert arrival.peer == ("SCANNER", "127.0.0.1")
         # One that came before, and was recorded later, does not turn the clock back.
         earlier = replace(RECEPTION, received_at=NOW - timedelta(seconds=100))
         record_instances(connection, [(header(2), earlier)], now=now)
-        assert [study.idle_s < 50 for study in assembly.open_studies(connection, idle_s=0)] == [True]
+        assert [study.idle_s < 50 for study in open_studies(connection)] == [True]
         record_instances(connection, [(header(3), replace(RECEPTION, received_at=now))], now=now)
-        assert assembly.open_studies(connection, idle_s=20) == []
+        assert [study.idle_s < 20 for study in open_studies(connection)] == [True]
 
 
 def _freeze(connection: Connection, study_id: int) -> int | None:
@@ -164,7 +166,7 @@ def test_studies_are_offered_longest_idle_first_and_only_while_they_are_open(eng
             row.study_instance_uid: row.id
             for row in connection.execute(select(Study.study_instance_uid, Study.id))
         }
-        offered = [study.id for study in assembly.open_studies(connection, idle_s=60)]
+        offered = [study.id for study in open_studies(connection) if study.idle_s >= 60]
         assert offered == [ids["1.2.4"], ids["1.2.5"]]
 
 
@@ -175,9 +177,12 @@ def test_a_study_knows_every_peer_that_sent_of_it_once(engine: Engine) -> None:
             reception = replace(RECEPTION, peer_ae_title=title, peer_host=host)
             record_instances(connection, [(header(number), reception)])
         record_instances(connection, [(header(1, study="1.2.4"), RECEPTION)])
-        first, second = sorted(assembly.open_studies(connection, idle_s=0), key=lambda study: study.id)
-    assert first.peers == set(peers)
-    assert second.peers == {("SCANNER", "127.0.0.1")}
+        first, second = (
+            {arrival.peer for arrival in read_arrivals(connection, study).arrivals}
+            for study in sorted(open_studies(connection), key=lambda study: study.id)
+        )
+    assert first == set(peers)
+    assert second == {("SCANNER", "127.0.0.1")}
 
 
 @pytest.mark.parametrize("claims_ours", [False, True])

@@ -1,0 +1,79 @@
+"""From received images to revisions: a first look, and the whole study by its released associations."""
+
+from collections.abc import Iterable
+
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from sqlalchemy import Engine
+
+from dicom_listener.assembly import Assembler
+from dicom_listener.ingest.ingest import Ingest
+from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.quarantine import Quarantine
+from dicom_listener.spool import AssociationInfo, Spool
+from neurotriage.core.settings import Settings
+from tests.conftest import until
+from tests.listener.conftest import encoded, instance, rows
+
+ONE = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1", "one")
+MADE = "select number, completed_by from revisions order by number"
+RULES = {"quiet_s": 600, "released_quiet_s": 3}
+
+
+def _receive(spool: Spool, ingest: Ingest, numbers: Iterable[int], series: int = 1) -> None:
+    for number in numbers:
+        image = instance(
+            number=1000 * series + number,
+            SeriesInstanceUID=f"1.2.3.{series}",
+            ImagePositionPatient=[0, 0, 5 * number],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            BodyPartExamined="HEAD",
+        )
+        spool.receive(
+            ONE,
+            sop_class_uid=MRImageStorage,
+            sop_instance_uid=image.SOPInstanceUID,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            data_set=encoded(image),
+        )
+    ingest.drain()
+
+
+def _assembler(engine: Engine, **rules: object) -> Assembler:
+    return Assembler(engine, Settings.model_validate({"assembly": {**RULES, **rules}}))
+
+
+def test_a_head_is_looked_at_early_and_the_whole_study_once_its_association_is_released(
+    engine: Engine, spool: Spool, ingest: Ingest, quarantine: Quarantine
+) -> None:
+    assembler = _assembler(engine)
+    _receive(spool, ingest, (1, 2, 4), series=2)  # open, as long as its third image lacks
+    _receive(spool, ingest, range(1, 21))
+    until(lambda: assembler.step(ingest.backlog()) == [1], 20)
+    assert rows(engine, MADE) == [(1, "early")]
+    assert rows(engine, "select state from studies") == [("open",)]
+    assert assembler.step(ingest.backlog()) == []
+    spool.note_ended(ONE, released=True)
+    ingest_notes(engine, spool, quarantine)
+    until(lambda: assembler.step(ingest.backlog()) == [2], 20)
+    assert rows(engine, MADE) == [(1, "early"), (2, "released")]
+    query = "select count(*) from revision_instances group by revision_id order by revision_id"
+    assert rows(engine, query) == [(20,), (23,)]
+    (detail,) = rows(engine, "select detail ->> 'evidence' from events where kind = 'quiet'")
+    assert detail == ("1 association released, and nothing came for 3 s",)
+
+
+def test_a_study_whose_association_was_aborted_waits_for_its_timer(
+    engine: Engine, spool: Spool, ingest: Ingest, quarantine: Quarantine
+) -> None:
+    assembler = _assembler(engine, first_looks=0)
+    _receive(spool, ingest, range(1, 21, 3))
+    _receive(spool, ingest, range(2, 3))
+    spool.note_ended(ONE, released=False)
+    ingest_notes(engine, spool, quarantine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update studies set last_received_at = now() - interval '599 s'")
+    assert assembler.step() == []
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update studies set last_received_at = now() - interval '601 s'")
+    until(lambda: assembler.step() == [1], 20)
+    assert rows(engine, MADE) == [(1, "quiet")]
