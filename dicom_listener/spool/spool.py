@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import RefusedContexts
+from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
 from neurotriage.core.errors import Unavailable
@@ -144,6 +145,16 @@ class Spool:
             raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
         self._write_note(self._rejected, refusals.to_json())
 
+    def note_ended(self, association: AssociationInfo, *, released: bool) -> None:
+        """Note that an association has ended, after its last instance was committed or discarded.
+
+        ``released``: by A-RELEASE, and not by an abort, a timeout or a lost connection. Raises ``OSError``
+        where it cannot be written, or 10,000 notes wait already.
+        """
+        if sum(1 for _ in self._ended.iterdir()) >= _MAX_ENDED:
+            raise OSError(errno.EDQUOT, f"{_MAX_ENDED} notes wait to be recorded")
+        self._write_note(self._ended, EndedAssociation.of(association, released=released).to_json())
+
     def _write_note(self, folder: Path, note: bytes) -> None:
         """A note may be lost in a power cut, but is never half there."""
         name = f"{_new_name()}.json"
@@ -170,6 +181,10 @@ class Spool:
     def rejected(self) -> list[Path]:
         """Notes that ``note_rejected`` wrote, in order of arrival."""
         return sorted(self._rejected.glob("*.json"))
+
+    def ended(self) -> list[Path]:
+        """Notes that ``note_ended`` wrote, in order of arrival."""
+        return sorted(self._ended.glob("*.json"))
 
 
 def _new_name() -> str:
