@@ -34,6 +34,15 @@ def quarantine(
     )
 
 
+def forget_bytes(connection: Connection, name: str) -> None:
+    """Record that the bytes of a quarantined file were deleted, as there were too many."""
+    connection.execute(
+        update(Quarantined)
+        .where(Quarantined.name == name)
+        .values(path="", reason=Quarantined.reason + "; its bytes were deleted, as the quarantine was full")
+    )
+
+
 def record_refused_context(
     connection: Connection,
     peer: Sender,

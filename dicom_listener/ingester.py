@@ -124,7 +124,7 @@ def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) 
     """Record the files of every spool, and freeze each study once it is quiet."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
-    quarantine = Quarantine(engine, storage)
+    quarantine = Quarantine(engine, storage, settings.storage.max_quarantine_bytes)
     spools = Spools(storage)
     assembler = Assembler(engine, settings)
     assemble_at = 0.0

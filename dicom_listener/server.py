@@ -34,7 +34,7 @@ from dicom_listener.association.receiving import Unfinished
 from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
 from dicom_listener.connection import Connection, Surroundings
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, open_spool
 from neurotriage.core.settings import ConfigurationError, ListeningPort, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.addresses import address_of_socket, has_address
@@ -80,7 +80,7 @@ class Listener:
         self._settings = settings
         self._on_echo = on_echo
         storage = Storage(settings.storage.root)
-        self.spool = Spool(storage, name, min_free_bytes=settings.storage.min_free_bytes)
+        self.spool = open_spool(settings.storage, name)
         self._quotas = Quotas(storage.spool(name) / "quotas.json")
         self._hosts = ListedHosts(settings)
         bound = [peer for peer in settings.peer if peer.is_bound_to_a_certificate and not peer.host]

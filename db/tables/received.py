@@ -42,7 +42,7 @@ class Study(Base):
     )
     priority_basis: Mapped[str] = mapped_column(
         server_default=text("''"),
-        comment="what decided that: command, peer, request, location, again, repeated or nothing",
+        comment="what decided: command, peer, called, request, location, again, repeated or nothing",
     )
     priority_evidence: Mapped[str] = mapped_column(
         server_default=text("''"), comment="the same in words; may quote a header"

@@ -12,6 +12,7 @@ from db import refusals
 from db.engine import is_unfit_value, outage_as_unavailable
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.reception import Reception
+from neurotriage.core.settings import StorageSettings
 from neurotriage.core.storage import Storage, make_private, sync_folder
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.peer_text import peer_text
@@ -23,6 +24,7 @@ QuarantinedKind = Literal["instance", "report", "note"]
 # An error of ours may be temporary: the file gets a second try.
 _ATTEMPTS: Final = 2
 _REASON_LIMIT: Final = 300
+MAX_BYTES: Final = StorageSettings().max_quarantine_bytes
 # Errors of the disk or the system, for which no file is to blame.
 _SURROUNDINGS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
@@ -32,9 +34,10 @@ _SURROUNDINGS: Final = frozenset(
 class Quarantine:
     """The quarantine folder with its rows, and the count of failures by file name."""
 
-    def __init__(self, engine: Engine, storage: Storage) -> None:
+    def __init__(self, engine: Engine, storage: Storage, max_bytes: int = MAX_BYTES) -> None:
         self._engine = engine
         self._storage = storage
+        self._max_bytes = max_bytes
         self._failures: Counter[str] = Counter()
 
     def set_aside(self, kind: QuarantinedKind, path: Path, reason: Reason, reception: Reception) -> None:
@@ -58,6 +61,20 @@ class Quarantine:
             raise Unavailable(f"storage: {error.strerror}") from error
         self._failures.pop(path.name, None)
         log.warning("quarantined", kind=kind, name=path.name, code=reason.code)
+        self._bound(place)
+
+    def _bound(self, newest: Path) -> None:
+        """Delete the oldest files above ``max_bytes``; their rows say so. What was set aside last stays."""
+        sizes = {path: path.stat().st_size for path in newest.parent.iterdir() if path.is_file()}
+        total_bytes = sum(sizes.values())
+        for path in sorted(sizes, key=lambda path: path.name):  # names begin with the time of arrival
+            if total_bytes <= self._max_bytes or path == newest:
+                return
+            with outage_as_unavailable(), self._engine.begin() as connection:
+                refusals.forget_bytes(connection, path.name)
+            path.unlink(missing_ok=True)
+            total_bytes -= sizes[path]
+            log.error("quarantine_full", deleted=path.name, max_quarantine_bytes=self._max_bytes)
 
     def reason_for(self, name: str, error: Exception) -> Reason | None:
         """Why the file of that name goes into quarantine after ``error``; None: it gets another try.

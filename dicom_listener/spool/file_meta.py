@@ -112,6 +112,7 @@ def read_received(path: Path) -> ReceivedInstance:
         size_bytes=by_file.size_bytes - _META_START - length,
         affected_sop_instance_uid=_text(values.get(0x0003, b""), UID_LIMIT),
         association_id=peer_text(information.get("association", ""), ASSOCIATION_LIMIT),
+        called_ae_title=_text(values.get(0x0018, b""), AE_TITLE_LIMIT),
         digest=_digest(information.get("digest")),
     )
     return ReceivedInstance(path, reception)

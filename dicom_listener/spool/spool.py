@@ -21,7 +21,9 @@ from dicom_listener.refused_contexts import RefusedContexts
 from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
+from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import StorageSettings
 from neurotriage.core.storage import Storage, make_private
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 
@@ -35,22 +37,23 @@ _MAX_ENDED: Final = 10_000
 class Spool:
     """The maildir of one process that receives; the lock keeps any other out.
 
-    ``min_free_bytes``: free space that receiving must leave on the disk. Raises ``OSError`` where the folders
-    cannot be made.
+    ``min_free_bytes``: free space that receiving must leave on the disk; ``resume_free_bytes``: with which it
+    begins again once there was less. Raises ``OSError`` where the folders cannot be made.
     """
 
-    def __init__(self, storage: Storage, name: str, *, min_free_bytes: int) -> None:
-        self._storage = storage
+    def __init__(
+        self, storage: Storage, name: str, *, min_free_bytes: int, resume_free_bytes: int = 0
+    ) -> None:
         self._root = storage.spool(name)
         self._tmp, self._new, self._reports = (self._root / part for part in ("tmp", "new", "reports"))
         self._refused, self._rejected, self._ended = (
             self._root / part for part in ("refused", "rejected", "ended")
         )
-        self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
         folders = (self._tmp, self._new, self._reports, self._refused, self._rejected, self._ended)
         for folder in folders:
             make_private(folder)
+        self.room = Room(storage.free_bytes, min_free_bytes, resume_free_bytes)
 
     def recover(self) -> int:
         """Lock the spool for this process and delete incomplete files; their number.
@@ -106,7 +109,7 @@ class Spool:
     ) -> str:
         """Write an encoded data set as received; the name of the file, once it is on stable storage.
 
-        Raises ``OSError``, and leaves no file, where that fails or would leave less than ``min_free_bytes``.
+        Raises ``OSError``, and leaves no file, where that fails or the disk is short of space.
         """
         incoming = self.begin(
             association,
@@ -119,12 +122,7 @@ class Spool:
             return incoming.commit()
 
     def _begin(self, folder: Path, meta: bytes) -> Incoming:
-        return Incoming(self._tmp, folder, _new_name(), meta, self.require_room)
-
-    def require_room(self, size_bytes: int) -> None:
-        """Raise ``OSError`` where ``size_bytes`` more would leave less than ``min_free_bytes``."""
-        if self._storage.free_bytes() - size_bytes < self._min_free_bytes:
-            raise OSError(errno.ENOSPC, "free space is below [storage] min_free_bytes")
+        return Incoming(self._tmp, folder, _new_name(), meta, self.room.require)
 
     def note_refused(
         self, association: AssociationInfo, contexts: Sequence[tuple[str, Sequence[str]]]
@@ -185,6 +183,22 @@ class Spool:
     def ended(self) -> list[Path]:
         """Notes that ``note_ended`` wrote, in order of arrival."""
         return sorted(self._ended.glob("*.json"))
+
+
+def open_spool(settings: StorageSettings, name: str) -> Spool:
+    """The spool of a process that receives, with the free space that the settings ask for.
+
+    Raises ``OSError`` where its folders cannot be made.
+    """
+    storage = Storage(settings.root)
+    make_private(storage.spools)
+    percent_bytes = storage.total_bytes() / 100
+    return Spool(
+        storage,
+        name,
+        min_free_bytes=max(settings.min_free_bytes, int(settings.min_free_percent * percent_bytes)),
+        resume_free_bytes=max(settings.resume_free_bytes, int(settings.resume_free_percent * percent_bytes)),
+    )
 
 
 def _new_name() -> str:

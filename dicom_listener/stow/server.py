@@ -15,10 +15,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dicom_listener.admission.tls import PeerCertificate, certificate_of
-from dicom_listener.spool import Spool
+from dicom_listener.spool import Spool, open_spool
 from dicom_listener.stow.service import StowService
 from neurotriage.core.settings import ConfigurationError, Settings, StowSettings, is_loopback
-from neurotriage.core.storage import Storage
 
 log = structlog.get_logger()
 
@@ -133,7 +132,7 @@ def run(
     Raises ``ConfigurationError``, ``Unavailable`` and ``OSError`` where the service cannot start.
     """
     require_encryption(stow)
-    spool = Spool(Storage(settings.storage.root), SPOOL, min_free_bytes=settings.storage.min_free_bytes)
+    spool = open_spool(settings.storage, SPOOL)
     spool.recover()
     try:
         server = _Server(_configuration(settings, stow, spool))

@@ -32,7 +32,7 @@ VIEW_COLUMN_COMMENTS = {
     "revision": "which revision of the study it is",
     "state": "ready or analysing",
     "priority": "urgent, routine or backlog",
-    "priority_basis": "what decided that: command, peer, request, location, again, repeated or nothing",
+    "priority_basis": "what decided: command, peer, called, request, location, again, repeated or nothing",
     "priority_evidence": "the same in words; may quote a header",
     "waiting_since": "since when it waits; anew after a failed attempt",
     "passed_over": "how often a more urgent one was taken while it was the oldest of its class",
@@ -46,7 +46,7 @@ def upgrade() -> None:
         (
             "priority_basis",
             "''",
-            "what decided that: command, peer, request, location, again, repeated or nothing",
+            "what decided: command, peer, called, request, location, again, repeated or nothing",
         ),
         ("priority_evidence", "''", "the same in words; may quote a header"),
     ):

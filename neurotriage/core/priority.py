@@ -22,6 +22,7 @@ class Basis(StrEnum):
 
     COMMAND = "command"  # an admin's word
     PEER = "peer"  # the mark of the [[peer]] that sent it
+    CALLED = "called"  # the mark of the AE title of ours that was called
     REQUEST = "request"  # the priority that was requested, by the header
     LOCATION = "location"  # an emergency location, by the header
     AGAIN = "again"  # images that were analysed before came once more

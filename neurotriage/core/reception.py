@@ -16,6 +16,7 @@ class Reception:
     size_bytes: int
     affected_sop_instance_uid: str = ""  # of the C-STORE-RQ (PS3.7 9.1.1.1); empty if unknown
     association_id: str = ""  # ours, of the association on which it came; empty if unknown
+    called_ae_title: str = ""  # ours; empty if unknown
     digest: str = ""  # SHA-256 (hex) of its data set as it was written; empty if unknown
 
     @property

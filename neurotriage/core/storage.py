@@ -77,6 +77,10 @@ class Storage:
         """Free space on the file system of the root, which must exist."""
         return shutil.disk_usage(self.root).free
 
+    def total_bytes(self) -> int:
+        """Size of the file system of the root, which must exist."""
+        return shutil.disk_usage(self.root).total
+
 
 def make_private(folder: Path) -> None:
     """Make a folder and its missing parents, each for our own user alone (0700)."""

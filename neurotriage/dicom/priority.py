@@ -1,7 +1,7 @@
 """The priority class of a study by one of its instances: who sent it, what its header says."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from neurotriage.core.priority import Basis, Judgement, Priority
@@ -19,23 +19,28 @@ class PriorityRules:
     requested: frozenset[str] = frozenset()
     locations: frozenset[str] = frozenset()
     location_prefixes: tuple[str, ...] = ()
+    called: Mapping[str, Priority] = field(default_factory=dict)  # by AE title of ours
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The rules of ``[priority]`` and of the marks in ``[[peer]]``."""
+        """The rules of ``[priority]`` and of the marks in ``[[peer]]`` and ``[[listener.called]]``."""
         listed = settings.priority
         return cls(
             settings.peer,
             frozenset(map(_plain, listed.requested)),
             frozenset(map(_plain, listed.locations)),
             tuple(map(_plain, listed.location_prefixes)),
+            {t.ae_title.strip(): t.priority for t in settings.listener.called if t.priority is not None},
         )
 
     def judge(self, header: InstanceHeader, reception: Reception) -> Judgement:
-        """The class by one instance. The mark of a peer comes before its headers.
+        """The class by one instance: by the title of ours that was called, the peer, the header.
 
-        An archive that sends old studies sends their old STAT, too.
+        Headers come last, as an archive that sends old studies sends their old STAT, too.
         """
+        called = self.called.get(reception.called_ae_title)
+        if called is not None:
+            return Judgement(called, Basis.CALLED, f"[[listener.called]] {reception.called_ae_title}")
         marked = peer_priority(self.peers, reception.peer_ae_title, reception.peer_host)
         if marked is not None:
             return Judgement(marked, Basis.PEER, f"[[peer]] {reception.peer_ae_title}")

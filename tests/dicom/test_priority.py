@@ -7,7 +7,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from neurotriage.core.priority import Basis, Priority
+from neurotriage.core.priority import Basis, Judgement, Priority
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.headers import InstanceHeader, read_instance
 from neurotriage.dicom.priority import PriorityRules, peer_priority
@@ -122,3 +122,21 @@ def test_a_request_sequence_that_is_none_is_passed_over(tmp_path: Path) -> None:
 def test_an_empty_word_is_refused_because_it_would_fit_everything(empty: str) -> None:
     with pytest.raises(ValueError, match=empty):
         _rules(**{empty: [" "]})
+
+
+def test_the_title_of_ours_that_was_called_decides_first(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "listener": {"called": [{"ae_title": "TRIAGE_ER", "priority": "urgent"}, {"ae_title": "OTHER"}]},
+            "peer": [{"ae_title": "CT1", "host": "10.0.0.1", "priority": "backlog"}],
+        }
+    )
+    rules = PriorityRules.of(settings)
+
+    def judged(called: str) -> Judgement:
+        sender = {"peer_ae_title": "CT1", "peer_host": "10.0.0.1", "called_ae_title": called}
+        return rules.judge(_header(tmp_path), replace(RECEPTION, **sender))
+
+    assert judged("TRIAGE_ER").basis is Basis.CALLED
+    assert judged("TRIAGE_ER").priority is Priority.URGENT
+    assert judged("OTHER").priority is judged("").priority is Priority.BACKLOG

@@ -23,10 +23,11 @@ from dicom_listener.ingest import store as store_module
 from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, ReadRequest, ReadResult
 from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
-from dicom_listener.spool import AssociationInfo, Spool, Spools
+from dicom_listener.spool import AssociationInfo, Spool, Spools, reception_by_file
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.core.storage import Storage
+from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.headers import MANUFACTURER, InstanceHeader
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
 from tests.conftest import until
@@ -522,3 +523,22 @@ def test_an_ingester_records_what_came_through_every_spool(
         spooled(Spool(storage, name, min_free_bytes=0), instance(number=number))
     assert ingest.drain() == Ingested(recorded=3)
     assert Spools(storage).waiting() == []
+
+
+def test_a_full_quarantine_loses_the_oldest_bytes_and_no_row(
+    engine: Engine, storage: Storage, tmp_path: Path
+) -> None:
+    quarantine = Quarantine(engine, storage, max_bytes=250)
+    for number in range(4):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(bytes(100))
+        reason = Reason(ReasonCode.NOT_DICOM, "not a DICOM file")
+        quarantine.set_aside("instance", path, reason, reception_by_file(path))
+    assert sorted(path.name for path in storage.quarantine.iterdir()) == ["2.dcm", "3.dcm"]
+    told = rows(engine, "select name, path from quarantined order by name")
+    assert told == [
+        ("0.dcm", ""),
+        ("1.dcm", ""),
+        ("2.dcm", "quarantine/2.dcm"),
+        ("3.dcm", "quarantine/3.dcm"),
+    ]

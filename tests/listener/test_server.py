@@ -76,7 +76,7 @@ def test_low_disk_is_answered_out_of_resources_and_recovers_by_itself(
     assert status_of(association, instance()) == OUT_OF_RESOURCES
     files = [path for path in settings.storage.root.rglob("*") if path.is_file()]
     assert [path.name for path in files] == ["lock"]
-    listener.spool._min_free_bytes = 0  # somebody made room
+    listener.spool.room.low_bytes = listener.spool.room.high_bytes = 0  # somebody made room
     assert status_of(association, instance()) == 0
     association.release()
 

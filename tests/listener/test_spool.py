@@ -2,14 +2,17 @@
 
 import errno
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from dicom_listener.spool import AssociationInfo, Spool, read_received
+from dicom_listener.spool import AssociationInfo, Spool, open_spool, read_received
+from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import StorageSettings
 from neurotriage.core.storage import Storage
 from neurotriage.dicom.headers import digest_of_file, read_instance
 from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, spooled
@@ -162,3 +165,30 @@ def test_an_ae_title_is_one_bounded_line_before_it_reaches_a_row(spool: Spool, t
     assert len(reception.peer_ae_title) <= 16
     assert reception.peer_ae_title.isprintable()
     assert reception.affected_sop_instance_uid == "1.2.3"
+
+
+def test_once_the_disk_was_short_receiving_begins_again_at_the_high_watermark() -> None:
+    free_bytes = 1000
+    room = Room(lambda: free_bytes, 100, 300)
+    room.require(900)
+    with pytest.raises(OSError, match="min_free"):
+        room.require(901)
+    for free_bytes in (250, 350):  # noqa: B007 - the room looks at it
+        with pytest.raises(OSError, match="min_free"):
+            room.require(100)
+    free_bytes = 400
+    room.require(100)
+    room.require(300)  # short means below the low one again
+
+
+def test_percents_of_the_disk_and_bytes_are_both_kept_free(storage: Storage) -> None:
+    total = shutil.disk_usage(storage.root.parent).total
+
+    def limits(**of: float) -> tuple[int, int]:
+        room = open_spool(StorageSettings.model_validate({"root": storage.root, **of}), "main").room
+        return room.low_bytes, room.high_bytes
+
+    assert limits(min_free_bytes=5) == (5, 5)
+    assert limits(min_free_bytes=5, resume_free_bytes=9) == (5, 9)
+    low, high = limits(min_free_bytes=5, min_free_percent=10, resume_free_percent=20)
+    assert (round(low / total, 3), round(high / total, 3)) == (0.1, 0.2)

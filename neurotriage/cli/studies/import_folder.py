@@ -35,7 +35,7 @@ def import_folder(
     """
     from dicom_listener.files.folder import files_of
     from dicom_listener.files.folder_import import SPOOL, FolderImport
-    from dicom_listener.spool import Spool
+    from dicom_listener.spool import open_spool
     from neurotriage.cli.tables import progress
     from neurotriage.core.process.log import set_up_logging
     from neurotriage.core.storage import Storage
@@ -44,7 +44,7 @@ def import_folder(
     settings = load_settings()
     root = folder if folder.is_dir() else folder.parent
     storage = Storage(settings.storage.root)
-    spool = Spool(storage, SPOOL, min_free_bytes=settings.storage.min_free_bytes)
+    spool = open_spool(settings.storage, SPOOL)
     spool.recover()
     try:
         found = files_of(root)

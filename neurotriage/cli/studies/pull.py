@@ -27,10 +27,9 @@ def pull(
 
     Example: neurotriage pull --from pacs --accessions list.txt
     """
-    from dicom_listener.spool import Spool
+    from dicom_listener.spool import open_spool
     from neurotriage.cli.tables import progress
     from neurotriage.core.process.log import set_up_logging
-    from neurotriage.core.storage import Storage
     from neurotriage.pull import lines
     from neurotriage.pull.pace import Pace, SystemClock
     from neurotriage.pull.run import pull as pull_lines
@@ -44,7 +43,7 @@ def pull(
     listed = accessions or studies
     wanted = lines.read_list(listed)
     report = lines.PullReport(listed.with_name(f"{listed.name}.report.csv"))
-    spool = Spool(Storage(settings.storage.root), SPOOL, min_free_bytes=settings.storage.min_free_bytes)
+    spool = open_spool(settings.storage, SPOOL)
     spool.recover()
     try:
         report.write()

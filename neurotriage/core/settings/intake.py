@@ -86,6 +86,9 @@ class CalledTitle(Section):
 
     ae_title: str = Field(max_length=16)
     calling: tuple[str, ...] = Field((), description="calling AE titles that may use it; empty: every peer")
+    priority: Priority | None = Field(
+        None, description="class of the studies that come to it: urgent, routine or backlog"
+    )
 
     @field_validator("ae_title")
     @classmethod
@@ -180,7 +183,17 @@ class StorageSettings(Section):
     """``[storage]``: the folder that holds received bytes and results."""
 
     root: Path = Field(Path("storage"), description="folder for received bytes, evidence and results")
-    min_free_bytes: int = Field(2 * 1024**3, ge=0, description="below this, C-STORE answers 0xA700")
+    min_free_bytes: int = Field(
+        2 * 1024**3, ge=0, description="with less free space nothing is received; C-STORE answers 0xA700"
+    )
+    min_free_percent: float = Field(0.0, ge=0, lt=100, description="the same, in percent of the disk")
+    resume_free_bytes: int = Field(
+        0, ge=0, description="once short, receiving begins again with this much free space"
+    )
+    resume_free_percent: float = Field(0.0, ge=0, lt=100, description="the same, in percent of the disk")
+    max_quarantine_bytes: int = Field(
+        20 * 1024**3, ge=0, description="of files set aside; above, the oldest are deleted, their rows stay"
+    )
 
 
 _FINGERPRINT: Final = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
