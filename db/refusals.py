@@ -88,7 +88,7 @@ def record_refused_association(
 ) -> None:
     """Count a connection or association that was refused ``times`` times for ``cause``.
 
-    From ``limit`` rows on, unknown ones are counted in one row per cause, so that nobody fills the table.
+    From ``limit`` rows on, unknown ones are counted in one row, so that nobody fills the table.
     """
     key = {
         "cause": cause,
@@ -106,7 +106,7 @@ def record_refused_association(
         return
     rows = connection.execute(select(func.count(RefusedAssociation.id))).scalar_one()
     if rows >= limit:
-        key |= {"peer_host": "(others)", "peer_ae_title": "", "called_ae_title": ""}
+        key = {"cause": "(others)", "peer_host": "(others)", "peer_ae_title": "", "called_ae_title": ""}
     connection.execute(
         insert(RefusedAssociation)
         .values(**key, times=times)

@@ -49,6 +49,7 @@ class Surroundings:
     refusals: Refusals
     max_object_bytes: int
     on_echo: Callable[[AssociationInfo], None]
+    connected: Callable[["Connection"], None]
     leave: Callable[[Hashable], None]
 
 
@@ -76,18 +77,24 @@ class Connection:
 
     def connected(self, layer: UpperLayer) -> None:
         self._layer = layer
+        self._around.connected(self)
 
     def not_dicom(self, start: bytes) -> None:
-        cause = _TLS_CLIENT if start[:1] == b"\x16" else f"{_NOT_DICOM}: {start.hex(' ')}"
+        cause = _TLS_CLIENT if start[:1] == b"\x16" else _NOT_DICOM
         self._around.refusals.add("connection_refused", Refusal.of(cause, self.peer_host))
         self.layer.close()
 
     def requested(self, pdu: bytes) -> None:
         request = readable(pdu)
-        # On a thread: the names of peers may have to be resolved.
+        admission = self._around.admission
+        peer = admission.known_peer(request, self.peer_host, self.certificate)
+        if peer is not None:
+            self._decide(request, peer)
+            return
+        # On a thread: a name has to be resolved.
         self._around.loop.run_in_executor(
-            self._around.names, self._around.admission.peer_of, request, self.peer_host, self.certificate
-        ).add_done_callback(lambda judged: self._decide(request, judged))
+            self._around.names, admission.looked_up_peer, request, self.peer_host, self.certificate
+        ).add_done_callback(lambda judged: self._decide_looked_up(request, judged))
 
     def ended(self, *, released: bool) -> None:
         self._gone = True
@@ -132,14 +139,17 @@ class Connection:
     def echoed(self, association: AssociationInfo) -> None:
         self._around.on_echo(association)
 
-    def _decide(self, request: Request, judged: "asyncio.Future[Peer | Rejection]") -> None:
-        """Answer the request. Where it cannot be judged, it is rejected."""
+    def _decide_looked_up(self, request: Request, judged: "asyncio.Future[Peer | Rejection]") -> None:
+        """Where the request cannot be judged, it is rejected."""
+        error = judged.exception()
+        if error is not None:
+            log.error("request_not_judged", peer_host=self.peer_host, exc_info=error)
+        self._decide(request, judged.result() if error is None else NO_REASON)
+
+    def _decide(self, request: Request, peer: Peer | Rejection) -> None:
         if self._gone:
             return
         with self.layer.guard():
-            if judged.exception() is not None:
-                log.error("request_not_judged", peer_host=self.peer_host, exc_info=judged.exception())
-            peer = NO_REASON if judged.exception() is not None else judged.result()
             rejection = peer if isinstance(peer, Rejection) else self._around.admission.admit(self, peer)
             if rejection is not None:
                 self._reject(request, rejection)

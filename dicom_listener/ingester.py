@@ -221,7 +221,8 @@ def main() -> None:
 
 
 def _stop_at_end_of_input(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(1):
+    # Not by sys.stdin, whose lock would be held at the exit of the process.
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     stop.set()
 

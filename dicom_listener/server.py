@@ -5,10 +5,11 @@ One thread serves all connections by their events; files are written, and names 
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -84,7 +85,9 @@ class Listener:
         self._quotas = Quotas(storage.spool(name) / "quotas.json")
         self._hosts = ListedHosts(settings)
         bound = [peer for peer in settings.peer if peer.is_bound_to_a_certificate and not peer.host]
-        self._places = Places(settings.listener.max_associations, [*self._hosts.hosts, *bound])
+        self._places = Places(
+            settings.listener.max_associations, [*self._hosts.hosts, *bound], many_strangers=bool(bound)
+        )
         self._ports: list[_Port] = []
         self._connections: set[Connection] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -160,22 +163,21 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._loop, self._stop = loop, asyncio.Event()
         listener = self._settings.listener
-        with (
-            ThreadPoolExecutor(_DISK_THREADS, "disk") as disk,
-            ThreadPoolExecutor(_NAME_THREADS, "peer names") as names,
-        ):
+        names = ThreadPoolExecutor(_NAME_THREADS, "peer names")
+        with ThreadPoolExecutor(_DISK_THREADS, "disk") as disk:
             self._around = around = Surroundings(
                 loop=loop,
                 disk=disk,
                 names=names,
                 spool=self.spool,
                 contexts=supported_contexts(),
-                admission=Admission(self._settings, self._quotas),
+                admission=Admission(self._settings, self._quotas, self._hosts),
                 quotas=self._quotas,
                 unfinished=Unfinished(listener.max_unfinished_bytes),
                 refusals=Refusals(lambda noted: disk.submit(self._note_rejected, noted)),
                 max_object_bytes=listener.max_object_bytes,
                 on_echo=self._on_echo,
+                connected=lambda user: self._connected(around, user),
                 leave=self._leave,
             )
             tasks = [loop.create_task(self._accept(around, port)) for port in self._ports]
@@ -188,8 +190,9 @@ class Listener:
                 task.cancel()
             await self._abort_all(around)
             self._close_ports()
+            names.shutdown(wait=False, cancel_futures=True)  # a name server may take its time
             around.refusals.flush()
-            self._quotas.save()
+            self._save_quotas(disk)
             for task in done - {stopped}:
                 task.result()
 
@@ -216,8 +219,7 @@ class Listener:
         """Why a connection is closed before it costs anything."""
         if port.tls is None and not _may_be_plain(port.settings, host):
             return _NOT_NAMED
-        holder = None if port.tls else self._hosts.host_of(host)
-        return self._places.enter(user, host, holder, in_handshake=port.tls is not None)
+        return self._places.enter(user, host, self._hosts.host_of(host), in_handshake=port.tls is not None)
 
     async def _connect(
         self, around: Surroundings, port: _Port, connection: socket.socket, user: Connection
@@ -246,16 +248,17 @@ class Listener:
             connection.close()
             around.refusals.add("handshake_failed", Refusal.of(cause(error), user.peer_host))
             return
-        if port.tls is not None:
-            refused = self._finish_handshake(user, layer)
-            if refused is not None:
-                around.refusals.add("connection_refused", Refusal.of(refused, user.peer_host))
-                layer.close()
-                return
-        self._connections.add(user)
 
-    def _finish_handshake(self, user: Connection, layer: UpperLayer) -> str | None:
-        encrypted = layer.transport.get_extra_info("ssl_object")
+    def _connected(self, around: Surroundings, user: Connection) -> None:
+        """Called before the first byte of the peer is read, which may come with the end of a handshake."""
+        self._connections.add(user)
+        encrypted: ssl.SSLObject | None = user.layer.transport.get_extra_info("ssl_object")
+        refused = self._finish_handshake(user, encrypted) if encrypted is not None else None
+        if refused is not None:
+            around.refusals.add("connection_refused", Refusal.of(refused, user.peer_host))
+            user.layer.close()
+
+    def _finish_handshake(self, user: Connection, encrypted: ssl.SSLObject) -> str | None:
         user.certificate = certificate_of(encrypted)
         bound = (
             peer
@@ -294,19 +297,25 @@ class Listener:
         """Hold all connections to their deadlines; tell and save what was counted."""
         save_at = time.monotonic() + _SAVE_INTERVAL_S
         tell_at = time.monotonic()
+        saving: Future[None] | None = None
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
             now = time.monotonic()
             self._connections = {user for user in self._connections if not user.layer.is_over}
             for user in self._connections:
                 user.layer.watch(now)
-            if now >= save_at:
+            # Nothing is waited for: a disk that hangs must not end the deadlines.
+            if now >= save_at and (saving is None or saving.done()):
                 save_at = now + _SAVE_INTERVAL_S
                 around.refusals.flush()
-                await around.loop.run_in_executor(around.disk, self._quotas.save)
+                saving = self._save_quotas(around.disk)
             if now >= tell_at:
                 tell_at = now + _EXPIRY_INTERVAL_S
-                await around.loop.run_in_executor(around.disk, self._tell_expiries)
+                around.disk.submit(self._tell_expiries)
+
+    def _save_quotas(self, disk: Executor) -> "Future[None] | None":
+        document = self._quotas.unsaved()
+        return None if document is None else disk.submit(self._quotas.save, document)
 
     async def _abort_all(self, around: Surroundings) -> None:
         for task in self._serving:

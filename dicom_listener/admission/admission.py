@@ -1,9 +1,10 @@
 """Accepts or rejects associations: by peer, within its limits, and within that of all (PS3.8 9.3.4)."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from dicom_listener.admission.peers import (
+    ADDRESS_UNKNOWN,
     CALLED_UNREADABLE,
     CALLING_UNREADABLE,
     LIMIT_EXCEEDED,
@@ -11,6 +12,8 @@ from dicom_listener.admission.peers import (
     PERMANENT,
     QUOTA_EXCEEDED,
     SHARE_EXCEEDED,
+    TITLE_UNKNOWN,
+    ListedHosts,
     Rejection,
     sender,
 )
@@ -19,19 +22,48 @@ from dicom_listener.admission.shares import Shares
 from dicom_listener.admission.tls import PeerCertificate
 from dicom_listener.association.request import Request
 from neurotriage.core.settings import Peer, Settings, config_file
+from neurotriage.dicom.addresses import Address, has_address, is_name
 
 
 class Admission:
     """Decides on each A-ASSOCIATE-RQ and keeps count of the associations accepted."""
 
-    def __init__(self, settings: Settings, quotas: Quotas) -> None:
-        self._settings, self._quotas = settings, quotas
+    def __init__(self, settings: Settings, quotas: Quotas, hosts: ListedHosts) -> None:
+        self._settings, self._quotas, self._hosts = settings, quotas, hosts
         self._shares: Shares[Peer] = Shares(settings.listener.max_associations, settings.peer)
         self._admitted: dict[Hashable, Peer] = {}
         self._configured_ns = _configured_ns()
 
-    def peer_of(self, request: Request, host: str, certificate: PeerCertificate | None) -> Peer | Rejection:
-        """Who requests an association. Names of peers are resolved, which may take seconds; thread-safe."""
+    def known_peer(
+        self, request: Request, host: str, certificate: PeerCertificate | None
+    ) -> Peer | Rejection | None:
+        """Who requests an association, by the addresses that are known; None: a name must be looked up."""
+        judged = self._judged(request, host, certificate, self._hosts.has)
+        named = any(is_name(peer.host) for peer in self._titled(request) if peer.host)
+        may_change = isinstance(judged, Rejection) and judged in (ADDRESS_UNKNOWN, TITLE_UNKNOWN)
+        return None if may_change and named else judged
+
+    def looked_up_peer(
+        self, request: Request, host: str, certificate: PeerCertificate | None
+    ) -> Peer | Rejection:
+        """The same, with the names of peers of this title resolved anew: takes seconds; thread-safe."""
+        names = {peer.host for peer in self._titled(request)}
+
+        def is_at(name: str, address: Address) -> bool:
+            return has_address(name, address) if name in names else self._hosts.has(name, address)
+
+        return self._judged(request, host, certificate, is_at)
+
+    def _titled(self, request: Request) -> list[Peer]:
+        return [peer for peer in self._settings.peer if peer.ae_title.strip() == request.calling.text]
+
+    def _judged(
+        self,
+        request: Request,
+        host: str,
+        certificate: PeerCertificate | None,
+        is_at: Callable[[str, Address], bool],
+    ) -> Peer | Rejection:
         if not request.calling.usable:
             return CALLING_UNREADABLE
         if not request.called.usable:
@@ -42,6 +74,7 @@ class Admission:
             called=request.called.text,
             host=host,
             certificate=certificate,
+            is_at=is_at,
         )
 
     def admit(self, association: Hashable, peer: Peer) -> Rejection | None:

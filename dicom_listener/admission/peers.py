@@ -1,6 +1,7 @@
 """Who may send: a calling AE title with an address, a certificate or both. A title alone is only a name."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,12 +58,18 @@ LOCAL: Final = Peer.model_construct(ae_title="", host="loopback", port=None)
 
 
 def sender(
-    settings: Settings, *, calling: str, called: str, host: str, certificate: PeerCertificate | None = None
+    settings: Settings,
+    *,
+    calling: str,
+    called: str,
+    host: str,
+    certificate: PeerCertificate | None = None,
+    is_at: Callable[[str, Address], bool] = has_address,
 ) -> Peer | Rejection:
     """The ``[[peer]]`` of an association, or why it must be rejected.
 
-    ``host``: address of the socket; ``certificate``: what the peer has shown on a port with TLS. Host names
-    of peers are resolved, which may take seconds.
+    ``host``: address of the socket; ``certificate``: what the peer has shown on a port with TLS. Whether
+    a configured host has an address is asked of ``is_at``; by default names are resolved, in seconds.
     """
     refused = _called(settings, calling, called)
     if refused is not None:
@@ -71,11 +78,11 @@ def sender(
     if not settings.peer:
         return LOCAL if _local(settings, address) else NO_PEERS
     titled = [peer for peer in settings.peer if peer.ae_title.strip() == calling]
-    there = [peer for peer in titled if not peer.host or has_address(peer.host, address)]
+    there = [peer for peer in titled if not peer.host or is_at(peer.host, address)]
     if there:
         proven = (peer for peer in there if is_certificate_of(peer, certificate))
         return next(proven, CERTIFICATE_UNKNOWN)
-    at_address = any(has_address(peer.host, address) for peer in settings.peer if peer.host)
+    at_address = any(is_at(peer.host, address) for peer in settings.peer if peer.host)
     return TITLE_UNKNOWN if at_address else ADDRESS_UNKNOWN
 
 
@@ -131,9 +138,10 @@ class ListedHosts:
         address = address_of_socket(host)
         if not self._settings.peer:
             return LOCAL.host if _local(self._settings, address) else None
-        return next((name for name in self.hosts if self._has(name, address)), None)
+        return next((name for name in self.hosts if self.has(name, address)), None)
 
-    def _has(self, host: str, address: Address) -> bool:
+    def has(self, host: str, address: Address) -> bool:
+        """Whether a configured host has this address, as far as is known."""
         if host in self._names:
             return address in self._addresses.get(host, ())
         return has_address(host, address)

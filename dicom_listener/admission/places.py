@@ -32,9 +32,16 @@ class _Place:
 
 
 class Places:
-    """The places of connections. ``holders``: the configured hosts and certificates of peers."""
+    """The places of connections.
 
-    def __init__(self, max_associations: int, holders: Iterable[Hashable]) -> None:
+    ``holders``: the configured hosts and certificates of peers. ``many_strangers``: peers may come from any
+    address, and are known after their TLS handshake alone.
+    """
+
+    def __init__(
+        self, max_associations: int, holders: Iterable[Hashable], *, many_strangers: bool = False
+    ) -> None:
+        self._many_strangers = many_strangers
         self._shares: Shares[Hashable] = Shares(max_associations + SPARE_CONNECTIONS, holders)
         self._taken: dict[Hashable, _Place] = {}
 
@@ -53,7 +60,9 @@ class Places:
 
     def finish_handshake(self, key: Hashable, holder: Hashable | None) -> str | None:
         """Exchange the place of a handshake for one of ``holder``; else why there is none (it is left)."""
-        place = self._taken.pop(key)
+        place = self._taken.pop(key, None)
+        if place is None:
+            return CROWDED  # it has ended meanwhile
         return self.enter(key, place.address, holder, in_handshake=False)
 
     def leave(self, key: Hashable) -> None:
@@ -61,8 +70,17 @@ class Places:
         self._taken.pop(key, None)
 
     def _in_handshake(self, new: _Place) -> str | None:
-        others = [place for place in self._taken.values() if place.in_handshake]
+        """Those of unknown addresses take no places of listed ones here, either."""
+        strange = new.holder is None
+        others = [
+            place
+            for place in self._taken.values()
+            if place.in_handshake and (place.holder is None) == strange
+        ]
         from_address = sum(place.address == new.address for place in others)
+        if strange and not self._many_strangers:
+            room = len(others) < STRANGER_CONNECTIONS and from_address < CONNECTIONS_PER_STRANGER
+            return None if room else STRANGER
         room = len(others) < HANDSHAKES and from_address < HANDSHAKES_PER_ADDRESS
         return None if room else CROWDED
 

@@ -36,14 +36,17 @@ class Quotas:
         self._turn()
         return peer.max_bytes_per_day is not None and self._sent[_name(peer)] >= peer.max_bytes_per_day
 
-    def save(self) -> None:
-        """Write the file where anything changed; an error is logged, and the count goes on in memory."""
+    def unsaved(self) -> bytes | None:
+        """What is to be saved; None where nothing has changed."""
         if not self._changed:
-            return
+            return None
         self._changed = False
-        document = {"day": self._day.isoformat(), "sent_bytes": dict(self._sent)}
+        return json.dumps({"day": self._day.isoformat(), "sent_bytes": dict(self._sent)}).encode()
+
+    def save(self, document: bytes) -> None:
+        """Write the file; an error is logged, and the count goes on in memory. Thread-safe."""
         try:
-            write_durably(self._path, json.dumps(document).encode())
+            write_durably(self._path, document)
         except OSError as error:
             log.warning("quotas_not_saved", error=error.strerror)
 

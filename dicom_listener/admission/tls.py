@@ -56,7 +56,7 @@ def certificate_of(connection: ssl.SSLObject) -> PeerCertificate | None:
     names = cast(tuple[tuple[tuple[str, str], ...], ...], decoded.get("subject", ()))
     pairs = (pair for name in names for pair in name)
     return PeerCertificate(
-        sha256(encoded).hexdigest(), frozenset((_SHORT.get(key, key), value) for key, value in pairs)
+        sha256(encoded).hexdigest(), frozenset((_SHORT.get(key, key.upper()), value) for key, value in pairs)
     )
 
 
@@ -68,6 +68,9 @@ _SHORT: Final = {
     "localityName": "L",
     "stateOrProvinceName": "ST",
     "countryName": "C",
+    "domainComponent": "DC",
+    "emailAddress": "EMAILADDRESS",
+    "serialNumber": "SERIALNUMBER",
 }
 
 

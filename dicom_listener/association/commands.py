@@ -6,6 +6,7 @@ from typing import Final
 
 C_STORE_RQ: Final = 0x0001
 C_ECHO_RQ: Final = 0x0030
+C_CANCEL_RQ: Final = 0x0FFF
 N_EVENT_REPORT_RQ: Final = 0x0100
 _RESPONSE: Final = 0x8000
 _NO_DATA_SET: Final = 0x0101
@@ -54,8 +55,11 @@ def read_command(data: bytes) -> Command:
             raise UnreadableCommand("a command set with another group, or longer than itself")
         values[element] = data[position : position + length]
         position += length
+    field = _number(values, _COMMAND_FIELD)
+    if field == C_CANCEL_RQ:  # it has no message ID of its own, and no SOP class (PS3.7 9.3.2.3)
+        return Command(field, 0, has_data_set=False)
     command = Command(
-        field=_number(values, _COMMAND_FIELD),
+        field=field,
         message_id=_number(values, _MESSAGE_ID),
         has_data_set=_number(values, _DATA_SET_TYPE) != _NO_DATA_SET,
         sop_class_uid=values.get(_AFFECTED_SOP_CLASS_UID, b"").rstrip(b"\0 "),

@@ -28,7 +28,7 @@ from pynetdicom.sop_class import register_uid
 
 from neurotriage.dicom.commitment import PUSH_MODEL
 
-_VERIFICATION: Final = "1.2.840.10008.1.1"
+VERIFICATION: Final = "1.2.840.10008.1.1"
 
 # In our order of preference, for a context that proposes several.
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -111,4 +111,4 @@ def supported_contexts() -> list[PresentationContext]:
     commitment = build_context(PUSH_MODEL, list(_UNCOMPRESSED[:2]))
     # An archive that reports on an association of its own proposes the SCP role (PS3.4 J.3.3, PS3.7 D.3.3.4).
     commitment.scu_role = commitment.scp_role = True
-    return [build_context(_VERIFICATION, list(_UNCOMPRESSED)), commitment, *contexts]
+    return [build_context(VERIFICATION, list(_UNCOMPRESSED)), commitment, *contexts]

@@ -67,6 +67,11 @@ class Messages:
         """The data set that is being received."""
         return self._data_set
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message is unfinished."""
+        return self._command is None and not self._command_bytes
+
     def begin_fragment(self, context_id: int, control: int) -> None:
         """A Presentation Data Value Item begins. Raises ``Violation``."""
         if context_id not in self._accepted:

@@ -12,18 +12,21 @@ import structlog
 
 from dicom_listener.association import pdus
 from dicom_listener.association.commands import (
+    C_CANCEL_RQ,
     C_ECHO_RQ,
     C_STORE_RQ,
     N_EVENT_REPORT_RQ,
     Command,
     response,
 )
-from dicom_listener.association.messages import DataSet, Dropped, Violation
+from dicom_listener.association.contexts import VERIFICATION
+from dicom_listener.association.messages import DataSet, Dropped
 from dicom_listener.association.negotiation import AcceptedContext
 from dicom_listener.association.receiving import Receiving
 from dicom_listener.association.request import escaped
 from dicom_listener.association.upper_layer import UpperLayer
 from dicom_listener.spool import AssociationInfo, Incoming
+from neurotriage.dicom.commitment import PUSH_MODEL
 
 log = structlog.get_logger()
 
@@ -31,6 +34,9 @@ log = structlog.get_logger()
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
+# PS3.7 annex C: of any service.
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+UNRECOGNIZED_OPERATION: Final = 0x0211
 # N-EVENT-REPORT response statuses (PS3.7 10.1.1.1.8).
 PROCESSING_FAILURE: Final = 0x0110
 INVALID_ARGUMENT: Final = 0x0115
@@ -80,17 +86,21 @@ class Services:
         self._receiving: Receiving | None = None
 
     def on_command(self, command: Command, context_id: int, context: AcceptedContext) -> DataSet | None:
-        """Where the data set goes that follows a command set. Raises ``Violation`` for other services."""
+        """Where the data set goes that follows a command set; that of another service is dropped."""
         self._refused = self._receiving = None
-        if command.field == C_ECHO_RQ:
+        if command.field in (C_ECHO_RQ, C_CANCEL_RQ):
             return None
-        if command.field == C_STORE_RQ:
+        stores = context.sop_class_uid not in (VERIFICATION, PUSH_MODEL)
+        if command.field == C_STORE_RQ and stores:
             return self._begin_instance(command, context)
-        if command.field == N_EVENT_REPORT_RQ:
+        if command.field == N_EVENT_REPORT_RQ and context.sop_class_uid == PUSH_MODEL:
             begin = partial(self._store.begin_report, self._parties, context.transfer_syntax_uid)
             self._receiving = self._store.receive(begin, self._layer.go_on)
             return self._receiving
-        raise Violation(f"asks for a service ({command.field:#06x}) that is none of ours")
+        known = command.field in (C_STORE_RQ, N_EVENT_REPORT_RQ)
+        status = SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION
+        self._refused = status, f"operation {command.field:#06x} is not offered in this context"
+        return Dropped()
 
     def on_message(self, command: Command, context_id: int, data_set: DataSet | None) -> None:
         """Answer a message that is complete."""
@@ -98,10 +108,12 @@ class Services:
         size_bytes = data_set.size_bytes if data_set is not None else 0
         if command.field == C_ECHO_RQ:
             self._echo(answer)
-        elif command.field == N_EVENT_REPORT_RQ:
-            self._finish(command, size_bytes, partial(self._report_stored, answer), answer, INVALID_ARGUMENT)
+        elif command.field == C_CANCEL_RQ:
+            return  # of an operation that has been answered
         elif self._refused is not None:
             self._refuse(command, *self._refused, answer)
+        elif command.field == N_EVENT_REPORT_RQ:
+            self._finish(command, size_bytes, partial(self._report_stored, answer), answer, INVALID_ARGUMENT)
         else:
             stored = partial(self._instance_stored, command, size_bytes, answer)
             self._finish(command, size_bytes, stored, answer, CANNOT_UNDERSTAND)

@@ -100,8 +100,9 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._connected_at = time.monotonic()
         self._user.connected(self)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # A view: asyncio's TLS reads into slices of it, and a slice of a bytearray would be a copy.
+        return memoryview(self._buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
         self._active_at = time.monotonic()
@@ -207,7 +208,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         if self._unsent_since is not None and now - self._unsent_since > SEND_DEADLINE_S:
             self._end_overdue("answers_not_read", after_s=SEND_DEADLINE_S)
         elif self._waiting or self._behind:
-            return
+            if self._messages is None and now - self._waiting_since > REQUEST_DEADLINE_S:
+                self.close()  # its request cannot be judged in time
         elif not self._requested:
             if now - self._connected_at > REQUEST_DEADLINE_S or self._pdu_overdue(now):
                 self.close()
@@ -312,7 +314,8 @@ class UpperLayer(asyncio.BufferedProtocol):
             self._end(0.0)
             self.transport.close()
         else:
-            self._released = True
+            # Not where an object is unfinished: the study lacks it.
+            self._released = self._messages is not None and self._messages.is_idle
             self.send(pdus.RELEASE_RP)
             self._end(RELEASED_DEADLINE_S)
 

@@ -27,7 +27,7 @@ class Incoming:
         require_room(len(meta))
         self._temporary, self._path = tmp / f"{name}.dcm", folder / f"{name}.dcm"
         self._require_room = require_room
-        self._digest_at = meta.index(_PLACE)
+        self._digest_at = meta.rindex(_PLACE)  # the last one: a UID may be made of zeros
         self._summary = sha256()
         self.size_bytes = 0
         self._descriptor: int | None = os.open(

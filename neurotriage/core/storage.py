@@ -83,11 +83,12 @@ class Storage:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and its missing parents, each for our own user alone (0700)."""
+    """Make a folder and its missing parents durably, each for our own user alone (0700)."""
     if folder.is_dir():
         return
     make_private(folder.parent)
     folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+    sync_folder(folder.parent)  # or what is stored in it could be lost with it
 
 
 def _open_to_others(folder: Path) -> bool:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Engine
 
 from dicom_listener.admission import tls as tls_module
@@ -21,9 +24,10 @@ from neurotriage.core.settings import (
     require_protected_ports,
 )
 from tests.conftest import until
-from tests.listener.conftest import associate, rows
+from tests.listener.conftest import associate, data_set_of, instance, rows
 from tests.listener.test_request import a_associate_rq
-from tests.listener.test_transport import closes, connect
+from tests.listener.test_request import context as image_context
+from tests.listener.test_transport import closes, connect, p_data, store_command
 
 Listen = Callable[..., tuple[Listener, int]]
 
@@ -303,3 +307,112 @@ def test_the_end_of_every_certificate_is_known(authority: TestAuthority, tmp_pat
     assert (first.file, first.subject, len(found)) == (short.certificate, "CN=short", 2)
     with pytest.raises(ConfigurationError, match="no certificate in PEM form"):
         expiries(short.key)
+
+
+def store_over_tls(connection: ssl.SSLSocket, uid: bytes, data_set: bytes, context_id: int = 1) -> int:
+    """Send one object over an association; its status."""
+    connection.sendall(p_data(context_id, 3, store_command(uid)))
+    for start in range(0, len(data_set), 100_000):
+        part = data_set[start : start + 100_000]
+        connection.sendall(p_data(context_id, 2 if start + 100_000 >= len(data_set) else 0, part))
+    answer = received(connection)
+    return int.from_bytes(answer[answer.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2], "little")
+
+
+def received(connection: ssl.SSLSocket) -> bytes:
+    """The rest of the next PDU."""
+    header = read_exactly(connection, 6)
+    return read_exactly(connection, int.from_bytes(header[2:], "big"))
+
+
+def read_exactly(connection: ssl.SSLSocket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += connection.recv(size - len(data)) or pytest.fail("the connection was closed")
+    return data
+
+
+def associated_over_tls(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection = context.wrap_socket(plain, server_hostname="localhost")
+    connection.sendall(a_associate_rq(image_context(1, MRImageStorage.encode())))
+    assert received(connection)
+    return connection
+
+
+def test_what_two_peers_send_by_tls_is_each_kept_byte_for_byte(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair
+) -> None:
+    listener, port = listen(listener=encrypted)
+    context = client(authority, peer)
+    first, second = associated_over_tls(port, context), associated_over_tls(port, context)
+    sent = [bytes([number]) * 1_300_000 for number in (1, 2, 3, 4)]
+    for number, connection in enumerate((first, second, first, second)):
+        assert store_over_tls(connection, f"1.2.{number + 1}".encode(), sent[number]) == 0
+    assert [data_set_of(path) for path in listener.spool.waiting()] == sent
+    first.close()
+    second.close()
+
+
+@pytest.mark.usefixtures("dcmtk")
+def test_dcmtk_stores_large_images_over_tls(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair, tmp_path: Path
+) -> None:
+    listener, port = listen(listener=encrypted)
+    paths = []
+    for number in range(1, 5):
+        dataset = instance(number=number, Rows=512, Columns=512)
+        dataset.PixelData = bytes([number, 1]) * (512 * 512)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        paths.append(tmp_path / f"{number}.dcm")
+        dcmwrite(paths[-1], dataset, enforce_file_format=True)
+    secure = ["+tls", str(peer.key), str(peer.certificate), "+cf", str(authority.certificate)]
+    command = ["storescu", "-aec", "NEUROTRIAGE", *secure, "127.0.0.1", str(port), *map(str, paths)]
+    subprocess.run(command, check=True, timeout=60)
+    assert [dcmread(path) for path in listener.spool.waiting()] == [dcmread(path) for path in paths]
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_judged_by_its_certificate(
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, peer: Pair
+) -> None:
+    """In TLS 1.3 the client may send its first data right behind its certificate."""
+    listener, port = listen(listener=encrypted, peer=[{"ae_title": "CT1", "certificate_sha256": peer.sha256}])
+    context = client(authority, peer)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for request, answer in (
+        (a_associate_rq(calling=b"CT1".ljust(16)), ACCEPTED),
+        (b"\x04" + bytes(9), CLOSED),
+    ):
+        for _ in range(5):
+            assert answer_in_one_flight(port, context, request) == answer
+    until(lambda: len(listener._places) == 0, within_s=5)
+
+
+def answer_in_one_flight(port: int, context: ssl.SSLContext, request: bytes) -> int:
+    """The type of the PDU that answers what is sent in one segment with the end of the handshake."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secured = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        while True:
+            try:
+                secured.do_handshake()
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                incoming.write(connection.recv(65_536))
+            else:
+                break
+        secured.write(request)
+        connection.sendall(outgoing.read())
+        while True:
+            try:
+                answer = secured.read(1)
+            except ssl.SSLWantReadError:
+                came = connection.recv(65_536)
+                if not came:
+                    return CLOSED
+                incoming.write(came)
+            except ssl.SSLError:
+                return CLOSED
+            else:
+                return answer[0] if answer else CLOSED

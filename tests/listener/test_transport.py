@@ -1,8 +1,11 @@
 """Attacks on the acceptor over raw sockets: every wait has a deadline, every buffer a limit."""
 
+import json
+import os
 import resource
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -19,9 +22,11 @@ from dicom_listener.admission.places import STRANGER_CONNECTIONS
 from dicom_listener.association import upper_layer
 from dicom_listener.association.upper_layer import PDU_DEADLINE_S, REQUEST_DEADLINE_S
 from dicom_listener.server import Listener
+from neurotriage.dicom import addresses
+from neurotriage.dicom.addresses import Address
 from tests.conftest import until
 from tests.listener.conftest import associate, instance, status_of
-from tests.listener.test_request import a_associate_rq
+from tests.listener.test_request import a_associate_rq, context
 
 Listen = Callable[..., tuple[Listener, int]]
 
@@ -383,3 +388,90 @@ def test_an_idle_association_ends_and_the_log_says_whose(
     said = "".join(capfd.readouterr())
     assert "association_idle" in said
     assert "127.0.0.1" in said
+
+
+def status_after(connection: socket.socket) -> int:
+    """The status in the next response."""
+    header = connection.recv(6, socket.MSG_WAITALL)
+    body = connection.recv(int.from_bytes(header[2:], "big"), socket.MSG_WAITALL)
+    return int.from_bytes(body[body.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2], "little")
+
+
+def associated(port: int, *contexts: bytes) -> socket.socket:
+    """An association over a raw socket."""
+    connection = connect(port)
+    connection.sendall(a_associate_rq(*contexts))
+    header = connection.recv(6, socket.MSG_WAITALL)
+    assert header[0] == 2
+    connection.recv(int.from_bytes(header[2:], "big"), socket.MSG_WAITALL)
+    return connection
+
+
+def test_what_a_context_does_not_offer_is_refused_and_the_association_goes_on(listen: Listen) -> None:
+    listener, port = listen()
+    connection = associated(port, context(1), context(3, MRImageStorage.encode()))
+    connection.sendall(p_data(1, 3, store_command(b"1.2.3")) + p_data(1, 2, bytes(100)))
+    assert status_after(connection) == 0x0122  # an image on the context of Verification
+    cancel = struct.pack("<HHLHHHLHHHLH", 0, 0x100, 2, 0xFFF, 0, 0x120, 2, 1, 0, 0x800, 2, 0x101)
+    connection.sendall(p_data(3, 3, cancel))  # C-CANCEL has no answer
+    connection.sendall(p_data(3, 3, store_command(b"1.2.3")) + p_data(3, 2, bytes(100)))
+    assert status_after(connection) == 0
+    assert len(listener.spool.waiting()) == 1
+    connection.close()
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_an_association_that_is_released_within_an_object_is_not_noted_as_released(
+    listen: Listen, unfinished: bool
+) -> None:
+    listener, port = listen()
+    connection = associated(port, context(3, MRImageStorage.encode()))
+    connection.sendall(p_data(3, 3, store_command(b"1.2.3")) + p_data(3, 0 if unfinished else 2, bytes(100)))
+    if not unfinished:
+        assert status_after(connection) == 0
+    connection.sendall(struct.pack(">BxLL", 5, 4, 0))
+    until(lambda: bool(listener.spool.ended()))
+    (note,) = listener.spool.ended()
+    assert json.loads(note.read_text())["released"] is not unfinished
+    assert list((note.parents[1] / "tmp").iterdir()) == []
+
+
+def test_a_disk_that_hangs_ends_no_deadline(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upper_layer, "REQUEST_DEADLINE_S", 1.0)
+    released = threading.Event()
+    _, port = listen(listener={"max_associations": 32})
+    monkeypatch.setattr(os, "fsync", lambda _: released.wait(20))
+    stuck = [associated(port, context(3, MRImageStorage.encode())) for _ in range(20)]
+    for number, connection in enumerate(stuck):
+        command = store_command(f"1.2.{number}".encode())
+        connection.sendall(p_data(3, 3, command) + p_data(3, 2, bytes(100)))
+    silent = connect(port)
+    try:
+        assert closes(silent, within_s=8)
+    finally:
+        released.set()
+
+
+def test_a_slow_name_server_keeps_no_listed_address_waiting(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def slow(name: str) -> frozenset[Address]:
+        answered.wait(20)
+        return frozenset()
+
+    monkeypatch.setattr(addresses, "addresses_of", slow)
+    peers = [{"ae_title": "NAMED", "host": "ct2.invalid"}, {"ae_title": "CT1", "host": "127.0.0.1"}]
+    _, port = listen(peer=peers)
+    waiting = []
+    for _ in range(6):
+        connection = connect(port)
+        connection.sendall(a_associate_rq(calling=b"NAMED".ljust(16)))
+        waiting.append(connection)
+    started = time.monotonic()
+    try:
+        assert status_of_echo(port, "CT1") == 0
+        assert time.monotonic() - started < 5
+    finally:
+        answered.set()
