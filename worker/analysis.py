@@ -27,7 +27,14 @@ from neurotriage.core.values import (
     Triage,
     digest_of,
 )
-from worker.eligibility import EligibilityRule, lacking, not_looked_at, outcome_of_refusals, outranked
+from worker.eligibility import (
+    LACKING,
+    EligibilityRule,
+    lacking,
+    not_looked_at,
+    outcome_of_refusals,
+    outranked,
+)
 from worker.imaging import BuiltVolume, Image, LeftOutImage, read_registrations
 from worker.not_analysed import beside, hiding, not_covered, part_not_analysed
 from worker.reading import StudyReading, left_out_by_reason, read_study, refused
@@ -64,10 +71,15 @@ class Selection:
 
     @property
     def input_digest(self) -> str:
-        """Names what is analysed; all instances where no series is taken."""
+        """Names what is analysed, and what may stand against an answer without having been.
+
+        All instances where no series is taken.
+        """
         if not self.taken:
             return self.manifest.digest
-        read = (*self.taken, *self.registrations)
+        against = {series.series_instance_uid for series in self.others if _may_show_a_head(series)}
+        beside = (series for series in self.manifest.series if series.series_instance_uid in against)
+        read = (*self.taken, *self.registrations, *beside)
         return digest_of((i.sop_instance_uid, i.digest) for series in read for i in series.instances)
 
     @property
@@ -276,6 +288,12 @@ def _lost(
         # A series that lost by rank often covers a little more; it counts where that would be enough alone.
         *hiding(of_series(outranked(verdicts)), volumes, rule.min_covered_mm),
     )
+
+
+def _may_show_a_head(series: ReadSeries) -> bool:
+    """Whether a series that is not taken was outranked, is withheld by the site, or lacks something."""
+    refusal = series.refusal
+    return refusal is None or series.withheld or refusal.reason.code in LACKING
 
 
 def _uid(built: BuiltVolume) -> str:

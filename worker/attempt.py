@@ -150,6 +150,10 @@ class Worker:
             withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
         images: Mapping[str, Sequence[Image]] = {}
         if held.attempt > self.settings.worker.max_attempts:
+            if manifest.completed_by == EARLY:  # a failure is told of a complete study only
+                with self.engine.begin() as connection:
+                    leases.finish(connection, held, RevisionState.UNCHANGED, why=NOTHING_EARLY)
+                return ()
             analysis, evidence = exhausted(manifest, held.attempt - 1, started_at), Evidence()
         else:
             selection = select_series(manifest, self.registry.eligibility, self.rules, sender[0])

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, true, update
+from sqlalchemy import Connection, and_, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
@@ -91,7 +91,13 @@ def _drop_waiting_first_looks(connection: Connection, study_id: int) -> None:
         .where(
             Revision.study_id == study_id,
             Revision.completed_by == EARLY,
-            Revision.state == RevisionState.READY,
+            or_(
+                Revision.state == RevisionState.READY,
+                and_(
+                    Revision.state == RevisionState.ANALYSING,
+                    Revision.lease_until < func.clock_timestamp(),  # its worker is gone
+                ),
+            ),
         )
         .values(state=RevisionState.UNCHANGED, superseded=True, ended_at=func.clock_timestamp())
         .returning(Revision.id)

@@ -108,6 +108,8 @@ def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine)
         reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
         refusals.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
         refusals.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
+        for _ in range(2):
+            refusals.record_refused_association(connection, "too many", ("CT1", "10.0.0.1"), "TRIAGE")
         shown = {
             view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
             for view in migrate.VIEWS

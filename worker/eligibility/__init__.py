@@ -8,6 +8,7 @@ from worker.eligibility.extent import is_enough, too_coarse, too_few_slices
 from worker.eligibility.facts import CtSection, Extent, NetworkFacts, PixelFacts
 from worker.eligibility.network import refused_by_network
 from worker.eligibility.outcomes import (
+    LACKING,
     OUTCOME_OF_STACK,
     lacking,
     not_looked_at,
@@ -18,6 +19,7 @@ from worker.eligibility.pixels import noisy, refused_by_pixels
 from worker.eligibility.rule import PART, EligibilityRule, parse_rule
 
 __all__ = [
+    "LACKING",
     "OUTCOME_OF_STACK",
     "PART",
     "CtSection",

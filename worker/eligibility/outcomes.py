@@ -34,7 +34,8 @@ _OUTCOMES_OF_A_HEAD: Final = {
     ReasonCode.OUT_OF_DISTRIBUTION: Outcome.POOR_QUALITY,
 }
 # A series refused for one of these may show a slice of the head that nothing else shows.
-_LACKING: Final = frozenset({
+# What a series is refused for that lacks something and may show a head all the same.
+LACKING: Final = frozenset({
     ReasonCode.TOO_FEW_SLICES, ReasonCode.MISSING_IMAGES, ReasonCode.UNREADABLE_PIXELS,
     ReasonCode.NO_CALIBRATION, ReasonCode.NO_GEOMETRY, ReasonCode.INCONSISTENT_GEOMETRY,
     ReasonCode.SAME_PLACE, ReasonCode.SAME_UID, ReasonCode.OUT_OF_DISTRIBUTION,
@@ -96,7 +97,7 @@ def lacking(verdicts: Sequence[SeriesVerdict]) -> dict[str, Reason]:
         verdict.series_instance_uid: verdict.reason
         for verdict in verdicts
         if not verdict.taken
-        and verdict.reason.code in _LACKING
+        and verdict.reason.code in LACKING
         and _outcome(verdict) is not Outcome.NOT_ELIGIBLE
     }
 

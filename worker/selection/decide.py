@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.geometry import plane_of
+from worker.eligibility import LACKING
 from worker.selection.facts import usual
 from worker.selection.rules import Refusal
 from worker.selection.series import ReadSeries
@@ -32,7 +33,8 @@ def decided(series: ReadSeries, rules: SiteRules, peer: str) -> ReadSeries:
     told = rule.told(view)
     if rule.action == "refuse":
         refusal = Refusal(Reason(ReasonCode.REFUSED_BY_SITE, rule.reason), told)
-        withheld = series.refusal is None
+        # Also where it lacked something: the head in it would be missed as well.
+        withheld = series.refusal is None or series.refusal.reason.code in LACKING
         return replace(series, refusal=refusal, rule=rule.name, rule_told=told, withheld=withheld)
     against = series.final if rule.action == "take" else series.refusal
     if against is not None:

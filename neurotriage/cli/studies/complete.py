@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 def complete(
     study: str = typer.Argument(..., help="A StudyInstanceUID or an accession number."),
 ) -> None:
-    """Analyse a study now, with the images that came, instead of waiting for more.
+    """Analyse a study now, with the images that came.
 
     Images that come later make a further revision.
 

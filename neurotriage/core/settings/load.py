@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -53,20 +53,21 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        defer_build=True,  # most commands, and --help, need a part of it or none
     )
 
-    listener: ListenerSettings = ListenerSettings()
-    assembly: AssemblySettings = AssemblySettings()
-    priority: PrioritySettings = PrioritySettings()
-    pull: PullSettings = PullSettings()
+    listener: ListenerSettings = Field(default_factory=ListenerSettings)
+    assembly: AssemblySettings = Field(default_factory=AssemblySettings)
+    priority: PrioritySettings = Field(default_factory=PrioritySettings)
+    pull: PullSettings = Field(default_factory=PullSettings)
     stow: StowSettings | None = None
-    database: DatabaseSettings = DatabaseSettings()
-    broker: BrokerSettings = BrokerSettings()
-    storage: StorageSettings = StorageSettings()
-    selection: SelectionSettings = SelectionSettings()
-    worker: WorkerSettings = WorkerSettings()
-    delivery: DeliverySettings = DeliverySettings()
-    results: ResultsSettings = ResultsSettings()
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    selection: SelectionSettings = Field(default_factory=SelectionSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 
