@@ -102,7 +102,7 @@ def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> Non
     assert (row["models"], row["destinations"]) == (None, None)
 
 
-def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine) -> None:
+def test_the_other_views_show_deliveries_the_queue_quarantine_and_refusals(engine: Engine) -> None:
     with engine.begin() as connection:
         analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
         reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
@@ -110,9 +110,11 @@ def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine)
         refusals.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
         for _ in range(2):
             refusals.record_refused_association(connection, "too many", ("CT1", "10.0.0.1"), "TRIAGE")
+        ready_revision(connection, 7, study="1.2.4")
         shown = {
             view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
             for view in migrate.VIEWS
+            if view != "study_results"
         }
     sent = shown["delivery_status"]
     assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
@@ -122,6 +124,12 @@ def test_the_other_views_show_deliveries_quarantine_and_refusals(engine: Engine)
         "not_dicom",
         "quarantine/f.dcm",
     )
+    assert (shown["analysis_queue"]["study_instance_uid"], shown["analysis_queue"]["state"]) == (
+        "1.2.4",
+        "ready",
+    )
+    association = shown["refused_associations"]
+    assert (association["cause"], association["times"]) == ("too many", 2)
     refused = shown["refused_presentation_contexts"]
     assert (refused["sender_host"], refused["transfer_syntaxes"], refused["times"]) == (
         "10.0.0.1",
