@@ -23,7 +23,7 @@ from dicom_listener.association.request import Request, escaped, readable
 from dicom_listener.association.services import Services
 from dicom_listener.association.upper_layer import UpperLayer
 from dicom_listener.refused_associations import Refusal
-from dicom_listener.spool import AssociationInfo, Incoming, Spool
+from dicom_listener.spool import AssociationInfo, Incoming, Spool, note_end
 from neurotriage.core.settings import Peer
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ class Connection:
         if self._services is not None:
             self._services.ended()
         if self._parties is not None:
-            self._around.disk.submit(_note_ended, self._around.spool, self._parties, released)
+            self._around.disk.submit(note_end, self._around.spool, self._parties, released=released)
 
     # Where objects go
 
@@ -206,14 +206,6 @@ class Connection:
         self._around.loop.run_in_executor(
             self._around.disk, _note_refused, self._around.spool, self._parties, negotiated
         )
-
-
-def _note_ended(spool: Spool, parties: AssociationInfo, released: bool) -> None:
-    """A lost note costs its studies a wait for the quiet timer."""
-    try:
-        spool.note_ended(parties, released=released)
-    except OSError as error:
-        log.warning("end_of_association_not_noted", error=error.strerror)
 
 
 def _note_refused(spool: Spool, parties: AssociationInfo, negotiated: Negotiated) -> None:

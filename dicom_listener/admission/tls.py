@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import structlog
 
-from neurotriage.core.settings import ConfigurationError, ListenerTls, Peer
+from neurotriage.core.settings import ConfigurationError, Peer, ServerTls
 
 log = structlog.get_logger()
 
@@ -85,8 +85,8 @@ def is_certificate_of(peer: Peer, certificate: PeerCertificate | None) -> bool:
     return peer.certificate_sha256 in ("", certificate.sha256) and wanted <= certificate.subject
 
 
-def server_context(tls: ListenerTls) -> ssl.SSLContext:
-    """A context from the files as they are now. Raises ``ConfigurationError`` naming the file at fault."""
+def server_context(tls: ServerTls, table: str = "listener.tls") -> ssl.SSLContext:
+    """A context from the files as they are now. Raises ``ConfigurationError`` naming ``table`` and file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS_1_2_SUITES)
@@ -95,14 +95,13 @@ def server_context(tls: ListenerTls) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.key, _password(tls.key_password_file))
     except (OSError, ValueError) as error:
         names = f"{tls.certificate}, {tls.key}"
-        raise ConfigurationError(f"listener.tls: {names}: {_first_words(error)}") from error
+        raise ConfigurationError(f"{table}: {names}: {_first_words(error)}") from error
     if tls.ca is not None:
         try:
             context.load_verify_locations(tls.ca)
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"listener.tls.ca: {tls.ca}: {_first_words(error)}") from error
-        required = tls.client_certificates == "required"
-        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            raise ConfigurationError(f"{table}.ca: {tls.ca}: {_first_words(error)}") from error
+        context.verify_mode = ssl.CERT_REQUIRED if tls.requires_certificates else ssl.CERT_OPTIONAL
     return context
 
 
@@ -124,10 +123,10 @@ class ReloadedContext:
     where the first ones cannot be used.
     """
 
-    def __init__(self, tls: ListenerTls) -> None:
-        self._tls = tls
+    def __init__(self, tls: ServerTls, table: str = "listener.tls") -> None:
+        self._tls, self._table = tls, table
         self._state = _state(tls)
-        self._context = server_context(tls)
+        self._context = server_context(tls, table)
         self._look_at = time.monotonic() + _LOOK_INTERVAL_S
 
     def current(self) -> ssl.SSLContext:
@@ -140,7 +139,7 @@ class ReloadedContext:
             return self._context
         self._state = state
         try:
-            self._context = server_context(self._tls)
+            self._context = server_context(self._tls, self._table)
         except ConfigurationError as error:
             log.error("certificate_not_reloaded", error=str(error))
         else:
@@ -148,7 +147,7 @@ class ReloadedContext:
         return self._context
 
 
-def _state(tls: ListenerTls) -> tuple[tuple[int, int, int], ...]:
+def _state(tls: ServerTls) -> tuple[tuple[int, int, int], ...]:
     """What tells one version of the files from another."""
     files = (tls.certificate, tls.key, tls.key_password_file, tls.ca)
     return tuple(_state_of(file) for file in files if file is not None)

@@ -8,6 +8,7 @@ from dicom_listener.spool.file_meta import (
     reception_by_file,
 )
 from dicom_listener.spool.incoming import Incoming
+from dicom_listener.spool.notes import note_end
 from dicom_listener.spool.spool import Spool, open_spool, written_at
 from dicom_listener.spool.spools import Spooled, Spools
 
@@ -19,6 +20,7 @@ __all__ = [
     "Spool",
     "Spooled",
     "Spools",
+    "note_end",
     "open_spool",
     "read_received",
     "reception_by_file",

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, Spool, note_end
 from dicom_listener.stow.access import Caller, by_certificate, by_token
 from dicom_listener.stow.answer import encoded, media_type_for
 from dicom_listener.stow.request import StoreRequest
@@ -29,6 +29,7 @@ _BATCH_BYTES: Final = 1 << 18
 _SILENCE_S: Final = 30.0
 _RETRY_AFTER_S: Final = "5"
 _DICOM: Final = "application/dicom"
+_ALL_STORED: Final = 200
 
 
 class TooSlow(Exception):
@@ -103,6 +104,8 @@ class StowService:
             return _empty(408)
         outcome = await asyncio.to_thread(store.finish)
         status = 413 if too_large else outcome.status
+        if status == _ALL_STORED:
+            await asyncio.to_thread(note_end, self._spool, association, released=True)
         log.info(
             "stored_by_web",
             peer=caller.ae_title,

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 Sender = tuple[str, str]  # calling AE title, address
+# Stands as the sender of what ``neurotriage import`` takes.
+IMPORT_AE_TITLE: Final = "IMPORT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from neurotriage.core.priority import Basis, Judgement, Priority
-from neurotriage.core.reception import Reception
+from neurotriage.core.reception import IMPORT_AE_TITLE, Reception
 from neurotriage.core.settings import Peer, Settings
 from neurotriage.dicom.addresses import address_of_socket, has_address, is_name
 from neurotriage.dicom.headers import InstanceHeader
@@ -36,7 +36,8 @@ class PriorityRules:
     def judge(self, header: InstanceHeader, reception: Reception) -> Judgement:
         """The class by one instance: by the title of ours that was called, the peer, the header.
 
-        Headers come last, as an archive that sends old studies sends their old STAT, too.
+        Headers come last, as an archive that sends old studies sends their old STAT, too; so does a folder
+        of files, which is backlog unless a ``[[peer]]`` of its title is marked otherwise.
         """
         called = self.called.get(reception.called_ae_title)
         if called is not None:
@@ -44,6 +45,8 @@ class PriorityRules:
         marked = peer_priority(self.peers, reception.peer_ae_title, reception.peer_host)
         if marked is not None:
             return Judgement(marked, Basis.PEER, f"[[peer]] {reception.peer_ae_title}")
+        if reception.peer_ae_title == IMPORT_AE_TITLE:
+            return Judgement(Priority.BACKLOG, Basis.PEER, "neurotriage import")
         for name, value in _requests(header):
             if any(_plain(part) in self.requested for part in value.split("\\")):
                 return Judgement(Priority.URGENT, Basis.REQUEST, f"{name} = {value}")
@@ -61,11 +64,12 @@ def peer_priority(peers: Iterable[Peer], ae_title: str, host: str) -> Priority |
     """The mark of the ``[[peer]]`` that sent something; None where it has none. Resolves no names.
 
     The listener has admitted it, so only peers of its title are left to tell apart: those with its address
-    come first, then those with a name. Of several marks the most urgent counts.
+    come first, then those with a name, then the others: a certificate or a token may have stood for them
+    wherever they are. Of several marks the most urgent counts.
     """
     titled = [peer for peer in peers if peer.ae_title.strip() == ae_title.strip()]
     near = [peer for peer in titled if not is_name(peer.host) and _is_at(peer, host)]
-    senders = near or [peer for peer in titled if is_name(peer.host)]
+    senders = near or [peer for peer in titled if is_name(peer.host)] or titled
     marks = [peer.priority for peer in senders if peer.priority is not None]
     return min(marks, key=lambda mark: mark.rank, default=None)
 

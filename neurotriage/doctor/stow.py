@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from dicom_listener.admission.certificates import expiries
+from dicom_listener.admission.tls import server_context
 from dicom_listener.stow.access import UnusableToken, read_token
-from dicom_listener.stow.server import require_encryption, server_context
+from dicom_listener.stow.server import require_encryption
 from neurotriage.core.process.own_port import cannot_bind
 from neurotriage.core.process.running import STOW, edited_since
 from neurotriage.core.settings import ConfigurationError, Settings, StowSettings
@@ -22,7 +23,7 @@ def look_at_stow(settings: Settings, stow: StowSettings) -> Iterator[Check]:
     try:
         require_encryption(stow)
         if stow.tls is not None:
-            server_context(stow)
+            server_context(stow.tls, "stow.tls")
             for expiry in expiries(stow.tls.certificate, stow.tls.ca):
                 yield lasting(expiry, datetime.now(UTC))
         elif stow.unencrypted:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final, cast
+from uuid import uuid4
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -17,7 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
 from dicom_listener.association.contexts import transfer_syntaxes
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, Spool, note_end
 from neurotriage.core.errors import Unavailable
 from neurotriage.dicom.peer_text import peer_text
 from neurotriage.dicom.requestor import AssociationTrace, associate
@@ -156,6 +157,8 @@ class DimseSource:
             counts = self._followed(association, association.send_c_get(wanted, GET))
         if receiver.storage_error:
             raise Unavailable(f"the storage takes no more: {receiver.storage_error}")
+        if counts.all_sent and not receiver.refused:
+            receiver.note_end()
         return Fetched(len(receiver.stored), counts.detail)
 
     def _followed(self, association: Association, answers: Any) -> "_Counts":
@@ -163,7 +166,7 @@ class DimseSource:
         deadline = time.monotonic() + self._study_timeout_s
         counts = _Counts()
         for status, answer in _asked(answers, with_answer=True):
-            counts = counts.updated(answer or Dataset())
+            counts = counts.updated(status, answer or Dataset())
             if status in _PENDING:
                 if time.monotonic() > deadline:
                     association.abort()
@@ -180,19 +183,26 @@ class DimseSource:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """Sub-operations of a retrieval (PS3.7 9.1.3.1); None: never told."""
+    """Sub-operations of a retrieval (PS3.7 9.1.3.1) and the last status; None: never told."""
 
     completed: int | None = None
     failed: int = 0
+    status: int | None = None
 
-    def updated(self, answer: Dataset) -> "_Counts":
+    def updated(self, status: int, answer: Dataset) -> "_Counts":
         completed = answer.get("NumberOfCompletedSuboperations")
         warned = answer.get("NumberOfWarningSuboperations") or 0  # stored, with a remark
         failed = answer.get("NumberOfFailedSuboperations")
         return _Counts(
             self.completed if completed is None else int(completed) + int(warned),
             self.failed if failed is None else int(failed),
+            status,
         )
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the archive says that nothing is missing."""
+        return self.status == _SUCCESS and not self.failed
 
     @property
     def detail(self) -> str:
@@ -204,8 +214,16 @@ class _Receiver:
 
     def __init__(self, spool: Spool, archive: Archive) -> None:
         self._spool, self._archive = spool, archive
+        self._association_id = uuid4().hex
+        self._association: AssociationInfo | None = None  # once an object has come
         self.stored: set[str] = set()
+        self.refused = False
         self.storage_error = ""
+
+    def note_end(self) -> None:
+        """Note that every object has come."""
+        if self._association is not None:
+            note_end(self._spool, self._association, released=True)
 
     def store(self, event: evt.Event) -> int:
         """Answer a C-STORE-RQ; 0x0000 means durable."""
@@ -215,12 +233,15 @@ class _Receiver:
         )
         data_set = cast(BytesIO, request.DataSet).getbuffer()
         if not (_UID.fullmatch(sop_class_uid) and _UID.fullmatch(sop_instance_uid)) or not data_set.nbytes:
+            self.refused = True
             return _CANNOT_UNDERSTAND
+        archive = self._archive
+        self._association = AssociationInfo(
+            archive.ae_title, archive.our_ae_title, event.assoc.remote["address"], self._association_id
+        )
         try:
             self._spool.receive(
-                AssociationInfo(
-                    self._archive.ae_title, self._archive.our_ae_title, event.assoc.remote["address"]
-                ),
+                self._association,
                 sop_class_uid=sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
                 transfer_syntax_uid=str(event.context.transfer_syntax),

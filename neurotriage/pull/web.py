@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 import httpx
 
 from dicom_listener.files.intake import FileIntake, NotTaken
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, Spool, note_end
 from neurotriage.core.client_tls import client_context
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Destination
@@ -55,9 +56,7 @@ class WebSource:
         self._client = httpx.Client(headers=headers, verify=verify, timeout=_TIMEOUT, follow_redirects=False)
         host = urlsplit(destination.url).hostname or ""
         address = next(iter(sorted(map(str, addresses_of(host)))), "127.0.0.1")
-        self._association = AssociationInfo(
-            destination.name[:_AE_LIMIT], our_ae_title, address, association_id=uuid4().hex
-        )
+        self._sender = AssociationInfo(destination.name[:_AE_LIMIT], our_ae_title, address)
 
     def close(self) -> None:
         self._client.close()
@@ -76,10 +75,11 @@ class WebSource:
     def fetch(self, study: FoundStudy) -> Fetched:
         """Retrieve a study; each instance is durable before the next is read."""
         deadline = time.monotonic() + self._study_timeout_s
+        association = replace(self._sender, association_id=uuid4().hex)
         with self._requested(f"/studies/{study.study_instance_uid}", {}, _PART10) as response:
             try:
                 reader = MultipartReader(boundary_of(content_type(response.headers.get("content-type", ""))))
-                with _Parts(self._spool, self._association) as parts:
+                with _Parts(self._spool, association) as parts:
                     for chunk in response.iter_bytes(_CHUNK_BYTES):
                         parts.take(reader, chunk)
                         if time.monotonic() > deadline:
@@ -90,6 +90,8 @@ class WebSource:
                 raise Unavailable(f"the storage takes no more: {error.strerror}") from error
         if not reader.complete:
             raise Unavailable(f"the answer of {self._url} ends early")
+        if parts.stored and not parts.refused:
+            note_end(self._spool, association, released=True)
         refused = f"{len(parts.refused)} were refused: {parts.refused[0]}" if parts.refused else ""
         return Fetched(len(parts.stored), refused)
 

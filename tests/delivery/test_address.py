@@ -52,6 +52,12 @@ def test_a_sender_does_not_get_the_port_of_another_machine_with_its_ae_title() -
 
 
 @pytest.mark.unit
+def test_to_a_sender_without_an_address_nothing_can_go_back() -> None:
+    with pytest.raises(Misconfigured, match="CT/1 @A sent without an address"):
+        destination_of(_settings(port=104), address_of(BACK, ("CT/1 @A", "")))
+
+
+@pytest.mark.unit
 def test_any_other_destination_is_its_name() -> None:
     pacs = Destination(name="pacs", ae_title="PACS", host="h", port=104)
     settings = Settings.model_validate({"destination": [pacs.model_dump()]})

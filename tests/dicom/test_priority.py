@@ -8,6 +8,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from neurotriage.core.priority import Basis, Judgement, Priority
+from neurotriage.core.reception import IMPORT_AE_TITLE
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.headers import InstanceHeader, read_instance
 from neurotriage.dicom.priority import PriorityRules, peer_priority
@@ -109,6 +110,20 @@ def test_peers_of_one_title_are_told_apart_by_their_address() -> None:
     assert asked == {"10.1.1.1": Priority.URGENT, "192.168.1.1": None, "1.2.3.4": Priority.BACKLOG}
     assert peer_priority(rules.peers, "CT", "no address") is Priority.BACKLOG
     assert peer_priority(rules.peers, "MR", "10.1.1.1") is None
+
+
+def test_the_mark_of_a_peer_known_by_token_or_certificate_counts_wherever_it_is() -> None:
+    rules = _rules({"ae_title": "ER", "host": "10.0.0.1", "priority": "urgent"})
+    assert peer_priority(rules.peers, "ER", "192.168.7.7") is Priority.URGENT
+
+
+def test_what_was_imported_is_backlog_unless_its_title_is_marked(tmp_path: Path) -> None:
+    imported = replace(RECEPTION, peer_ae_title=IMPORT_AE_TITLE, peer_host="127.0.0.1")
+    stat = _header(tmp_path, RequestedProcedurePriority="STAT")
+    judged = _rules().judge(stat, imported)
+    assert (judged.priority, judged.evidence) == (Priority.BACKLOG, "neurotriage import")
+    marked = _rules({"ae_title": IMPORT_AE_TITLE, "host": "127.0.0.1", "priority": "urgent"})
+    assert marked.judge(stat, imported).priority is Priority.URGENT
 
 
 def test_a_request_sequence_that_is_none_is_passed_over(tmp_path: Path) -> None:

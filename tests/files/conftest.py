@@ -7,7 +7,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_listener.spool import AssociationInfo, Spool
+from dicom_listener.spool import AssociationInfo, EndedAssociation, Spool, read_received
 from neurotriage.core.storage import Storage
 
 ASSOCIATION = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1")
@@ -20,6 +20,16 @@ def as_file(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def ends(spool: Spool) -> list[EndedAssociation]:
+    """The notes of associations that ended."""
+    return [EndedAssociation.from_json(path.read_bytes()) for path in spool.ended()]
+
+
+def association_ids(spool: Spool) -> set[str]:
+    """Of the associations whose instances wait."""
+    return {read_received(path).reception.association_id for path in spool.waiting()}
 
 
 @pytest.fixture

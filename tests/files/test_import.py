@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from typer.testing import CliRunner, Result
 
+from dicom_listener.files import folder_import as import_module
 from dicom_listener.spool import Spool, Spools, read_received
 from neurotriage.cli import app
 from neurotriage.cli.studies import import_folder
 from neurotriage.core.storage import Storage
 from tests.conftest import until
-from tests.files.conftest import ASSOCIATION, as_file
+from tests.files.conftest import ASSOCIATION, as_file, association_ids, ends
 from tests.listener.conftest import data_set_of, encoded, instance
 
 pytestmark = pytest.mark.unit
@@ -190,6 +192,57 @@ def test_a_full_disk_ends_the_run_with_a_sentence(
     result = run(folder)
     assert "takes no more" in str(result.exception)
     assert not spool.waiting()
+    assert not spool.ended()
+
+
+def test_the_end_of_an_import_is_noted_as_released(
+    run: Callable[[Path], Result], folder: Path, spool: Spool
+) -> None:
+    run(folder)
+    (end,) = ends(spool)
+    assert end.released
+    assert {end.association_id} == association_ids(spool)
+    run(folder)
+    assert len(spool.ended()) == 1  # nothing was taken
+
+
+def test_an_import_goes_no_faster_than_its_files_are_recorded(
+    run: Callable[[Path], Result], folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 2)
+    monkeypatch.setattr(import_module, "_LOOK_EVERY_S", 0.01)
+    recorded, most, ended = 0, 0, threading.Event()
+
+    def record() -> None:
+        nonlocal recorded, most
+        while not ended.wait(0.02):
+            waiting = spool.waiting()
+            most = max(most, len(waiting))
+            for path in waiting[:1]:
+                path.unlink()
+                recorded += 1
+
+    ingester = threading.Thread(target=record)
+    ingester.start()
+    result = run(folder)
+    ended.set()
+    ingester.join()
+    assert "6 taken, 0 repeated, 0 refused" in result.output
+    assert recorded + len(spool.waiting()) == 6
+    assert most <= 2
+
+
+def test_an_import_that_nobody_records_ends_with_a_sentence_and_goes_on_later(
+    run: Callable[[Path], Result], folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 2)
+    monkeypatch.setattr(import_module, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(import_module, "_DRAINED_WITHIN_S", 0.1)
+    assert "nobody records what was imported: 2 instances wait" in str(run(folder).exception)
+    assert len(spool.waiting()) == 2
+    assert not spool.ended()
+    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 100)
+    assert "4 taken, 2 repeated, 0 refused" in run(folder).output
 
 
 def test_the_spools_of_all_processes_are_read_as_one_in_order_of_arrival(storage: Storage) -> None:

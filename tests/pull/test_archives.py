@@ -19,6 +19,7 @@ from neurotriage.pull.run import pull
 from neurotriage.pull.source import SourceUnusable
 from neurotriage.pull.sources import SPOOL, opened
 from tests.conftest import until
+from tests.files.conftest import association_ids, ends
 from tests.pull.conftest import Archive, uids_of
 
 Received = Callable[[str], set[str]]
@@ -58,16 +59,27 @@ def test_orthanc_moves_the_listed_studies_to_our_listener(
 
 
 def test_orthanc_is_read_by_c_get_without_a_listener(
-    orthanc_archive: Archive, run: Run, received: Received
+    orthanc_archive: Archive, settings: Settings, run: Run, received: Received
 ) -> None:
     results = run("orthanc", "A1", "gone", "B7", get=True)
     assert [results[line].state.value for line in ("A1", "gone", "B7")] == ["done", "not found", "done"], (
         results
     )
     assert received(SPOOL) == uids_of("1.2.3", "1.2.5")
+    _require_each_study_ended(settings)
 
 
-def test_orthanc_is_read_by_wado_rs(orthanc_archive: Archive, run: Run, received: Received) -> None:
+def _require_each_study_ended(settings: Settings) -> None:
+    """Two studies came, each on an association of its own that was released."""
+    spool = Spool(Storage(settings.storage.root), SPOOL, min_free_bytes=0)
+    assert [end.released for end in ends(spool)] == [True, True]
+    assert {end.association_id for end in ends(spool)} == association_ids(spool)
+    assert len(association_ids(spool)) == 2
+
+
+def test_orthanc_is_read_by_wado_rs(
+    orthanc_archive: Archive, settings: Settings, run: Run, received: Received
+) -> None:
     results = run("web", "A1", "gone", "B7")
     assert _ends(results) == {
         "A1": (LineState.DONE, 3, 3),
@@ -75,6 +87,7 @@ def test_orthanc_is_read_by_wado_rs(orthanc_archive: Archive, run: Run, received
         "B7": (LineState.DONE, 1, 1),
     }, results
     assert received(SPOOL) == uids_of("1.2.3", "1.2.5")
+    _require_each_study_ended(settings)
 
 
 @pytest.mark.parametrize(("source", "get"), [("orthanc", True), ("web", False)])
@@ -92,7 +105,12 @@ def test_a_listener_that_does_not_run_leaves_the_line_failed(orthanc_archive: Ar
 
 @pytest.mark.parametrize("get", [False, True])
 def test_dcmqrscp_gives_what_it_has_and_a_lost_image_is_told(
-    dcmqrscp_archive: Archive, listener: Listener, run: Run, received: Received, get: bool
+    dcmqrscp_archive: Archive,
+    listener: Listener,
+    settings: Settings,
+    run: Run,
+    received: Received,
+    get: bool,
 ) -> None:
     spool = SPOOL if get else "main"
     whole = run("dcmqrscp", "A1", "gone", get=get)
@@ -103,6 +121,8 @@ def test_dcmqrscp_gives_what_it_has_and_a_lost_image_is_told(
     partly = run("dcmqrscp", "A2", get=get)["A2"]
     assert (partly.state, partly.images) == (LineState.PARTLY, 1), partly
     assert partly.detail
+    if get:  # only the end of the whole study is noted
+        assert len(Spool(Storage(settings.storage.root), SPOOL, min_free_bytes=0).ended()) == 1
 
 
 def test_an_archive_that_does_not_know_us_ends_the_run_with_advice(

@@ -1,8 +1,10 @@
 """Other clients: Orthanc's DICOMweb plugin, and one that shows a certificate."""
 
 import json
+import socket
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
-from neurotriage.core.settings import TlsSettings
+from dicom_listener.admission import tls as tls_module
+from dicom_listener.stow import connections as connections_module
+from neurotriage.core.settings import ServerTls
 from neurotriage.dicom import requestor
 from neurotriage.embedded.process import free_port
 from tests.conftest import absent, until
@@ -138,7 +142,7 @@ def _status(service: Service, folder: Path, name: str | None, token: str = "") -
 def test_a_certificate_that_our_ca_signed_stands_for_its_peer(
     serve: Callable[..., Service], certificates: Path
 ) -> None:
-    tls = TlsSettings(
+    tls = ServerTls(
         certificate=certificates / "server.pem", key=certificates / "server.key", ca=certificates / "ca.pem"
     )
     service = serve(tls=tls.model_dump())
@@ -150,3 +154,65 @@ def test_a_certificate_that_our_ca_signed_stands_for_its_peer(
     with pytest.raises(httpx.HTTPError):
         httpx.post(f"http://127.0.0.1:{service.port}/studies", content=b"x", timeout=10)
     assert service.uids == ["1.2.3.1.1"] * 2
+
+
+@pytest.mark.unit
+def test_silent_handshakes_are_counted_and_end_soon(
+    serve: Callable[..., Service], certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two requests at once, an address holds four connections: the others are closed as they come."""
+    monkeypatch.setitem(connections_module._TLS_DEADLINES, "ssl_handshake_timeout", 1.0)
+    tls = ServerTls(certificate=certificates / "server.pem", key=certificates / "server.key")
+    service = serve(max_requests=2, tls=tls.model_dump())
+    silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(40)]
+    started = time.monotonic()
+    assert sum(_closes(client, 0.1) for client in silent) == 36
+    assert time.monotonic() - started < 1.0
+    assert all(_closes(client, 5.0) for client in silent)
+    assert _status(service, certificates, None, TOKEN) == 200
+
+
+def _closes(client: socket.socket, within_s: float) -> bool:
+    client.settimeout(within_s)
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.unit
+def test_a_renewed_certificate_is_used_without_a_restart(
+    serve: Callable[..., Service], certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_module, "_LOOK_INTERVAL_S", 0.0)
+    tls = ServerTls(certificate=certificates / "server.pem", key=certificates / "server.key")
+    service = serve(tls=tls.model_dump())
+    address = ("127.0.0.1", service.port)
+    first = ssl.get_server_certificate(address)
+    for kind in ("pem", "key"):
+        (certificates / f"server.{kind}").write_bytes((certificates / f"nobody.{kind}").read_bytes())
+    assert ssl.get_server_certificate(address) != first
+    assert _status(service, certificates, None, TOKEN) == 200
+
+
+@pytest.mark.unit
+def test_a_key_may_have_a_password_and_old_cipher_suites_are_refused(
+    serve: Callable[..., Service], certificates: Path
+) -> None:
+    (certificates / "password").write_text("secret\n")
+    words = ("rsa", "-aes256", "-in", "server.key", "-out", "locked.key", "-passout", "file:password")
+    _openssl(certificates, *words)
+    tls = ServerTls(
+        certificate=certificates / "server.pem",
+        key=certificates / "locked.key",
+        key_password_file=certificates / "password",
+    )
+    service = serve(tls=tls.model_dump())
+    assert _status(service, certificates, None, TOKEN) == 200
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-SHA256")  # CBC, which Python allows
+    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", service.port)) as plain:
+        context.wrap_socket(plain, server_hostname="127.0.0.1")

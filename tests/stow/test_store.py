@@ -17,14 +17,14 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
 from dicom_listener.spool import Spool, read_received
-from dicom_listener.stow import server as server_module
+from dicom_listener.stow import connections as connections_module
 from dicom_listener.stow import service as service_module
 from dicom_listener.stow.server import require_encryption
 from neurotriage.core.settings import CONFIG_VARIABLE, ConfigurationError, StowSettings, environment_of
 from neurotriage.core.storage import Storage
 from neurotriage.embedded.process import free_port
 from tests.conftest import until
-from tests.files.conftest import as_file
+from tests.files.conftest import as_file, association_ids, ends
 from tests.listener.conftest import data_set_of, encoded, instance
 from tests.stow.conftest import BOUNDARY, HEADERS, OTHER_TOKEN, TOKEN, Service, body, settings_of
 
@@ -58,6 +58,20 @@ def test_instances_are_durable_byte_for_byte_when_the_answer_names_them(serve: S
     }
     reception = read_received(service.spool.waiting()[0]).reception
     assert reception.peer == ("CT1", "127.0.0.1")
+
+
+def test_only_a_request_that_was_stored_whole_is_noted_as_released(serve: Serve) -> None:
+    service = serve()
+    data = body(as_file(instance(number=1)), as_file(instance(number=2)))
+    assert _post(service, data[:-200]).status_code == 400
+    assert _post(service, body(as_file(instance()), b"no DICOM")).status_code == 202
+    assert not service.spool.ended()
+    for path in service.spool.waiting():
+        path.unlink()
+    assert _post(service, data).status_code == 200
+    (end,) = ends(service.spool)
+    assert end.released
+    assert {end.association_id} == association_ids(service.spool)
 
 
 def test_a_body_without_length_is_taken_as_it_comes(serve: Serve) -> None:
@@ -239,7 +253,7 @@ def test_a_sender_that_falls_silent_is_ended(serve: Serve, monkeypatch: pytest.M
 
 
 def test_a_connection_without_a_request_is_ended(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_HEADERS_WITHIN_S", 0.3)
+    monkeypatch.setattr(connections_module, "_HEADERS_WITHIN_S", 0.3)
     service = serve()
     for start in (b"", b"POST /studies HTTP/1.1\r\nHost: x\r\n"):
         with socket.create_connection(("127.0.0.1", service.port)) as client:

@@ -21,7 +21,8 @@ def address_of(destination: Destination, sender: tuple[str, str]) -> str:
 def destination_of(settings: Settings, address: str) -> Destination | None:
     """The destination that ``address_of`` named; None where the configuration has none of that name.
 
-    Raises ``Misconfigured`` where results go back to a sender and no ``[[peer]]`` has its port.
+    Raises ``Misconfigured`` where results go back to a sender without an address (a web client may have
+    none), or no ``[[peer]]`` has its port.
     """
     name, _, sender = address.partition("/")
     destination = next((d for d in settings.destination if d.name == name), None)
@@ -30,7 +31,10 @@ def destination_of(settings: Settings, address: str) -> Destination | None:
     if not destination.to_sender:
         return destination
     ae_title, _, host = sender.rpartition("@")
-    port = _port(settings.peer, ae_title, address_of_socket(host))
+    try:
+        port = _port(settings.peer, ae_title, address_of_socket(host))
+    except ValueError as error:
+        raise Misconfigured(f"{ae_title} sent without an address, so no results can go back to it") from error
     if port is None:
         raise Misconfigured(f"no [[peer]] {ae_title} at {host} has a port to which results can be sent back")
     return destination.model_copy(update={"ae_title": ae_title, "host": host, "port": port})

@@ -40,6 +40,7 @@ from neurotriage.core.settings.processing import (
 )
 from neurotriage.core.settings.section import (
     Section,
+    ServerTls,
     TlsSettings,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "Section",
     "SelectionSettings",
     "SeriesSettings",
+    "ServerTls",
     "Settings",
     "StorageSettings",
     "StowSettings",

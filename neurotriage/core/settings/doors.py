@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field, field_validator
 
-from neurotriage.core.settings.section import Section, TlsSettings
+from neurotriage.core.settings.section import Section, ServerTls
 
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -51,7 +51,7 @@ class StowSettings(Section):
     unencrypted: bool = Field(
         False, description="take studies through a network without TLS; a proxy in front may encrypt"
     )
-    tls: TlsSettings | None = Field(
+    tls: ServerTls | None = Field(
         None, description="encrypt; with ca, a client needs a certificate that it signed"
     )
     max_requests: int = Field(16, ge=1, description="requests served at once")

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from neurotriage.core.priority import Priority
-from neurotriage.core.settings.section import Section
+from neurotriage.core.settings.section import Section, ServerTls
 
 # PS3.5 table 6.2-1, VR AE: default repertoire without backslash and control characters; not only spaces.
 AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
@@ -28,13 +28,9 @@ def require_ae_title(value: str) -> str:
 InstallationUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
-class ListenerTls(Section):
-    """TLS of a port (PS3.15 B.12): PEM files, read again when they change."""
+class ListenerTls(ServerTls):
+    """TLS of a DICOM port, whose peers may be waived their certificates."""
 
-    certificate: Path = Field(description="our certificate, followed by those between it and its root")
-    key: Path = Field(description="its private key")
-    key_password_file: Path | None = Field(None, description="file with the password of the key")
-    ca: Path | None = Field(None, description="certificates of who signs our peers'; no other is believed")
     client_certificates: Literal["required", "none"] = Field(
         "required", description="none: a peer needs no certificate, and its address and AE title suffice"
     )
@@ -45,6 +41,10 @@ class ListenerTls(Section):
         if value == "required" and info.data.get("ca") is None:
             raise ValueError("to require certificates of peers, name their ca")
         return value
+
+    @property
+    def requires_certificates(self) -> bool:
+        return self.client_certificates == "required"
 
 
 def is_loopback(host: str) -> bool:
