@@ -278,15 +278,17 @@ def _lost(
             [(s, reasons[s.series_instance_uid]) for s in series if s.series_instance_uid in reasons], volumes
         )
 
-    withheld = [(s, s.refusal.reason) for s in selection.others if s.withheld and s.refusal]
+    by_site = {s.series_instance_uid for s in selection.others if s.withheld}
+    withheld = {v.series_instance_uid: v.reason for v in verdicts if v.series_instance_uid in by_site}
+    by_rank = {uid: reason for uid, reason in outranked(verdicts).items() if uid not in by_site}
     images = not_covered(chain.from_iterable(left_out.values()), volumes)
     return (
         *hiding(images, volumes, rule.max_gap_mm),
         *hiding(of_series(lacking(verdicts)), volumes, rule.max_gap_mm),
         # Those that the site's rules alone keep from being analysed.
-        *hiding(beside(withheld, volumes), volumes, rule.max_gap_mm),
-        # A series that lost by rank often covers a little more; it counts where that would be enough alone.
-        *hiding(of_series(outranked(verdicts)), volumes, rule.min_covered_mm),
+        *hiding(of_series(withheld), volumes, rule.max_gap_mm),
+        # A fifth series often covers a little more, of air or neck: it counts where that is enough alone.
+        *hiding(of_series(by_rank), volumes, rule.min_covered_mm),
     )
 
 

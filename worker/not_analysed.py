@@ -1,17 +1,28 @@
 """Which part of a head nobody looked at: **no study in which it could hide a lesion is absent**.
 
 One rule for slices that are missing, damaged, left out, or far apart: what counts is the length of the head
-that nothing analysed shows, whatever the cause, and whether another series shows the same place.
+that nothing analysed shows, whatever the cause, and whether another series shows the same place. All stacks
+of a space are looked at together: of a stated frame of reference (PS3.3 C.7.4.1), or of a series without one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.core.volume import Volume
 from neurotriage.core.wording import counted
-from worker.imaging import BuiltVolume, Image, LeftOutImage, Slab, covered, slab_of_volume
+from worker.imaging import (
+    BuiltVolume,
+    Image,
+    InstanceFacts,
+    LeftOutImage,
+    Slab,
+    covered,
+    gap_mm,
+    hidden_mm,
+    slab_of_volume,
+)
 from worker.reading import left_out_by_reason
 from worker.selection import ReadSeries
 
@@ -22,7 +33,7 @@ def part_not_analysed(
     """Why a study in which no tumour was found is not absent, or None.
 
     ``lost``: images where nothing was analysed, which hide too much of a head. ``max_gap_mm``: between the
-    faces of two slices, where no other analysed slice lies.
+    faces of two slices, of one stack or of two, where no other analysed slice lies.
     """
     none_found = f"no tumour on the {counted(sum(len(built.images) for built in analysed), 'slice')} analysed"
     if lost:
@@ -33,12 +44,12 @@ def part_not_analysed(
     for built in analysed:
         if built.unplaced and built.missing is not None:
             return Reason(ReasonCode.PART_NOT_ANALYSED, f"{none_found}, but {built.missing.text}")
-    gap_mm, holed = _widest_gap(analysed)
-    if holed is None or gap_mm < max_gap_mm:
+    widest_mm, holed = _widest_gap(analysed)
+    if holed is None or widest_mm < max_gap_mm:
         return None
     cause = f": {holed.missing.text}" if holed.missing is not None else ""
     return Reason(
-        ReasonCode.PART_NOT_ANALYSED, f"{none_found}, but {gap_mm:.0f} mm lie between two of them{cause}"
+        ReasonCode.PART_NOT_ANALYSED, f"{none_found}, but {widest_mm:.0f} mm lie between two of them{cause}"
     )
 
 
@@ -49,15 +60,15 @@ def hiding(
 
     An image without a position, or with that of another image, may show anything.
     """
-    slabs = _slabs(analysed)
+    slabs_of = _slabs(analysed)
 
-    def hidden_mm(item: LeftOutImage) -> float:
+    def hides_mm(item: LeftOutImage) -> float:
         place = item.image.geometry
         if place is None or item.reason.code is ReasonCode.SAME_PLACE:
             return np.inf
-        return min((slab.hidden_mm(place) for slab in slabs.get(_frame_of(item.image), [])), default=np.inf)
+        return hidden_mm(place, slabs_of(item.image))
 
-    return tuple(lost) if any(hidden_mm(item) >= max_hidden_mm for item in lost) else ()
+    return tuple(lost) if any(hides_mm(item) >= max_hidden_mm for item in lost) else ()
 
 
 def not_covered(left_out: Iterable[LeftOutImage], analysed: Sequence[Volume]) -> tuple[LeftOutImage, ...]:
@@ -67,11 +78,11 @@ def not_covered(left_out: Iterable[LeftOutImage], analysed: Sequence[Volume]) ->
     slices counts as a slice, whatever its header says. An image without a position, or with that of another
     image, may show anything.
     """
-    slabs = _slabs(analysed)
+    slabs_of = _slabs(analysed)
 
     def lost(item: LeftOutImage) -> bool:
         place = item.image.geometry
-        own = slabs.get(_frame_of(item.image), [])
+        own = slabs_of(item.image)
         if item.alien:
             return place is not None and not covered(place, own) and any(slab.in_row(place) for slab in own)
         return place is None or item.reason.code is ReasonCode.SAME_PLACE or not covered(place, own)
@@ -87,62 +98,53 @@ def beside(
     Only near-parallel slices in the same frame of reference are considered, by their centre: a series that
     crosses the others, or shows more around them, is another view of the same head.
     """
-    slabs = _slabs(analysed)
+    slabs_of = _slabs(analysed)
     return tuple(
         LeftOutImage(image, reason)
         for series, reason in refused
         for image in series.images
         if image.geometry is not None
-        and any(slab.is_near_parallel_to(image.place) for slab in slabs.get(_frame_of(image), []))
-        and not any(slab.holds_centre_of(image.place) for slab in slabs[_frame_of(image)])
+        and any(slab.is_near_parallel_to(image.place) for slab in slabs_of(image))
+        and not any(slab.holds_centre_of(image.place) for slab in slabs_of(image))
     )
 
 
 def _widest_gap(analysed: Sequence[BuiltVolume]) -> tuple[float, BuiltVolume | None]:
-    """The longest way in mm between two slices of a stack on which no analysed slice lies, and the stack."""
+    """The longest way in mm between two slices on which no analysed slice lies, and a stack beside it."""
     widest: tuple[float, BuiltVolume | None] = (0.0, None)
     slabs = [slab_of_volume(built.volume) for built in analysed]
-    for built, slab in zip(analysed, slabs, strict=True):
-        others = [
-            other
-            for another, other in zip(analysed, slabs, strict=True)
-            if other is not slab and _same_space(built.volume, another.volume)
-        ]
-        for gap in np.flatnonzero(slab.gaps_mm > widest[0]):
-            unseen_mm = _unseen_mm(slab, int(gap), others)
-            if unseen_mm > widest[0]:
-                widest = (unseen_mm, built)
+    spaces = [_space_of(built.volume) for built in analysed]
+    for built, slab, space in zip(analysed, slabs, spaces, strict=True):
+        own = [other for other, another in zip(slabs, spaces, strict=True) if another == space]
+        unseen_mm = gap_mm(slab, own)
+        if unseen_mm > widest[0]:
+            widest = (unseen_mm, built)
     return widest
 
 
-def _unseen_mm(slab: Slab, gap: int, others: Sequence[Slab]) -> float:
-    """The longest way through a gap that no other slab shows."""
-    if not others:
-        return float(slab.gaps_mm[gap])
-    points, depth_mm = slab.between(gap)
-    seen = np.zeros(points.shape[:2], bool)
-    for other in others:
-        seen |= other.holds(points.reshape(-1, 3)).reshape(seen.shape)
-    unseen = np.concatenate(([0], np.where(seen.all(1), 0, 1), [0]))
-    begins, ends = np.flatnonzero(np.diff(unseen) == 1), np.flatnonzero(np.diff(unseen) == -1)
-    return float((ends - begins).max(initial=0) * depth_mm)
+def _space_of(of: Volume | InstanceFacts) -> str:
+    """Within which positions compare."""
+    return of.frame_of_reference_uid or of.series_instance_uid
 
 
-def _same_space(volume: Volume, other: Volume) -> bool:
-    """Whether positions compare: in one series, or in one stated frame of reference (PS3.3 C.7.4.1)."""
-    if volume.series_instance_uid == other.series_instance_uid:
-        return True
-    frame = volume.frame_of_reference_uid
-    return frame is not None and frame == other.frame_of_reference_uid
+def _slabs(analysed: Sequence[Volume]) -> Callable[[Image], Sequence[Slab]]:
+    """A function that gives the slabs in the space of an image.
 
-
-def _frame_of(image: Image) -> str | None:
-    return image.of.frame_of_reference_uid
-
-
-def _slabs(analysed: Sequence[Volume]) -> dict[str | None, list[Slab]]:
-    """By frame of reference."""
-    slabs: dict[str | None, list[Slab]] = {}
+    A series that states no space and of which nothing is analysed is taken to lie in that of all others that
+    state none: it can add a doubt, and nothing that was analysed counts as shown by it.
+    """
+    by_space: dict[str, list[Slab]] = {}
+    unstated: list[Slab] = []
     for volume in analysed:
-        slabs.setdefault(volume.frame_of_reference_uid, []).append(slab_of_volume(volume))
-    return slabs
+        slab = slab_of_volume(volume)
+        by_space.setdefault(_space_of(volume), []).append(slab)
+        if volume.frame_of_reference_uid is None:
+            unstated.append(slab)
+    series = {volume.series_instance_uid for volume in analysed}
+
+    def slabs_of(image: Image) -> Sequence[Slab]:
+        if image.of.frame_of_reference_uid is None and image.of.series_instance_uid not in series:
+            return unstated
+        return by_space.get(_space_of(image.of), [])
+
+    return slabs_of

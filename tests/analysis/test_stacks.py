@@ -23,7 +23,7 @@ from worker.vision import load_models, read_registry
 # Random weights say one half of everything, so the rule alone makes the answer.
 NO_TUMOUR = {"low": 1.1, "high": 1.2, "certain": 1.3, "head_probability": 0.0, **ood_limits(2.0)}
 TUMOUR = {**NO_TUMOUR, "low": 0.1, "high": 0.2, "certain": 0.3, "outer_weight": 1.0}
-TILT = [1.0, 0.0, 0.0, 0.0, float(np.cos(np.deg2rad(15))), float(-np.sin(np.deg2rad(15)))]
+_HALF_MM = 159 * 1.4 / 2  # of a picture of ``head_mr``
 
 
 def _answer(folder: Path, datasets: list[Dataset], **rule: Any) -> Analysis:
@@ -44,9 +44,13 @@ def _answer(folder: Path, datasets: list[Dataset], **rule: Any) -> Analysis:
     return analysis
 
 
-def _turned(datasets: list[Dataset], which: slice) -> list[Dataset]:
+def _turned(datasets: list[Dataset], which: slice, degrees: float = 5.0) -> list[Dataset]:
+    """A block of slices turned about the middle of each, so that it meets the others in a wedge."""
+    down = np.array([0.0, np.cos(np.deg2rad(degrees)), -np.sin(np.deg2rad(degrees))])
     for dataset in datasets[which]:
-        dataset.ImageOrientationPatient = TILT
+        dataset.ImageOrientationPatient = [1.0, 0.0, 0.0, *map(float, down)]
+        moved = np.array(dataset.ImagePositionPatient, float) + _HALF_MM * (np.array([0.0, 1.0, 0.0]) - down)
+        dataset.ImagePositionPatient = [round(float(part), 6) for part in moved]
     return datasets
 
 
@@ -59,6 +63,13 @@ def test_a_tilted_block_is_analysed_and_the_study_may_be_absent(tmp_path: Path) 
     assert any("2 stacks" in text and "not analysed as one" in text for text in analysis.degradations)
     (verdict,) = analysis.verdicts
     assert verdict.reason.text == "28 MR images (unknown) in 2 stacks"
+
+
+def test_a_wedge_between_two_blocks_stands_against_absent_where_it_is_wide(tmp_path: Path) -> None:
+    analysis = _answer(tmp_path, _turned(head_mr(), slice(0, 9), degrees=15.0))
+    assert [(row.stack, len(row.slices)) for row in analysis.series] == [(1, 19), (2, 9)]
+    assert analysis.outcome is Outcome.UNDETERMINED
+    assert " mm lie between two of them" in analysis.reasons[0].text
 
 
 def test_lesions_and_predictions_of_two_stacks_are_told_apart(tmp_path: Path) -> None:
@@ -83,7 +94,7 @@ def test_a_block_too_small_to_be_analysed_is_named_and_the_study_is_never_absent
     assert analysis.outcome is Outcome.UNDETERMINED
     assert analysis.triage is Triage.PRIORITY
     assert [reason.code for reason in analysis.reasons] == [ReasonCode.PART_NOT_ANALYSED]
-    assert "where nothing was analysed: slices turned by 15 degrees" in analysis.reasons[0].text
+    assert "where nothing was analysed: slices turned by 5 degrees" in analysis.reasons[0].text
     assert [(item.reason.code, item.count) for item in analysis.left_out] == [
         (ReasonCode.INCONSISTENT_GEOMETRY, 3)
     ]

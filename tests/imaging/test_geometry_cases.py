@@ -182,8 +182,9 @@ def _drawn(folder: Path, edit: Edit, **study: Any) -> Path:
 
 def _read(folder: Path) -> tuple[list[BuiltVolume], list[LeftOutImage]]:
     (study,) = scan_folder(folder).studies
-    verdicts, (series,), _ = choose(study, RULE)
-    assert [verdict.taken for verdict in verdicts] == [True]
+    choice = choose(study, RULE)
+    assert [verdict.taken for verdict in choice.verdicts] == [True]
+    (series,) = choice.taken
     built = [build_stack(series.plan, n, series.images) for n in range(len(series.plan.stacks))]
     return built, [*series.plan.left_out, *(item for stack in built for item in stack.left_out)]
 

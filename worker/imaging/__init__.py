@@ -7,7 +7,8 @@ from worker.imaging.pixels import Pixels, decode_frame, open_pixels
 from worker.imaging.registration import read_registrations
 from worker.imaging.slices import MAX_VOXELS
 from worker.imaging.stacks.coverage import Slab, covered, slab_of_volume
-from worker.imaging.stacks.image import Image, read_images
+from worker.imaging.stacks.gaps import gap_mm, hidden_mm
+from worker.imaging.stacks.image import Image, InstanceFacts, read_images
 from worker.imaging.stacks.plan import LeftOutImage, SeriesPlan, plan
 from worker.imaging.units import calibration
 
@@ -16,6 +17,7 @@ __all__ = [
     "BuiltVolume",
     "FrameGeometry",
     "Image",
+    "InstanceFacts",
     "LeftOutImage",
     "Pixels",
     "SeriesPlan",
@@ -27,6 +29,8 @@ __all__ = [
     "decode_frame",
     "extent",
     "frames_of",
+    "gap_mm",
+    "hidden_mm",
     "open_pixels",
     "pixel_facts",
     "plan",

@@ -62,7 +62,13 @@ def choose_among(judged: Sequence[ReadSeries], site: SiteRules, peer: str) -> Ch
     ranks = {id(plan): rank for rank, plan in enumerate(order)}
     verdicts = tuple(_verdict_of(series, ranks.get(id(series.plan), MAX_SERIES)) for series in all_series)
     taken = [series for series in all_series if ranks.get(id(series.plan), MAX_SERIES) < MAX_SERIES]
-    others = tuple(series for series in all_series if ranks.get(id(series.plan), MAX_SERIES) >= MAX_SERIES)
+    by_built_in = ranked([(series.facts, series.plan, None) for series in judged if series.refusal is None])
+    kept_out = {id(plan) for plan in by_built_in[:MAX_SERIES]}
+    others = tuple(
+        replace(series, withheld=series.withheld or id(series.plan) in kept_out)
+        for series in all_series
+        if ranks.get(id(series.plan), MAX_SERIES) >= MAX_SERIES
+    )
     return Choice(verdicts, tuple(sorted(taken, key=lambda series: ranks[id(series.plan)])), others)
 
 

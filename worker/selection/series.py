@@ -34,7 +34,7 @@ class ReadSeries:
     rule: str = ""  # the rule of the site that decided
     rule_told: str = ""  # that rule, with the attributes it looked at
     preference: int | None = None  # the place of the rule that prefers it, from 0
-    withheld: bool = False  # refused by the site alone: the built-in rules take it
+    withheld: bool = False  # the site alone refuses it, or ranks others before it: the built-in rules take it
 
 
 def judge(series_instance_uid: str, images: Sequence[Image], rule: EligibilityRule) -> ReadSeries:

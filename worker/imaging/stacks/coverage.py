@@ -13,8 +13,8 @@ from neurotriage.dicom.geometry import FrameGeometry
 PLACE_TOLERANCE_MM: Final = 0.1  # positions are rounded; the thinnest real step is 0.4 mm
 # An image is tested at nine points around its centre, this share of its sides apart, where the head is.
 _SPREAD: Final = 1 / 3
-_DEPTH_MM: Final = 0.5  # of the points in a gap that other slices may show
 _NEAR_PARALLEL: Final = float(np.cos(np.deg2rad(30.0)))
+_ALONG: Final = 1e-9  # a line that comes no nearer to a plane
 _SAME_DIRECTION: Final = float(np.sin(np.deg2rad(0.5)))  # for rounding by scanners
 
 
@@ -35,12 +35,6 @@ class Slab:
         """Unit normal of the slices, shaped (3,)."""
         return np.cross(self.row_direction, self.column_direction)
 
-    @property
-    def gaps_mm(self) -> NDArray[np.float64]:
-        """Between the faces of neighbouring slices, shaped (n - 1,); negative where they overlap."""
-        gaps_mm: NDArray[np.float64] = np.diff(self.corners_mm @ self.normal) - self.thickness_mm
-        return gaps_mm
-
     def holds(self, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each of the points (m, 3) in mm lies in a slice and its field of view: bool (m,)."""
         along, offsets = points_mm @ self.normal, self.corners_mm @ self.normal
@@ -49,37 +43,40 @@ class Slab:
         inside: NDArray[np.bool_] = self._across(points_mm, nearest) & near
         return inside
 
-    def hidden_mm(self, place: FrameGeometry) -> float:
-        """The length along the slices that is not seen without an image at ``place``.
+    def lines_along(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Nine points (9, 3) in mm around the middle of the first slice, and the direction of the stack (3,).
 
-        Between two slices, the distance of their faces; beyond the last one, from its face to the far face of
-        the image. Infinite for an image that is not near-parallel, or lies beside the field of view.
+        The direction is as long as brings one 1 mm along the normal; in a sheared stack it is not the normal.
         """
-        points = np.vstack([_points_mm(place), _centre_mm(place)])
-        along, offsets = points @ self.normal, self.corners_mm @ self.normal
-        nearest = np.abs(along[:, None] - offsets[None, :]).argmin(1)
-        if not self.is_near_parallel_to(place) or not self._across(points, nearest).all():
-            return np.inf
-        after = int(np.searchsorted(offsets, along[-1]))
-        if 0 < after < len(offsets):
-            return float(self.gaps_mm[after - 1])
-        end_mm = float(np.abs(along[-1] - offsets[nearest[-1]]))
-        return end_mm - self.thickness_mm / 2 + (place.thickness_mm or self.thickness_mm) / 2
-
-    def between(self, gap: int) -> tuple[NDArray[np.float64], float]:
-        """Points (depths, 9, 3) in mm in the gap behind slice ``gap`` (0-based), and the distance of depths.
-
-        At each depth nine points around the middle of the field of view.
-        """
-        length_mm = float(self.gaps_mm[gap])
-        count = max(1, round(length_mm / _DEPTH_MM))
-        shares = (np.arange(count) + 0.5) / count
-        first, last = self.corners_mm[gap], self.corners_mm[gap + 1]
-        step_mm = length_mm + self.thickness_mm
-        along = (self.thickness_mm / 2 + shares * length_mm) / step_mm
-        corners = first + along[:, None] * (last - first)
         around = _around(self.row_direction * self.size_mm[0], self.column_direction * self.size_mm[1])
-        return corners[:, None] + around, length_mm / count
+        way = self.corners_mm[-1] - self.corners_mm[0]
+        depth_mm = float(way @ self.normal)
+        return self.corners_mm[0] + around, way / depth_mm if depth_mm > 0 else self.normal
+
+    def seen_along(
+        self, points_mm: NDArray[np.float64], direction: NDArray[np.float64], half_mm: float
+    ) -> NDArray[np.float64]:
+        """Where lines through points (m, 3) lie in slices of ``half_mm`` to either side: (m, n, 2).
+
+        Beginning and end for each of the n slices, in lengths of ``direction`` (3,) from the point. A line
+        that misses a slice ends before it begins.
+        """
+        seen = np.empty((len(points_mm), len(self.corners_mm), 2))
+        seen[...] = -np.inf, np.inf
+        from_corners = points_mm[:, None] - self.corners_mm
+        for axis, low, high in (
+            (self.normal, -half_mm, half_mm),
+            (self.row_direction, 0.0, self.size_mm[0]),
+            (self.column_direction, 0.0, self.size_mm[1]),
+        ):
+            at, speed = from_corners @ axis, float(direction @ axis)
+            if abs(speed) < _ALONG:
+                seen[(at < low) | (at > high)] = np.inf, -np.inf
+                continue
+            ways = np.sort(np.stack([(low - at) / speed, (high - at) / speed], axis=-1), axis=-1)
+            seen[..., 0] = np.maximum(seen[..., 0], ways[..., 0])
+            seen[..., 1] = np.minimum(seen[..., 1], ways[..., 1])
+        return seen
 
     def _across(self, points_mm: NDArray[np.float64], slices: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether each point lies in the field of view of its slice, whatever its depth: bool (m,)."""
@@ -94,9 +91,9 @@ class Slab:
         """Whether the centre of an image lies in a slice and its field of view."""
         return bool(self.holds(_centre_mm(place)[None])[0])
 
-    def is_near_parallel_to(self, place: FrameGeometry) -> bool:
+    def is_near_parallel_to(self, other: "FrameGeometry | Slab") -> bool:
         """Whether the normals differ by 30 degrees at most, the tilt of a gantry."""
-        return abs(float(self.normal @ place.normal)) >= _NEAR_PARALLEL
+        return abs(float(self.normal @ other.normal)) >= _NEAR_PARALLEL
 
     def in_row(self, place: FrameGeometry) -> bool:
         """Whether an image belongs among the slices: on their grid, or near-parallel and in a gap."""
@@ -146,7 +143,7 @@ def slab_of_volume(volume: Volume) -> Slab:
 
 def covered(place: FrameGeometry, slabs: Sequence[Slab]) -> bool:
     """Whether all nine points of an image lie in one slab or another; False without slabs."""
-    points = _points_mm(place)
+    points = points_mm_of(place)
     inside = np.zeros(len(points), bool)
     for slab in slabs:
         inside |= slab.holds(points)
@@ -174,7 +171,8 @@ def _centre_mm(place: FrameGeometry) -> NDArray[np.float64]:
     return centre
 
 
-def _points_mm(place: FrameGeometry) -> NDArray[np.float64]:
+def points_mm_of(place: FrameGeometry) -> NDArray[np.float64]:
+    """The nine points (9, 3) in mm, around its centre, at which an image is tested."""
     row, column = np.array(place.orientation[:3]), np.array(place.orientation[3:])
     size_mm = (place.columns - 1) * place.spacing_mm[1], (place.rows - 1) * place.spacing_mm[0]
     points: NDArray[np.float64] = np.array(place.position_mm) + _around(row * size_mm[0], column * size_mm[1])

@@ -34,6 +34,7 @@ _SAME_UID: Final = Reason(
 class InstanceFacts:
     """Header values that all frames of an instance share (PS3.3 C.7.6.1, C.7.5.1)."""
 
+    series_instance_uid: str  # of the manifest
     sop_instance_uid: str
     sop_class_uid: str
     path: Path
@@ -89,16 +90,18 @@ def read_images(
     images: list[Image] = []
     for instance in series.instances:
         keep_header = max_headers is None or len(images) < max_headers
-        images += _images(instance, tags, keep_header=keep_header)
+        images += _images(series.series_instance_uid, instance, tags, keep_header=keep_header)
     return tuple(images)
 
 
-def _images(instance: ManifestInstance, tags: AbstractSet[int], *, keep_header: bool) -> list[Image]:
+def _images(
+    series_uid: str, instance: ManifestInstance, tags: AbstractSet[int], *, keep_header: bool
+) -> list[Image]:
     try:
         header, has_pixels = read_image_header(instance.path)
     except Refused as refused:
-        return [Image(_unread(instance), None, refused.reason)]
-    facts = _facts(instance, header, has_pixels, keep_header)
+        return [Image(_unread(series_uid, instance), None, refused.reason)]
+    facts = _facts(series_uid, instance, header, has_pixels, keep_header)
     if tags:
         facts = replace(facts, asked={tag: stated(header, tag) for tag in tags})
     try:
@@ -114,8 +117,9 @@ def _images(instance: ManifestInstance, tags: AbstractSet[int], *, keep_header: 
     ]
 
 
-def _unread(instance: ManifestInstance) -> InstanceFacts:
+def _unread(series_uid: str, instance: ManifestInstance) -> InstanceFacts:
     return InstanceFacts(
+        series_instance_uid=series_uid,
         sop_instance_uid=instance.sop_instance_uid,
         sop_class_uid=instance.sop_class_uid,
         path=instance.path,
@@ -132,8 +136,11 @@ def _unread(instance: ManifestInstance) -> InstanceFacts:
     )
 
 
-def _facts(instance: ManifestInstance, header: Dataset, has_pixels: bool, keep_header: bool) -> InstanceFacts:
+def _facts(
+    series_uid: str, instance: ManifestInstance, header: Dataset, has_pixels: bool, keep_header: bool
+) -> InstanceFacts:
     return InstanceFacts(
+        series_instance_uid=series_uid,
         sop_instance_uid=instance.sop_instance_uid,
         sop_class_uid=instance.sop_class_uid,
         path=instance.path,
