@@ -42,19 +42,25 @@ def _assembler(engine: Engine, **rules: object) -> Assembler:
     return Assembler(engine, Settings.model_validate({"assembly": {**RULES, **rules}}))
 
 
+def _step(assembler: Assembler, ingest: Ingest) -> list[int]:
+    """As the ingester does: the spool is listed anew before studies are judged."""
+    ingest.drain()
+    return assembler.step(ingest.backlog())
+
+
 def test_a_head_is_looked_at_early_and_the_whole_study_once_its_association_is_released(
     engine: Engine, spool: Spool, ingest: Ingest, quarantine: Quarantine
 ) -> None:
     assembler = _assembler(engine)
     _receive(spool, ingest, (1, 2, 4), series=2)  # open, as long as its third image lacks
     _receive(spool, ingest, range(1, 21))
-    until(lambda: assembler.step(ingest.backlog()) == [1], 20)
+    until(lambda: _step(assembler, ingest) == [1], 20)
     assert rows(engine, MADE) == [(1, "early")]
     assert rows(engine, "select state from studies") == [("open",)]
-    assert assembler.step(ingest.backlog()) == []
+    assert _step(assembler, ingest) == []
     spool.note_ended(ONE, released=True)
     ingest_notes(engine, spool, quarantine)
-    until(lambda: assembler.step(ingest.backlog()) == [2], 20)
+    until(lambda: _step(assembler, ingest) == [2], 20)
     assert rows(engine, MADE) == [(1, "early"), (2, "released")]
     query = "select count(*) from revision_instances group by revision_id order by revision_id"
     assert rows(engine, query) == [(20,), (23,)]
