@@ -319,3 +319,35 @@ def test_what_the_built_in_rules_refuse_too_lacks_in_nothing(tmp_path: Path) -> 
     rules = rules_of(rule('tag = "SeriesDescription", equals = "twin"'))
     analysis = _answer(tmp_path, _series(WHOLE)[:14], refused, rules=rules, coverage_mm=50.0)
     assert analysis.outcome is Outcome.ABSENT
+
+
+def _with_a_part_lacking(folder: Path) -> list[Dataset]:
+    """A head whose lowest slices are a CT series without calibration."""
+    slices = _series(WHOLE, FrameOfReferenceUID="2.25.9")
+    for dataset in slices[:8]:
+        dataset.SeriesInstanceUID, dataset.SeriesDescription = HOLED, "twin"
+        dataset.Modality, dataset.SOPClassUID = "CT", CTImageStorage
+    for place, dataset in enumerate(slices[8:]):
+        dataset.InstanceNumber = place + 1  # so that nothing is missing from the stack
+    return slices
+
+
+def test_a_series_that_lacks_something_counts_though_the_site_refuses_it_as_well(tmp_path: Path) -> None:
+    rules = rules_of(rule('tag = "SeriesDescription", equals = "twin"'))
+    analysis = _answer(tmp_path, _with_a_part_lacking(tmp_path), rules=rules, coverage_mm=50.0)
+    assert ReasonCode.REFUSED_BY_SITE in {verdict.reason.code for verdict in analysis.verdicts}
+    assert analysis.outcome is Outcome.UNDETERMINED
+
+
+def test_a_series_that_may_stand_against_absent_is_part_of_what_was_judged(tmp_path: Path) -> None:
+    """Whether it comes with the others or late: else the first answer would stand."""
+    slices = _with_a_part_lacking(tmp_path)
+    digests = []
+    for part in (slices[8:], slices[:8]):
+        for dataset in part:
+            (tmp_path / f"{dataset.SOPInstanceUID}.dcm").write_bytes(part10(dataset))
+        (study,) = scan_folder(tmp_path).studies
+        selection = select_series(study, RULE)
+        assert [series.series_instance_uid for series in selection.taken] == [WHOLE]
+        digests.append(selection.input_digest)
+    assert digests[0] != digests[1]

@@ -50,3 +50,16 @@ def test_a_first_look_without_a_suspicion_leaves_no_result_and_the_whole_study_i
         (1, "unchanged"),
         (2, "analysed"),
     ]
+
+
+def test_a_first_look_whose_attempts_are_used_up_says_nothing(site: WorkerSite) -> None:  # noqa: F811
+    early = site.receive(head_ct())
+    with site.engine.begin() as connection:
+        connection.execute(
+            Revision.__table__.update()  # type: ignore[attr-defined]
+            .where(Revision.id == early)
+            .values(completed_by=EARLY, attempt=site.worker.settings.worker.max_attempts)
+        )
+    site.worker.analyse(early)
+    assert site.rows("select state from revisions") == [("unchanged",)]
+    assert site.rows("select count(*) from analyses") == [(0,)]
