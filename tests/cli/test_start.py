@@ -47,15 +47,23 @@ def _program(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_comes_at_once() -> None:
-    _program("--help")  # once to warm the file cache and write the byte code
-    took = []
-    for _ in range(5):  # other work on the same core makes each of them dearer, and the cheapest least
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        answer = _program("--help")
-        took.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
-        assert answer.returncode == 0
-    assert min(took) < LONGEST_HELP_S
+    answer = _program("--help")  # once to warm the file cache and write the byte code
+    assert answer.returncode == 0
     assert "not for diagnosis" in answer.stdout
+    libraries = [sys.executable, "-c", "import typer, pydantic_settings"]
+    took, plain = [], []
+    for _ in range(5):  # other work on the same core makes each of them dearer, and the cheapest least
+        took.append(_computed_s([sys.executable, "-m", "neurotriage", "--help"]))
+        plain.append(_computed_s(libraries))
+    # On a slow or busy machine the two libraries alone take as long.
+    assert min(took) < max(LONGEST_HELP_S, 1.6 * min(plain))
+
+
+def _computed_s(command: list[str]) -> float:
+    """Processor time of a process of its own."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run(command, capture_output=True, timeout=60, check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 @pytest.mark.parametrize("words", ["", "settings", "run"])
