@@ -52,7 +52,7 @@ def test_instances_are_in_the_order_of_their_numbers_those_without_last(tmp_path
     assert [i.sop_instance_uid for i in study.series[0].instances] == ["2.25.3.2", "2.25.3.10", "2.25.3.5"]
 
 
-def test_one_instance_twice_counts_once_and_the_first_file_counts(tmp_path: Path) -> None:
+def test_one_instance_twice_counts_once_and_other_bytes_under_its_uid_are_marked(tmp_path: Path) -> None:
     folder = _fill(
         tmp_path,
         ("a", {"number": 1}),
@@ -60,8 +60,8 @@ def test_one_instance_twice_counts_once_and_the_first_file_counts(tmp_path: Path
         ("c", {"number": 1, "PixelData": b"\1" * 8}),
     )
     (study,) = scan_folder(folder).studies
-    (only,) = study.series[0].instances
-    assert only.path.name == "a"
+    listed = {instance.path.name: instance.same_uid for instance in study.series[0].instances}
+    assert listed == {"a": False, "c": True}
 
 
 def test_a_folder_s_names_do_not_change_the_study(tmp_path: Path) -> None:
