@@ -88,13 +88,14 @@ def opened(
     *others: dict[str, object],
     roles: Iterable[str] = ROLES,
     quiet_s: float = 2,
+    released_quiet_s: float = 5,
     **storage: object,
 ) -> Iterator[Site]:
     """Everything up, with leases short enough to be waited for; ``pacs`` is the first destination."""
     settings = Settings.model_validate(
         {
             "listener": {"port": 0},
-            "assembly": {"quiet_s": quiet_s},
+            "assembly": {"quiet_s": quiet_s, "released_quiet_s": released_quiet_s},
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
             "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
             "delivery": {"retry_s": 1, "retry_max_s": 2},

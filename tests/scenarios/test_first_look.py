@@ -92,7 +92,13 @@ def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
     with (
         StandInPacs(tmp_path / "pacs", ae_title="PACS") as pacs,
         storescp(archive, port := free_port()),
-        opened(tmp_path, pacs, destination("archive", port, ae_title="PACS"), quiet_s=LONG_S) as site,
+        opened(
+            tmp_path,
+            pacs,
+            destination("archive", port, ae_title="PACS"),
+            quiet_s=LONG_S,
+            released_quiet_s=LONG_S,  # more is to come, on another association
+        ) as site,
     ):
         site.wait("a warm worker", lambda: site.logged("analysis", '"event": "warm"'))
         for number in range(STUDIES):
