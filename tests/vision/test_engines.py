@@ -67,6 +67,7 @@ def test_fused_layers_answer_as_the_original_which_stays_as_it_is(kind: str) -> 
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bfloat16")
 def test_no_shortcut_of_a_resnet_and_no_activation_is_left_to_itself() -> None:
     layers = fused(folded(network(0, RESNET50)))
     alone = [node.target for node in layers.graph.nodes if node.op in ("call_function", "call_method")]
