@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,7 +23,6 @@ from dicom_listener.admission.quotas import Quotas
 from dicom_listener.admission.refusals import Refusals
 from dicom_listener.admission.tls import (
     HANDSHAKE_DEADLINE_S,
-    ReloadedContext,
     cause,
     certificate_of,
     is_certificate_of,
@@ -34,15 +32,15 @@ from dicom_listener.association.libraries import set_up_libraries
 from dicom_listener.association.receiving import Unfinished
 from dicom_listener.association.upper_layer import BUFFER_BYTES, UpperLayer
 from dicom_listener.connection import Connection, Surroundings
+from dicom_listener.ports import Port, open_port
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, open_spool
-from neurotriage.core.settings import ConfigurationError, ListeningPort, Settings
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.core.storage import Storage
-from neurotriage.dicom.addresses import address_of_socket, has_address
 
 log = structlog.get_logger()
 
-_BACKLOG: Final = 128
 # Files that are written at once; the file system groups their syncs.
 _DISK_THREADS: Final = 16
 _NAME_THREADS: Final = 4
@@ -55,15 +53,6 @@ _ACCEPT_PAUSE_S: Final = 0.2
 _ABORT_S: Final = 1.0
 _START_DEADLINE_S: Final = 30.0
 _NOT_NAMED: Final = "its address is in no network of this port's `unencrypted`"
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """A listening socket; its context where it has TLS."""
-
-    settings: ListeningPort
-    listening: socket.socket
-    tls: ReloadedContext | None
 
 
 class Listener:
@@ -88,7 +77,7 @@ class Listener:
         self._places = Places(
             settings.listener.max_associations, [*self._hosts.hosts, *bound], many_strangers=bool(bound)
         )
-        self._ports: list[_Port] = []
+        self._ports: list[Port] = []
         self._connections: set[Connection] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
@@ -110,14 +99,14 @@ class Listener:
     def start(self) -> int:
         """Delete incomplete files of a crash, then listen; the number of the first port.
 
-        Raises ``Unavailable`` while another process has the spool, ``OSError`` where a port is taken, and
-        ``ConfigurationError`` where its certificate cannot be used.
+        Raises ``Unavailable`` while another process has the spool or the thread does not start, ``OSError``
+        where a port is taken, and ``ConfigurationError`` where its certificate cannot be used.
         """
         set_up_libraries()
         leftovers = self.spool.recover()
         try:
             for settings in self._settings.listener.ports:
-                self._ports.append(_listen(settings))
+                self._ports.append(open_port(settings))
         except BaseException:
             self._close_ports()
             self.spool.close()
@@ -128,7 +117,10 @@ class Listener:
             target=lambda: asyncio.run(self._serve(started)), name="listener", daemon=True
         )
         self._thread.start()
-        started.wait(_START_DEADLINE_S)
+        if not started.wait(_START_DEADLINE_S):
+            self._close_ports()
+            self.spool.close()
+            raise Unavailable(f"the listener did not start within {_START_DEADLINE_S:g} s")
         listener = self._settings.listener
         log.info(
             "listening",
@@ -196,7 +188,7 @@ class Listener:
             for task in done - {stopped}:
                 task.result()
 
-    async def _accept(self, around: Surroundings, port: _Port) -> None:
+    async def _accept(self, around: Surroundings, port: Port) -> None:
         while True:
             try:
                 connection, address = await around.loop.sock_accept(port.listening)
@@ -215,14 +207,14 @@ class Listener:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
 
-    def _refused(self, port: _Port, user: Connection, host: str) -> str | None:
+    def _refused(self, port: Port, user: Connection, host: str) -> str | None:
         """Why a connection is closed before it costs anything."""
-        if port.tls is None and not _may_be_plain(port.settings, host):
+        if port.tls is None and not port.takes_plain_from(host):
             return _NOT_NAMED
         return self._places.enter(user, host, self._hosts.host_of(host), in_handshake=port.tls is not None)
 
     async def _connect(
-        self, around: Surroundings, port: _Port, connection: socket.socket, user: Connection
+        self, around: Surroundings, port: Port, connection: socket.socket, user: Connection
     ) -> None:
         listener = self._settings.listener
         layer = UpperLayer(
@@ -329,31 +321,3 @@ class Listener:
             await asyncio.sleep(0.01)
         for user in self._connections:
             user.layer.close()
-
-
-def _listen(settings: ListeningPort) -> _Port:
-    tls = ReloadedContext(settings.tls) if settings.tls is not None else None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-            listening.setblocking(False)
-        except BaseException:
-            listening.close()
-            raise
-    except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        raise OSError(error.errno, error.strerror or str(error), place) from error
-    return _Port(settings, listening, tls)
-
-
-def _may_be_plain(port: ListeningPort, host: str) -> bool:
-    address = address_of_socket(host)
-    if address.is_loopback or not port.unencrypted:
-        return True
-    return any(has_address(network, address) for network in port.unencrypted)
