@@ -20,7 +20,6 @@ IS_LAST: Final = 0x02
 RELEASE_RP: Final = struct.pack(">BxLL", 0x06, 4, 0)
 
 # Reasons of an abort by the service provider (PS3.8 table 9-26).
-UNRECOGNISED_PDU: Final = 1
 UNEXPECTED_PDU: Final = 2
 INVALID_PARAMETER: Final = 6
 
