@@ -271,10 +271,14 @@ def fill(disk: Path) -> None:
 
 @contextmanager
 def listening(folder: Path) -> Iterator[ListenerSite]:
-    """A listener process with its own database and storage below ``folder``."""
+    """A listener process that records, with its own database and storage below ``folder``."""
     with Stack(_settings(folder / "storage"), folder / "servers", roles=("listen",)) as stack:
         engine = connect(stack.settings.database.url)
-        yield ListenerSite(stack.settings, engine)
+        site = ListenerSite(stack.settings, engine)
+        # The ingester starts after the listener: what is claimed holds for one that runs.
+        _send(site.port, "FIRST", [_image("2.25.99", 0)])
+        site.wait(lambda: site.count("instances") == 1)
+        yield site
         engine.dispose()
 
 

@@ -41,10 +41,10 @@ def run(
     the listener cannot start, and ``ListenerEnded`` where it ended by itself.
     """
     listener = Listener(settings, name)
-    port = listener.start()
     ingester = _Ingester(settings)
     try:
-        ingester.start()
+        ingester.start()  # first: it takes seconds, while the listener starts
+        port = listener.start()
         if on_started is not None:
             on_started(port)
         # Python runs no signal handler while the main thread waits without a timeout: a SIGTERM just before

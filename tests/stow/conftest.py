@@ -49,12 +49,12 @@ class Service:
         return list((self.settings.storage.root / "spool" / "stow" / "tmp").iterdir())
 
 
-def settings_of(tmp_path: Path, **stow: Any) -> Settings:
+def settings_of(tmp_path: Path, *, min_free_bytes: int = 0, **stow: Any) -> Settings:
     for name, token in (("ct", TOKEN), ("other", OTHER_TOKEN)):
         (tmp_path / name).write_text(f"{token}\n")
     return Settings.model_validate(
         {
-            "storage": {"root": tmp_path / "storage", "min_free_bytes": 0},
+            "storage": {"root": tmp_path / "storage", "min_free_bytes": min_free_bytes},
             "stow": {"port": 0, **stow},
             "peer": [
                 {"ae_title": "CT1", "host": "127.0.0.1", "token_file": tmp_path / "ct"},

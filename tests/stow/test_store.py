@@ -1,6 +1,5 @@
 """Store requests to the running service: what is stored, what is answered, and what is refused."""
 
-import asyncio
 import concurrent.futures
 import os
 import select
@@ -16,12 +15,11 @@ import httpx
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
-from dicom_listener.spool import Spool, read_received
+from dicom_listener.spool import read_received
 from dicom_listener.stow import connections as connections_module
 from dicom_listener.stow import service as service_module
 from dicom_listener.stow.server import require_encryption
 from neurotriage.core.settings import CONFIG_VARIABLE, ConfigurationError, StowSettings, environment_of
-from neurotriage.core.storage import Storage
 from neurotriage.embedded.process import free_port
 from tests.conftest import until
 from tests.files.conftest import as_file, association_ids, ends
@@ -197,21 +195,13 @@ def test_each_limit_of_size_holds(serve: Serve, limits: dict[str, int], status: 
     assert len(service.uids) <= 2 * limits.get("max_parts", 0)
 
 
-def test_a_full_disk_is_unavailable_and_not_a_success(serve: Serve, tmp_path: Path) -> None:
-    serve()
-    service_full = settings_of(tmp_path)
-    assert service_full.stow is not None
-    full = Spool(Storage(tmp_path / "storage"), "full", min_free_bytes=1 << 60)
-    app = service_module.StowService(service_full, service_full.stow, full).app
-
-    async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
-            return await client.post("/studies", content=body(as_file(instance())), headers=HEADERS)
-
-    answer = asyncio.run(ask())
+def test_a_full_disk_is_unavailable_and_not_a_success(serve: Serve) -> None:
+    service = serve(min_free_bytes=1 << 60)
+    answer = _post(service, body(as_file(instance())))
     assert answer.status_code == 503
     assert [item["00081197"] for item in _items(answer, "00081198")] == [0xA700]
-    assert not full.waiting()
+    assert not service.uids
+    assert not service.unfinished
 
 
 def test_one_peer_cannot_take_the_places_of_another(serve: Serve) -> None:
