@@ -235,7 +235,7 @@ def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any
 
 def _superseded(connection: Connection, held: Lease) -> bool:
     """Whether a newer revision has ended. If not, supersede older ones and cancel their deliveries."""
-    connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update())
+    connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update(key_share=True))
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
     newer = connection.execute(
         select(

@@ -30,8 +30,11 @@ def freeze(
     events. Locks the study's row. A study of several patients gets its ``conflict`` here.
     """
     idle = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
+    # Without the key: a worker that holds a revision may write events of the study meanwhile.
     locked = connection.execute(
-        select(Study.id).where(Study.id == study_id, Study.state == StudyState.OPEN, idle).with_for_update()
+        select(Study.id)
+        .where(Study.id == study_id, Study.state == StudyState.OPEN, idle)
+        .with_for_update(key_share=True)
     ).scalar_one_or_none()
     if locked is None:
         return None
@@ -54,7 +57,9 @@ class Completed:
 def complete(connection: Connection, study_id: int) -> Completed:
     """As ``freeze``, whenever its newest instance came. Raises ``NoResultFound`` for an unknown id."""
     study = connection.execute(
-        select(Study.study_instance_uid, Study.state).where(Study.id == study_id).with_for_update()
+        select(Study.study_instance_uid, Study.state)
+        .where(Study.id == study_id)
+        .with_for_update(key_share=True)
     ).one()
     if study.state != StudyState.OPEN:
         return Completed(study.study_instance_uid, skipped=NO_MORE)
@@ -72,7 +77,9 @@ def freeze_early(
     ``detail`` goes into the event. Locks the study's row.
     """
     locked = connection.execute(
-        select(Study.id).where(Study.id == study_id, Study.state == StudyState.OPEN).with_for_update()
+        select(Study.id)
+        .where(Study.id == study_id, Study.state == StudyState.OPEN)
+        .with_for_update(key_share=True)
     ).scalar_one_or_none()
     if locked is None:
         return None

@@ -44,7 +44,7 @@ def lock_studies(connection: Connection, received: Iterable[Received]) -> dict[s
         select(Study.study_instance_uid, Study.id)
         .where(Study.study_instance_uid.in_(rows))
         .order_by(Study.study_instance_uid)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     return {row.study_instance_uid: row.id for row in stored}
 

@@ -34,7 +34,9 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
     settings of today anyway. Locks the study's row. Raises SQLAlchemy's ``NoResultFound`` for an unknown id.
     """
     study = connection.execute(
-        select(Study.study_instance_uid, Study.state).where(Study.id == study_id).with_for_update()
+        select(Study.study_instance_uid, Study.state)
+        .where(Study.id == study_id)
+        .with_for_update(key_share=True)
     ).one()
     uid = study.study_instance_uid
     if study.state == StudyState.OPEN:

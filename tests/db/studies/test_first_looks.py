@@ -1,9 +1,10 @@
 """First looks are bounded, leave the study open, and are always followed by the whole study."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, TextClause, select, text
 
 from db.studies import assembly
 from db.studies.arrivals import open_studies, read_arrivals
@@ -13,6 +14,7 @@ from db.tables import Association, Event, Revision, RevisionInstance, Series
 from neurotriage.core.placement import Placement
 from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.core.values import EARLY
+from tests.conftest import until
 from tests.db.rows import NOW, RECEPTION, claimed, header, receive, study_state
 
 
@@ -111,3 +113,32 @@ def test_the_table_of_associations_is_bounded_and_the_first_end_counts(engine: E
         record_ended(connection, "a4", ("CT", "h"), released=True, ended_at=NOW)
         assert ended(connection, {"a0", "a4", "a5", "unknown"}) == {"a4": False, "a5": True}
         assert len(connection.execute(select(Association.id)).all()) == 3
+
+
+def test_a_worker_may_take_a_first_look_while_its_study_becomes_complete(engine: Engine) -> None:
+    """One holds the revision and writes an event of the study; the other holds the study, too."""
+    with engine.begin() as connection:
+        study = _receive(connection, 1)
+        look = _look(connection, study, *_series(connection))
+    assert look is not None
+
+    def complete() -> int | None:
+        with engine.begin() as connection:
+            return assembly.freeze(connection, study, idle_s=0, completed_by="released")
+
+    with ThreadPoolExecutor(1) as pool, engine.begin() as worker:
+        worker.execute(select(Revision.id).where(Revision.id == look).with_for_update())
+        whole = pool.submit(complete)
+        waits = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+        until(lambda: _scalar(engine, waits) == 1)
+        assert claimed(worker, look).revision_id == look
+        worker.commit()
+        assert whole.result(30) is not None
+    with engine.connect() as connection:
+        states = connection.execute(select(Revision.state).order_by(Revision.id)).scalars().all()
+    assert states == [RevisionState.ANALYSING, RevisionState.READY]
+
+
+def _scalar(engine: Engine, statement: TextClause) -> object:
+    with engine.connect() as connection:
+        return connection.execute(statement).scalar()
