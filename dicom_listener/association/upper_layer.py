@@ -5,7 +5,7 @@ Bytes are handled as they come, from one buffer that all connections share: an i
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -13,7 +13,7 @@ import structlog
 
 from dicom_listener.association import pdus
 from dicom_listener.association.messages import Messages, Violation
-from dicom_listener.association.negotiation import MAX_PDU_BYTES
+from dicom_listener.association.pdu_reader import PduReader
 
 log = structlog.get_logger()
 
@@ -27,10 +27,6 @@ RELEASED_DEADLINE_S: Final = 5.0
 ENDED_DEADLINE_S: Final = 1.0
 # What is still read, and dropped, of a peer that was told the end.
 _DRAINED_BYTES: Final = 1 << 20
-# A request of 128 contexts with 30 transfer syntaxes each has 160 kB.
-MAX_REQUEST_BYTES: Final = 262_144
-# A little more than our maximum, for senders that do not count the header.
-_PDU_SLACK_BYTES: Final = 1024
 # A peer that sends less than this, and completes nothing, makes no progress.
 PROGRESS_BYTES: Final = 65_536
 BUFFER_BYTES: Final = 1 << 18
@@ -74,20 +70,17 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._user, self.peer_host, self._buffer = user, peer_host, buffer
         self._idle_s, self._progress_s, self._min_bytes_per_s = idle_s, progress_s, min_bytes_per_s
         self._transport: asyncio.Transport | None = None
-        self._take: Callable[[memoryview], int] = self._take_header
-        self._small = bytearray()  # of a header or a short PDU that came in parts
-        self._pdu_type, self._pdu_left, self._item_left = 0, 0, 0
+        self._reader = PduReader(self)
         self._messages: Messages | None = None
         self._ahead = b""  # read while an answer was being made
         self._waiting = False  # for our own answer: the peer is not to blame
         self._behind = False  # our disk is
         self._waiting_since = 0.0
-        self._requested = self._ending = self._over = self._released = False
+        self._ending = self._over = self._released = False
         self._drained_bytes = 0
         now = time.monotonic()
         self._connected_at = self._active_at = self._progressed_at = now
         self._moved_bytes = 0
-        self._pdu_begun_at: float | None = None
         self._unsent_since: float | None = None
         self._end_by: float | None = None
 
@@ -183,8 +176,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         # Our own delay is not the peer's.
         self._active_at = now
         self._progressed_at += waited_s
-        if self._pdu_begun_at is not None:
-            self._pdu_begun_at += waited_s
+        if self._reader.begun_at is not None:
+            self._reader.begun_at += waited_s
         data_set = self._messages.data_set if self._messages else None
         if data_set is not None:
             data_set.begun_at += waited_s
@@ -210,7 +203,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         elif self._waiting or self._behind:
             if self._messages is None and now - self._waiting_since > REQUEST_DEADLINE_S:
                 self.close()  # its request cannot be judged in time
-        elif not self._requested:
+        elif not self._reader.requested:
             if now - self._connected_at > REQUEST_DEADLINE_S or self._pdu_overdue(now):
                 self.close()
         elif self._pdu_overdue(now):
@@ -224,7 +217,7 @@ class UpperLayer(asyncio.BufferedProtocol):
             self.abort(0)
 
     def _pdu_overdue(self, now: float) -> bool:
-        return self._pdu_begun_at is not None and now - self._pdu_begun_at > PDU_DEADLINE_S
+        return self._reader.begun_at is not None and now - self._reader.begun_at > PDU_DEADLINE_S
 
     def _is_slow(self, now: float) -> bool:
         data_set = self._messages.data_set if self._messages else None
@@ -259,119 +252,44 @@ class UpperLayer(asyncio.BufferedProtocol):
                 if self._waiting:
                     self._ahead += bytes(view)
                     return
-                view = view[self._take(view) :]
+                view = view[self._reader.take(view) :]
 
-    def _take_header(self, view: memoryview) -> int:
-        if self._pdu_begun_at is None:
-            self._pdu_begun_at = time.monotonic()
-        taken = self._collect(view, pdus.HEADER.size)
-        if not self._requested and self._small[0] not in (pdus.ASSOCIATE_RQ, pdus.ABORT):
-            self._user.not_dicom(bytes(self._small))
-            return taken
-        if len(self._small) < pdus.HEADER.size:
-            return taken
-        self._pdu_type, length = pdus.HEADER.unpack(self._small)
-        self._pdu_left = length
-        self._small.clear()
-        self._require_length(length)
-        if self._pdu_type == pdus.P_DATA_TF:
-            self._take = self._take_item_header if length else self._take_header
-            if not length:
-                self._pdu_begun_at = None
-        else:
-            self._small += pdus.HEADER.pack(self._pdu_type, length)
-            self._take = self._take_body
-            if not length:
-                self._end_body()
-        return taken
+    # The reader's calls
 
-    def _require_length(self, length: int) -> None:
-        expected = pdus.P_DATA_TF if self._requested else pdus.ASSOCIATE_RQ
-        if self._pdu_type == pdus.P_DATA_TF:
-            limit = MAX_PDU_BYTES + _PDU_SLACK_BYTES
-        else:
-            limit = MAX_REQUEST_BYTES if self._pdu_type == expected else 1024
-        if self._pdu_type not in (expected, pdus.RELEASE_RQ, pdus.ABORT):
-            raise Violation(f"sends a PDU of type {self._pdu_type}, which is not due")
-        if length > limit:
-            raise Violation(f"announces a PDU of {length} bytes")
+    def handle_not_dicom(self, start: bytes) -> None:
+        self._user.not_dicom(start)
 
-    def _take_body(self, view: memoryview) -> int:
-        taken = self._collect(view, pdus.HEADER.size + self._pdu_left)
-        if len(self._small) == pdus.HEADER.size + self._pdu_left:
-            self._end_body()
-        return taken
+    def handle_request(self, pdu: bytes) -> None:
+        self.wait()
+        self._user.requested(pdu)
 
-    def _end_body(self) -> None:
-        """A whole PDU other than P-DATA-TF."""
-        pdu = bytes(self._small)
-        self._begin_pdu()
-        if self._pdu_type == pdus.ASSOCIATE_RQ:
-            self._requested = True
-            self.wait()
-            self._user.requested(pdu)
-        elif self._pdu_type == pdus.ABORT:
-            self._end(0.0)
-            self.transport.close()
-        else:
-            # Not where an object is unfinished: the study lacks it.
-            self._released = self._messages is not None and self._messages.is_idle
-            self.send(pdus.RELEASE_RP)
-            self._end(RELEASED_DEADLINE_S)
+    def handle_release(self) -> None:
+        # Not where an object is unfinished: the study lacks it.
+        self._released = self._messages is not None and self._messages.is_idle
+        self.send(pdus.RELEASE_RP)
+        self._end(RELEASED_DEADLINE_S)
 
-    def _take_item_header(self, view: memoryview) -> int:
-        taken = self._collect(view, pdus.ITEM_HEADER.size)
-        if len(self._small) < pdus.ITEM_HEADER.size:
-            return taken
-        length, context_id, control = pdus.ITEM_HEADER.unpack(self._small)
-        self._small.clear()
-        self._pdu_left -= pdus.ITEM_HEADER.size
-        self._item_left = length - pdus.ITEM_PREFIX_BYTES
-        if length < pdus.ITEM_PREFIX_BYTES or self._item_left > self._pdu_left:
-            raise Violation("sends an item that does not fit its PDU")
+    def handle_abort(self) -> None:
+        self._end(0.0)
+        self.transport.close()
+
+    def begin_fragment(self, context_id: int, control: int) -> None:
         self._association().begin_fragment(context_id, control)
-        self._take = self._take_fragment
-        if not self._item_left:
-            self._end_fragment()
-        return taken
 
-    def _take_fragment(self, view: memoryview) -> int:
-        part = view[: self._item_left]
-        self._item_left -= len(part)
-        self._pdu_left -= len(part)
+    def add_to_fragment(self, part: memoryview) -> None:
         self._moved_bytes += len(part)
         if self._moved_bytes >= PROGRESS_BYTES:
             self.progressed()
         if not self._association().add(part):
             self.fall_behind()
-        if not self._item_left:
-            self._end_fragment()
-        return len(part)
 
-    def _end_fragment(self) -> None:
-        if self._pdu_left:
-            if self._pdu_left < pdus.ITEM_HEADER.size:
-                raise Violation("sends an item that does not fit its PDU")
-            self._take = self._take_item_header
-        else:
-            self._begin_pdu()
+    def end_fragment(self) -> None:
         self._association().end_fragment()
-
-    def _begin_pdu(self) -> None:
-        self._small.clear()
-        self._take = self._take_header
-        self._pdu_begun_at = None
 
     def _association(self) -> Messages:
         if self._messages is None:
             raise Violation("sends messages before an association is there")
         return self._messages
-
-    def _collect(self, view: memoryview, size: int) -> int:
-        """Append to ``_small`` up to ``size`` bytes in all; the number taken."""
-        part = view[: size - len(self._small)]
-        self._small += part
-        return len(part)
 
     def _drain(self, count: int) -> None:
         self._drained_bytes += count

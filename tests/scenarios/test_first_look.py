@@ -98,6 +98,7 @@ def test_a_report_of_the_first_series_is_in_the_archive_while_the_study_is_open(
             destination("archive", port, ae_title="PACS"),
             quiet_s=LONG_S,
             released_quiet_s=LONG_S,  # more is to come, on another association
+            first_looks=2,
         ) as site,
     ):
         site.wait("a warm worker", lambda: site.logged("analysis", '"event": "warm"'))
