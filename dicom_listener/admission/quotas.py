@@ -1,8 +1,9 @@
 """How much each peer has sent today, kept over restarts in one small file."""
 
 import json
+import math
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -67,6 +68,13 @@ class Quotas:
 
 def _name(peer: Peer) -> str:
     return "/".join((peer.ae_title, peer.host, peer.certificate_sha256, peer.certificate_subject))
+
+
+def until_tomorrow_s() -> int:
+    """Seconds until the quotas begin anew."""
+    now = datetime.now(UTC)
+    tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return math.ceil((tomorrow - now).total_seconds())
 
 
 def _today() -> date:

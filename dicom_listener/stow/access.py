@@ -2,7 +2,6 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +11,6 @@ from neurotriage.core.settings import Peer
 _SCHEME: Final = "bearer "
 _TOKEN_LIMIT_BYTES: Final = 4096
 LEAST_TOKEN_LENGTH: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom a request comes from, by the AE title of its ``[[peer]]``."""
-
-    ae_title: str
 
 
 class UnusableToken(Exception):
@@ -37,7 +29,7 @@ def read_token(path: Path) -> bytes:
     return token
 
 
-def by_token(peers: Iterable[Peer], authorization: str) -> Caller | None:
+def by_token(peers: Iterable[Peer], authorization: str) -> Peer | None:
     """The peer with the token of an Authorization header; None where there is none.
 
     Files are read for each request, so that a token can be changed while the service runs. Every token is
@@ -46,7 +38,7 @@ def by_token(peers: Iterable[Peer], authorization: str) -> Caller | None:
     if not authorization.lower().startswith(_SCHEME):
         return None
     given = authorization[len(_SCHEME) :].strip().encode("utf-8", "replace")
-    found: Caller | None = None
+    found: Peer | None = None
     for peer in peers:
         if peer.token_file is None:
             continue
@@ -55,11 +47,11 @@ def by_token(peers: Iterable[Peer], authorization: str) -> Caller | None:
         except UnusableToken:
             continue
         if hmac.compare_digest(token, given):
-            found = Caller(peer.ae_title.strip())
+            found = peer
     return found
 
 
-def by_certificate(peers: Iterable[Peer], certificate: PeerCertificate | None) -> Caller | None:
+def by_certificate(peers: Iterable[Peer], certificate: PeerCertificate | None) -> Peer | None:
     """The peer of a certificate that our CA signed.
 
     One that is bound to a certificate must have shown it; of another the AE title is the common name.
@@ -68,7 +60,7 @@ def by_certificate(peers: Iterable[Peer], certificate: PeerCertificate | None) -
         return None
     names = {value for key, value in certificate.subject if key == "CN"}
     for peer in peers:
-        title = peer.ae_title.strip()
-        if is_certificate_of(peer, certificate) and (peer.is_bound_to_a_certificate or names == {title}):
-            return Caller(title)
+        bound = peer.is_bound_to_a_certificate or names == {peer.ae_title.strip()}
+        if bound and is_certificate_of(peer, certificate):
+            return peer
     return None

@@ -4,23 +4,27 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 import uvicorn
 
+from dicom_listener.admission.quotas import Quotas
 from dicom_listener.admission.tls import ReloadedContext
-from dicom_listener.spool import Spool, open_spool
+from dicom_listener.spool import open_spool
 from dicom_listener.stow.connections import BoundedProtocol, Server
 from dicom_listener.stow.service import StowService
 from neurotriage.core.settings import ConfigurationError, Settings, StowSettings, is_loopback
+from neurotriage.core.storage import Storage
 
 log = structlog.get_logger()
 
 SPOOL: Final = "stow"
 _HEADER_LIMIT_BYTES: Final = 1 << 15
 _KEEP_ALIVE_S: Final = 5
+_SAVE_INTERVAL_S: Final = 5.0
 _STOP_WITHIN_S: Final = 10
 _CONNECTIONS_PER_PLACE: Final = 4  # connections that wait for a request, or for a place
 
@@ -50,9 +54,11 @@ def run(
     try:
         tls = None if stow.tls is None else ReloadedContext(stow.tls, "stow.tls")
         max_connections = _CONNECTIONS_PER_PLACE * stow.max_requests
-        server = Server(_configuration(settings, stow, spool), max_connections, tls)
+        quotas = Quotas(Storage(settings.storage.root).spool(SPOOL) / "quotas.json")
+        service = StowService(settings, stow, spool, quotas)
+        server = Server(_configuration(service), max_connections, tls)
         with _bound(stow) as listening:
-            asyncio.run(_serve(server, listening, stop, on_started))
+            asyncio.run(_serve(server, service, listening, stop, on_started))
     finally:
         spool.close()
         log.info("stopped_listening_for_web")
@@ -60,6 +66,7 @@ def run(
 
 async def _serve(
     server: Server,
+    service: StowService,
     listening: socket.socket,
     stop: threading.Event,
     on_started: Callable[[int], None] | None,
@@ -72,9 +79,14 @@ async def _serve(
         log.info("listening_for_web", host=host, port=port)
         if on_started is not None:
             on_started(int(port))
+    save_at = time.monotonic() + _SAVE_INTERVAL_S
     while not serving.done():
         server.should_exit = stop.is_set()
         await asyncio.sleep(0.1)
+        if time.monotonic() >= save_at:
+            await service.save()
+            save_at = time.monotonic() + _SAVE_INTERVAL_S
+    await service.save()
     await serving
 
 
@@ -85,10 +97,10 @@ def _bound(stow: StowSettings) -> socket.socket:
         raise OSError(error.errno, error.strerror or str(error), f"{stow.host}:{stow.port}") from error
 
 
-def _configuration(settings: Settings, stow: StowSettings, spool: Spool) -> uvicorn.Config:
+def _configuration(service: StowService) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
-        StowService(settings, stow, spool).app,
+        service.app,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",

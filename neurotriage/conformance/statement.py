@@ -253,6 +253,7 @@ _WEB_STATUSES = (
     ("409", "no instance is stored"),
     ("413", "more bytes or parts than configured; whole parts before are stored"),
     ("415", "another media type than application/dicom"),
+    ("429", "the peer has sent what it may in a day (max_bytes_per_day)"),
     ("503", "as many requests as configured are served, or the disk is full; send again"),
 )
 _FAILURES = tuple(

@@ -39,6 +39,7 @@ class Service:
     port: int
     settings: Settings
     spool: Spool
+    stop: Callable[[], None]
 
     @property
     def uids(self) -> list[str]:
@@ -49,7 +50,10 @@ class Service:
         return list((self.settings.storage.root / "spool" / "stow" / "tmp").iterdir())
 
 
-def settings_of(tmp_path: Path, *, min_free_bytes: int = 0, **stow: Any) -> Settings:
+def settings_of(
+    tmp_path: Path, *, min_free_bytes: int = 0, max_bytes_per_day: int | None = None, **stow: Any
+) -> Settings:
+    """``max_bytes_per_day``: of CT1."""
     for name, token in (("ct", TOKEN), ("other", OTHER_TOKEN)):
         (tmp_path / name).write_text(f"{token}\n")
     return Settings.model_validate(
@@ -57,7 +61,12 @@ def settings_of(tmp_path: Path, *, min_free_bytes: int = 0, **stow: Any) -> Sett
             "storage": {"root": tmp_path / "storage", "min_free_bytes": min_free_bytes},
             "stow": {"port": 0, **stow},
             "peer": [
-                {"ae_title": "CT1", "host": "127.0.0.1", "token_file": tmp_path / "ct"},
+                {
+                    "ae_title": "CT1",
+                    "host": "127.0.0.1",
+                    "token_file": tmp_path / "ct",
+                    "max_bytes_per_day": max_bytes_per_day,
+                },
                 {"ae_title": "OTHER", "host": "127.0.0.1", "token_file": tmp_path / "other"},
                 {"ae_title": "PLAIN", "host": "127.0.0.1"},
             ],
@@ -86,7 +95,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         running.append((stop, thread))
         scheme = "http" if settings.stow.tls is None else "https"
         spool = Spool(Storage(settings.storage.root), "stow", min_free_bytes=0)
-        return Service(f"{scheme}://127.0.0.1:{ports[0]}", ports[0], settings, spool)
+
+        def end() -> None:
+            stop.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+        return Service(f"{scheme}://127.0.0.1:{ports[0]}", ports[0], settings, spool, end)
 
     yield start
     for stop, thread in running:

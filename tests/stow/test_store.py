@@ -15,6 +15,7 @@ import httpx
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
+from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import read_received
 from dicom_listener.stow import connections as connections_module
 from dicom_listener.stow import service as service_module
@@ -202,6 +203,32 @@ def test_a_full_disk_is_unavailable_and_not_a_success(serve: Serve) -> None:
     assert [item["00081197"] for item in _items(answer, "00081198")] == [0xA700]
     assert not service.uids
     assert not service.unfinished
+
+
+def test_a_peer_that_has_sent_its_share_of_a_day_is_refused_also_after_a_restart(serve: Serve) -> None:
+    data = body(as_file(instance()))
+    service = serve(max_bytes_per_day=2 * len(data))
+    assert [_post(service, data).status_code for _ in range(3)] == [200, 200, 429]
+    service.stop()
+    service = serve(max_bytes_per_day=2 * len(data))
+    refused = _post(service, data)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 24 * 3600
+    assert _post(service, data, Authorization=f"Bearer {OTHER_TOKEN}").status_code == 200
+
+
+def test_whoever_is_refused_is_noted_for_the_database(serve: Serve) -> None:
+    data = body(as_file(instance()))
+    service = serve(max_bytes_per_day=1)
+    assert _post(service, data, Authorization="Bearer nobody").status_code == 401
+    assert _post(service, data).status_code == 200
+    assert _post(service, data).status_code == 429
+    service.stop()
+    (note,) = service.spool.rejected()
+    assert set(RefusedAssociations.from_json(note.read_bytes()).times) == {
+        Refusal("STOW-RS: no token or certificate of a [[peer]]", "127.0.0.1"),
+        Refusal("STOW-RS: the max_bytes_per_day of this [[peer]] is reached", "127.0.0.1", "CT1"),
+    }
 
 
 def test_one_peer_cannot_take_the_places_of_another(serve: Serve) -> None:
