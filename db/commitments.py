@@ -264,11 +264,11 @@ def end(connection: Connection, transaction_id: int, state: CommitmentState, why
     _event(connection, f"commitment_{state}", ended, why=why)
 
 
-def transactions(connection: Connection, *, limit: int, waiting: bool = False) -> Sequence[RowMapping]:
-    """The newest transactions for people, without what was asked; ``waiting``: those that have not ended."""
+def transactions(connection: Connection, *, limit: int, only_open: bool = False) -> Sequence[RowMapping]:
+    """The newest transactions for people, without what was asked; ``only_open``: not reported."""
     table = CommitmentTransaction
     columns = [column for column in table.__table__.columns if column.name not in ("asked", "digest")]
-    where = [table.state != CommitmentState.REPORTED] if waiting else []
+    where = [table.state != CommitmentState.REPORTED] if only_open else []
     query = select(*columns).where(*where).order_by(table.requested_at.desc()).limit(limit)
     return connection.execute(query).mappings().all()
 

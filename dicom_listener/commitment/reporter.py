@@ -23,7 +23,7 @@ _SUCCESS: Final = 0x0000
 # Attribute list error and value out of range: warnings (PS3.7 annex C), after which the peer knows.
 _WARNINGS: Final = (0x0107, 0x0116)
 # A peer that answers with a failure has heard us; it is not told for a week.
-_MAX_REFUSALS: Final = 5
+MAX_REFUSALS: Final = 5
 
 
 def peer_at(settings: Settings, ae_title: str, host: str) -> Peer | None:
@@ -81,7 +81,7 @@ class Reporter:
         if status in (_SUCCESS, *_WARNINGS):
             self._end(report, CommitmentState.REPORTED, f"answered 0x{status:04X}")
         else:
-            self._failed(report, f"the peer refuses the report (0x{status:04X})", _MAX_REFUSALS)
+            self._failed(report, f"the peer refuses the report (0x{status:04X})", MAX_REFUSALS)
 
     def _failed(self, report: DueReport, why: str, max_attempts: int) -> None:
         if report.attempts + 1 >= max_attempts:

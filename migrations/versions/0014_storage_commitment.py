@@ -9,6 +9,39 @@ down_revision = "0013"
 branch_labels = None
 depends_on = None
 
+VIEW = """
+create view storage_commitments as
+select
+    t.requested_at,
+    t.peer_ae_title,
+    t.peer_host,
+    t.transaction_uid,
+    t.state,
+    t.asked_count,
+    t.failed_count,
+    t.attempts,
+    t.last_status,
+    t.next_try_at,
+    t.decided_at,
+    t.ended_at
+from commitment_transactions t
+"""
+VIEW_COMMENT = "What peers asked us to commit, and whether they were told"
+COLUMN_COMMENTS = {
+    "requested_at": "when it was answered 0x0000",
+    "peer_ae_title": "calling AE title of whoever asked",
+    "peer_host": "where we report",
+    "transaction_uid": "(0008,1195)",
+    "state": "waiting, reported or not_reported",
+    "asked_count": "how many instances it asked about",
+    "failed_count": "how many of them are not committed",
+    "attempts": "how often the report was tried",
+    "last_status": "what became of the last try, in words",
+    "next_try_at": "not before, where it waits",
+    "decided_at": "when it was decided what is committed",
+    "ended_at": "when it was reported or given up",
+}
+
 
 def _text(name: str, comment: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), nullable=False, comment=comment)
@@ -115,8 +148,13 @@ def upgrade() -> None:
         ["next_try_at"],
         postgresql_where=sa.text("state = 'waiting'"),
     )
+    op.execute(VIEW)
+    op.execute(f"comment on view storage_commitments is '{VIEW_COMMENT}'")
+    for column, words in COLUMN_COMMENTS.items():
+        op.execute(f"comment on column storage_commitments.{column} is '{words}'")
 
 
 def downgrade() -> None:
+    op.execute("drop view storage_commitments")
     op.drop_table("commitment_transactions")
     op.drop_column("instances", "committed_at")
