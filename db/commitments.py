@@ -165,7 +165,7 @@ def lock_instances(connection: Connection, sop_instance_uids: Collection[str]) -
         )
         .where(Instance.sop_instance_uid.in_(sop_instance_uids))
         .order_by(Instance.id)
-        .with_for_update()
+        .with_for_update(key_share=True)  # a revision may refer to them meanwhile
     )
     for row in rows:
         found = Held(row.id, row.sop_class_uid, row.digest, row.size_bytes)
@@ -198,8 +198,14 @@ def record_decision(
 
 
 def due_reports(connection: Connection, limit: int = 20) -> list[DueReport]:
-    """Decisions that are to be reported now, those first that have waited longest."""
+    """Decisions that are to be reported now: of each peer in turn the one that has waited longest.
+
+    A peer that does not answer so holds up no other.
+    """
     table = CommitmentTransaction
+    turn = func.row_number().over(
+        partition_by=(table.peer_ae_title, table.peer_host), order_by=table.next_try_at
+    )
     rows = connection.execute(
         select(table.__table__)
         .where(
@@ -207,7 +213,7 @@ def due_reports(connection: Connection, limit: int = 20) -> list[DueReport]:
             table.decided_at.is_not(None),
             table.next_try_at <= func.clock_timestamp(),
         )
-        .order_by(table.next_try_at)
+        .order_by(turn, table.next_try_at)
         .limit(limit)
     ).mappings()
     return [_due(row) for row in rows]

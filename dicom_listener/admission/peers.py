@@ -114,7 +114,7 @@ def report_host(peer: Peer, host: str) -> str:
     """
     if peer.port is None or not peer.host:
         return ""
-    return host if "/" in peer.host else peer.host
+    return str(address_of_socket(host)) if "/" in peer.host else peer.host
 
 
 class ListedHosts:

@@ -1,7 +1,7 @@
 """Tells peers what was committed, again where they do not answer, and in the end no more."""
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from itertools import groupby
 from typing import Final
 
@@ -16,6 +16,7 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.retries import retry_delay_s
 from neurotriage.core.settings import Peer, Settings
 from neurotriage.core.states import CommitmentState
+from neurotriage.dicom.addresses import address_of_socket
 
 log = structlog.get_logger()
 
@@ -34,7 +35,7 @@ def peer_at(settings: Settings, ae_title: str, host: str) -> Peer | None:
 
 def _is_in(host: str, network: str) -> bool:
     try:
-        return "/" in network and ip_address(host.split("%")[0]) in ip_network(network, strict=False)
+        return "/" in network and address_of_socket(host) in ip_network(network, strict=False)
     except ValueError:
         return False
 

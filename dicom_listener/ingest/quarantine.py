@@ -75,7 +75,7 @@ class Quarantine:
             if total_bytes <= self._max_bytes or path == newest:
                 return
             with outage_as_unavailable(), self._engine.begin() as connection:
-                if retention.promised(connection, {read_received(path).reception.digest}):
+                if retention.promised(connection, {_digest(path)}):
                     continue
                 refusals.forget_bytes(connection, path.name)
             path.unlink(missing_ok=True)
@@ -102,3 +102,11 @@ class Quarantine:
     def forget(self, name: str) -> None:
         """Reset the count of failures of a file that was recorded."""
         self._failures.pop(name, None)
+
+
+def _digest(path: Path) -> str:
+    """That of its data set, as it was computed on the way in; empty where the file does not say it."""
+    try:
+        return read_received(path).reception.digest
+    except OSError:
+        return ""

@@ -205,7 +205,7 @@ def security(settings: Settings) -> str:
     ports = ", ".join(f"{port.host}:{port.port}" for port in listener.ports)
     return f"""### 8.1 TCP ports
 
-Listener: {ports}. STOW-RS: {_web(settings)}. Outbound: the addresses of section 6.6.
+Listener: {ports}. STOW-RS: {_web(settings)}. Outbound: the addresses of sections 6.5 and 6.6.
 
 ### 8.2 DICOM security profiles
 

@@ -14,11 +14,18 @@ from tests.db.rows import NOW, receive
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-def ask(connection: Connection, transaction: str, *uids: str, after_s: float = 0.0, **more: int) -> None:
+def ask(
+    connection: Connection,
+    transaction: str,
+    *uids: str,
+    after_s: float = 0.0,
+    peer: str = "CT1",
+    **more: int,
+) -> None:
     commitments.record_request(
         connection,
         CommitmentRequest(transaction, tuple((MR, uid) for uid in uids)),
-        peer_ae_title="CT1",
+        peer_ae_title=peer,
         called_ae_title="NEUROTRIAGE",
         peer_host="10.1.2.3",
         requested_at=NOW + timedelta(seconds=after_s),
@@ -109,3 +116,14 @@ def test_an_end_is_final_and_tells_itself(engine: Engine) -> None:
         asked = connection.execute(text("select asked from commitment_transactions")).scalar_one()
     assert kinds == ["commitment_decided", "commitment_not_reported"]
     assert asked == []
+
+
+def test_a_peer_with_many_reports_leaves_room_for_the_others(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number in range(30):
+            ask(connection, f"2.25.{number}", "1.1", peer="DOWN")
+        ask(connection, "2.25.99", "1.1", after_s=1, peer="CT2")
+        while len(commitments.due_reports(connection, limit=100)) < 31:
+            decide(connection)
+        peers = [report.peer_ae_title for report in commitments.due_reports(connection, limit=5)]
+    assert sorted(peers) == ["CT2", "DOWN", "DOWN", "DOWN", "DOWN"]

@@ -11,6 +11,7 @@ from pydicom.uid import CTImageStorage
 from sqlalchemy import Engine, text
 
 from db import retention
+from dicom_listener.admission.peers import report_host
 from dicom_listener.commitment.decide import WAIT_S, decide
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.ingest.ingest import Ingest
@@ -18,7 +19,7 @@ from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
 from dicom_listener.spool import read_received
-from neurotriage.core.settings import Settings
+from neurotriage.core.settings import Peer, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.commitment_request import MAX_REFERENCES
@@ -249,12 +250,30 @@ def test_a_peer_that_is_no_longer_configured_is_told_nothing(site: Site, asker: 
     assert asker.callers == []
 
 
-def test_a_peer_of_a_network_is_told_at_the_address_from_which_it_asked(
-    site: Site, asker: Asker, listen: Listen
+@pytest.mark.parametrize(("network", "told"), [("127.0.0.0/8", True), ("10.1.2.0/24", False)])
+def test_a_peer_of_a_network_is_told_where_it_asked_and_only_within_that_network(
+    site: Site, asker: Asker, network: str, told: bool
 ) -> None:
-    network = {**asker.peer, "host": "127.0.0.0/8"}
-    _, port = listen(listener=ON, peer=[network], storage={"root": site.storage.root / "other"})
-    assert ask(port, asked("2.25.7", ONE)) == [0x0000]
+    ask(site.port, asked("2.25.7", ONE))
+    site.record()
+    site.decide()
+    site.report(peer=[{**asker.peer, "host": network}])
+    assert (asker.callers != []) is told
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ({"host": "10.1.2.0/24", "port": 104}, "10.1.2.3"),
+        ({"host": "10.1.2.9", "port": 104}, "10.1.2.9"),
+        ({"host": "ct1.example", "port": 104}, "ct1.example"),
+        ({"host": "10.1.2.9"}, ""),
+        ({"certificate_subject": "CN=ct1", "port": 104}, ""),
+    ],
+)
+def test_a_report_goes_where_the_site_says_and_nowhere_else(peer: dict[str, object], host: str) -> None:
+    """A listener on IPv6 sees addresses of IPv4 in a form of its own."""
+    assert report_host(Peer.model_validate({"ae_title": "CT1", **peer}), "::ffff:10.1.2.3") == host
 
 
 @pytest.mark.parametrize(
