@@ -109,6 +109,22 @@ def test_whatever_the_bytes_a_request_is_read_or_refused(data: st.DataObject, im
         read_request(bytes(cut), implicit_vr=implicit_vr)
 
 
+def test_a_request_that_is_cut_short_names_no_shorter_uid() -> None:
+    request = Dataset()
+    request.TransactionUID = "1.2"
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = MR, "1.2.345678"
+    request.ReferencedSOPSequence = Sequence([item])
+    for element in request:
+        element.is_undefined_length = element.VR == "SQ"
+    item.is_undefined_length_sequence_item = True
+    data = encoded(request, implicit_vr=True)
+    end = data.index(b"1.2.345678")
+    for cut in range(end, end + 10):
+        with pytest.raises(RequestRefused):
+            read_request(data[:cut], implicit_vr=True)
+
+
 @pytest.mark.parametrize(
     "unit",
     [
@@ -116,8 +132,9 @@ def test_whatever_the_bytes_a_request_is_read_or_refused(data: st.DataObject, im
         b"\xfe\xff\x00\xe0\xff\xff\xff\xff",
         b"\x08\x00\x99\x11\xff\xff\xff\xff",
         b"\x08\x00\x99\x11" + bytes(4),
+        b"\x08\x00\x10\x11\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff",
     ],
-    ids=["empty elements", "items", "open sequences", "empty sequences"],
+    ids=["empty elements", "items", "open sequences", "empty sequences", "nested sequences"],
 )
 def test_the_longest_request_of_nothing_is_refused_at_once(unit: bytes) -> None:
     begin = time.monotonic()
