@@ -18,6 +18,7 @@ VIEWS: Final = (
     "quarantined_objects",
     "refused_presentation_contexts",
     "refused_associations",
+    "storage_commitments",
     "analysis_queue",
 )
 # One migration at a time, also when several hosts start at once.

@@ -11,11 +11,12 @@ import structlog
 from pynetdicom.presentation import PresentationContext
 
 from dicom_listener.admission.admission import Admission
-from dicom_listener.admission.peers import NO_REASON, Rejection
+from dicom_listener.admission.peers import NO_REASON, Rejection, report_host
 from dicom_listener.admission.quotas import Quotas
 from dicom_listener.admission.refusals import Refusals
 from dicom_listener.admission.tls import PeerCertificate
 from dicom_listener.association import pdus
+from dicom_listener.association.commitment import CommitmentRequests, CommitmentRoles
 from dicom_listener.association.messages import Messages
 from dicom_listener.association.negotiation import Negotiated, Unreadable, negotiate
 from dicom_listener.association.receiving import Receiving, Unfinished
@@ -43,6 +44,7 @@ class Surroundings:
     names: Executor
     spool: Spool
     contexts: list[PresentationContext]
+    commitment: CommitmentRoles
     admission: Admission
     quotas: Quotas
     unfinished: Unfinished
@@ -168,24 +170,33 @@ class Connection:
         self.layer.refuse(pdus.reject(rejection.result, rejection.source, rejection.diagnostic))
 
     def _accept(self, request: Request) -> None:
+        around = self._around
         try:
-            negotiated = negotiate(request, self._around.contexts)
+            needs_role = around.commitment.needs_role(request.calling.text)
+            negotiated = negotiate(request, around.contexts, needs_role)
         except Unreadable as error:
             log.warning("pdu_decode_failed", peer_host=self.peer_host, error=str(error))
             self.layer.abort(pdus.INVALID_PARAMETER)
             return
         parties = AssociationInfo(request.calling.text, request.called.text, self.peer_host, uuid4().hex)
         self._parties = parties
-        services = Services(self.layer, parties, self)
+        services = Services(self.layer, parties, self, self._commitment_requests(parties))
         self._services = services
         messages = Messages(
             negotiated.accepted,
-            max_object_bytes=self._around.max_object_bytes,
+            max_object_bytes=around.max_object_bytes,
             on_command=services.on_command,
             on_message=services.on_message,
         )
         self._note_rejected_contexts(request, negotiated)
         self.layer.establish(negotiated.pdu, messages)
+
+    def _commitment_requests(self, parties: AssociationInfo) -> CommitmentRequests | None:
+        around = self._around
+        if not around.commitment.provided or self._peer is None:
+            return None
+        host = report_host(self._peer, self.peer_host)
+        return CommitmentRequests(parties, host, around.spool, around.loop, around.disk)
 
     def _note_rejected_contexts(self, request: Request, negotiated: Negotiated) -> None:
         if request.unreadable:

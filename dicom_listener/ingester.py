@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ import structlog
 
 from db.engine import connect
 from dicom_listener.assembly import Assembler
+from dicom_listener.commitment.decide import decide
+from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.dispatch import sweep
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
@@ -39,6 +42,8 @@ _PAUSE_S: Final = 0.1
 # One step of ingest waits this long for a header.
 _STEP_S: Final = 0.05
 _ASSEMBLE_EVERY_S: Final = 0.25
+_DECIDE_EVERY_S: Final = 0.25
+_REPORT_EVERY_S: Final = 2.0
 _FIRST_BACK_OFF_S: Final = 0.5
 _LONGEST_BACK_OFF_S: Final = 5.0
 # A thread that waits for Postgres or the broker notices within this time that it should stop.
@@ -61,10 +66,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with _alone(storage.root / "spool", stop):
         if stop.is_set():
             return
-        frozen = threading.Event()
+        frozen, decided = threading.Event(), threading.Event()
         loops = [
-            _Loop("ingest", lambda: _ingest(settings, stop, frozen)),
+            _Loop("ingest", lambda: _ingest(settings, stop, frozen, decided)),
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
+            _Loop("commitments", lambda: _report(settings, stop, decided)),
         ]
         for loop in loops:
             loop.start()
@@ -76,6 +82,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         finally:
             stop.set()
             frozen.set()
+            decided.set()
             for loop in loops:
                 loop.join(_JOIN_S)
 
@@ -120,14 +127,16 @@ def _require_alive(loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) -> None:
-    """Record the files of every spool, and freeze each study once it is quiet."""
+def _ingest(
+    settings: Settings, stop: threading.Event, frozen: threading.Event, decided: threading.Event
+) -> None:
+    """Record the files of every spool, freeze each study once it is quiet, and decide what is committed."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
     quarantine = Quarantine(engine, storage, settings.storage.max_quarantine_bytes)
     spools = Spools(storage)
     assembler = Assembler(engine, settings)
-    assemble_at = 0.0
+    assemble_at = decide_at = 0.0
 
     def freeze() -> None:
         nonlocal assemble_at
@@ -155,8 +164,16 @@ def _ingest(settings: Settings, stop: threading.Event, frozen: threading.Event) 
             if done != Ingested():
                 log.info("ingested", **asdict(done))
 
-        # An error of one step must not stop the other.
-        _repeat("ingest", (ingest_step, freeze), stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
+        def commit_step() -> None:
+            nonlocal decide_at
+            if time.monotonic() >= decide_at:
+                decide_at = time.monotonic() + _DECIDE_EVERY_S
+                if decide(engine, storage, ingest.backlog(), datetime.now(UTC)):
+                    decided.set()
+
+        # An error of one step must not stop the others.
+        steps = ingest_step, freeze, commit_step
+        _repeat("ingest", steps, stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
     engine.dispose()
 
 
@@ -175,6 +192,19 @@ def _sweep(settings: Settings, stop: threading.Event, frozen: threading.Event) -
         stop.wait(_PAUSE_S)
 
     _repeat("sweep", (sweep_step,), stop, pause)
+    engine.dispose()
+
+
+def _report(settings: Settings, stop: threading.Event, decided: threading.Event) -> None:
+    """Tell peers what was committed."""
+    engine = connect(settings.database.url)
+    reporter = Reporter(engine, settings)
+
+    def report_step() -> None:
+        decided.clear()
+        reporter.step()
+
+    _repeat("commitments", (report_step,), stop, lambda: decided.wait(_REPORT_EVERY_S))
     engine.dispose()
 
 

@@ -27,6 +27,7 @@ from dicom_listener.admission.tls import (
     certificate_of,
     is_certificate_of,
 )
+from dicom_listener.association.commitment import CommitmentRoles
 from dicom_listener.association.contexts import supported_contexts, transfer_syntaxes
 from dicom_listener.association.libraries import set_up_libraries
 from dicom_listener.association.receiving import Unfinished
@@ -162,7 +163,8 @@ class Listener:
                 disk=disk,
                 names=names,
                 spool=self.spool,
-                contexts=supported_contexts(),
+                contexts=supported_contexts(commits=listener.storage_commitment),
+                commitment=CommitmentRoles.of(self._settings),
                 admission=Admission(self._settings, self._quotas, self._hosts),
                 quotas=self._quotas,
                 unfinished=Unfinished(listener.max_unfinished_bytes),

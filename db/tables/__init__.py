@@ -9,6 +9,7 @@ from db.tables.analyses import (
     SeriesVerdictRow,
 )
 from db.tables.base import Base
+from db.tables.commitments import CommitmentTransaction
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
@@ -27,6 +28,7 @@ __all__ = [
     "AnalysisRow",
     "Association",
     "Base",
+    "CommitmentTransaction",
     "Delivery",
     "DestinationLease",
     "Event",

@@ -109,6 +109,9 @@ class Instance(Base):
     peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
     peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
     received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
+    committed_at: Mapped[datetime | None] = mapped_column(
+        comment="when we promised a peer to keep it: its bytes are never deleted"
+    )
     association_id: Mapped[str] = mapped_column(
         server_default=text("''"), comment="our id of the association on which it came; empty if unknown"
     )

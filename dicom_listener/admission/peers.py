@@ -107,6 +107,16 @@ def _local(settings: Settings, address: Address) -> bool:
     return address.is_loopback and settings.listener.is_loopback
 
 
+def report_host(peer: Peer, host: str) -> str:
+    """Where we reach a peer that came from the address ``host``: as configured; if that is a network, there.
+
+    Empty where the configuration does not say it: a peer without a port, or with a certificate alone.
+    """
+    if peer.port is None or not peer.host:
+        return ""
+    return str(address_of_socket(host)) if "/" in peer.host else peer.host
+
+
 class ListedHosts:
     """Maps addresses to ``[[peer]]`` hosts without waiting: names are resolved by a thread.
 

@@ -103,12 +103,15 @@ def transfer_syntaxes() -> list[str]:
     return [*_UNCOMPRESSED, *compressed]
 
 
-def supported_contexts() -> list[PresentationContext]:
-    """Verification, storage commitment, and every storage SOP class in each of ``transfer_syntaxes``."""
+def supported_contexts(*, commits: bool = False) -> list[PresentationContext]:
+    """Verification, storage commitment, and every storage SOP class in each of ``transfer_syntaxes``.
+
+    ``commits``: whether we provide storage commitment ourselves, beside taking the reports of archives.
+    """
     syntaxes: Sequence[str] = transfer_syntaxes()
     storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
     contexts = [build_context(uid, list(syntaxes)) for uid in (*storage, *_OTHER_STORAGE)]
     commitment = build_context(PUSH_MODEL, list(_UNCOMPRESSED[:2]))
     # An archive that reports on an association of its own proposes the SCP role (PS3.4 J.3.3, PS3.7 D.3.3.4).
-    commitment.scu_role = commitment.scp_role = True
+    commitment.scu_role, commitment.scp_role = commits, True
     return [build_context(VERIFICATION, list(_UNCOMPRESSED)), commitment, *contexts]

@@ -44,15 +44,21 @@ class Negotiated:
     rejected: Sequence[tuple[str, Sequence[str]]]  # SOP class, transfer syntaxes
 
 
-def negotiate(request: Request, supported: list[PresentationContext]) -> Negotiated:
-    """Answer a repaired request. Raises ``Unreadable`` where pynetdicom cannot decode it."""
+def negotiate(
+    request: Request, supported: list[PresentationContext], needs_role: frozenset[str] = frozenset()
+) -> Negotiated:
+    """Answer a repaired request. Raises ``Unreadable`` where pynetdicom cannot decode it.
+
+    ``needs_role``: SOP classes that are rejected where the request selects no role for them.
+    """
     try:
         decoded = A_ASSOCIATE_RQ()
         decoded.decode(request.pdu)
         proposal = decoded.to_primitive()
         roles = _roles(proposal)
+        offered = [c for c in supported if c.abstract_syntax not in needs_role or c.abstract_syntax in roles]
         contexts, role_answers = negotiate_as_acceptor(
-            proposal.presentation_context_definition_list, supported, roles
+            proposal.presentation_context_definition_list, offered, roles
         )
         pdu = A_ASSOCIATE_AC(_answer(proposal, contexts, role_answers)).encode()
     except Exception as error:  # pynetdicom raises whatever the bytes of the peer lead it to

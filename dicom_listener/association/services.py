@@ -1,4 +1,4 @@
-"""The services of one association: C-ECHO, C-STORE, and reports of storage commitment.
+"""The services of one association: C-ECHO, C-STORE, and storage commitment: reports of it, requests for it.
 
 No received data set is parsed here.
 """
@@ -15,10 +15,12 @@ from dicom_listener.association.commands import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
     C_STORE_RQ,
+    N_ACTION_RQ,
     N_EVENT_REPORT_RQ,
     Command,
     response,
 )
+from dicom_listener.association.commitment import Collected, CommitmentRequests
 from dicom_listener.association.contexts import VERIFICATION
 from dicom_listener.association.messages import DataSet, Dropped
 from dicom_listener.association.negotiation import AcceptedContext
@@ -27,6 +29,7 @@ from dicom_listener.association.request import escaped
 from dicom_listener.association.upper_layer import UpperLayer
 from dicom_listener.spool import AssociationInfo, Incoming
 from neurotriage.dicom.commitment import PUSH_MODEL
+from neurotriage.dicom.commitment_request import RequestRefused
 
 log = structlog.get_logger()
 
@@ -77,11 +80,18 @@ class Store(Protocol):
 class Services:
     """Answers the messages of one association.
 
-    Its ``on_command`` and ``on_message`` are those of ``messages.Messages``.
+    Its ``on_command`` and ``on_message`` are those of ``messages.Messages``. ``requests``: None where we do
+    not provide storage commitment.
     """
 
-    def __init__(self, layer: UpperLayer, parties: AssociationInfo, store: Store) -> None:
-        self._layer, self._parties, self._store = layer, parties, store
+    def __init__(
+        self,
+        layer: UpperLayer,
+        parties: AssociationInfo,
+        store: Store,
+        requests: CommitmentRequests | None = None,
+    ) -> None:
+        self._layer, self._parties, self._store, self._requests = layer, parties, store, requests
         self._refused: tuple[int, str] | None = None  # status and reason for the object that is coming
         self._receiving: Receiving | None = None
 
@@ -97,6 +107,9 @@ class Services:
             begin = partial(self._store.begin_report, self._parties, context.transfer_syntax_uid)
             self._receiving = self._store.receive(begin, self._layer.go_on)
             return self._receiving
+        if command.field == N_ACTION_RQ and context.sop_class_uid == PUSH_MODEL and self._requests:
+            self._refused = self._requests.refusal(command)
+            return Dropped() if self._refused else Collected(context)
         known = command.field in (C_STORE_RQ, N_EVENT_REPORT_RQ)
         status = SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION
         self._refused = status, f"operation {command.field:#06x} is not offered in this context"
@@ -112,6 +125,8 @@ class Services:
             return  # of an operation that has been answered
         elif self._refused is not None:
             self._refuse(command, *self._refused, answer)
+        elif command.field == N_ACTION_RQ:
+            self._take_request(command, data_set, answer)
         elif command.field == N_EVENT_REPORT_RQ:
             self._finish(command, size_bytes, partial(self._report_stored, answer), answer, INVALID_ARGUMENT)
         else:
@@ -196,6 +211,25 @@ class Services:
         self._layer.progressed()
         self._layer.go_on()
 
+    def _take_request(self, command: Command, data_set: DataSet | None, answer: Callable[..., None]) -> None:
+        """Of an N-ACTION-RQ (PS3.7 10.1.4, PS3.4 J.3.2)."""
+        if self._requests is None or not isinstance(data_set, Collected):
+            self._refuse(command, INVALID_ARGUMENT, "no action information", answer)
+            return
+
+        def taken(refused: RequestRefused | None) -> None:
+            with self._layer.guard():
+                if refused is not None:
+                    self._refuse(command, refused.status, str(refused), answer)
+                else:
+                    log.info("commitment_requested", calling_ae_title=self._parties.calling_ae_title)
+                    self._layer.progressed()
+                    answer(SUCCESS)
+                self._layer.go_on()
+
+        self._layer.wait()
+        self._requests.take(data_set, taken)
+
     def _echo(self, answer: Callable[..., None]) -> None:
         """A C-ECHO-RQ (PS3.7 9.1.5). The log line shows an admin that a peer reaches us."""
         log.info("echo_answered", peer_host=self._parties.peer_host)
@@ -205,7 +239,7 @@ class Services:
     def _refuse(self, command: Command, status: int, why: str, answer: Callable[..., None]) -> None:
         """Refuse one object; the association goes on."""
         log.warning(
-            "instance_refused",
+            "commitment_request_refused" if command.field == N_ACTION_RQ else "instance_refused",
             peer_host=self._parties.peer_host,
             calling_ae_title=self._parties.calling_ae_title,
             sop_instance_uid=escaped(command.sop_instance_uid),

@@ -1,4 +1,5 @@
-"""Records the spooled notes of the listener: what was rejected, and how associations ended."""
+"""Records the spooled notes of the listener: what was rejected, how associations ended, what is to be
+committed."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -7,17 +8,26 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from db.commitments import record_request
 from db.engine import outage_as_unavailable
 from db.refusals import record_refused_association, record_refused_context
 from db.studies.associations import record_ended
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
-from dicom_listener.spool import EndedAssociation, Spooled, reception_by_file
+from dicom_listener.spool import (
+    COMMITMENT_LIMIT_BYTES,
+    EndedAssociation,
+    RequestedCommitment,
+    Spooled,
+    reception_by_file,
+)
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
 _ENDED_AT_ONCE: Final = 200
+_REQUESTS_AT_ONCE: Final = 10
+_LIMIT_BYTES: Final = max(NOTE_LIMIT_BYTES, COMMITMENT_LIMIT_BYTES)
 
 
 # Records what a note says, in the transaction given; the number of things recorded.
@@ -25,7 +35,7 @@ _Record = Callable[[Connection, bytes], int]
 
 
 def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
-    """Record spooled notes, a few hundred at most; the number of contexts, refusals and ends recorded.
+    """Record spooled notes, a few hundred at most; the number of things recorded.
 
     A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
@@ -34,6 +44,7 @@ def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
         (spool.refused(), _NOTES_AT_ONCE, _record_contexts),
         (spool.rejected(), _NOTES_AT_ONCE, _record_refusals),
         (spool.ended(), _ENDED_AT_ONCE, _record_ended),
+        (spool.commitments(), _REQUESTS_AT_ONCE, _record_commitment),
     )
     return sum(
         _ingest(engine, path, quarantine, record)
@@ -63,6 +74,19 @@ def _record_ended(connection: Connection, content: bytes) -> int:
     return 1
 
 
+def _record_commitment(connection: Connection, content: bytes) -> int:
+    note = RequestedCommitment.from_json(content)
+    record_request(
+        connection,
+        note.request,
+        peer_ae_title=note.peer_ae_title,
+        called_ae_title=note.called_ae_title,
+        peer_host=note.report_host,
+        requested_at=note.requested_at,
+    )
+    return 1
+
+
 def _ingest(engine: Engine, path: Path, quarantine: Quarantine, record: _Record) -> int:
     try:
         content = _content(path)
@@ -82,7 +106,7 @@ def _ingest(engine: Engine, path: Path, quarantine: Quarantine, record: _Record)
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(NOTE_LIMIT_BYTES + 1)
-    if len(content) > NOTE_LIMIT_BYTES:
+        content = file.read(_LIMIT_BYTES + 1)
+    if len(content) > _LIMIT_BYTES:
         raise ValueError("longer than any note of ours")
     return content

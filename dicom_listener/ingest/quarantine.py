@@ -8,8 +8,9 @@ from typing import Final, Literal
 import structlog
 from sqlalchemy import Engine
 
-from db import refusals
+from db import refusals, retention
 from db.engine import is_unfit_value, outage_as_unavailable
+from dicom_listener.spool import read_received
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.reception import Reception
 from neurotriage.core.settings import StorageSettings
@@ -64,13 +65,18 @@ class Quarantine:
         self._bound(place)
 
     def _bound(self, newest: Path) -> None:
-        """Delete the oldest files above ``max_bytes``; their rows say so. What was set aside last stays."""
+        """Delete the oldest files above ``max_bytes``; their rows say so.
+
+        What was set aside last stays, and so does what a peer was promised.
+        """
         sizes = {path: path.stat().st_size for path in newest.parent.iterdir() if path.is_file()}
         total_bytes = sum(sizes.values())
         for path in sorted(sizes, key=lambda path: path.name):  # names begin with the time of arrival
             if total_bytes <= self._max_bytes or path == newest:
                 return
             with outage_as_unavailable(), self._engine.begin() as connection:
+                if retention.promised(connection, {_digest(path)}):
+                    continue
                 refusals.forget_bytes(connection, path.name)
             path.unlink(missing_ok=True)
             total_bytes -= sizes[path]
@@ -96,3 +102,11 @@ class Quarantine:
     def forget(self, name: str) -> None:
         """Reset the count of failures of a file that was recorded."""
         self._failures.pop(name, None)
+
+
+def _digest(path: Path) -> str:
+    """That of its data set, as it was computed on the way in; empty where the file does not say it."""
+    try:
+        return read_received(path).reception.digest
+    except OSError:
+        return ""

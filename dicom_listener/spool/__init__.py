@@ -1,5 +1,6 @@
 """The spool: what was received, durable and whole, until it is recorded."""
 
+from dicom_listener.spool.commitments import COMMITMENT_LIMIT_BYTES, RequestedCommitment
 from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import (
     AssociationInfo,
@@ -13,10 +14,12 @@ from dicom_listener.spool.spool import Spool, open_spool, written_at
 from dicom_listener.spool.spools import Spooled, Spools
 
 __all__ = [
+    "COMMITMENT_LIMIT_BYTES",
     "AssociationInfo",
     "EndedAssociation",
     "Incoming",
     "ReceivedInstance",
+    "RequestedCommitment",
     "Spool",
     "Spooled",
     "Spools",

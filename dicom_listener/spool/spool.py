@@ -1,8 +1,9 @@
 """The spool: a maildir that keeps received instances whole and durable until they are recorded.
 
 ``tmp`` holds files being written, ``new`` complete instances, ``reports`` storage commitment reports,
-``refused`` notes of rejected presentation contexts, ``rejected`` of associations, ``ended`` of how the others
-ended. A file is a File Meta of our own (PS3.10 7.1) and the data set, byte for byte as received.
+``commitments`` notes of requests for it, ``refused`` of rejected presentation contexts, ``rejected`` of
+associations, ``ended`` of how the others ended. A file is a File Meta of our own (PS3.10 7.1) and the data
+set, byte for byte as received.
 No part of a file name comes from the network.
 """
 
@@ -18,13 +19,14 @@ from uuid import uuid4
 
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import RefusedContexts
+from dicom_listener.spool.commitments import RequestedCommitment
 from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
 from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import StorageSettings
-from neurotriage.core.storage import Storage, make_private
+from neurotriage.core.storage import Storage, make_private, write_durably
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 
 _TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
@@ -49,9 +51,10 @@ class Spool:
         self._refused, self._rejected, self._ended = (
             self._root / part for part in ("refused", "rejected", "ended")
         )
+        self._commitments = self._root / "commitments"
         self._lock: int | None = None
         folders = (self._tmp, self._new, self._reports, self._refused, self._rejected, self._ended)
-        for folder in folders:
+        for folder in (*folders, self._commitments):
             make_private(folder)
         self.room = Room(storage.free_bytes, min_free_bytes, resume_free_bytes)
 
@@ -153,6 +156,17 @@ class Spool:
             raise OSError(errno.EDQUOT, f"{_MAX_ENDED} notes wait to be recorded")
         self._write_note(self._ended, EndedAssociation.of(association, released=released).to_json())
 
+    def note_commitment(self, requested: RequestedCommitment) -> None:
+        """Note a request for storage commitment durably: whoever made it will be told that it was taken.
+
+        Raises ``OSError`` where it cannot be written, or 1000 notes wait already.
+        """
+        if sum(1 for _ in self._commitments.iterdir()) >= _MAX_NOTES:
+            raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
+        note = requested.to_json()
+        self.room.require(len(note))
+        write_durably(self._commitments / f"{_new_name()}.json", note)
+
     def _write_note(self, folder: Path, note: bytes) -> None:
         """A note may be lost in a power cut, but is never half there."""
         name = f"{_new_name()}.json"
@@ -183,6 +197,10 @@ class Spool:
     def ended(self) -> list[Path]:
         """Notes that ``note_ended`` wrote, in order of arrival."""
         return sorted(self._ended.glob("*.json"))
+
+    def commitments(self) -> list[Path]:
+        """Notes that ``note_commitment`` wrote, in order of arrival."""
+        return sorted(self._commitments.glob("*.json"))
 
 
 def open_spool(settings: StorageSettings, name: str) -> Spool:

@@ -29,6 +29,9 @@ class Spooled(Protocol):
     def ended(self) -> list[Path]:
         """Notes of how associations ended."""
 
+    def commitments(self) -> list[Path]:
+        """Notes of requests for storage commitment."""
+
 
 class Spools:
     """The spools of all processes that receive, also of those that start later."""
@@ -50,6 +53,9 @@ class Spools:
 
     def ended(self) -> list[Path]:
         return _by_arrival(self._root.glob("*/ended/*.json"))
+
+    def commitments(self) -> list[Path]:
+        return _by_arrival(self._root.glob("*/commitments/*.json"))
 
 
 def _by_arrival(paths: Iterable[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ from neurotriage import __version__
 from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
+    commitments,
     complete,
     import_folder,
     prioritise,
@@ -51,6 +52,7 @@ COMMANDS = (
     retry,
     reprocess,
     recall,
+    commitments,
     doctor,
     certs,
     conformance,

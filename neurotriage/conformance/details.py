@@ -12,6 +12,7 @@ from dicom_listener.association.upper_layer import PDU_DEADLINE_S, PROGRESS_BYTE
 from neurotriage.conformance.created import Created
 from neurotriage.conformance.markdown import table
 from neurotriage.conformance.network import (
+    ACTION_ANSWERS,
     ANSWERS,
     REPORT_ANSWERS,
     Offer,
@@ -103,7 +104,7 @@ An AE title that is empty or not made of printable ASCII is rejected; a UID of m
 its presentation context, or in a C-STORE-RQ its object. Of the transfer syntaxes in one context, the first of
 the list below is taken.
 
-{_accepted()}
+{_accepted(settings)}
 
 ### 7.3 Status codes
 
@@ -119,7 +120,11 @@ the list below is taken.
 
 {_answers(REPORT_ANSWERS)}
 
-#### 7.3.4 C-STORE as SCU
+#### 7.3.4 N-ACTION as SCP of Storage Commitment
+
+{_answers(ACTION_ANSWERS)}
+
+#### 7.3.5 C-STORE as SCU
 
 {table(("status", "read as", "then"), store_statuses())}
 
@@ -174,12 +179,13 @@ def _proposal(title: str, destination: Destination, created: Sequence[Created]) 
     return f"To {title}:\n\n{table(header, rows)}"
 
 
-def _accepted() -> str:
-    return "\n\n".join(_offer(offer) for offer in offers(supported_contexts()))
+def _accepted(settings: Settings) -> str:
+    commits = settings.listener.storage_commitment
+    return "\n\n".join(_offer(offer, commits) for offer in offers(supported_contexts(commits=commits)))
 
 
-def _offer(offer: Offer) -> str:
-    classes = [(sop_class_name(uid), f"`{uid}`", _role(uid)) for uid in offer.abstract_syntaxes]
+def _offer(offer: Offer, commits: bool) -> str:
+    classes = [(sop_class_name(uid), f"`{uid}`", _role(uid, commits)) for uid in offer.abstract_syntaxes]
     syntaxes = [(uid.name, f"`{uid}`") for uid in offer.transfer_syntaxes]
     return (
         f"{table(('SOP Class', 'UID', 'role'), classes)}\n\n"
@@ -187,8 +193,10 @@ def _offer(offer: Offer) -> str:
     )
 
 
-def _role(uid: UID) -> str:
-    return "SCU" if is_commitment(uid) else "SCP"
+def _role(uid: UID, commits: bool) -> str:
+    if not is_commitment(uid):
+        return "SCP"
+    return "SCU, SCP" if commits else "SCU"
 
 
 def security(settings: Settings) -> str:
@@ -197,7 +205,7 @@ def security(settings: Settings) -> str:
     ports = ", ".join(f"{port.host}:{port.port}" for port in listener.ports)
     return f"""### 8.1 TCP ports
 
-Listener: {ports}. STOW-RS: {_web(settings)}. Outbound: the addresses of section 6.6.
+Listener: {ports}. STOW-RS: {_web(settings)}. Outbound: the addresses of sections 6.5 and 6.6.
 
 ### 8.2 DICOM security profiles
 

@@ -17,8 +17,10 @@ from dicom_listener.association.services import (
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
+    UNRECOGNIZED_OPERATION,
 )
 from neurotriage.core.states import DeliveryState
+from neurotriage.dicom import commitment_request
 from neurotriage.dicom.commitment import PUSH_MODEL
 from worker.delivery.status import StoreResult, store_result
 
@@ -47,6 +49,39 @@ REPORT_ANSWERS: Final = (
     (SUCCESS, "Success", "the report is durable on disk; it is read later"),
     (PROCESSING_FAILURE, "Failure: processing failure", "the disk reports an error"),
     (INVALID_ARGUMENT, "Failure: invalid argument value", "there is no event information"),
+)
+# The same to an N-ACTION.
+ACTION_ANSWERS: Final = (
+    (SUCCESS, "Success", "the request is durable on disk; it is decided and reported later"),
+    (
+        commitment_request.PROCESSING_FAILURE,
+        "Failure: processing failure",
+        "the disk reports an error",
+    ),
+    (
+        commitment_request.NO_SUCH_SOP_INSTANCE,
+        "Failure: no such SOP instance",
+        "not the well-known SOP instance",
+    ),
+    (
+        commitment_request.INVALID_ARGUMENT,
+        "Failure: invalid argument value",
+        "no Transaction UID, no reference, or one without its UIDs",
+    ),
+    (commitment_request.NO_SUCH_SOP_CLASS, "Failure: no such SOP class", "not that of the context"),
+    (commitment_request.NO_SUCH_ACTION, "Failure: no such action", "an action type other than 1"),
+    (
+        commitment_request.NOT_AUTHORIZED,
+        "Failure: not authorized",
+        "the peer has no address in section 6.5 to which to report",
+    ),
+    (UNRECOGNIZED_OPERATION, "Failure: unrecognized operation", "we are not SCP (section 5.3.1)"),
+    (
+        commitment_request.RESOURCE_LIMITATION,
+        "Failure: resource limitation",
+        f"more than {commitment_request.MAX_REFERENCES} references or "
+        f"{commitment_request.MAX_REQUEST_BYTES} bytes, too little room, or too many requests wait",
+    ),
 )
 FATES: Final = {
     DeliveryState.STORED: "done",
@@ -100,5 +135,5 @@ def _ranged(statuses: Sequence[int]) -> str:
 
 
 def is_commitment(uid: UID) -> bool:
-    """True of storage commitment, whose reports come to the listener although the archive provides it."""
+    """True of storage commitment, whose reports come to the listener where an archive provides it."""
     return str(uid) == PUSH_MODEL

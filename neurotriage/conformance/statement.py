@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pydicom.charset import python_encoding
 
-from dicom_listener.association.contexts import supported_contexts
 from dicom_listener.files.intake import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -14,9 +13,9 @@ from dicom_listener.files.intake import (
 )
 from neurotriage import __version__
 from neurotriage.conformance import annexes, details
+from neurotriage.conformance.commitment import commitment
 from neurotriage.conformance.created import Created, created_objects
 from neurotriage.conformance.markdown import table
-from neurotriage.conformance.network import is_commitment, offers
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.sop_classes import sop_class_name
 from neurotriage.pull.dimse import storage_contexts
@@ -87,7 +86,7 @@ TID 1500 Measurement Report.
 
 ### 1.2 DIMSE services
 
-{table(("service", "SCU", "SCP"), _dimse_rows())}
+{table(("service", "SCU", "SCP"), _dimse_rows(settings))}
 
 ### 1.3 DICOM Web Services
 
@@ -125,13 +124,12 @@ def _receivers(settings: Settings, created: Created) -> str:
     return ", ".join(names) or "-"
 
 
-def _dimse_rows() -> list[tuple[str, str, str]]:
-    acceptor = offers(supported_contexts())
-    commits = any(is_commitment(uid) for offer in acceptor for uid in offer.abstract_syntaxes)
+def _dimse_rows(settings: Settings) -> list[tuple[str, str, str]]:
+    commits = "yes" if settings.listener.storage_commitment else "if configured (here: no)"
     return [
         ("Verification", "yes (`neurotriage doctor`)", "yes"),
         ("Storage", "yes", "yes"),
-        *([("Storage Commitment Push Model", "yes", "no")] if commits else []),
+        ("Storage Commitment Push Model", "yes", commits),
         ("Query/Retrieve, Study Root FIND", "yes", "no"),
         ("Query/Retrieve, Study Root MOVE", "yes (`neurotriage pull`)", "no"),
         ("Query/Retrieve, Study Root GET", "yes (`neurotriage pull --get`)", "no"),
@@ -206,6 +204,8 @@ reported within {settings.delivery.commitment_wait_s:g} s, or cannot be asked fo
 (Study Root, at the level of the destination's `find`; keys Study, Series and SOP Instance UID) or by QIDO-RS.
 One that is reported as failed, or not found after several looks, is sent again at most
 {settings.delivery.max_resends} times.
+
+{commitment(settings)}
 
 ### 5.4 Repetition
 

@@ -20,6 +20,14 @@ class RevisionState(StrEnum):
     FAILED = "failed"  # attempts used up
 
 
+class CommitmentState(StrEnum):
+    """Progress of a storage commitment that a peer asked of us."""
+
+    WAITING = "waiting"  # to be decided, or to be reported
+    REPORTED = "reported"
+    NOT_REPORTED = "not_reported"  # the peer could not be told; what was committed is kept all the same
+
+
 class DeliveryState(StrEnum):
     """Progress of one object towards one destination."""
 

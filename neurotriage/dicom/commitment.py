@@ -1,6 +1,7 @@
 """Reports of the Storage Commitment Push Model SOP Class (PS3.4 annex J)."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,15 @@ from neurotriage.dicom.headers import MALFORMED, first_line, text
 
 PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+
+
+class FailureReason(IntEnum):
+    """Failure Reason (0008,1197) of what is not committed (PS3.3 C.14.1.1); those that we give."""
+
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT = 0x0112
+    CLASS_INSTANCE_CONFLICT = 0x0119
+    DUPLICATE_TRANSACTION = 0x0131
 
 
 @dataclass(frozen=True, slots=True)

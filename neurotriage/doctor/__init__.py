@@ -6,6 +6,7 @@ from typing import Final
 
 from neurotriage.core.settings import Settings
 from neurotriage.doctor.check import Check, Part, Probe, State, examine
+from neurotriage.doctor.commitment import look_at_commitment
 from neurotriage.doctor.counting import look_at_counts
 from neurotriage.doctor.database import look_at_database
 from neurotriage.doctor.destinations import look_at_destination
@@ -49,6 +50,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         *(
             [Probe("counts", _ASSOCIATION_LIMIT_S, partial(look_at_counts, settings))]
             if settings.assembly.count_peer or any(peer.count for peer in settings.peer)
+            else []
+        ),
+        *(
+            [Probe("commitment", _ASSOCIATION_LIMIT_S, partial(look_at_commitment, settings))]
+            if settings.listener.storage_commitment
             else []
         ),
         *(

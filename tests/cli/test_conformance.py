@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from typer.testing import CliRunner
 
@@ -20,6 +20,7 @@ from neurotriage.cli import app
 from neurotriage.conformance import statement
 from neurotriage.core.settings import CONFIG_VARIABLE, Destination, Settings
 from neurotriage.core.values import Outcome, ResultKind
+from neurotriage.dicom.commitment import PUSH_MODEL
 from neurotriage.phantom import INSTALLATION, STUDIES, make_analysis, make_study
 from worker.delivery import dimse
 from worker.results import build
@@ -70,7 +71,8 @@ def _accepted(port: int, pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
     for start in range(0, len(pairs), MAX_CONTEXTS):
         entity = AE("SENDER")
         entity.requested_contexts = [build_context(*pair) for pair in pairs[start : start + MAX_CONTEXTS]]
-        association = entity.associate("127.0.0.1", port, ae_title="NEUROTRIAGE")
+        roles = [build_role(PUSH_MODEL, scp_role=True)]  # that of an archive which reports to us
+        association = entity.associate("127.0.0.1", port, ae_title="NEUROTRIAGE", ext_neg=roles)
         assert association.is_established or association.rejected_contexts
         taken |= {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
         association.release()

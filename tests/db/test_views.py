@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import migrate, queries, refusals
+from db import commitments, migrate, queries, refusals
 from db.delivery import deliveries
 from db.studies import analyses, leases
 from db.studies.instances import record_instances
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import Analysis, Outcome, Prediction, Reason, ReasonCode
+from neurotriage.dicom.commitment_request import CommitmentRequest
 from neurotriage.dicom.headers import InstanceHeader
 from tests.db.rows import (
     NOW,
@@ -111,6 +112,14 @@ def test_the_other_views_show_deliveries_the_queue_quarantine_and_refusals(engin
         for _ in range(2):
             refusals.record_refused_association(connection, "too many", ("CT1", "10.0.0.1"), "TRIAGE")
         ready_revision(connection, 7, study="1.2.4")
+        commitments.record_request(
+            connection,
+            CommitmentRequest("2.25.1", (("1.2", "1.3"),)),
+            peer_ae_title="CT1",
+            called_ae_title="NEUROTRIAGE",
+            peer_host="10.0.0.1",
+            requested_at=NOW,
+        )
         shown = {
             view: dict(connection.execute(text(f"select * from {view}")).mappings().one())  # noqa: S608
             for view in migrate.VIEWS
@@ -128,6 +137,8 @@ def test_the_other_views_show_deliveries_the_queue_quarantine_and_refusals(engin
         "1.2.4",
         "ready",
     )
+    asked = shown["storage_commitments"]
+    assert (asked["transaction_uid"], asked["state"], asked["asked_count"]) == ("2.25.1", "waiting", 1)
     association = shown["refused_associations"]
     assert (association["cause"], association["times"]) == ("too many", 2)
     refused = shown["refused_presentation_contexts"]

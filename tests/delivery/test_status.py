@@ -2,8 +2,9 @@
 
 import pytest
 
+from neurotriage.core.retries import retry_delay_s
 from neurotriage.core.states import DeliveryState
-from worker.delivery.status import retry_delay_s, store_result
+from worker.delivery.status import store_result
 
 pytestmark = pytest.mark.unit
 

@@ -14,6 +14,7 @@ from db.delivery import deliveries, destinations, proof
 from db.delivery.deliveries import DueDelivery
 from db.delivery.destinations import SendingRight
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.retries import retry_delay_s
 from neurotriage.core.settings import Destination, Settings
 from neurotriage.core.states import DeliveryState
 from worker.delivery import dicomweb, dimse
@@ -22,7 +23,7 @@ from worker.delivery.client import ArchiveClient, Connect, Misconfigured, NotSer
 from worker.delivery.prove import Prover
 from worker.delivery.query import Queries
 from worker.delivery.right import LEASE_S, RightLost, SendingRightKeeper
-from worker.delivery.status import PROCESSING_FAILURES, StoreResult, retry_delay_s
+from worker.delivery.status import PROCESSING_FAILURES, StoreResult
 from worker.delivery.turns import Turns
 
 log = structlog.get_logger()

@@ -13,12 +13,12 @@ from db.delivery import proof
 from db.delivery.deliveries import DueDelivery
 from db.delivery.destinations import SendingRight
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.retries import retry_delay_s
 from neurotriage.core.settings import DeliverySettings
 from neurotriage.dicom.uids import random_uid
 from worker.delivery.client import ArchiveClient, NotServed, Unanswered
 from worker.delivery.dimse_client import NO_QUERY
 from worker.delivery.query import QUERY_PAUSE_S, Queries
-from worker.delivery.status import retry_delay_s
 
 log = structlog.get_logger()
 

@@ -81,8 +81,3 @@ def is_warning(status: int) -> bool:
 def not_understood(status: int) -> bool:
     """Whether a status is "Cannot understand" (0xCxxx); another transfer syntax may be understood."""
     return status & 0xF000 == 0xC000
-
-
-def retry_delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:
-    """Delay before the next try after ``attempts`` tries (1-based), doubled each time to ``longest_s``."""
-    return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))

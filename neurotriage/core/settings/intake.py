@@ -120,6 +120,9 @@ class ListenerSettings(ListeningPort):
         gt=0,
         description="an association that sends no data set, nor 64 kB of one, in this time is closed",
     )
+    storage_commitment: bool = Field(
+        False, description="whether a [[peer]] with host and port may ask us to commit what we received"
+    )
     other_installations: tuple[InstallationUid, ...] = Field(
         (), description="installations whose results are recognised too: their (0008,0014)"
     )
