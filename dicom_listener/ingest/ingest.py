@@ -144,7 +144,7 @@ class Ingest:
                 waiting.read, waiting.read_at = _usable(read), time.monotonic()
                 self._read.append(waiting)
         due = self._due(at_once=at_once)
-        if self._read and not due and not self._readers.busy:
+        if self._read and not due and len(self._read) == len(self._waiting):
             time.sleep(min(wait_s, _GROUP_WAIT_S))  # for others to come
         return self._record(due)
 
