@@ -1,7 +1,8 @@
 """The ingester: records what lies in the spool, freezes studies, and rings for the work that waits.
 
-A process of its own beside the listener's (``python -m dicom_listener.ingester``), so that receiving does not
-wait for it. It ends when its standard input is closed: nobody is left behind a killed listener.
+A process of its own beside the listener's (``python -m dicom_listener.ingester``), of lower priority, so that
+receiving does not wait for it. It ends when its standard input is closed: nobody is left behind a killed
+listener.
 """
 
 import fcntl
@@ -32,6 +33,7 @@ from dicom_listener.spool import Spools
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.process.log import set_up_logging
+from neurotriage.core.process.yielding import give_way
 from neurotriage.core.settings import Settings, load_settings
 from neurotriage.core.storage import Storage, make_private
 from neurotriage.dicom.priority import PriorityRules
@@ -239,6 +241,7 @@ def _error_of(step: Callable[[], None]) -> Exception | None:
 def main() -> None:
     """Run until SIGTERM or the end of standard input; exit code 70 where a thread ended by itself."""
     set_up_logging()
+    give_way()
     settings = load_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import sys
-from dataclasses import asdict, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,17 +28,23 @@ _MEMORY_BYTES: Final = 1024**3
 def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
     try:
         if kind == "report":
-            return {kind: asdict(read_report(path))}
+            return {kind: read_report(path)}
         dataset = read_header(path)
         known = describe(dataset, path, digest or digest_of_file(path))
-        header = asdict(replace(known, placement=placement_of(dataset)))
+        return {kind: replace(known, placement=placement_of(dataset))}
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
     except MemoryError:
         return _not_dicom("the header needs too much memory")
     except OSError as error:
         return _not_dicom(f"the file cannot be read: {error.strerror}")
-    return {kind: {**header, "path": str(path)}}
+
+
+def _plain(value: object) -> object:
+    """What is read, for JSON: level by level, for ``asdict`` copies every value deeply."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value)
 
 
 def _not_dicom(text: str) -> dict[str, object]:
@@ -57,7 +63,9 @@ def main() -> None:
         kind, name, digest = line.decode().rstrip("\n").split(" ")
         answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))), digest)
         # A lone surrogate, from a badly decoded name, is valid in a Python string but not in Postgres.
-        sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        sys.stdout.buffer.write(
+            json.dumps(answer, ensure_ascii=False, default=_plain).encode("utf-8", "replace") + b"\n"
+        )
         sys.stdout.buffer.flush()
 
 

@@ -200,15 +200,15 @@ class HeaderReaders:
         ``OSError`` where no child can be started.
         """
         end = time.monotonic() + timeout_s
-        answers: list[tuple[ReadRequest, ReadResult]] = []
-        while not answers:
+        # Before anyone is found too slow: whoever calls may have been away for longer than a slice.
+        answers = self._poll(0.0)
+        while True:
             answers += self._overdue()
             self._assign()
-            wait_s = 0.0 if answers else min(end - time.monotonic(), self._slice_s / 4)
-            answers += self._poll(max(0.0, wait_s))
-            if time.monotonic() >= end:
-                break
-        return answers
+            left_s = end - time.monotonic()
+            if answers or left_s <= 0:
+                return answers
+            answers += self._poll(min(left_s, self._slice_s / 4))
 
     def close(self) -> None:
         """Kill the children and drop all requests."""

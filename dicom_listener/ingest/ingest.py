@@ -38,9 +38,9 @@ from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, RUN_INSTALLATION_UID
 log = structlog.get_logger()
 
 # Instances per transaction: a group costs as many statements as one instance.
-GROUP: Final = 32
-# A header waits no longer than this for others to share its transaction.
-_GROUP_WAIT_S: Final = 0.1
+GROUP: Final = 64
+# A header waits no longer than this for others to share its transaction: what it costs grows little with it.
+_GROUP_WAIT_S: Final = 0.25
 # Spooled files held in memory at once; the backlog counts the rest by the name of the oldest.
 _MAX_KNOWN: Final = 20_000
 # Listing the spool takes at most this part of the time.
@@ -67,7 +67,7 @@ class Ingested:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """A spooled file that is not recorded yet."""
 
@@ -104,10 +104,10 @@ class Ingest:
         self._readers, self._quarantine, self._limits = readers, quarantine, limits
         self._installations = {*installations, RUN_INSTALLATION_UID, DOCTOR_INSTALLATION_UID}
         self._priorities = priorities
-        self._waiting: dict[Path, _Waiting] = {}
+        self._waiting: dict[str, _Waiting] = {}  # by name
         self._read: list[_Waiting] = []
         self._queue = FairQueue()
-        self._skipped: set[Path] = set()
+        self._skipped: set[str] = set()
         self._listed_until = datetime.now(UTC)
         self._list_at = 0.0
 
@@ -117,10 +117,21 @@ class Ingest:
         return not self._waiting
 
     def step(self, wait_s: float) -> Ingested:
-        """List the spool, have files read and record those read; waits up to ``wait_s`` for a reader.
+        """List the spool, have files read, and record those read in groups; waits up to ``wait_s`` for more.
 
         Raises ``Unavailable`` while Postgres or the disk fails; the files stay in the spool.
         """
+        return self._step(wait_s, at_once=False)
+
+    def drain(self) -> Ingested:
+        """Step until no file waits, at once. Raises as ``step`` does."""
+        self._list_at = 0.0
+        done = self._step(0.0, at_once=True)
+        while not self.idle:
+            done += self._step(_GROUP_WAIT_S, at_once=True)
+        return done
+
+    def _step(self, wait_s: float, *, at_once: bool) -> Ingested:
         try:
             self._list_spool()
             self._assign_readers()
@@ -128,19 +139,14 @@ class Ingest:
         except OSError as error:
             raise Unavailable(str(error)) from error
         for request, read in answers:
-            waiting = self._waiting.get(request.path)
+            waiting = self._waiting.get(request.path.name)
             if waiting is not None and waiting.read is None:
                 waiting.read, waiting.read_at = _usable(read), time.monotonic()
                 self._read.append(waiting)
-        return self._record(self._due())
-
-    def drain(self) -> Ingested:
-        """Step until no file waits. Raises as ``step`` does."""
-        self._list_at = 0.0
-        done = self.step(0.0)
-        while not self.idle:
-            done += self.step(_GROUP_WAIT_S)
-        return done
+        due = self._due(at_once=at_once)
+        if self._read and not due and len(self._read) == len(self._waiting):
+            time.sleep(min(wait_s, _GROUP_WAIT_S))  # for others to come
+        return self._record(due)
 
     def backlog(self) -> Backlog:
         """The files that are received and not recorded."""
@@ -156,10 +162,8 @@ class Ingest:
         if begun < self._list_at:
             return
         known = self._waiting.keys() | self._skipped
-        new: list[tuple[FileKind, Path]] = [
-            ("header", path) for path in self._spool.waiting() if path not in known
-        ]
-        new += [("report", path) for path in self._spool.reports() if path not in known]
+        new: list[tuple[FileKind, Path]] = [("header", path) for path in self._spool.waiting(known)]
+        new += [("report", path) for path in self._spool.reports(known)]
         room = _MAX_KNOWN - len(self._waiting)
         for kind, path in new[:room]:
             self._add(kind, path)
@@ -181,7 +185,7 @@ class Ingest:
             self._read.append(waiting)
         else:
             self._queue.add(waiting.reception.peer, path)
-        self._waiting[path] = waiting
+        self._waiting[path.name] = waiting
 
     def _assign_readers(self) -> None:
         while self._readers.free and len(self._read) < _MAX_READ:
@@ -190,12 +194,13 @@ class Ingest:
             path = self._queue.take(reading, slow, self._readers.limit)
             if path is None:
                 return
-            self._readers.ask(self._waiting[path].request)
+            self._readers.ask(self._waiting[path.name].request)
 
     def _at(self, requests: Iterable[ReadRequest]) -> list[_Waiting]:
-        return [self._waiting[request.path] for request in requests if request.path in self._waiting]
+        found = (self._waiting.get(request.path.name) for request in requests)
+        return [waiting for waiting in found if waiting is not None]
 
-    def _due(self) -> list[_Waiting]:
+    def _due(self, *, at_once: bool) -> list[_Waiting]:
         """The files to record now, in order of arrival."""
         reading = self._readers.reading
         # Of two instances with one UID the first to arrive counts, whichever was read first.
@@ -206,7 +211,7 @@ class Ingest:
             if waiting.reception.affected_sop_instance_uid not in reading_uids
         ]
         waited_s = time.monotonic() - min((waiting.read_at for waiting in ready), default=math.inf)
-        if len(ready) >= GROUP or not reading or waited_s >= _GROUP_WAIT_S:
+        if len(ready) >= GROUP or waited_s >= _GROUP_WAIT_S or (at_once and not reading):
             return sorted(ready, key=lambda waiting: waiting.path.name)[:GROUP]
         return []
 
@@ -265,7 +270,7 @@ class Ingest:
             raise
         except Exception:
             log.exception("file_skipped_until_restart", name=waiting.path.name)
-            self._skipped.add(waiting.path)
+            self._skipped.add(waiting.path.name)
             self._forget(waiting)
             return Ingested()
         self._forget(waiting)
@@ -277,7 +282,7 @@ class Ingest:
         self._forget(waiting)
 
     def _forget(self, waiting: _Waiting) -> None:
-        del self._waiting[waiting.path]
+        del self._waiting[waiting.path.name]
         self._read.remove(waiting)
 
 
@@ -291,5 +296,5 @@ def _usable(read: ReadResult) -> ReadResult:
         "SOPInstanceUID": read.sop_instance_uid,
         "SOPClassUID": read.sop_class_uid,
     }
-    missing = [name for name, uid in uids.items() if not uid]
-    return Reason(ReasonCode.NO_STUDY, f"no usable {', '.join(missing)}") if missing else read
+    missing = ", ".join(name for name, uid in uids.items() if not uid)
+    return Reason(ReasonCode.NO_STUDY, f"no usable {missing}") if missing else read

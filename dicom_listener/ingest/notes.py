@@ -2,7 +2,6 @@
 committed."""
 
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ from dicom_listener.spool import (
     Spooled,
     reception_by_file,
 )
+from neurotriage.core.errors import Unavailable
 
 # Per pass, so that instances do not wait for notes.
 _NOTES_AT_ONCE: Final = 50
@@ -46,11 +46,7 @@ def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
         (spool.ended(), _ENDED_AT_ONCE, _record_ended),
         (spool.commitments(), _REQUESTS_AT_ONCE, _record_commitment),
     )
-    return sum(
-        _ingest(engine, path, quarantine, record)
-        for notes, at_once, record in kinds
-        for path in islice(notes, at_once)
-    )
+    return sum(_ingest(engine, notes[:at_once], quarantine, record) for notes, at_once, record in kinds)
 
 
 def _record_contexts(connection: Connection, content: bytes) -> int:
@@ -87,21 +83,33 @@ def _record_commitment(connection: Connection, content: bytes) -> int:
     return 1
 
 
-def _ingest(engine: Engine, path: Path, quarantine: Quarantine, record: _Record) -> int:
+def _ingest(engine: Engine, paths: list[Path], quarantine: Quarantine, record: _Record) -> int:
+    """Record all in one transaction; where that fails, each in its own, so that a bad note stops no other."""
+    if not paths:
+        return 0
     try:
-        content = _content(path)
+        contents = [_content(path) for path in paths]
         with outage_as_unavailable(), engine.begin() as connection:
-            recorded = record(connection, content)
-        path.unlink()
-    except FileNotFoundError:
+            recorded = sum(record(connection, content) for content in contents)
+        for path in paths:
+            path.unlink()
+            quarantine.forget(path.name)
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - nor must it stop the instances
+        if len(paths) > 1:
+            return sum(_ingest(engine, [path], quarantine, record) for path in paths)
+        _set_aside(paths[0], quarantine, error)
         return 0
-    except Exception as error:  # noqa: BLE001 - a bad note must not stop the other notes and the instances
-        reason = quarantine.reason_for(path.name, error)
-        if reason is not None:
-            quarantine.set_aside("note", path, reason, reception_by_file(path))
-        return 0
-    quarantine.forget(path.name)
     return recorded
+
+
+def _set_aside(path: Path, quarantine: Quarantine, error: Exception) -> None:
+    if isinstance(error, FileNotFoundError):
+        return
+    reason = quarantine.reason_for(path.name, error)
+    if reason is not None:
+        quarantine.set_aside("note", path, reason, reception_by_file(path))
 
 
 def _content(path: Path) -> bytes:

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from dicom_listener.spool.commitments import RequestedCommitment
 from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from dicom_listener.spool.incoming import Incoming
+from dicom_listener.spool.listing import by_arrival
 from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import StorageSettings
@@ -178,29 +179,29 @@ class Spool:
             temporary.unlink(missing_ok=True)
             raise
 
-    def waiting(self) -> list[Path]:
-        """Complete instances in order of arrival."""
-        return sorted(self._new.glob("*.dcm"))
+    def waiting(self, known: Collection[str] = ()) -> list[Path]:
+        """Complete instances in order of arrival, without the names that are ``known``."""
+        return by_arrival([self._new], ".dcm", known)
 
-    def reports(self) -> list[Path]:
-        """Storage commitment reports in order of arrival."""
-        return sorted(self._reports.glob("*.dcm"))
+    def reports(self, known: Collection[str] = ()) -> list[Path]:
+        """Storage commitment reports in order of arrival, without the names that are ``known``."""
+        return by_arrival([self._reports], ".dcm", known)
 
     def refused(self) -> list[Path]:
         """Notes that ``note_refused`` wrote, in order of arrival."""
-        return sorted(self._refused.glob("*.json"))
+        return by_arrival([self._refused], ".json")
 
     def rejected(self) -> list[Path]:
         """Notes that ``note_rejected`` wrote, in order of arrival."""
-        return sorted(self._rejected.glob("*.json"))
+        return by_arrival([self._rejected], ".json")
 
     def ended(self) -> list[Path]:
         """Notes that ``note_ended`` wrote, in order of arrival."""
-        return sorted(self._ended.glob("*.json"))
+        return by_arrival([self._ended], ".json")
 
     def commitments(self) -> list[Path]:
         """Notes that ``note_commitment`` wrote, in order of arrival."""
-        return sorted(self._commitments.glob("*.json"))
+        return by_arrival([self._commitments], ".json")
 
 
 def open_spool(settings: StorageSettings, name: str) -> Spool:

@@ -4,20 +4,21 @@ Each process that receives has a spool of its own (a listener, an import, a pull
 records them all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
+from dicom_listener.spool.listing import by_arrival, names_in
 from neurotriage.core.storage import Storage
 
 
 class Spooled(Protocol):
-    """What an ingester reads; each list in order of arrival."""
+    """What an ingester reads; each list in order of arrival, without the names that are ``known``."""
 
-    def waiting(self) -> list[Path]:
+    def waiting(self, known: Collection[str] = ()) -> list[Path]:
         """Complete instances."""
 
-    def reports(self) -> list[Path]:
+    def reports(self, known: Collection[str] = ()) -> list[Path]:
         """Storage commitment reports."""
 
     def refused(self) -> list[Path]:
@@ -39,25 +40,23 @@ class Spools:
     def __init__(self, storage: Storage) -> None:
         self._root = storage.spools
 
-    def waiting(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/new/*.dcm"))
+    def waiting(self, known: Collection[str] = ()) -> list[Path]:
+        return by_arrival(self._every("new"), ".dcm", known)
 
-    def reports(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/reports/*.dcm"))
+    def reports(self, known: Collection[str] = ()) -> list[Path]:
+        return by_arrival(self._every("reports"), ".dcm", known)
 
     def refused(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/refused/*.json"))
+        return by_arrival(self._every("refused"), ".json")
 
     def rejected(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/rejected/*.json"))
+        return by_arrival(self._every("rejected"), ".json")
 
     def ended(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/ended/*.json"))
+        return by_arrival(self._every("ended"), ".json")
 
     def commitments(self) -> list[Path]:
-        return _by_arrival(self._root.glob("*/commitments/*.json"))
+        return by_arrival(self._every("commitments"), ".json")
 
-
-def _by_arrival(paths: Iterable[Path]) -> list[Path]:
-    """Names begin with the time at which writing began."""
-    return sorted(paths, key=lambda path: path.name)
+    def _every(self, part: str) -> list[Path]:
+        return [self._root / name / part for name in names_in(self._root)]

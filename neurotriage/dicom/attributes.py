@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DatasetSequence
 
 from neurotriage.core.wording import counted
-from neurotriage.dicom.headers import MALFORMED, UNREADABLE_VALUE
+from neurotriage.dicom.headers import MALFORMED, UNREADABLE_VALUE, value_of
 from neurotriage.dicom.peer_text import peer_text
 
 # struct codes of binary numbers that were encoded under a text or unknown value representation (PS3.5 6.2).
@@ -25,12 +25,7 @@ _MAX_VALUES: Final = 64
 
 def value(dataset: Dataset, name: str) -> Any:
     """The value of an attribute by keyword; None where it is absent, empty or cannot be parsed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            parsed = dataset.get(name)
-        except UNREADABLE_VALUE:
-            return None
+    parsed = value_of(dataset, name)
     return None if parsed is None or parsed == "" else parsed
 
 

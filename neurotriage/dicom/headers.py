@@ -5,16 +5,17 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pydicom
 from pydicom import charset
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
@@ -121,7 +122,7 @@ def read_image_header(path: Path) -> tuple[FileDataset, bool]:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=_looks_bare(path))
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=_looks_bare(file))
             # Reading stops at the pixel data or at the end; a deflated file is always read to its end.
             deflated = text(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
             has_pixels = deflated or bool(file.read(1))
@@ -160,10 +161,10 @@ def refusal_of(error: OSError, path: Path, code: ReasonCode) -> Refused:
     raise error
 
 
-def _looks_bare(path: Path) -> bool:
+def _looks_bare(file: BinaryIO) -> bool:
     """Whether a file without preamble starts with a tag of group 0002 or 0008, little endian."""
-    with path.open("rb") as file:
-        start = file.read(132)
+    start = file.read(132)
+    file.seek(0)
     return start[128:132] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00")
 
 
@@ -281,13 +282,19 @@ def _number(dataset: Dataset, name: str) -> int | None:
     return number if number is None or abs(number) <= _NUMBER_LIMIT else None
 
 
-def _get(dataset: Dataset, name: str) -> Any:
-    """A malformed value of one attribute must not cost the whole instance."""
-    getter: Callable[[str], Any] = dataset.get
+def value_of(dataset: Dataset, name: str) -> Any:
+    """The value of an attribute by keyword; None where it is absent, or malformed and so of no use."""
+    tag = tag_for_keyword(name)
+    if tag is None or tag not in dataset.keys():  # noqa: SIM118 - Dataset's own ``in`` is slow
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            value = getter(name)
+            return dataset[BaseTag(tag)].value
         except UNREADABLE_VALUE:
             return None
+
+
+def _get(dataset: Dataset, name: str) -> Any:
+    value = value_of(dataset, name)
     return list(value) if type(value).__name__ == "MultiValue" else value

@@ -35,6 +35,12 @@ def test_a_slice_has_a_place_along_its_normal_and_a_grid() -> None:
     assert known == Placement("0.00,0.00,1.00 512x256", 12.35, 0.0, 1, 2, 30)
 
 
+def test_a_position_of_zero_has_no_sign() -> None:
+    dataset = _slice(0.0)
+    dataset.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]  # whose normal points to the feet
+    assert str(placement_of(dataset).position_mm) == "0.0"
+
+
 def test_a_multiframe_instance_reaches_from_its_lowest_frame_to_its_highest() -> None:
     dataset = _slice(0, NumberOfFrames=100, ImagesInAcquisition=100)
     dataset.PerFrameFunctionalGroupsSequence = Sequence([_frame(200 - 2 * n) for n in range(100)])

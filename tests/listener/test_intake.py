@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
+from bench.peers.processes import family
 from db.engine import connect
 from db.tables import Base
 from dicom_listener import ingester as ingester_module
@@ -251,6 +252,22 @@ def test_a_killed_ingester_is_started_again_and_images_are_received_meanwhile(
     assert again != ingester
     intake.end(signal.SIGKILL)
     until(lambda: not Path(f"/proc/{again}").exists())
+
+
+@pytest.mark.scenario
+def test_recording_and_reading_headers_give_way_to_receiving(
+    engine: Engine, database_url: str, settings: Settings
+) -> None:
+    intake = IntakeProcess(changed(settings, database={"url": database_url}, broker={"url": NOWHERE}))
+    try:
+        send(intake.port, [instance()])
+        until(lambda: count(engine, "instances") == 1)
+        pids = family(intake.process.pid or 0)
+        of_listener, *of_others = (os.getpriority(os.PRIO_PROCESS, pid) for pid in pids)
+        assert len(of_others) >= 2  # the ingester and a child of it
+        assert min(of_others) > of_listener
+    finally:
+        intake.end(signal.SIGKILL)
 
 
 def ingesters(intake: IntakeProcess) -> list[int]:

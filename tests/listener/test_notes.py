@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
@@ -101,6 +101,18 @@ def test_how_an_association_ended_becomes_a_row_once_and_a_damaged_note_is_set_a
     assert rows(engine, query) == [("one", True, *peer), ("two", False, *peer), ("x" * 32, True, *peer)]
     assert spool.ended() == []
     assert rows(engine, "select name, kind from quarantined") == [("0.json", "note")]
+
+
+def test_an_association_for_each_image_costs_no_transaction_each(
+    engine: Engine, spool: Spool, quarantine: Quarantine
+) -> None:
+    commits: list[Connection] = []
+    event.listen(engine, "commit", commits.append)
+    for number in range(50):
+        spool.note_ended(AssociationInfo("SENDER", "NEUROTRIAGE", "10.0.0.1", str(number)), released=True)
+    assert ingest_notes(engine, spool, quarantine) == 50
+    assert len(commits) == 1
+    assert rows(engine, "select count(*) from associations") == [(50,)]
 
 
 def test_notes_of_ended_associations_that_wait_are_bounded(

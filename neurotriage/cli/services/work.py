@@ -24,6 +24,7 @@ def work(
     Example: neurotriage work --role analysis
     """
     from neurotriage.core.process.log import set_up_logging
+    from neurotriage.core.process.yielding import give_way
     from neurotriage.core.storage import Storage
     from worker.tasks import run_worker  # Celery takes half a second to import
     from worker.vision import BadWeights, read_registry
@@ -32,6 +33,7 @@ def work(
     settings = load_settings()
     database.require_schema(settings)
     if role is Role.ANALYSIS:
+        give_way()
         try:
             read_registry(settings.worker.weights).verify_all()
         except BadWeights as error:
