@@ -34,13 +34,15 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
     settings of today anyway. Locks the study's row. Raises SQLAlchemy's ``NoResultFound`` for an unknown id.
     """
     study = connection.execute(
-        select(Study.study_instance_uid, Study.state).where(Study.id == study_id).with_for_update()
+        select(Study.study_instance_uid, Study.state)
+        .where(Study.id == study_id)
+        .with_for_update(key_share=True)
     ).one()
     uid = study.study_instance_uid
     if study.state == StudyState.OPEN:
         return Repeated(uid, skipped=OPEN)
     last = connection.execute(
-        select(Revision.id, Revision.number, Revision.digest)
+        select(Revision.id, Revision.number, Revision.digest, Revision.conflict)
         .where(Revision.study_id == study_id)
         .order_by(Revision.number.desc())
         .limit(1)
@@ -58,6 +60,7 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
             state=RevisionState.READY,
             digest=last.digest,
             completed_by=completed_by,
+            conflict=last.conflict,
         )
         .returning(Revision.id)
     ).scalar_one()

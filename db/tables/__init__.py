@@ -9,6 +9,7 @@ from db.tables.analyses import (
     SeriesVerdictRow,
 )
 from db.tables.base import Base
+from db.tables.corrections import IdentityCorrection, RejectedInstance
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
@@ -31,6 +32,7 @@ __all__ = [
     "DestinationLease",
     "Event",
     "FindingRow",
+    "IdentityCorrection",
     "Installation",
     "Instance",
     "ModelVersion",
@@ -38,6 +40,7 @@ __all__ = [
     "Quarantined",
     "RefusedAssociation",
     "RefusedContext",
+    "RejectedInstance",
     "ResultObjectRow",
     "Revision",
     "RevisionInstance",
