@@ -15,6 +15,20 @@ _CANCELLED: Final = "cancelled: the result was withdrawn"
 _CANCELLED_IN_SENDING: Final = "cancelled while it was sent: the result was withdrawn"
 _PENDING: Final = (RevisionState.READY, RevisionState.ANALYSING)
 _SHOWN_SLICES: Final = "$.series[*].slices[*].sop_instance_uid"
+_SHOWN: Final = """
+select exists (
+    select from analyses a join revisions r on r.id = a.revision_id
+    where r.study_id = :study and r.state <> :withdrawn and (
+        exists (
+            select from jsonb_path_query(a.document, cast(:slices as jsonpath)) uid
+            where uid #>> '{}' = any(:uids)
+        )
+        or not jsonb_path_exists(a.document, cast(:slices as jsonpath)) and exists (
+            select from revision_instances x join instances i on i.id = x.instance_id
+            where x.revision_id = r.id and i.sop_instance_uid = any(:uids)
+        )
+    )
+)"""
 
 
 def withdraw(connection: Connection, study_id: int, why: str, **detail: Any) -> bool:
@@ -77,7 +91,10 @@ def reopen(connection: Connection, study_id: int, *, wait: bool) -> None:
 
 
 def rests_on(connection: Connection, study_id: int, sop_instance_uids: Collection[str]) -> bool:
-    """Whether a revision that stands shows one of these instances in its results, or still may."""
+    """Whether a revision that stands shows one of these instances in its results, or still may.
+
+    One in which nothing was analysed speaks of all its instances.
+    """
     uids = list(sop_instance_uids)
     pending = exists().where(
         Revision.study_id == study_id,
@@ -86,11 +103,7 @@ def rests_on(connection: Connection, study_id: int, sop_instance_uids: Collectio
         Instance.id == RevisionInstance.instance_id,
         Instance.sop_instance_uid.in_(uids),
     )
-    shown = text(
-        "select exists (select from analyses a join revisions r on r.id = a.revision_id "
-        "cross join lateral jsonb_path_query(a.document, cast(:slices as jsonpath)) uid "
-        "where r.study_id = :study and r.state <> :withdrawn and uid #>> '{}' = any(:uids))"
-    )
+    shown = text(_SHOWN)
     values = {
         "slices": _SHOWN_SLICES,
         "study": study_id,
