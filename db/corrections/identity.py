@@ -171,6 +171,8 @@ def correct(
         study_id=study_id,
         correction=correction_id,
         instances=len(concerned),
+        made_by=made_by,
+        reason=reason,
     )
     withdraw(connection, study_id, "the patient was corrected", correction=correction_id)
     reopen(connection, study_id, wait=False)

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, select, tuple_, update
+from sqlalchemy import Connection, and_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.corrections.identity import Owned, owned
 from db.corrections.withdrawal import reopen, rests_on, withdraw
-from db.tables import Instance, RejectedInstance, Study
+from db.tables import Instance, RejectedInstance, Series, Study
 from neurotriage.core.rejection import RejectionNote
 from neurotriage.dicom.patients import count_patients
 
@@ -71,36 +71,55 @@ def take_note(connection: Connection, received: ReceivedNote) -> None:
         remove(connection, study_id, same, title=note.title, wait=True)
 
 
-def reject(connection: Connection, study_id: int, instances: Sequence[Owned]) -> bool:
-    """Reject instances of a study by command; False where none of them was in it. Locks the study's row."""
+def reject(
+    connection: Connection, study_id: int, *, series: str = "", instance: str = "", reason: str
+) -> int:
+    """Reject the images of a study, or those of one series, or one, by command; how many there are.
+
+    Locks the study's row.
+    """
     uid = connection.execute(
         select(Study.study_instance_uid).where(Study.id == study_id).with_for_update(key_share=True)
     ).scalar_one()
+    of_series = select(Series.id).where(Series.study_id == study_id, Series.series_instance_uid == series)
+    instances = owned(
+        connection,
+        Instance.study_id == study_id,
+        Instance.series_id.in_(of_series) if series else true(),
+        Instance.sop_instance_uid == instance if instance else true(),
+    )
     for one in instances:
         _remember(connection, [(uid, one.sop_instance_uid)], one.patient_key, COMMAND, "")
-    return remove(connection, study_id, instances, title=COMMAND, wait=False)
+    remove(connection, study_id, instances, title=COMMAND, wait=False, reason=reason)
+    return sum(one.counts for one in instances)
 
 
 def remove(
-    connection: Connection, study_id: int, instances: Sequence[Owned], *, title: str, wait: bool
-) -> bool:
-    """Take instances out of a study, whose row must be locked; False where there are none.
+    connection: Connection,
+    study_id: int,
+    instances: Sequence[Owned],
+    *,
+    title: str,
+    wait: bool,
+    **detail: Any,
+) -> None:
+    """Take instances out of a study, whose row must be locked.
 
-    A further revision is made without them; ``wait``: once nothing has come for a while.
+    A further revision is made without them; ``wait``: once nothing has come for a while. ``detail`` goes into
+    the event.
     """
     if not instances:
-        return False
+        return
     counted = [one.sop_instance_uid for one in instances if one.counts]
     connection.execute(
         update(Instance)
         .where(Instance.id.in_([one.id for one in instances]))
         .values(counts=False, removed=REJECTED)
     )
-    events.record(connection, REJECTED, study_id=study_id, instances=len(instances), title=title)
+    events.record(connection, REJECTED, study_id=study_id, instances=len(instances), title=title, **detail)
     if rests_on(connection, study_id, counted):
         withdraw(connection, study_id, "images that it shows were rejected", title=title)
     reopen(connection, study_id, wait=wait)
-    return True
 
 
 def _remember(

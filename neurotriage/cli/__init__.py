@@ -9,10 +9,12 @@ from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
     complete,
+    identity,
     import_folder,
     prioritise,
     pull,
     recall,
+    reject,
     reprocess,
     results,
     retry,
@@ -51,6 +53,8 @@ COMMANDS = (
     retry,
     reprocess,
     recall,
+    identity,
+    reject,
     doctor,
     certs,
     conformance,

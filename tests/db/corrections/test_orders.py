@@ -97,8 +97,7 @@ class Hospital:
             to = PatientIdentity(patient or "")
             identity.correct(self.connection, study_id, to, made_by="t", reason="r", of_patient_id=old)
         elif action == "reject":
-            mine = Instance.study_id == study_id, Instance.sop_instance_uid == f"{STUDY}.9.{what}"
-            rejections.reject(self.connection, study_id, identity.owned(self.connection, *mine))
+            rejections.reject(self.connection, study_id, instance=f"{STUDY}.9.{what}", reason="r")
         elif action == "freeze":
             assembly.freeze(self.connection, study_id, idle_s=0, completed_by="quiet")
         elif action == "claim":
