@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from celery import Celery
+from pydicom import Dataset
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from db.corrections import withdrawal
+from db.corrections.withdrawal import Withdrawn
 from db.engine import connect
 from db.studies import analyses, leases, recall
 from db.studies.analyses import LastAnalysis, WrittenObject
 from db.studies.leases import Lease
 from db.studies.manifest import read_manifest
-from db.studies.recall import Retracted
 from neurotriage import __version__
-from neurotriage.core.errors import Unavailable
+from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.process.doorbell import DELIVER, ring
 from neurotriage.core.settings import Settings
@@ -31,17 +33,16 @@ from neurotriage.core.values import (
     EARLY,
     REPROCESSED,
     Analysis,
-    ObjectReference,
     ResultObject,
-    StudyManifest,
 )
+from neurotriage.dicom.headers import read_header
 from worker.analysis import Selection, analyse, select_series
 from worker.delivery import address_of
 from worker.exhausted import exhausted
 from worker.first_look import NOTHING_EARLY, as_first_look, tells_early
 from worker.imaging import Image
 from worker.lease import LeaseKeeper
-from worker.results import build, rejection_note
+from worker.results import Ground, build, rejection_note
 from worker.routing import named_kinds, wanted, wanted_kinds
 from worker.selection import BUILT_IN_ALONE, SiteRules
 from worker.vision import Registry, read_registry
@@ -147,7 +148,9 @@ class Worker:
             last = analyses.last_analysis(connection, held.study_id)
             previous = analyses.last_report(connection, held.study_id)
             sender = analyses.sender(connection, held.study_id)
-            withdrawn = recall.retracted(connection, held) if manifest.completed_by == recall.RECALL else []
+            withdrawn = {Ground.WITHDRAWN: withdrawal.withdrawn(connection, held.study_id)}
+            if manifest.completed_by == recall.RECALL:
+                withdrawn[Ground.MODEL_RECALLED] = recall.retracted(connection, held)
         images: Mapping[str, Sequence[Image]] = {}
         if held.attempt > self.settings.worker.max_attempts:
             if manifest.completed_by == EARLY:  # a failure is told of a complete study only
@@ -185,9 +188,7 @@ class Worker:
         )
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)
-        current = {item.result.sop_instance_uid for item in written}
-        old = [item for item in withdrawn if item.reference.sop_instance_uid not in current]
-        written += self._withdraw(held, analysis, manifest, installation, old)
+        written += self._withdraw(held, analysis, installation, withdrawn, written)
         with self.engine.begin() as connection:
             recorded = analyses.record_analysis(
                 connection, held, analysis, started_at, written, self.settings.results.claims
@@ -237,26 +238,40 @@ class Worker:
         self,
         held: Lease,
         analysis: Analysis,
-        manifest: StudyManifest,
         installation: str,
-        withdrawn: Iterable[Retracted],
+        withdrawn: Mapping[Ground, Sequence[Withdrawn]],
+        current: Iterable[WrittenObject],
     ) -> list[WrittenObject]:
-        """A rejection note for each destination that wants notes and got results of a recalled model."""
+        """A rejection note for each destination that wants notes and got results that are withdrawn.
+
+        ``current``: what takes their place, which is never rejected.
+        """
         wanting = {d.name for d in self.settings.destination if d.rejection_notes}
-        by_address: dict[str, list[ObjectReference]] = {}
-        for item in withdrawn:
-            if item.destination.partition("/")[0] in wanting:
-                by_address.setdefault(item.destination, []).append(item.reference)
+        made = {item.result.sop_instance_uid for item in current}
+        by_address: dict[tuple[str, Ground], list[Withdrawn]] = {}
+        for ground, items in withdrawn.items():
+            for item in items:
+                known = item.destination.partition("/")[0] in wanting
+                if known and item.reference.sop_instance_uid not in made:
+                    by_address.setdefault((item.destination, ground), []).append(item)
         notes = []
-        for index, (address, references) in enumerate(by_address.items()):
+        for index, ((address, ground), items) in enumerate(by_address.items()):
             note = rejection_note(
                 analysis,
-                manifest,
+                self._header(items[0]),
                 installation,
-                references,
+                [item.reference for item in items],
+                ground=ground,
                 index=index,
                 claims=self.settings.results.claims,
             )
             if note is not None:
                 notes.append(self._write_object(held, note, (address,)))
         return notes
+
+    def _header(self, withdrawn: Withdrawn) -> Dataset:
+        """Whose object it was, as the archive knows it; empty where its file is gone."""
+        try:
+            return read_header(self.storage.root / withdrawn.path)
+        except Refused:
+            return Dataset()

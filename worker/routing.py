@@ -1,9 +1,12 @@
 """Routing: the kinds of object to make, and those that each destination gets."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import USUAL_KINDS, Analysis, ReasonCode, ResultKind, ResultObject
+
+_OF_NOBODY: Final = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.IMAGES_WITHDRAWN)
 
 
 def wanted_kinds(destinations: Iterable[Destination]) -> frozenset[ResultKind]:
@@ -22,9 +25,9 @@ def wanted(destination: Destination, analysis: Analysis, result: ResultObject) -
     """Whether a destination gets an object, by the kinds that it wants.
 
     Of a study that was not analysed, page and document only, if ``report_unanalysed`` allows them. False for
-    every object after an identity conflict, because the patient is not known.
+    every object of a study of several patients, or without images: the patient is not known.
     """
-    if any(reason.code is ReasonCode.IDENTITY_CONFLICT for reason in analysis.reasons):
+    if any(reason.code in _OF_NOBODY for reason in analysis.reasons):
         return False
     if result.kind not in destination.kinds:
         return False

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
+from db.corrections.withdrawal import settle
 from db.studies.leases import Lease, finish
 from db.tables import (
     AnalysisRow,
@@ -107,7 +108,7 @@ def sender(connection: Connection, study_id: int) -> tuple[str, str]:
 
 
 def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference, ...]:
-    """The newest report of a study, which a new one takes the place of; empty where there is none."""
+    """The newest report of a study, which a new one takes the place of; empty where none stands."""
     row = connection.execute(
         select(
             ResultObjectRow.sop_class_uid,
@@ -115,7 +116,12 @@ def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference,
             ResultObjectRow.series_instance_uid,
         )
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
-        .where(AnalysisRow.study_id == study_id, ResultObjectRow.kind == ResultKind.REPORT)
+        .join(Revision, Revision.id == AnalysisRow.revision_id)
+        .where(
+            AnalysisRow.study_id == study_id,
+            ResultObjectRow.kind == ResultKind.REPORT,
+            Revision.state != RevisionState.WITHDRAWN,
+        )
         .order_by(AnalysisRow.id.desc())
         .limit(1)
     ).one_or_none()
@@ -134,8 +140,10 @@ def record_analysis(
 
     Locks the study's row. Where a newer revision has ended already, this one is superseded from the start and
     only its rejection notes are delivered; else the older ones are superseded, and their waiting deliveries
-    cancelled but for rejection notes.
+    cancelled but for rejection notes. What was withdrawn before is made up for.
     """
+    # First, as everybody does who changes several rows of a study.
+    connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update(key_share=True))
     state = RevisionState.FAILED if analysis.outcome is Outcome.FAILED else RevisionState.ANALYSED
     if not finish(
         connection, held, state, outcome=analysis.outcome, reasons=[r.code for r in analysis.reasons]
@@ -167,6 +175,7 @@ def record_analysis(
         analysis_id,
         [_prediction(connection, prediction) for prediction in analysis.predictions],
     )
+    settle(connection, held.study_id, analysis_id)
     current = not _superseded(connection, held)
     for written in objects:
         deliver = current or written.result.kind is NoteKind.REJECTION
@@ -235,7 +244,6 @@ def _prediction(connection: Connection, prediction: Prediction) -> dict[str, Any
 
 def _superseded(connection: Connection, held: Lease) -> bool:
     """Whether a newer revision has ended. If not, supersede older ones and cancel their deliveries."""
-    connection.execute(select(Study.id).where(Study.id == held.study_id).with_for_update(key_share=True))
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
     newer = connection.execute(
         select(

@@ -9,11 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
+from db.corrections.identity import conflict_of
 from db.tables import Instance, Revision, RevisionInstance, Study
 from neurotriage.core.states import RevisionState, StudyState
 from neurotriage.core.values import EARLY, digest_of
-from neurotriage.dicom.headers import RESULT_CLASSES
-from neurotriage.dicom.patients import identity_conflict
 
 COMMANDED: Final = "commanded"  # Revision.completed_by of a study that somebody called complete
 NO_MORE: Final = "is complete already: no image has come since"
@@ -27,7 +26,7 @@ def freeze(
 
     None where an instance came meanwhile, another process was faster, or nothing has changed since the last
     revision that was of the whole study. ``completed_by`` names the evidence, ``detail`` goes into the
-    events. Locks the study's row. A study of several patients gets its ``conflict`` here.
+    events. Locks the study's row. A revision of a study of several patients gets its ``conflict`` here.
     """
     idle = Study.last_received_at <= func.clock_timestamp() - seconds(idle_s)
     # Without the key: a worker that holds a revision may write events of the study meanwhile.
@@ -40,7 +39,6 @@ def freeze(
         return None
     connection.execute(update(Study).where(Study.id == study_id).values(state=StudyState.QUIET))
     events.record(connection, "quiet", study_id=study_id, completed_by=completed_by, **detail)
-    _note_identity_conflict(connection, study_id)
     _drop_waiting_first_looks(connection, study_id)
     return _add_revision(connection, study_id, completed_by)
 
@@ -87,7 +85,6 @@ def freeze_early(
     before = made.all()
     if len(before) >= at_most or any(completed_by != EARLY for completed_by in before):
         return None
-    _note_identity_conflict(connection, study_id)
     return _add_revision(connection, study_id, EARLY, series, **detail)
 
 
@@ -137,14 +134,17 @@ def _add_revision(
     ).all()
     digest = digest_of((row.sop_instance_uid, row.digest) for row in instances)
     last = connection.execute(
-        select(Revision.number, Revision.digest, Revision.state, Revision.completed_by)
+        select(Revision.number, Revision.digest, Revision.state, Revision.completed_by, Revision.conflict)
         .where(Revision.study_id == study_id)
         .order_by(Revision.number.desc())
         .limit(1)
     ).one_or_none()
-    # What failed starts again where its images came once more, and a first look is followed by the whole.
-    again = last is None or last.state == RevisionState.FAILED or last.completed_by == EARLY
-    if last is not None and last.digest == digest and not again:
+    conflict = conflict_of(connection, study_id)
+    # What failed starts again where its images came once more, what was withdrawn is made anew, and a first
+    # look is followed by the whole.
+    ended = (RevisionState.FAILED, RevisionState.WITHDRAWN)
+    again = last is None or last.state in ended or last.completed_by == EARLY
+    if last is not None and (last.digest, last.conflict) == (digest, conflict) and not again:
         return None
     revision_id = connection.execute(
         insert(Revision)
@@ -154,13 +154,15 @@ def _add_revision(
             state=RevisionState.READY,
             digest=digest,
             completed_by=completed_by,
+            conflict=conflict,
         )
         .returning(Revision.id)
     ).scalar_one()
-    connection.execute(
-        insert(RevisionInstance),
-        [{"revision_id": revision_id, "instance_id": row.id} for row in instances],
-    )
+    if instances:
+        connection.execute(
+            insert(RevisionInstance),
+            [{"revision_id": revision_id, "instance_id": row.id} for row in instances],
+        )
     events.record(
         connection,
         "ready",
@@ -171,19 +173,3 @@ def _add_revision(
         **detail,
     )
     return revision_id
-
-
-def _note_identity_conflict(connection: Connection, study_id: int) -> None:
-    """Several patients in one study: nobody can say whose result it would be."""
-    # An object that merely claims to be ours is ignored if it is no image, or if an image has replaced it.
-    beside = Instance.claims_ours & (Instance.sop_class_uid.in_(RESULT_CLASSES) | ~Instance.counts)
-    rows = connection.execute(
-        select(Study.study_instance_uid, Instance.patient_key)
-        .join(Instance)
-        .where(Study.id == study_id, ~Instance.own_result, ~beside)
-        .distinct()
-    ).all()
-    uid = next((row.study_instance_uid for row in rows), "")
-    conflict = identity_conflict((row.patient_key for row in rows), uid)
-    if conflict is not None:
-        connection.execute(update(Study).where(Study.id == study_id).values(conflict=conflict.text))

@@ -2,45 +2,27 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, tuple_, update
+from sqlalchemy import Connection, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
+from db.corrections.rejections import NOTE, ReceivedNote, take_note
+from db.corrections.withdrawal import withdraw
 from db.studies import priority
 from db.studies.parents import Received, lock_studies, series_ids
 from db.studies.repeat import last_failed
-from db.tables import Instance, ResultObjectRow, Study
+from db.studies.standing import Candidate, Holders, Key, NewCandidates, Standing, known_candidates
+from db.tables import Instance, Study
 from neurotriage.core.priority import Judgement
 from neurotriage.core.reception import Reception
 from neurotriage.core.states import StudyState
-from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
+from neurotriage.dicom.headers import InstanceHeader
 from neurotriage.dicom.priority import NO_RULES, PriorityRules
-
-_Uid = tuple[int, str]  # study, SOP Instance UID
-_Key = tuple[int, str, str]  # and the digest
-
-
-class _Standing(IntEnum):
-    """Of several instances under one UID the one of the highest standing counts; of equal ones, the first."""
-
-    OURS = 0  # by our records; no image of a study
-    CLAIMS_OURS = 1  # says so without proof
-    ORDINARY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """An instance that was recorded before this batch."""
-
-    id: int
-    standing: _Standing
-    counts: bool
 
 
 def record_instances(
@@ -54,85 +36,58 @@ def record_instances(
     """Write the rows of instances in the order in which they came; for each, whether it is new and counts.
 
     The same instance again only raises its counter, but starts a study again that failed. Other bytes under a
-    known SOP Instance UID are kept and marked: the first instance counts, but one that merely names us as its
-    maker makes way for one that does not. Results of ours never open a study: an object is ours where it
-    stands in our records, or where one of the ``installations`` made it and it is of a class that is never
-    analysed. The headers need all four UIDs. Locks the rows of the studies until the transaction ends, and
-    raises their class by ``priorities``.
+    known SOP Instance UID are kept and marked (``standing.Candidate.takes_the_place_of``). What was said of a
+    study is withdrawn where an image comes again under another patient, and where a rejection note names an
+    image that results show. Results of ours never open a study: an object is ours where it stands in our
+    records, or where one of the ``installations`` made it and it is of a class that is never analysed. The
+    headers need all four UIDs. Locks the rows of the studies until the transaction ends, and raises their
+    class by ``priorities``.
 
     ``now``: by the clock to which ``received_at`` belongs; without it, all are taken to have come now.
     """
     # Their rows are locked from here on, so that two batches of a study come one after the other.
     studies = lock_studies(connection, received)
     series = series_ids(connection, studies, received)
-    known = _known(connection, studies, received)
-    ours = _ours(connection, received, installations)
-    standings = {key: row.standing for key, row in known.items()}
-    best: dict[_Uid, _Key] = {key[:2]: key for key, row in known.items() if row.counts}
-    fresh: dict[_Key, dict[str, Any]] = {}
-    came: dict[_Key, Received] = {}
+    known = known_candidates(connection, studies, received)
+    holders = Holders(known)
+    candidates = NewCandidates(connection, studies, received, installations)
+    fresh: dict[Key, dict[str, Any]] = {}
+    came: dict[Key, Received] = {}
     repeated: Counter[int] = Counter()
     new = []
     for header, reception in received:
         study_id = studies[header.study_instance_uid]
         key = study_id, header.sop_instance_uid, header.digest
-        counts = False
+        candidate = None
         if key in known:
-            repeated[known[key].id] += 1
+            repeated[known[key].id or 0] += 1
         elif key in fresh:
             fresh[key]["times_received"] += 1
         else:
-            own = (header.sop_class_uid, header.sop_instance_uid) in ours
-            standings[key] = _standing(own_result=own, claims_ours=header.claims_ours)
-            holder = best.get(key[:2])
-            counts = holder is None or standings[key] > standings[holder]
             series_id = series[study_id, header.series_instance_uid]
-            fresh[key] = _row(header, reception, study_id, series_id, own_result=own, counts=counts)
-            came[key] = header, reception
-            if counts:
-                best[key[:2]] = key
-                if holder in fresh:
-                    fresh[holder]["counts"] = False
-        new.append(counts)
-    _prioritise(connection, studies, received, standings, known.keys(), priorities)
+            candidate = candidates.of(header, study_id, series_id)
+            fresh[key] = _row(header, reception, study_id, series_id, candidate)
+        came[key] = header, reception
+        new.append(holders.came(key, candidate))
+    for key, row in fresh.items():
+        row |= {"counts": holders.holds(key), "removed": holders.removed(key)}
+    _prioritise(connection, studies, received, holders, known.keys(), priorities)
     _count(connection, repeated)
     _start_again(connection, repeated)
-    _displace(connection, {key: row for key, row in known.items() if row.counts and best[key[:2]] != key})
+    _change_holders(connection, known, holders)
     _insert(connection, list(fresh.values()), now)
-    _note_other_uids(connection, came)
+    _note_other_uids(connection, {key: came[key] for key in fresh})
+    _change_patients(connection, holders, came)
+    _take_notes(connection, [(key[0], came[key][0]) for key in fresh if holders.removed(key) == NOTE])
     return new
-
-
-def _known(
-    connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
-) -> dict[_Key, _Known]:
-    """The instances that came before under the same UIDs."""
-    uids = {(studies[header.study_instance_uid], header.sop_instance_uid) for header, _ in received}
-    rows = connection.execute(
-        select(
-            Instance.study_id,
-            Instance.sop_instance_uid,
-            Instance.digest,
-            Instance.id,
-            Instance.counts,
-            Instance.own_result,
-            Instance.claims_ours,
-        ).where(tuple_(Instance.study_id, Instance.sop_instance_uid).in_(uids))
-    )
-    return {
-        (row.study_id, row.sop_instance_uid, row.digest): _Known(
-            row.id, _standing(own_result=row.own_result, claims_ours=row.claims_ours), row.counts
-        )
-        for row in rows
-    }
 
 
 def _prioritise(
     connection: Connection,
     studies: Mapping[str, int],
     received: Iterable[Received],
-    standings: Mapping[_Key, _Standing],
-    known: Collection[_Key],
+    holders: Holders,
+    known: Collection[Key],
     rules: PriorityRules,
 ) -> None:
     """Let what came judge the class of its studies; results of ours say nothing."""
@@ -140,38 +95,11 @@ def _prioritise(
     again = set()
     for header, reception in received:
         key = studies[header.study_instance_uid], header.sop_instance_uid, header.digest
-        if standings[key] is not _Standing.OURS:
+        if holders.candidates[key].standing is not Standing.OURS:
             judged[key[0]].append(rules.judge(header, reception))
             if key in known:
                 again.add(key[0])
     priority.note(connection, judged, sent_again=again)
-
-
-def _standing(*, own_result: bool, claims_ours: bool) -> _Standing:
-    if own_result:
-        return _Standing.OURS
-    return _Standing.CLAIMS_OURS if claims_ours else _Standing.ORDINARY
-
-
-def _ours(
-    connection: Connection, received: Iterable[Received], installations: Collection[str]
-) -> set[tuple[str, str]]:
-    """Class and UID of those that we, or an installation that we know, have made."""
-    results = [header for header, _ in received if header.sop_class_uid in RESULT_CLASSES]
-    if not results:
-        return set()
-    known = {
-        (header.sop_class_uid, header.sop_instance_uid)
-        for header in results
-        if header.claims_ours and header.creator_uid in installations
-    }
-    identity = tuple_(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid)
-    rows = connection.execute(
-        select(ResultObjectRow.sop_class_uid, ResultObjectRow.sop_instance_uid).where(
-            identity.in_({(header.sop_class_uid, header.sop_instance_uid) for header in results})
-        )
-    )
-    return known | {(row.sop_class_uid, row.sop_instance_uid) for row in rows}
 
 
 def _row(
@@ -179,9 +107,7 @@ def _row(
     reception: Reception,
     study_id: int,
     series_id: int,
-    *,
-    own_result: bool,
-    counts: bool,
+    candidate: Candidate,
 ) -> dict[str, Any]:
     return {
         "study_id": study_id,
@@ -192,9 +118,9 @@ def _row(
         "digest": header.digest,
         "size_bytes": reception.size_bytes,
         "patient_key": header.patient_key,
-        "own_result": own_result,
+        "own_result": candidate.standing is Standing.OURS,
         "claims_ours": header.claims_ours,
-        "counts": counts,
+        "corrected_by": candidate.corrected_by,
         "times_received": 1,
         "peer_ae_title": reception.peer_ae_title,
         "peer_host": reception.peer_host,
@@ -229,13 +155,43 @@ def _start_again(connection: Connection, repeated: Collection[int]) -> None:
     _open(connection, dict.fromkeys(failed.scalars(), 0.0))
 
 
-def _displace(connection: Connection, rows: Mapping[_Key, _Known]) -> None:
-    """Let instances that merely named us as their maker count no more."""
-    if rows:
-        ids = [row.id for row in rows.values()]
-        connection.execute(update(Instance).where(Instance.id.in_(ids)).values(counts=False))
-    for study_id, uid, _ in rows:
-        _note_other_bytes(connection, study_id, uid)
+def _change_holders(connection: Connection, known: Mapping[Key, Candidate], holders: Holders) -> None:
+    """Write which of the known instances count no more, and which count again."""
+    lost = [key for key, one in known.items() if one.counts and not holders.holds(key)]
+    won = [key for key, one in known.items() if not one.counts and holders.holds(key)]
+    for key in (*lost, *won):
+        connection.execute(
+            update(Instance)
+            .where(Instance.id == known[key].id)
+            .values(counts=holders.holds(key), removed=holders.removed(key))
+        )
+    for key in lost:
+        if key not in holders.replaced:
+            _note_other_bytes(connection, key[0], key[1])
+    _open(connection, dict.fromkeys({key[0] for key in won}, 0.0))
+
+
+def _change_patients(connection: Connection, holders: Holders, came: Mapping[Key, Received]) -> None:
+    """Withdraw what was said of studies of which images came again under another patient."""
+    for study_id, key in holders.of_other_patients.items():
+        header = came[key][0]
+        connection.execute(
+            update(Study)
+            .where(Study.id == study_id)
+            .values(
+                patient_id=header.patient_id,
+                issuer_of_patient_id=header.issuer_of_patient_id,
+                accession_number=header.accession_number,
+            )
+        )
+        withdraw(connection, study_id, "images came again under another patient")
+
+
+def _take_notes(connection: Connection, notes: Iterable[tuple[int, InstanceHeader]]) -> None:
+    for study_id, header in notes:
+        if header.rejection is not None:
+            received = ReceivedNote(study_id, header.sop_instance_uid, header.patient_key, header.rejection)
+            take_note(connection, received)
 
 
 def _note_other_bytes(connection: Connection, study_id: int, sop_instance_uid: str) -> None:
@@ -261,11 +217,11 @@ def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]], now: date
     for study_id, instances in claims.items():
         events.record(connection, "claims_to_be_ours", study_id=study_id, instances=instances)
     for row in rows:
-        if not row["counts"]:
+        if not row["counts"] and row["removed"] is None:
             _note_other_bytes(connection, row["study_id"], row["sop_instance_uid"])
 
 
-def _note_other_uids(connection: Connection, came: Mapping[_Key, Received]) -> None:
+def _note_other_uids(connection: Connection, came: Mapping[Key, Received]) -> None:
     """Record where the C-STORE request named another SOP Instance UID than the data set does."""
     for (study_id, uid, _), (_, reception) in came.items():
         affected = reception.affected_sop_instance_uid

@@ -17,10 +17,14 @@ Received = tuple[InstanceHeader, Reception]
 def lock_studies(connection: Connection, received: Iterable[Received]) -> dict[str, int]:
     """Ids of the studies by UID; new ones are inserted, and all are locked until the transaction ends.
 
+    So are those that rejection notes name, where they are known.
+
     They are locked in the order of their UIDs, so that two batches never wait for each other in a circle.
     """
     rows: dict[str, dict[str, Any]] = {}
+    named: set[str] = set()
     for header, reception in received:
+        named |= {study for study, _ in header.rejection.instances} if header.rejection else set()
         rows.setdefault(
             header.study_instance_uid,
             {
@@ -42,11 +46,11 @@ def lock_studies(connection: Connection, received: Iterable[Received]) -> dict[s
     )
     stored = connection.execute(
         select(Study.study_instance_uid, Study.id)
-        .where(Study.study_instance_uid.in_(rows))
+        .where(Study.study_instance_uid.in_(rows.keys() | named))
         .order_by(Study.study_instance_uid)
         .with_for_update(key_share=True)
     )
-    return {row.study_instance_uid: row.id for row in stored}
+    return {row.study_instance_uid: row.id for row in stored if row.study_instance_uid in rows}
 
 
 def series_ids(

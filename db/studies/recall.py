@@ -7,10 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, select
 
 from db import events
+from db.corrections.withdrawal import Withdrawn
 from db.studies.leases import Lease
 from db.studies.repeat import repeat
 from db.tables import AnalysisRow, Delivery, ModelVersion, PredictionRow, ResultObjectRow, Revision, Study
-from neurotriage.core.states import DeliveryState
+from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import NoteKind, ObjectReference
 
 # Revision.completed_by of a revision that repeats an analysis.
@@ -80,19 +81,12 @@ def analyse_again(connection: Connection, study_id: int, model: str, version: st
     return made.revision_id
 
 
-@dataclass(frozen=True, slots=True)
-class Retracted:
-    """A result object that a recall withdraws, and a destination that may have it."""
-
-    reference: ObjectReference
-    destination: str
-
-
-def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
+def retracted(connection: Connection, held: Lease) -> Sequence[Withdrawn]:
     """Result objects that the recall held has to withdraw, with each destination that may have them.
 
     These are the objects sent since the last recall that was analysed, those of that recall included; no
-    rejection notes. Each is named once per destination, in the order in which it was made.
+    rejection notes, nor what was withdrawn for another reason. Each is named once per destination, in the
+    order in which it was made.
     """
     study_id = held.study_id
     number = select(Revision.number).where(Revision.id == held.revision_id).scalar_subquery()
@@ -107,6 +101,7 @@ def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
             ResultObjectRow.sop_instance_uid,
             ResultObjectRow.series_instance_uid,
             Delivery.destination,
+            ResultObjectRow.path,
         )
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Revision, Revision.id == AnalysisRow.revision_id)
@@ -115,9 +110,10 @@ def retracted(connection: Connection, held: Lease) -> Sequence[Retracted]:
             Revision.study_id == study_id,
             Revision.number >= before,
             Revision.number < number,
+            Revision.state != RevisionState.WITHDRAWN,
             ResultObjectRow.kind != NoteKind.REJECTION,
             Delivery.state.in_((DeliveryState.STORED, DeliveryState.SENDING)),
         )
         .order_by(ResultObjectRow.id, Delivery.id)
     )
-    return [Retracted(ObjectReference(*row[:3]), row[3]) for row in rows]
+    return [Withdrawn(ObjectReference(*row[:3]), row[3], row[4]) for row in rows]

@@ -42,7 +42,7 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
     if study.state == StudyState.OPEN:
         return Repeated(uid, skipped=OPEN)
     last = connection.execute(
-        select(Revision.id, Revision.number, Revision.digest)
+        select(Revision.id, Revision.number, Revision.digest, Revision.conflict)
         .where(Revision.study_id == study_id)
         .order_by(Revision.number.desc())
         .limit(1)
@@ -60,6 +60,7 @@ def repeat(connection: Connection, study_id: int, *, completed_by: str) -> Repea
             state=RevisionState.READY,
             digest=last.digest,
             completed_by=completed_by,
+            conflict=last.conflict,
         )
         .returning(Revision.id)
     ).scalar_one()

@@ -10,6 +10,7 @@ from db.tables.analyses import (
 )
 from db.tables.base import Base
 from db.tables.commitments import CommitmentTransaction
+from db.tables.corrections import IdentityCorrection, RejectedInstance
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
@@ -33,6 +34,7 @@ __all__ = [
     "DestinationLease",
     "Event",
     "FindingRow",
+    "IdentityCorrection",
     "Installation",
     "Instance",
     "ModelVersion",
@@ -40,6 +42,7 @@ __all__ = [
     "Quarantined",
     "RefusedAssociation",
     "RefusedContext",
+    "RejectedInstance",
     "ResultObjectRow",
     "Revision",
     "RevisionInstance",

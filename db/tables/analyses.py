@@ -139,3 +139,6 @@ class ResultObjectRow(Base):
     series_instance_uid: Mapped[str] = mapped_column(comment="(0020,000E), ours")
     path: Mapped[str] = mapped_column(comment="below the storage root")
     size_bytes: Mapped[int] = mapped_column(BigInteger, comment="of the file")
+    withdrawn_by: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("analyses.id"), comment="the analysis that withdrew it and stands for it"
+    )

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
+    ForeignKey,
     Index,
     Integer,
     UniqueConstraint,
@@ -27,12 +28,13 @@ class Study(Base):
     id: Mapped[int] = key()
     study_instance_uid: Mapped[str] = mapped_column(unique=True, comment="(0020,000D)")
     state: Mapped[str] = mapped_column(comment="open: instances still arrive; quiet: judged complete")
-    patient_id: Mapped[str] = mapped_column(comment="(0010,0020) of the first instance; empty where absent")
+    patient_id: Mapped[str] = mapped_column(
+        comment="(0010,0020) of the first instance, or as corrected since; empty where absent"
+    )
     issuer_of_patient_id: Mapped[str] = mapped_column(comment="(0010,0021); empty where absent")
     accession_number: Mapped[str] = mapped_column(index=True, comment="(0008,0050); empty where absent")
     study_date: Mapped[str] = mapped_column(comment="as in the header (YYYYMMDD), empty where absent")
     description: Mapped[str] = mapped_column(comment="(0008,1030); empty where absent")
-    conflict: Mapped[str | None] = mapped_column(comment="why this study must not be analysed, if so")
     first_received_at: Mapped[datetime] = mapped_column(index=True, comment="when its first instance came")
     last_received_at: Mapped[datetime] = mapped_column(
         comment="when its newest instance came, by the clock of this database"
@@ -101,7 +103,7 @@ class Instance(Base):
         server_default=text("false"), comment="names neurotriage as its maker, which anybody can write"
     )
     counts: Mapped[bool] = mapped_column(
-        comment="false: another instance with the same SOP Instance UID and other bytes came first"
+        comment="false: another stands for its SOP Instance UID, or it was removed"
     )
     times_received: Mapped[int] = mapped_column(
         Integer, server_default=text("1"), comment="how often these bytes came"
@@ -128,6 +130,12 @@ class Instance(Base):
     acquisition_number: Mapped[int | None] = mapped_column(Integer, comment="(0020,0012)")
     images_stated: Mapped[int | None] = mapped_column(
         Integer, comment="(0020,1002), or (0020,9163): how many images its own header speaks of"
+    )
+    corrected_by: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("identity_corrections.id"), comment="the correction that says whose it is"
+    )
+    removed: Mapped[str | None] = mapped_column(
+        comment="why it is no part of the study: replaced, rejected or, of a rejection note, note"
     )
 
 

@@ -27,9 +27,11 @@ class Revision(Base):
     id: Mapped[int] = key()
     study_id: Mapped[int] = parent("studies.id")
     number: Mapped[int] = mapped_column(Integer, comment="1 for the first revision of a study")
-    state: Mapped[str] = mapped_column(index=True, comment="ready, analysing, analysed, unchanged or failed")
+    state: Mapped[str] = mapped_column(
+        index=True, comment="ready, analysing, analysed, unchanged, failed or withdrawn"
+    )
     superseded: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="a newer revision was analysed"
+        server_default=text("false"), comment="a newer revision was analysed, or it was withdrawn"
     )
     digest: Mapped[str] = mapped_column(comment="SHA-256 over the instances, hex")
     completed_by: Mapped[str] = mapped_column(comment="the evidence that completed the study")
@@ -55,6 +57,7 @@ class Revision(Base):
     lease_until: Mapped[datetime | None] = mapped_column(comment="until when its worker is believed to live")
     ended_at: Mapped[datetime | None] = mapped_column(comment="when the analysis ended")
     last_error: Mapped[str | None] = mapped_column(comment="traceback of the last failed attempt")
+    conflict: Mapped[str | None] = mapped_column(comment="why it must not be analysed, if so")
 
 
 class RevisionInstance(Base):

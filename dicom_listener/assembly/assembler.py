@@ -14,7 +14,7 @@ from db.studies.arrivals import OpenStudy, open_studies, read_arrivals
 from db.studies.assembly import freeze, freeze_early
 from db.studies.associations import ended
 from dicom_listener.assembly.counting import Counts
-from dicom_listener.assembly.evidence import Decision, Known, due
+from dicom_listener.assembly.evidence import Decision, Evidence, Known, due
 from dicom_listener.assembly.study import StudyFacts, study_facts
 from dicom_listener.backlog import Backlog
 from neurotriage.core.settings import Settings
@@ -87,9 +87,11 @@ class Assembler:
 
     def _judge(self, study: OpenStudy, released: Mapping[str, bool], backlog: Backlog | None) -> int | None:
         read = self._read.get(study.id)
-        if read is None or read.facts is None or read.version != study.version:
+        if read is None or read.version != study.version:
             return None
         facts = read.facts
+        if facts is None:
+            return self._without_images(study)
         behind_s = backlog.behind_s(facts.peers, datetime.now(UTC)) if backlog else 0.0
         count = self._counts.of(facts, study.version, study.idle_s - behind_s)
         decision = due(facts, Known(study.idle_s, behind_s, released, count), self._settings.assembly)
@@ -99,6 +101,13 @@ class Assembler:
         if revision is not None:
             log.info("study_ready", study=study.id, revision=revision, completed_by=decision.completed_by)
         return revision
+
+    def _without_images(self, study: OpenStudy) -> int | None:
+        """A study whose images were all rejected ends as well; more may come in place of them."""
+        quiet_s = self._settings.assembly.quiet_s
+        if study.idle_s < quiet_s:
+            return None
+        return self._freeze(study.id, Decision(Evidence.QUIET, "no image is left, and none came", quiet_s))
 
     def _freeze(self, study_id: int, decision: Decision) -> int | None:
         self._read.pop(study_id, None)  # its instances are in a revision now

@@ -19,6 +19,7 @@ from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.commitment import read_report
 from neurotriage.dicom.headers import describe, digest_of_file, read_header
 from neurotriage.dicom.placement import placement_of
+from neurotriage.dicom.rejections import read_rejection
 
 READY: Final = b"ready"
 # Of address space; far above what a header needs.
@@ -31,7 +32,7 @@ def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
             return {kind: read_report(path)}
         dataset = read_header(path)
         known = describe(dataset, path, digest or digest_of_file(path))
-        return {kind: replace(known, placement=placement_of(dataset))}
+        return {kind: replace(known, placement=placement_of(dataset), rejection=read_rejection(dataset))}
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
     except MemoryError:

@@ -185,7 +185,15 @@ SCP: C-ECHO is answered 0x0000 to every peer that may associate.
 
 SCP: level 2 (full): all attributes are kept, byte for byte, in the transfer syntax in which they were sent.
 No attribute is coerced. A SOP Instance received again with the same data set is recorded once; with another
-data set both are kept, and the one that came first counts. Received objects are not offered for retrieval.
+data set both are kept, and the one that came first counts, unless the same picture comes again with another
+patient: then the later one does, and results under the earlier patient are withdrawn.
+Received objects are not offered for retrieval.
+
+Rejection notes (IHE IOCM), SCP: of a Key Object Selection with the title (113001, DCM), (113037, DCM) or
+(113038, DCM) that another maker sent, the instances in its Current Requested Procedure Evidence Sequence no
+longer belong to their studies, whichever comes first; one with (113039, DCM) is recorded only. SCU: to a
+destination with `rejection_notes`, (113001, DCM) for results of a recalled model, (113037, DCM) for those
+of another patient or of rejected instances.
 
 SCU: an object that is sent again has the same SOP Instance UID and the same bytes. A changed result has new
 UIDs and, in a report, names the one that it replaces (Predecessor Documents Sequence). Transfer syntaxes are

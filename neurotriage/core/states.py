@@ -18,6 +18,7 @@ class RevisionState(StrEnum):
     ANALYSED = "analysed"
     UNCHANGED = "unchanged"  # the selected instances equal those last analysed
     FAILED = "failed"  # attempts used up
+    WITHDRAWN = "withdrawn"  # its images are another patient's, or no longer the study's
 
 
 class CommitmentState(StrEnum):

@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from neurotriage.core.patient import PatientIdentity
+
 Point = tuple[float, float]  # (x, y) in pixels; whole numbers are pixel edges
 Polygon = tuple[Point, ...]  # closed: the last point is the first
 
@@ -107,6 +109,7 @@ class ReasonCode(StrEnum):
     TOO_COARSE = "too_coarse"
     # about the study
     IDENTITY_CONFLICT = "identity_conflict"
+    IMAGES_WITHDRAWN = "images_withdrawn"
     MISSING_IMAGES = "missing_images"
     PART_NOT_ANALYSED = "part_not_analysed"
     NO_MODEL = "no_model"
@@ -164,7 +167,9 @@ class StudyManifest:
     revision: int
     series: tuple[SeriesManifest, ...]
     completed_by: str  # why it is complete: "quiet", "folder", ``REPROCESSED``; ``EARLY``: it is not yet
-    conflict: Reason | None = None  # identity conflict found at intake; such a study is never analysed
+    conflict: Reason | None = None  # of several patients, or nothing left: such a study is never analysed
+    patient: PatientIdentity | None = None  # whose it is by a correction; None: as the headers say
+    withdrawn: int = 0  # the last revision before it that was withdrawn; 0: none
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.placement import Placement
+from neurotriage.core.rejection import RejectionNote
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.patients import patient_key
 from neurotriage.dicom.peer_text import peer_text
@@ -101,6 +102,7 @@ class InstanceHeader:
     requesting_service: str = ""  # (0032,1033)
     department: str = ""  # (0008,1040), of the scanner
     placement: Placement = field(default_factory=Placement)  # for the listener, see ``dicom.placement``
+    rejection: RejectionNote | None = None  # for the listener, see ``dicom.rejections``
 
     @property
     def looks_like_a_result(self) -> bool:

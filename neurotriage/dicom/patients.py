@@ -28,6 +28,11 @@ def patient_key(patient_id: str, name: str, birth_date: str) -> str:
     return ".".join((_hash(patient_id.strip()), *parts, _hash(_NO_DIGITS.sub("", birth_date))[:_SHORT]))
 
 
+def has_id(key: str, patient_id: str) -> bool:
+    """Whether a key is of a patient with this ID (0010,0020), which is not empty."""
+    return bool(patient_id.strip()) and _parts(key)[0] == _hash(patient_id.strip())
+
+
 def count_patients(keys: Iterable[str]) -> int:
     """The least number of patients that the objects of one study, by their keys, can belong to.
 

@@ -122,7 +122,7 @@ def test_two_patients_under_one_study_are_a_conflict(
     take_in()
     time.sleep(0.05)
     assert len(assemble(engine, 0.02)) == 1
-    assert "2 different patients" in str(rows(engine, "select conflict from studies")[0][0])
+    assert "2 different patients" in str(rows(engine, "select conflict from revisions")[0][0])
 
 
 def test_results_of_a_folder_run_and_of_the_doctor_are_known_and_spoofed_images_are_analysed(
@@ -510,7 +510,11 @@ def test_every_real_instance_becomes_a_row_or_is_quarantined_with_a_reason(
     assert {folders[str(name)]: code for name, code in reasons} == {"htj2k_no_patient": "no_study"}
     time.sleep(0.05)
     assert assemble(engine, 0.02)
-    conflicts = rows(engine, "select study_instance_uid from studies where conflict is not null")
+    conflicts = rows(
+        engine,
+        "select study_instance_uid from studies s join revisions r on r.study_id = s.id "
+        "where conflict is not null",
+    )
     assert conflicts == [("2.25.123",)]  # odd/same_study_two_patients
 
 

@@ -10,6 +10,7 @@ from neurotriage.core.values import NoteKind, ObjectReference, Outcome
 from neurotriage.dicom.headers import is_own_result
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from worker.results import rejection_note
+from worker.results.sources.slices import identity_header
 
 SC, SR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.34"
 WITHDRAWN = (
@@ -22,8 +23,8 @@ WITHDRAWN = (
 def test_a_note_names_every_withdrawn_object_and_is_ours(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=3, shape=(32, 32))
     analysis, _ = make_analysis(made, Outcome.ABSENT)
-    note = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
-    again = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    note = rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, WITHDRAWN)
+    again = rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, WITHDRAWN)
     assert note is not None
     assert again == note
     assert note.kind is NoteKind.REJECTION
@@ -46,17 +47,17 @@ def test_a_note_names_every_withdrawn_object_and_is_ours(tmp_path: Path) -> None
 def test_another_note_has_another_uid(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=3, shape=(32, 32))
     analysis, _ = make_analysis(made, Outcome.ABSENT)
-    first = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
-    second = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN[:2])
+    first = rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, WITHDRAWN)
+    second = rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, WITHDRAWN[:2])
     assert first is not None
     assert second is not None
     assert first.sop_instance_uid != second.sop_instance_uid
-    assert rejection_note(analysis, made.manifest, INSTALLATION, ()) is None
+    assert rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, ()) is None
 
 
 def test_a_note_validates(tmp_path: Path, errors_of: Callable[[bytes], list[str]]) -> None:
     made = make_study(tmp_path, slices=3, shape=(32, 32))
     analysis, _ = make_analysis(made, Outcome.ABSENT)
-    note = rejection_note(analysis, made.manifest, INSTALLATION, WITHDRAWN)
+    note = rejection_note(analysis, identity_header(made.manifest, []), INSTALLATION, WITHDRAWN)
     assert note is not None
     assert errors_of(note.data) == []

@@ -3,10 +3,11 @@
 from worker.results.build import Results, build
 from worker.results.claims import claimed
 from worker.results.objects.capture import picture_of
-from worker.results.rejection import rejection_note
+from worker.results.rejection import Ground, rejection_note
 from worker.results.wording.plain_text import report_text
 
 __all__ = [
+    "Ground",
     "Results",
     "build",
     "claimed",

@@ -77,11 +77,16 @@ def build(
     scene = read_scene(shown, shown_evidence, source, images)
     taken = [verdict.series_instance_uid for verdict in analysis.verdicts if verdict.taken]
     header = scene.key.header if scene.key is not None else identity_header(source, taken, images)
-    # What is said again of the same images differs: it was asked for, or no more images may follow now.
-    again = source.completed_by in (EARLY, REPROCESSED)
-    rerun = f"revision {source.revision}" if again else ""
     context = ResultContext(
-        shown, analysis.study_instance_uid, header, installation_uid, claims, labels, overlay, rerun
+        shown,
+        analysis.study_instance_uid,
+        header,
+        installation_uid,
+        claims,
+        labels,
+        overlay,
+        _rerun(source),
+        source.patient,
     )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
@@ -91,6 +96,19 @@ def build(
     return Results(
         tuple(item for item in made if isinstance(item, ResultObject)),
         tuple(dict.fromkeys(item for item in made if isinstance(item, Omission))),
+    )
+
+
+def _rerun(source: StudyManifest) -> str:
+    """What is said again of the same images differs.
+
+    It was asked for, no more images may follow now, or what was said before was withdrawn: an archive may
+    never take an object again that a note has rejected.
+    """
+    again = source.completed_by in (EARLY, REPROCESSED)
+    return " ".join(
+        [f"revision {source.revision}"] * again
+        + [f"after revision {source.withdrawn}"] * bool(source.withdrawn)
     )
 
 

@@ -14,6 +14,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from neurotriage.core.patient import PatientIdentity
 from neurotriage.core.values import (
     SERIES_LABELS,
     Analysis,
@@ -27,7 +28,7 @@ from neurotriage.core.values import (
 from neurotriage.dicom.headers import MANUFACTURER
 from neurotriage.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from worker.results.charset import set_character_set, source_character_set
-from worker.results.identity import copy_identity
+from worker.results.identity import copy_identity, name_patient
 
 MODEL_NAME = "neurotriage head triage"
 
@@ -63,7 +64,8 @@ class ResultContext:
     claims: Claims = Claims.RESEARCH
     labels: Mapping[ResultKind, SeriesLabel] = field(default_factory=lambda: SERIES_LABELS)
     overlay: OverlayStyle = OverlayStyle.HEAT
-    rerun: str = ""  # names a requested second analysis of the same images, whose objects need new UIDs
+    rerun: str = ""  # names a further analysis of the same images, whose objects need new UIDs
+    patient: PatientIdentity | None = None  # whose the study is, where that was corrected
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID (UUIDv5, PS3.5 B.2) that depends on everything that shapes an object, and on nothing else.
@@ -119,6 +121,8 @@ def new_object(
     dataset.InstanceCreatorUID = context.installation_uid
     dataset.StudyInstanceUID = context.study_uid
     copy_identity(context.header, dataset)
+    if context.patient is not None:
+        name_patient(context.patient, dataset)
     dataset.Modality = modality
     alone = kind in _OWN_SERIES
     dataset.InstanceNumber = 1 if alone else index + 1

@@ -15,6 +15,7 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.sequence import Sequence
 from pydicom.valuerep import VR, PersonName
 
+from neurotriage.core.patient import PatientIdentity
 from neurotriage.dicom.headers import MALFORMED
 
 # Patient, Patient Study and General Study modules (PS3.3 C.7.1.1, C.7.2.2, C.7.2.1); type 2 attributes are
@@ -30,7 +31,7 @@ _TYPE_2 = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-_TYPE_3 = (
+_OF_THE_PATIENT = (
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "TypeOfPatientID",
@@ -61,6 +62,9 @@ _TYPE_3 = (
     "ReasonForVisit",
     "ServiceEpisodeID",
     "ServiceEpisodeDescription",
+)
+_TYPE_3 = (
+    *_OF_THE_PATIENT,
     "StudyDescription",
     "IssuerOfAccessionNumberSequence",
     "ReferencedStudySequence",
@@ -125,6 +129,22 @@ def copy_identity(header: Dataset, dataset: Dataset) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings quote values, which must not reach a log
         _copy(header, dataset)
+
+
+def name_patient(patient: PatientIdentity, dataset: Dataset) -> None:
+    """Let ``dataset`` be of another patient: whatever else the source says of its own one is removed.
+
+    Attributes of the study (PS3.3 C.7.2.1) stay.
+    """
+    for keyword in (*_OF_THE_PATIENT, *_OF_A_TRIAL):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.PatientID = patient.patient_id
+    dataset.PatientName = patient.name
+    dataset.PatientBirthDate = patient.birth_date
+    dataset.PatientSex = patient.sex
+    if patient.issuer:
+        dataset.IssuerOfPatientID = patient.issuer
 
 
 def _copy(header: Dataset, dataset: Dataset) -> None:

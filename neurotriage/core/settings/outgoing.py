@@ -90,7 +90,9 @@ class Destination(Section):
     find: Literal["image", "series", "off"] = Field(
         "image", description="level of the query for objects that were not committed"
     )
-    rejection_notes: bool = Field(False, description="gets a rejection note (IOCM) for recalled results")
+    rejection_notes: bool = Field(
+        False, description="gets a rejection note (IOCM) for results that are withdrawn"
+    )
     report_unanalysed: Literal["head", "all", "none"] = "head"
     objects: Annotated[tuple[ObjectName, ...], BeforeValidator(_spelt_out)] = Field(
         ("page", "overlay", "report"), min_length=1, description="the kinds of object that it receives"

@@ -49,7 +49,7 @@ def test_two_patients_under_one_study_uid_are_noted(engine: Engine) -> None:
         record_instances(connection, [(header(2, patient="P2"), RECEPTION)])
         study_id = connection.execute(select(Study.id)).scalar_one()
         assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
-        conflict = connection.execute(select(Study.conflict)).scalar_one()
+        conflict = connection.execute(select(Revision.conflict)).scalar_one()
         assert conflict is not None
         assert "2 different patients" in conflict
 
@@ -193,7 +193,7 @@ def test_another_patient_in_an_image_is_a_conflict_whoever_it_says_has_made_it(
         study_id = receive(connection, 1)
         record_instances(connection, [(header(2, patient="P2", claims_ours=claims_ours), RECEPTION)])
         _freeze(connection, study_id)
-        assert connection.execute(select(Study.conflict)).scalar_one() is not None
+        assert connection.execute(select(Revision.conflict)).scalar_one() is not None
 
 
 def test_another_patient_in_another_study_or_in_a_result_that_names_us_is_no_conflict(engine: Engine) -> None:
@@ -203,7 +203,7 @@ def test_another_patient_in_another_study_or_in_a_result_that_names_us_is_no_con
         for instance in (header(2, study="1.2.4", patient="P2"), result):
             record_instances(connection, [(instance, RECEPTION)])
         _freeze(connection, study_id)
-        conflict = select(Study.conflict).where(Study.id == study_id)
+        conflict = select(Revision.conflict).where(Revision.study_id == study_id)
         assert connection.execute(conflict).scalar_one() is None
 
 

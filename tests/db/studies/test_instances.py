@@ -217,7 +217,7 @@ def test_a_batch_costs_as_many_statements_as_one_instance(engine: Engine) -> Non
             record_instances(connection, [(header(number), RECEPTION) for number in numbers])
         return next(count)
 
-    assert statements(range(64)) == statements(range(1)) < 12
+    assert statements(range(64)) == statements(range(1)) < 14
 
 
 def test_a_study_and_its_series_are_named_by_what_came_first(engine: Engine) -> None:

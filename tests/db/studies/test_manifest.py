@@ -71,7 +71,7 @@ def test_a_conflict_of_identity_comes_with_the_study(engine: Engine, storage: St
         manifest = read_manifest(connection, revision_id, storage)
         assert manifest.conflict is not None
         assert (manifest.conflict.code, manifest.completed_by) == ("identity_conflict", "quiet")
-        connection.execute(text("update studies set conflict = null"))
+        connection.execute(text("update revisions set conflict = null"))
         assert read_manifest(connection, revision_id, storage).conflict is None
 
 
