@@ -112,6 +112,7 @@ class Listener:
             self._close_ports()
             self.spool.close()
             raise
+        numbers = self.ports  # the thread closes them where it ends at once
         self._hosts.start()
         started = threading.Event()
         self._thread = threading.Thread(
@@ -127,13 +128,13 @@ class Listener:
             "listening",
             ae_title=listener.ae_title,
             host=listener.host,
-            port=self.ports[0],
-            further_ports=self.ports[1:],
-            encrypted=[number for number, port in zip(self.ports, self._ports, strict=True) if port.tls],
+            port=numbers[0],
+            further_ports=numbers[1:],
+            encrypted=[number for number, port in zip(numbers, self._ports, strict=True) if port.tls],
             transfer_syntaxes=transfer_syntaxes(),
             incomplete_files_deleted=leftovers,
         )
-        return self.ports[0]
+        return numbers[0]
 
     def stop(self) -> None:
         """Stop accepting and abort open associations; senders send again what was not answered."""
