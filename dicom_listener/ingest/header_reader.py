@@ -1,17 +1,22 @@
-"""The child process that parses headers: a few malicious kilobytes can cost a minute or gigabytes.
+"""The child processes that parse headers: a few malicious kilobytes can cost a minute or gigabytes.
 
-``python -m dicom_listener.ingest.header_reader``: reads a line with the kind of a file, its path in hex
-and its digest where that is known, writes a line of JSON. The parent is
-``dicom_listener.ingest.header_readers``.
+``python -m dicom_listener.ingest.header_reader`` forks one for each socket that comes through its standard
+input, itself a socket, and ends with that. A child answers each line, with the kind of a file, its path in
+hex and its digest where that is known, by a line of JSON. The other side is
+``dicom_listener.ingest.reader_process``.
 """
 
+import gc
 import json
 import os
 import resource
+import signal
+import socket
 import sys
-from dataclasses import fields, is_dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.process.log import set_up_logging
@@ -21,9 +26,34 @@ from neurotriage.dicom.headers import describe, digest_of_file, read_header
 from neurotriage.dicom.placement import placement_of
 from neurotriage.dicom.rejections import read_rejection
 
+# Commands, each with the number of a child in four bytes; FORK comes with the socket of the child.
+FORK: Final = b"F"
+END: Final = b"E"
+COMMAND_BYTES: Final = 5
+# The first word of a child, followed by its process id.
 READY: Final = b"ready"
 # Of address space; far above what a header needs.
 _MEMORY_BYTES: Final = 1024**3
+
+
+FileKind = Literal["header", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """A file to read, as an instance header or as a storage commitment report.
+
+    ``digest``: of its data set (SHA-256, hex) where it was computed on the way in, else empty.
+    """
+
+    kind: FileKind
+    path: Path
+    digest: str = ""
+
+    @property
+    def line(self) -> bytes:
+        """The request as a child reads it."""
+        return f"{self.kind} {os.fsencode(self.path.absolute()).hex()} {self.digest}\n".encode()
 
 
 def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
@@ -52,22 +82,69 @@ def _not_dicom(text: str) -> dict[str, object]:
     return {"reason": {"code": ReasonCode.NOT_DICOM, "text": text}}
 
 
-def main() -> None:
-    """Answer until the parent closes its end of the pipe."""
-    set_up_logging()  # warnings of libraries go to the listener's log, without the values that they quote
+def _answer_all(requests: socket.socket) -> None:
+    """Answer until the parent closes its end of the socket."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
-    sys.stdout.buffer.write(READY + b"\n")
-    sys.stdout.buffer.flush()
-    for line in sys.stdin.buffer:
-        kind, name, digest = line.decode().rstrip("\n").split(" ")
-        answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))), digest)
-        # A lone surrogate, from a badly decoded name, is valid in a Python string but not in Postgres.
-        sys.stdout.buffer.write(
-            json.dumps(answer, ensure_ascii=False, default=_plain).encode("utf-8", "replace") + b"\n"
-        )
-        sys.stdout.buffer.flush()
+    with requests, requests.makefile("rb") as lines:
+        requests.sendall(b"%s %d\n" % (READY, os.getpid()))
+        for line in lines:
+            kind, name, digest = line.decode().rstrip("\n").split(" ")
+            answer = _answer(kind, Path(os.fsdecode(bytes.fromhex(name))), digest)
+            # A lone surrogate, from a badly decoded name, is valid in a Python string but not in Postgres.
+            text = json.dumps(answer, ensure_ascii=False, default=_plain)
+            requests.sendall(text.encode("utf-8", "replace") + b"\n")
+
+
+def _fork(control: socket.socket, descriptor: int) -> int:
+    """The process id of a child that answers at the socket."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), control.fileno())
+        _answer_all(socket.socket(fileno=descriptor))
+        os._exit(os.EX_OK)
+    except ConnectionError:  # the parent has gone
+        os._exit(os.EX_OK)
+    except BaseException:  # noqa: BLE001 - nothing of the parent's stack may go on in the child
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(os.EX_SOFTWARE)
+
+
+def _is_reaped(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
+
+
+def main() -> None:
+    """Fork and end children until the parent closes the control socket."""
+    set_up_logging()  # warnings of libraries go to the listener's log, without the values that they quote
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent ends us
+    gc.freeze()  # so that the children share what is imported
+    control = socket.socket(fileno=sys.stdin.fileno())
+    children: dict[int, int] = {}
+    killed: list[int] = []
+    while True:
+        command, descriptors, _, _ = socket.recv_fds(control, COMMAND_BYTES, 1)
+        if len(command) < COMMAND_BYTES:
+            break
+        number = int.from_bytes(command[1:])
+        if command[:1] == FORK:
+            for descriptor in descriptors:
+                with suppress(OSError):  # out of memory or processes: the parent sees the socket close
+                    children[number] = _fork(control, descriptor)
+                os.close(descriptor)
+        elif number in children:
+            # Not reaped before, so that its process id is no other's.
+            killed.append(children.pop(number))
+            os.kill(killed[-1], signal.SIGKILL)
+        killed = [pid for pid in killed if not _is_reaped(pid)]
+    for pid in children.values():
+        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

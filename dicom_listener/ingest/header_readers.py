@@ -5,22 +5,17 @@ priority, and a new child takes the place of its reader.
 """
 
 import json
-import os
 import select
-import subprocess
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Literal, NoReturn, Self, cast
+from typing import Final, NoReturn, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from dicom_listener.ingest.header_reader import READY
+from dicom_listener.ingest.header_reader import ReadRequest
+from dicom_listener.ingest.reader_process import ReaderFork, ReaderProcess
 from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.commitment import CommitmentReport
 from neurotriage.dicom.headers import InstanceHeader
@@ -34,99 +29,13 @@ READ_DEADLINE_S: Final = 30.0
 _START_DEADLINE_S: Final = 60.0
 # A child killed from outside (memory pressure of the host) gets a second try; a poison file kills both.
 _ATTEMPTS: Final = 2
-_ANSWER_LIMIT_BYTES: Final = 1 << 20
-_LOW_PRIORITY: Final = 10
 
-FileKind = Literal["header", "report"]
 ReadResult = InstanceHeader | CommitmentReport | Reason
 _KINDS: Final[dict[str, TypeAdapter[ReadResult]]] = {
     "header": TypeAdapter(InstanceHeader),
     "report": TypeAdapter(CommitmentReport),
     "reason": TypeAdapter(Reason),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """A file to read, as an instance header or as a storage commitment report.
-
-    ``digest``: of its data set (SHA-256, hex) where it was computed on the way in, else empty.
-    """
-
-    kind: FileKind
-    path: Path
-    digest: str = ""
-
-
-class _Child:
-    """A child process and the request that it works on."""
-
-    def __init__(self) -> None:
-        """Start a child. Raises ``OSError`` where that fails, which no file is to blame for."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_listener.ingest.header_reader"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Numerical libraries would reserve address space per core.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        )
-        self.request: ReadRequest | None = None
-        self.since = time.monotonic()
-        self.ready = False
-        self._buffer = b""
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def output(self) -> int:
-        return cast(IO[bytes], self._process.stdout).fileno()
-
-    def waited_s(self) -> float:
-        """Seconds for which it has been starting, or reading its file."""
-        return time.monotonic() - self.since
-
-    def ask(self, request: ReadRequest) -> None:
-        """Send a request; before the child is ready, it waits in the pipe."""
-        self.request = request
-        if self.ready:
-            self.since = time.monotonic()
-        stdin = cast(IO[bytes], self._process.stdin)
-        with suppress(BrokenPipeError):  # it has died; reading its output will show that
-            stdin.write(
-                f"{request.kind} {os.fsencode(request.path.absolute()).hex()} {request.digest}\n".encode()
-            )
-            stdin.flush()
-
-    def read_answer(self) -> bytes | None:
-        """A line of the answer, None while it is incomplete. Raises ``EOFError`` where none will come."""
-        part = os.read(self.output, 65_536)
-        self._buffer += part
-        if not part or len(self._buffer) > _ANSWER_LIMIT_BYTES:
-            raise EOFError
-        line = self._line()
-        if line is None or self.ready:
-            return line
-        if line != READY:
-            raise EOFError
-        self.ready, self.since = True, time.monotonic()
-        return self._line()
-
-    def _line(self) -> bytes | None:
-        line, end, rest = self._buffer.partition(b"\n")
-        if not end:
-            return None
-        self._buffer = rest
-        return line
-
-    def slow_down(self) -> None:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self.pid, _LOW_PRIORITY)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 class HeaderReaders:
@@ -145,8 +54,9 @@ class HeaderReaders:
     ) -> None:
         self._readers, self._slow_readers = readers, slow_readers
         self._slice_s, self._deadline_s = slice_s, deadline_s
-        self._fast: list[_Child] = []
-        self._slow: list[_Child] = []
+        self._fork = ReaderFork()
+        self._fast: list[ReaderProcess] = []
+        self._slow: list[ReaderProcess] = []
         self._next: deque[ReadRequest] = deque()
         self._next_slow: deque[ReadRequest] = deque()
         self._deaths: Counter[ReadRequest] = Counter()
@@ -162,7 +72,7 @@ class HeaderReaders:
     @property
     def pids(self) -> list[int]:
         """The process ids of the children."""
-        return [child.pid for child in (*self._fast, *self._slow)]
+        return [child.pid for child in (*self._fast, *self._slow) if child.pid is not None]
 
     @property
     def limit(self) -> int:
@@ -214,6 +124,7 @@ class HeaderReaders:
         """Kill the children and drop all requests."""
         for child in (*self._fast, *self._slow):
             child.kill()
+        self._fork.close()
         self._fast, self._slow = [], []
         self._next.clear()
         self._next_slow.clear()
@@ -226,12 +137,12 @@ class HeaderReaders:
             starting = any(not child.ready for child in self._fast)
             if not idle and (starting or len(self._fast) >= self._readers):
                 break  # start one child at a time: the others may be done before it is ready
-            child = max(idle, key=lambda child: child.ready, default=None) or _Child()
+            child = max(idle, key=lambda child: child.ready, default=None) or ReaderProcess(self._fork)
             if child not in self._fast:
                 self._fast.append(child)
             child.ask(self._next.popleft())
         while self._next_slow and len(self._slow) < self._slow_readers:
-            child = _Child()
+            child = ReaderProcess(self._fork)
             child.slow_down()
             self._slow.append(child)
             child.ask(self._next_slow.popleft())
@@ -244,7 +155,7 @@ class HeaderReaders:
         ready = poll.poll(timeout_s * 1000)
         return [answer for output, _ in ready for answer in self._answer_of(children[output])]
 
-    def _answer_of(self, child: _Child) -> Iterator[tuple[ReadRequest, ReadResult]]:
+    def _answer_of(self, child: ReaderProcess) -> Iterator[tuple[ReadRequest, ReadResult]]:
         try:
             line = child.read_answer()
         except EOFError:
@@ -258,7 +169,7 @@ class HeaderReaders:
             self._remove(child)
         yield request, _value(line, request)
 
-    def _on_death(self, child: _Child) -> Iterator[tuple[ReadRequest, ReadResult]]:
+    def _on_death(self, child: ReaderProcess) -> Iterator[tuple[ReadRequest, ReadResult]]:
         if not child.ready:
             self._cannot_start(child)
         waiting = self._next_slow if child in self._slow else self._next
@@ -289,18 +200,18 @@ class HeaderReaders:
                 answers.append((child.request, _not_dicom(text)))
         return answers
 
-    def _require_start(self, child: _Child) -> None:
+    def _require_start(self, child: ReaderProcess) -> None:
         if child.waited_s() > _START_DEADLINE_S:
             self._cannot_start(child)
 
-    def _cannot_start(self, child: _Child) -> NoReturn:
+    def _cannot_start(self, child: ReaderProcess) -> NoReturn:
         waiting = self._next_slow if child in self._slow else self._next
         self._remove(child)
         if child.request:
             waiting.append(child.request)
         raise OSError("the header reader cannot be started")
 
-    def _move_to_slow(self, child: _Child, request: ReadRequest) -> None:
+    def _move_to_slow(self, child: ReaderProcess, request: ReadRequest) -> None:
         """Go on as a slow reader; where there is no room, read the file again later."""
         if len(self._slow) < self._slow_readers:
             self._fast.remove(child)
@@ -310,7 +221,7 @@ class HeaderReaders:
             self._remove(child)
             self._next_slow.append(request)
 
-    def _remove(self, child: _Child) -> None:
+    def _remove(self, child: ReaderProcess) -> None:
         (self._slow if child in self._slow else self._fast).remove(child)
         child.kill()
 

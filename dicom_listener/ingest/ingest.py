@@ -20,7 +20,8 @@ from db.engine import outage_as_unavailable
 from db.studies.instances import record_instances
 from dicom_listener.backlog import Backlog
 from dicom_listener.ingest.fair_queue import FairQueue
-from dicom_listener.ingest.header_readers import FileKind, HeaderReaders, ReadRequest, ReadResult
+from dicom_listener.ingest.header_reader import FileKind, ReadRequest
+from dicom_listener.ingest.header_readers import HeaderReaders, ReadResult
 from dicom_listener.ingest.quarantine import Quarantine, QuarantinedKind
 from dicom_listener.ingest.reports import record_report
 from dicom_listener.ingest.store import link_into_store

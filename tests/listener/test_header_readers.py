@@ -4,7 +4,8 @@ import select
 
 import pytest
 
-from dicom_listener.ingest.header_readers import HeaderReaders, ReadRequest
+from dicom_listener.ingest.header_reader import ReadRequest
+from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.spool import Spool
 from neurotriage.dicom.headers import InstanceHeader
 from tests.listener.conftest import instance, spooled

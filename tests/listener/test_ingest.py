@@ -20,7 +20,8 @@ from db.studies.parents import Received
 from dicom_listener.backlog import OTHER_PEER_S, Backlog
 from dicom_listener.ingest import ingest as ingest_module
 from dicom_listener.ingest import store as store_module
-from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, ReadRequest, ReadResult
+from dicom_listener.ingest.header_reader import ReadRequest
+from dicom_listener.ingest.header_readers import READERS, SLOW_READERS, HeaderReaders, ReadResult
 from dicom_listener.ingest.ingest import GROUP, Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import AssociationInfo, Spool, Spools, reception_by_file
