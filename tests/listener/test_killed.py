@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -17,8 +18,9 @@ from sqlalchemy import Engine
 from db.engine import connect
 from db.studies import instances
 from dicom_listener.association.receiving import Receiving
-from dicom_listener.ingest import store
-from dicom_listener.ingest.header_readers import HeaderReaders
+from dicom_listener.ingest import header_reader, store
+from dicom_listener.ingest.header_reader import ReadRequest
+from dicom_listener.ingest.header_readers import HeaderReaders, ReadResult
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
@@ -26,6 +28,7 @@ from dicom_listener.spool import AssociationInfo, Spool
 from dicom_listener.spool.incoming import Incoming
 from neurotriage.core.settings import DeliverySettings, Settings
 from neurotriage.core.storage import Storage
+from neurotriage.core.values import Reason
 from tests.killed import CONTEXT, die_before, run_until_it_dies
 from tests.listener.conftest import associate, data_set_of, encoded, instance, rows, status_of
 
@@ -121,19 +124,34 @@ def _require_once(engine: Engine, root: Path, answered: Sequence[Dataset], *, ot
     assert sorted(digests) == sorted(sha256(data).hexdigest() for data in stored)
 
 
+class OwnReader(HeaderReaders):
+    """Reads in this process: a child of each that is killed would take a second to start."""
+
+    def answers(self, timeout_s: float) -> list[tuple[ReadRequest, ReadResult]]:
+        asked, self._next = list(self._next), deque()
+        return [(request, _read(request)) for request in asked]
+
+    def _assign(self) -> None:
+        pass
+
+
+def _read(request: ReadRequest) -> ReadResult:
+    answer: Any = header_reader._answer(request.kind, request.path, request.digest)
+    return answer["header"] if "header" in answer else Reason(**answer["reason"])
+
+
 def _ingest(settings: Settings, place: Place, times: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     die_before(*place, times)
     engine, storage = connect(settings.database.url), Storage(settings.storage.root)
-    with HeaderReaders(readers=1, slow_readers=1) as readers:
-        Ingest(
-            engine,
-            storage,
-            Spool(storage, "main", min_free_bytes=0),
-            readers,
-            Quarantine(engine, storage),
-            limits=DeliverySettings(),
-        ).drain()
+    Ingest(
+        engine,
+        storage,
+        Spool(storage, "main", min_free_bytes=0),
+        OwnReader(),
+        Quarantine(engine, storage),
+        limits=DeliverySettings(),
+    ).drain()
 
 
 @pytest.mark.parametrize("name", INGESTING)
