@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, or_, select, text
 from db.tables import AnalysisRow, Delivery, Event, ResultObjectRow, Revision, Series, SeriesVerdictRow, Study
 from neurotriage.core.documents import from_document
 from neurotriage.core.result_json import ObjectState
+from neurotriage.core.states import RevisionState
 from neurotriage.core.values import Analysis
 
 # The view, and the class of the study.
@@ -43,7 +44,12 @@ def study_results_columns(connection: Connection) -> list[str]:
 
 
 def find_studies(connection: Connection, key: str) -> list[int]:
-    """Ids of the studies with this StudyInstanceUID or accession number, sorted; often none."""
+    """Ids of the studies with this StudyInstanceUID or accession number, sorted; often none.
+
+    None for an empty key: many studies have no accession number.
+    """
+    if not key.strip():
+        return []
     matching = select(Study.id).where(or_(Study.study_instance_uid == key, Study.accession_number == key))
     return list(connection.execute(matching.order_by(Study.id)).scalars())
 
@@ -93,8 +99,8 @@ class StudyHistory:
 def history(connection: Connection, study_id: int) -> StudyHistory:
     """The history of a study, with analysis, objects and deliveries of its newest revision.
 
-    Revisions that ended ``unchanged`` are passed over. Raises SQLAlchemy's ``NoResultFound`` for an unknown
-    id.
+    Revisions that ended ``unchanged`` are passed over; of one that was withdrawn there is no analysis. Raises
+    SQLAlchemy's ``NoResultFound`` for an unknown id.
     """
     uid = connection.execute(select(Study.study_instance_uid).where(Study.id == study_id)).scalar_one()
     row = connection.execute(
@@ -103,13 +109,14 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
     ).mappings()
     shown = dict(row.one())
     revision = connection.execute(
-        select(Revision.id, Revision.last_error).where(
+        select(Revision.id, Revision.state, Revision.last_error).where(
             Revision.study_id == study_id, Revision.number == shown["revision"]
         )
     ).one_or_none()
+    stands = revision is not None and revision.state != RevisionState.WITHDRAWN
     analysis = connection.execute(
         select(AnalysisRow.id, AnalysisRow.document).where(
-            AnalysisRow.revision_id == (revision.id if revision else None)
+            AnalysisRow.revision_id == (revision.id if revision and stands else None)
         )
     ).one_or_none()
     analysis_id = analysis.id if analysis else None

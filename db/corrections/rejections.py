@@ -13,7 +13,7 @@ from db.corrections.identity import Owned, owned
 from db.corrections.withdrawal import reopen, rests_on, withdraw
 from db.tables import Instance, RejectedInstance, Series, Study
 from neurotriage.core.rejection import RejectionNote
-from neurotriage.dicom.patients import count_patients
+from neurotriage.dicom.patients import count_patients, has_id, states_id
 
 REJECTED: Final = "rejected"  # Instance.removed
 NOTE: Final = "note"  # Instance.removed of a rejection note itself
@@ -45,8 +45,14 @@ def rejected_before(connection: Connection, uids: Collection[_Uids]) -> Mapping[
 
 
 def is_of_one(keys: Iterable[str], patient_key: str) -> bool:
-    """Whether one of the keys is of the same patient; an instance sent again for another is not rejected."""
-    return any(count_patients((key, patient_key)) == 1 for key in keys)
+    """Whether one of the keys, of rejections, is of the same patient.
+
+    An instance sent again for another is not rejected. A rejection without a Patient ID concerns whoever has
+    the very same name and birth date, for it might be anybody's.
+    """
+    return any(
+        key == patient_key or (states_id(key) and count_patients((key, patient_key)) == 1) for key in keys
+    )
 
 
 def take_note(connection: Connection, received: ReceivedNote) -> None:
@@ -67,7 +73,12 @@ def take_note(connection: Connection, received: ReceivedNote) -> None:
         return
     _remember(connection, note.instances, received.patient_key, note.title, received.sop_instance_uid)
     for study_id, found in _instances(connection, note.instances).items():
-        same = [one for one in found if is_of_one([received.patient_key], one.patient_key)]
+        same = [
+            one
+            for one in found
+            if is_of_one([received.patient_key], one.patient_key)
+            or is_of_one([received.patient_key], one.stated_key)
+        ]
         remove(connection, study_id, same, title=note.title, wait=True)
 
 
@@ -119,7 +130,17 @@ def remove(
     events.record(connection, REJECTED, study_id=study_id, instances=len(instances), title=title, **detail)
     if rests_on(connection, study_id, counted):
         withdraw(connection, study_id, "images that it shows were rejected", title=title)
+    _forget_patient(connection, study_id)
     reopen(connection, study_id, wait=wait)
+
+
+def _forget_patient(connection: Connection, study_id: int) -> None:
+    """Let the study's row name no patient where all images of that patient are gone and others are left."""
+    patient_id = connection.execute(select(Study.patient_id).where(Study.id == study_id)).scalar_one()
+    left = owned(connection, Instance.study_id == study_id)
+    if patient_id and left and not any(has_id(one.patient_key, patient_id) for one in left):
+        nobody = {"patient_id": "", "issuer_of_patient_id": "", "accession_number": ""}
+        connection.execute(update(Study).where(Study.id == study_id).values(**nobody))
 
 
 def _remember(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, exists, func, or_, select, text, update
+from sqlalchemy import Connection, and_, case, exists, func, or_, select, text, update
 
 from db import events
 from db.tables import AnalysisRow, Delivery, Instance, ResultObjectRow, Revision, RevisionInstance, Study
@@ -129,9 +129,14 @@ def withdrawn(connection: Connection, study_id: int) -> Sequence[Withdrawn]:
 
     No rejection notes. Each is named once per destination, in the order in which it was made.
     """
+    # Also where a try ended without an answer, or what was stored is said to be lost; a refusal is certain.
     may_be_there = or_(
         Delivery.state.in_((DeliveryState.STORED, DeliveryState.SENDING)),
         Delivery.last_status == _CANCELLED_IN_SENDING,
+        and_(
+            or_(Delivery.attempts > 0, Delivery.resends > 0, Delivery.stored_at.is_not(None)),
+            Delivery.state != DeliveryState.REFUSED,
+        ),
     )
     rows = connection.execute(
         select(

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, update
 
 from db import events
 from db.clock import seconds
@@ -219,6 +219,19 @@ def alarm(
     return [Alarm(status, count, status not in known) for status, count in Counter(causes.values()).items()]
 
 
+def hold_revisions(connection: Connection, revision_ids: Select[Any]) -> None:
+    """Keep others from replacing or withdrawing these revisions until the transaction ends.
+
+    For whoever lets results be sent again: what is read after this call is true until then.
+    """
+    connection.execute(
+        select(Revision.id)
+        .where(Revision.id.in_(revision_ids))
+        .order_by(Revision.id)
+        .with_for_update(read=True)
+    )
+
+
 def retry(
     connection: Connection, *, study_ids: Collection[int] | None = None, destination: str | None = None
 ) -> int:
@@ -248,6 +261,7 @@ def retry(
             Delivery.destination.startswith(f"{destination}/", autoescape=True),
         )
         wanted = wanted.where(named)
+    hold_revisions(connection, wanted.with_only_columns(AnalysisRow.revision_id))
     rows = connection.execute(wanted.with_for_update(of=Delivery)).all()
     connection.execute(
         update(Delivery)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, exists, func, select, update
 
 from db import events
 from db.clock import seconds
-from db.delivery.deliveries import FRESH, DueDelivery, deliveries
+from db.delivery.deliveries import FRESH, DueDelivery, deliveries, hold_revisions
 from db.delivery.destinations import SendingRight, held
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision
 from neurotriage.core.states import DeliveryState
@@ -139,6 +139,14 @@ def record_lost(
     Raises an alarm in any case. An object that was sent again ``max_resends`` times, or was replaced by a
     newer revision, stays unproven. Locks the deliveries.
     """
+    ids = [item.id for item in objects]
+    hold_revisions(
+        connection,
+        select(AnalysisRow.revision_id)
+        .join(ResultObjectRow, ResultObjectRow.analysis_id == AnalysisRow.id)
+        .join(Delivery, Delivery.result_object_id == ResultObjectRow.id)
+        .where(Delivery.id.in_(ids)),
+    )
     rows = connection.execute(
         select(
             Delivery.id,
@@ -152,7 +160,7 @@ def record_lost(
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Revision, Revision.id == AnalysisRow.revision_id)
-        .where(Delivery.id.in_([item.id for item in objects]), Delivery.state == DeliveryState.STORED)
+        .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.STORED)
         .with_for_update(of=Delivery)
     ).all()
     return sum(_record_loss(connection, row, why, max_resends, retry_in_s) for row in rows)

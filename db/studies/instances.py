@@ -16,7 +16,15 @@ from db.corrections.withdrawal import withdraw
 from db.studies import priority
 from db.studies.parents import Received, lock_studies, series_ids
 from db.studies.repeat import last_failed
-from db.studies.standing import Candidate, Holders, Key, NewCandidates, Standing, known_candidates
+from db.studies.standing import (
+    Candidate,
+    Holders,
+    Key,
+    NewCandidates,
+    Standing,
+    known_candidates,
+    rejections,
+)
 from db.tables import Instance, Study
 from neurotriage.core.priority import Judgement
 from neurotriage.core.reception import Reception
@@ -48,9 +56,10 @@ def record_instances(
     # Their rows are locked from here on, so that two batches of a study come one after the other.
     studies = lock_studies(connection, received)
     series = series_ids(connection, studies, received)
-    known = known_candidates(connection, studies, received)
+    rejected = rejections(connection, studies, received)
+    known = known_candidates(connection, studies, received, rejected)
     holders = Holders(known)
-    candidates = NewCandidates(connection, studies, received, installations)
+    candidates = NewCandidates(connection, studies, received, installations, rejected)
     fresh: dict[Key, dict[str, Any]] = {}
     came: dict[Key, Received] = {}
     repeated: Counter[int] = Counter()
@@ -65,10 +74,10 @@ def record_instances(
             fresh[key]["times_received"] += 1
         else:
             series_id = series[study_id, header.series_instance_uid]
-            candidate = candidates.of(header, study_id, series_id)
+            candidate = candidates.of(header, reception, study_id, series_id)
             fresh[key] = _row(header, reception, study_id, series_id, candidate)
         came[key] = header, reception
-        new.append(holders.came(key, candidate))
+        new.append(holders.came(key, candidate, reception.received_at))
     for key, row in fresh.items():
         row |= {"counts": holders.holds(key), "removed": holders.removed(key)}
     _prioritise(connection, studies, received, holders, known.keys(), priorities)

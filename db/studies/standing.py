@@ -1,7 +1,9 @@
 """Which of several instances under one SOP Instance UID stands for it."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import astuple, dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from datetime import datetime
 from enum import IntEnum
 from typing import Final
 
@@ -11,8 +13,9 @@ from db.corrections.identity import correction_for, corrections
 from db.corrections.rejections import NOTE, REJECTED, is_of_one, rejected_before
 from db.studies.parents import Received
 from db.tables import IdentityCorrection, Instance, ResultObjectRow
+from neurotriage.core.reception import Reception
 from neurotriage.dicom.headers import RESULT_CLASSES, InstanceHeader
-from neurotriage.dicom.patients import count_patients, patient_key
+from neurotriage.dicom.patients import count_patients, patient_key, states_id
 
 Uid = tuple[int, str]  # study, SOP Instance UID
 Key = tuple[int, str, str]  # and the digest
@@ -34,6 +37,7 @@ class Candidate:
     standing: Standing
     patient_key: str  # of whoever it is now
     picture: tuple[object, ...]  # what the header says of it but for the patient, as far as it is recorded
+    received_at: datetime | None  # last; files are not recorded in the order in which they came
     removed: str | None = None  # as in the table of instances
     corrected_by: int | None = None
     id: int | None = None  # None: it is not recorded yet
@@ -43,16 +47,24 @@ class Candidate:
         """Whether it counts from now on, and what counted before does not.
 
         The first instance counts, but for two cases: one that merely names us as its maker makes way for one
-        that does not, and the same picture under another patient is a correction by whoever sent it.
+        that does not, and a picture that comes again under another patient is a correction by its sender.
         """
         if self.removed not in (None, REPLACED):
             return False
         if holder is None or self.standing != holder.standing:
             return holder is None or self.standing > holder.standing
-        return self.picture == holder.picture and self.is_of_another_patient_than(holder)
+        return self.corrects(holder)
 
-    def is_of_another_patient_than(self, other: "Candidate") -> bool:
-        return count_patients((self.patient_key, other.patient_key)) > 1
+    def corrects(self, other: "Candidate") -> bool:
+        """Whether it is the same picture, sent later, of another patient or of one who had no ID before."""
+        if self.picture != other.picture or _is_before(self.received_at, other.received_at):
+            return False
+        identified = states_id(self.patient_key) and not states_id(other.patient_key)
+        return identified or count_patients((self.patient_key, other.patient_key)) > 1
+
+
+def _is_before(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 class Holders:
@@ -78,26 +90,37 @@ class Holders:
         removed = self.candidates[key].removed
         return None if removed == REPLACED and self.holds(key) else removed
 
-    def came(self, key: Key, candidate: Candidate | None) -> bool:
+    def came(self, key: Key, candidate: Candidate | None, received_at: datetime | None) -> bool:
         """Let an instance come, None where it is known; whether it counts now and did not before."""
-        if candidate is not None:
-            self.candidates[key] = candidate
-        one, holder = self.candidates[key], self._holder.get(key[:2])
-        if holder == key or not one.takes_the_place_of(None if holder is None else self.candidates[holder]):
+        self.candidates[key] = one = candidate or replace(self.candidates[key], received_at=received_at)
+        holder_key = self._holder.get(key[:2])
+        holder = None if holder_key is None else self.candidates[holder_key]
+        if holder_key == key:
             return False
-        if holder is not None and one.is_of_another_patient_than(self.candidates[holder]):
+        if not one.takes_the_place_of(holder):
+            if holder is not None and one.removed is None and holder.corrects(one):
+                self.replaced.add(key)  # it came before what has replaced it
+            return False
+        if holder is not None and holder_key is not None and _are_of_two(one, holder):
             self.of_other_patients[key[0]] = key
-            if one.standing == self.candidates[holder].standing:
-                self.replaced.add(holder)
+            if one.standing == holder.standing:
+                self.replaced.add(holder_key)
         self.replaced.discard(key)
         self._holder[key[:2]] = key
         return True
 
 
+def _are_of_two(one: Candidate, other: Candidate) -> bool:
+    return one.corrects(other) or count_patients((one.patient_key, other.patient_key)) > 1
+
+
 def known_candidates(
-    connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
+    connection: Connection,
+    studies: Mapping[str, int],
+    received: Iterable[Received],
+    rejected: Mapping[Uid, Sequence[str]],
 ) -> dict[Key, Candidate]:
-    """The instances that came before under the same UIDs."""
+    """The instances that came before under the same UIDs; ``rejected``: as ``rejections`` gives it."""
     uids = {(studies[header.study_instance_uid], header.sop_instance_uid) for header, _ in received}
     rows = connection.execute(
         select(
@@ -109,12 +132,19 @@ def known_candidates(
         .outerjoin(IdentityCorrection, IdentityCorrection.id == Instance.corrected_by)
         .where(tuple_(Instance.study_id, Instance.sop_instance_uid).in_(uids))
     )
-    return {
-        (row.study_id, row.sop_instance_uid, row.digest): Candidate(
-            _standing(own_result=row.own_result, claims_ours=row.claims_ours),
+    found = {}
+    for row in rows:
+        now = (
             row.patient_key
             if row.corrected_by is None
-            else patient_key(row.patient_id, row.patient_name, row.birth_date),
+            else patient_key(row.patient_id, row.patient_name, row.birth_date)
+        )
+        # One that another had replaced when it was rejected must not come back.
+        keys = rejected.get((row.study_id, row.sop_instance_uid), ())
+        was_rejected = row.removed == REPLACED and (is_of_one(keys, now) or is_of_one(keys, row.patient_key))
+        found[row.study_id, row.sop_instance_uid, row.digest] = Candidate(
+            _standing(own_result=row.own_result, claims_ours=row.claims_ours),
+            now,
             (
                 row.series_id,
                 row.sop_class_uid,
@@ -126,13 +156,24 @@ def known_candidates(
                 row.acquisition_number,
                 row.images_stated,
             ),
-            removed=row.removed,
+            row.received_at,
+            removed=REJECTED if was_rejected else row.removed,
             corrected_by=row.corrected_by,
             id=row.id,
             counts=row.counts,
         )
-        for row in rows
-    }
+    return found
+
+
+def rejections(
+    connection: Connection, studies: Mapping[str, int], received: Iterable[Received]
+) -> Mapping[Uid, Sequence[str]]:
+    """The keys of the patients for whom instances under these UIDs were rejected."""
+    uids = {(header.study_instance_uid, header.sop_instance_uid) for header, _ in received}
+    found: dict[Uid, Sequence[str]] = defaultdict(tuple)
+    for (study, uid), keys in rejected_before(connection, uids).items():
+        found[studies[study], uid] = keys
+    return found
 
 
 class NewCandidates:
@@ -144,27 +185,31 @@ class NewCandidates:
         studies: Mapping[str, int],
         received: Collection[Received],
         installations: Collection[str],
+        rejected: Mapping[Uid, Sequence[str]],
     ) -> None:
         self._ours = _ours(connection, received, installations)
         self._corrections = corrections(connection, studies.values())
-        self._rejected = rejected_before(
-            connection, {(header.study_instance_uid, header.sop_instance_uid) for header, _ in received}
-        )
+        self._rejected = rejected
 
-    def of(self, header: InstanceHeader, study_id: int, series_id: int) -> Candidate:
+    def of(self, header: InstanceHeader, reception: Reception, study_id: int, series_id: int) -> Candidate:
         """The candidate that an instance is which is not recorded yet."""
         standing = _standing(
             own_result=(header.sop_class_uid, header.sop_instance_uid) in self._ours,
             claims_ours=header.claims_ours,
         )
-        rejected_for = self._rejected.get((header.study_instance_uid, header.sop_instance_uid), ())
+        rejected_for = self._rejected.get((study_id, header.sop_instance_uid), ())
         correction = correction_for(self._corrections.get(study_id, {}), header.patient_key)
         now = header.patient_key if correction is None else correction.patient_key
         return Candidate(
             standing,
             now,
             (series_id, header.sop_class_uid, header.instance_number, *astuple(header.placement)),
-            removed=_removed(header, standing, is_of_one(rejected_for, now)),
+            reception.received_at,
+            removed=_removed(
+                header,
+                standing,
+                is_of_one(rejected_for, now) or is_of_one(rejected_for, header.patient_key),
+            ),
             corrected_by=None if correction is None else correction.id,
         )
 

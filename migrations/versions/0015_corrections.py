@@ -139,7 +139,8 @@ def upgrade() -> None:
     op.add_column("revisions", _text("conflict", "why it must not be analysed, if so", null=True))
     op.execute(
         "update revisions r set conflict = s.conflict from studies s where s.id = r.study_id and "
-        "r.number = (select max(number) from revisions where study_id = s.id)"
+        "(r.state in ('ready', 'analysing') or"
+        " r.number = (select max(number) from revisions where study_id = s.id))"
     )
     op.drop_column("studies", "conflict")
     for table, column, of_type, old, new in COMMENTS:
@@ -158,7 +159,11 @@ def downgrade() -> None:
     )
     op.drop_column("revisions", "conflict")
     # What was withdrawn must not come back: an older version knows it as replaced and ended.
-    op.execute("update revisions set state = 'unchanged' where state = 'withdrawn'")
+    # A study without another end must have one.
+    op.execute(
+        "update revisions r set state = case when r.number = (select max(number) from revisions n where"
+        " n.study_id = r.study_id) then 'failed' else 'unchanged' end where state = 'withdrawn'"
+    )
     op.drop_column("result_objects", "withdrawn_by")
     op.drop_column("instances", "removed")
     op.drop_column("instances", "corrected_by")

@@ -25,6 +25,7 @@ _UNTIL_ANALYSED: Final = {  # by the state of a study, or of its revision
     "quiet": "complete; nothing of it waits to be analysed",
     "ready": "complete; it waits for an analysis worker",
     "analysing": "a worker analyses it",
+    "withdrawn": "its results were withdrawn; it is analysed anew once it is complete",
 }
 # A folder may hold very many files that are no DICOM.
 _MAX_NAMED: Final = 100

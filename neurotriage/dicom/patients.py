@@ -33,6 +33,11 @@ def has_id(key: str, patient_id: str) -> bool:
     return bool(patient_id.strip()) and _parts(key)[0] == _hash(patient_id.strip())
 
 
+def states_id(key: str) -> bool:
+    """Whether a key is of a patient with an ID."""
+    return bool(_parts(key)[0])
+
+
 def count_patients(keys: Iterable[str]) -> int:
     """The least number of patients that the objects of one study, by their keys, can belong to.
 
