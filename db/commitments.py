@@ -6,13 +6,13 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from db import events
 from db.clock import seconds
-from db.tables import CommitmentTransaction, Instance
+from db.tables import CommitmentTransaction, Instance, Quarantined
 from neurotriage.core.states import CommitmentState
 from neurotriage.dicom.commitment_request import CommitmentRequest, Reference
 
@@ -55,6 +55,7 @@ class DueReport:
     peer_ae_title: str
     peer_host: str
     called_ae_title: str
+    requested_at: datetime
     attempts: int
     committed: tuple[Reference, ...]
     failed: tuple[Failure, ...]
@@ -106,7 +107,8 @@ def record_request(
         .offset(max_open)
     )
     for transaction_id in connection.execute(oldest).scalars().all():
-        end(connection, transaction_id, CommitmentState.NOT_REPORTED, "too many of this peer wait")
+        which = and_(table.id == transaction_id, table.state == CommitmentState.WAITING)
+        _end(connection, which, CommitmentState.NOT_REPORTED, "too many of this peer wait")
     newest = select(func.max(table.id)).scalar_subquery()
     connection.execute(delete(table).where(table.id <= newest - kept, ~waiting))
 
@@ -120,8 +122,8 @@ def undecided(
 ) -> list[Undecided]:
     """Transactions to decide now, the oldest first.
 
-    They were requested before ``recorded_until``, so that all that came before them is recorded, or before
-    ``waited_until``, since when it has been waited for.
+    They were requested before ``recorded_until``, so that all that came before them is recorded, or were
+    recorded themselves before ``waited_until``: while Postgres or the ingester was away, nobody waited.
     """
     table, earlier = CommitmentTransaction, aliased(CommitmentTransaction)
     duplicate = exists().where(earlier.transaction_uid == table.transaction_uid, earlier.id < table.id)
@@ -130,7 +132,8 @@ def undecided(
         .where(
             table.state == CommitmentState.WAITING,
             table.decided_at.is_(None),
-            or_(table.requested_at <= recorded_until, table.requested_at <= waited_until),
+            # When it was recorded, until it is decided.
+            or_(table.requested_at <= recorded_until, table.next_try_at <= waited_until),
         )
         .order_by(table.requested_at)
         .limit(limit)
@@ -171,6 +174,21 @@ def lock_instances(connection: Connection, sop_instance_uids: Collection[str]) -
         found = Held(row.id, row.sop_class_uid, row.digest, row.size_bytes)
         held.setdefault(row.sop_instance_uid, []).append(found)
     return held
+
+
+def set_aside(connection: Connection, sop_instance_uids: Collection[str]) -> frozenset[str]:
+    """Those of the UIDs under which something came that could not be recorded, and nothing else since."""
+    rows = connection.execute(
+        select(Quarantined.sop_instance_uid).where(
+            Quarantined.sop_instance_uid.in_(sop_instance_uids),
+            Quarantined.sop_instance_uid != "",
+            ~exists().where(
+                Instance.sop_instance_uid == Quarantined.sop_instance_uid,
+                Instance.received_at > Quarantined.received_at,
+            ),
+        )
+    )
+    return frozenset(rows.scalars())
 
 
 def record_decision(
@@ -228,6 +246,7 @@ def _due(row: RowMapping) -> DueReport:
         row["peer_ae_title"],
         row["peer_host"],
         row["called_ae_title"],
+        row["requested_at"],
         row["attempts"],
         tuple(reference for reference in _references(row) if reference not in not_committed),
         failed,
@@ -235,11 +254,11 @@ def _due(row: RowMapping) -> DueReport:
 
 
 def postpone(connection: Connection, report: DueReport, why: str, *, in_s: float) -> None:
-    """Report again in ``in_s``; ``why`` it failed now."""
+    """Report again in ``in_s``; ``why`` it failed now. Nothing where it was asked about once more."""
     table = CommitmentTransaction
     connection.execute(
         update(table)
-        .where(table.id == report.id, table.state == CommitmentState.WAITING)
+        .where(_is_of(report))
         .values(
             attempts=table.attempts + 1,
             last_status=why,
@@ -248,12 +267,28 @@ def postpone(connection: Connection, report: DueReport, why: str, *, in_s: float
     )
 
 
-def end(connection: Connection, transaction_id: int, state: CommitmentState, why: str) -> None:
-    """End a transaction that waits: its peer knows, or cannot be told. What was promised stays promised."""
+def end_report(connection: Connection, report: DueReport, state: CommitmentState, why: str) -> None:
+    """End a transaction: its peer knows, or cannot be told. Nothing where it was asked about once more."""
+    _end(connection, _is_of(report), state, why)
+
+
+def _is_of(report: DueReport) -> ColumnElement[bool]:
+    """Whether a row is still the request that a report answers."""
+    table = CommitmentTransaction
+    return and_(
+        table.id == report.id,
+        table.state == CommitmentState.WAITING,
+        table.requested_at == report.requested_at,
+        table.decided_at.is_not(None),
+    )
+
+
+def _end(connection: Connection, which: ColumnElement[bool], state: CommitmentState, why: str) -> None:
+    """End a transaction that waits. What was promised stays promised."""
     table = CommitmentTransaction
     ended = connection.execute(
         update(table)
-        .where(table.id == transaction_id, table.state == CommitmentState.WAITING)
+        .where(which)
         .values(
             state=state,
             attempts=table.attempts + 1,
@@ -261,12 +296,12 @@ def end(connection: Connection, transaction_id: int, state: CommitmentState, why
             ended_at=func.clock_timestamp(),
             asked=[],
         )
-        .returning(table.transaction_uid, table.peer_ae_title, table.failed)
+        .returning(table.id, table.transaction_uid, table.peer_ae_title, table.failed)
     ).one_or_none()
     if ended is None:
         return
     shown = ended.failed[:_SHOWN_FAILURES]
-    connection.execute(update(table).where(table.id == transaction_id).values(failed=shown))
+    connection.execute(update(table).where(table.id == ended.id).values(failed=shown))
     _event(connection, f"commitment_{state}", ended, why=why)
 
 

@@ -28,6 +28,7 @@ def quarantine(
             reason=reason.text,
             peer_ae_title=reception.peer_ae_title,
             peer_host=reception.peer_host,
+            sop_instance_uid=reception.affected_sop_instance_uid,
             received_at=reception.received_at,
         )
         .on_conflict_do_nothing(index_elements=[Quarantined.name])

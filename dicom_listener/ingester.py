@@ -22,6 +22,7 @@ import structlog
 
 from db.engine import connect
 from dicom_listener.assembly import Assembler
+from dicom_listener.backlog import Backlog
 from dicom_listener.commitment.decide import decide
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.dispatch import sweep
@@ -43,6 +44,7 @@ log = structlog.get_logger()
 _PAUSE_S: Final = 0.1
 # One step of ingest waits this long for a header.
 _STEP_S: Final = 0.05
+_TELL_EVERY_S: Final = 0.25
 _ASSEMBLE_EVERY_S: Final = 0.25
 _DECIDE_EVERY_S: Final = 0.25
 _REPORT_EVERY_S: Final = 2.0
@@ -68,11 +70,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with _alone(storage.root / "spool", stop):
         if stop.is_set():
             return
-        frozen, decided = threading.Event(), threading.Event()
+        frozen, decided, behind = threading.Event(), threading.Event(), _Behind()
         loops = [
-            _Loop("ingest", lambda: _ingest(settings, stop, frozen, decided)),
+            _Loop("ingest", lambda: _ingest(settings, stop, behind)),
+            _Loop("assembly", lambda: _assemble(settings, stop, behind, frozen)),
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
-            _Loop("commitments", lambda: _report(settings, stop, decided)),
+            _Loop("commitments", lambda: _decide(settings, stop, behind, decided)),
+            _Loop("reports", lambda: _report(settings, stop, decided)),
         ]
         for loop in loops:
             loop.start()
@@ -129,53 +133,83 @@ def _require_alive(loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-def _ingest(
-    settings: Settings, stop: threading.Event, frozen: threading.Event, decided: threading.Event
-) -> None:
-    """Record the files of every spool, freeze each study once it is quiet, and decide what is committed."""
+class _Behind:
+    """How far recording is behind the spool, as ingest last said it.
+
+    An older answer errs on the safe side: what was recorded since counts as unrecorded, and what came since
+    is younger than the listing.
+    """
+
+    def __init__(self) -> None:
+        self._latest: Backlog | None = None
+        self._told_at = 0.0
+
+    def tell(self, ingest: Ingest) -> None:
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self._latest, self._told_at = ingest.backlog(), time.monotonic()
+
+    @property
+    def latest(self) -> Backlog | None:
+        """None before ingest has listed the spool for the first time: nothing is certain then."""
+        return self._latest
+
+
+def _ingest(settings: Settings, stop: threading.Event, behind: _Behind) -> None:
+    """Record the files of every spool."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
-    quarantine = Quarantine(engine, storage, settings.storage.max_quarantine_bytes)
-    spools = Spools(storage)
-    assembler = Assembler(engine, settings)
-    assemble_at = decide_at = 0.0
-
-    def freeze() -> None:
-        nonlocal assemble_at
-        if time.monotonic() < assemble_at:
-            return
-        assemble_at = time.monotonic() + _ASSEMBLE_EVERY_S
-        ingest_notes(engine, spools, quarantine)
-        if assembler.step(ingest.backlog()):
-            frozen.set()
-
     with HeaderReaders() as readers:
         ingest = Ingest(
             engine,
             storage,
-            spools,
+            Spools(storage),
             readers,
-            quarantine,
+            Quarantine(engine, storage, settings.storage.max_quarantine_bytes),
             limits=settings.delivery,
             installations=settings.listener.other_installations,
             priorities=PriorityRules.of(settings),
         )
 
-        def ingest_step() -> None:
+        def step() -> None:
             done = ingest.step(_STEP_S)
             if done != Ingested():
                 log.info("ingested", **asdict(done))
 
-        def commit_step() -> None:
-            nonlocal decide_at
-            if time.monotonic() >= decide_at:
-                decide_at = time.monotonic() + _DECIDE_EVERY_S
-                if decide(engine, storage, ingest.backlog(), datetime.now(UTC)):
-                    decided.set()
-
-        # An error of one step must not stop the others.
-        steps = ingest_step, freeze, commit_step
+        # Told also where recording fails, for then it is behind.
+        steps = step, lambda: behind.tell(ingest)
         _repeat("ingest", steps, stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
+    engine.dispose()
+
+
+def _assemble(settings: Settings, stop: threading.Event, behind: _Behind, frozen: threading.Event) -> None:
+    """Record the notes of the spools, and freeze each study once it is complete."""
+    engine = connect(settings.database.url)
+    storage = Storage(settings.storage.root)
+    spools = Spools(storage)
+    quarantine = Quarantine(engine, storage, settings.storage.max_quarantine_bytes)
+    assembler = Assembler(engine, settings)
+
+    def freeze() -> None:
+        backlog = behind.latest
+        if backlog is not None and assembler.step(backlog):
+            frozen.set()
+
+    steps = (lambda: ingest_notes(engine, spools, quarantine)), freeze
+    _repeat("assembly", steps, stop, lambda: stop.wait(_ASSEMBLE_EVERY_S))
+    engine.dispose()
+
+
+def _decide(settings: Settings, stop: threading.Event, behind: _Behind, decided: threading.Event) -> None:
+    """Decide what of the instances that peers ask about is committed."""
+    engine = connect(settings.database.url)
+    storage = Storage(settings.storage.root)
+
+    def step() -> None:
+        backlog = behind.latest
+        if backlog is not None and decide(engine, storage, backlog, datetime.now(UTC)):
+            decided.set()
+
+    _repeat("commitments", (step,), stop, lambda: stop.wait(_DECIDE_EVERY_S))
     engine.dispose()
 
 
@@ -206,14 +240,14 @@ def _report(settings: Settings, stop: threading.Event, decided: threading.Event)
         decided.clear()
         reporter.step()
 
-    _repeat("commitments", (report_step,), stop, lambda: decided.wait(_REPORT_EVERY_S))
+    _repeat("reports", (report_step,), stop, lambda: decided.wait(_REPORT_EVERY_S))
     engine.dispose()
 
 
 def _repeat(
-    name: str, steps: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
+    name: str, steps: Sequence[Callable[[], object]], stop: threading.Event, pause: Callable[[], object]
 ) -> None:
-    """Run all steps until ``stop``; an error stops no other step and is followed by a bounded back-off."""
+    """Run all steps until ``stop``; an error stops no other, and the next round waits for a bounded time."""
     back_off_s = 0.0
     while not stop.is_set():
         errors = [error for error in map(_error_of, steps) if error is not None]
@@ -230,7 +264,7 @@ def _repeat(
         stop.wait(back_off_s)
 
 
-def _error_of(step: Callable[[], None]) -> Exception | None:
+def _error_of(step: Callable[[], object]) -> Exception | None:
     try:
         step()
     except Exception as error:  # noqa: BLE001 - logged by the caller

@@ -58,13 +58,13 @@ class StudyArrivals:
 
 
 def open_studies(connection: Connection) -> list[OpenStudy]:
-    """All open studies, the longest idle first."""
+    """All open studies, the most urgent first, of a class the longest idle."""
     idle = func.extract("epoch", func.clock_timestamp() - Study.last_received_at)
     version: ColumnElement[str] = literal_column("studies.xmin::text")
     rows = connection.execute(
         select(Study.id, Study.study_instance_uid, idle, version)
         .where(Study.state == StudyState.OPEN)
-        .order_by(Study.last_received_at)
+        .order_by(Study.priority, Study.last_received_at)
     )
     return [OpenStudy(row[0], row[1], float(row[2]), row[3]) for row in rows]
 

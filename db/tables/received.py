@@ -157,7 +157,14 @@ class Quarantined(Base):
     """A file that could not be used."""
 
     __tablename__ = "quarantined"
-    __table_args__ = ({"comment": "What was received and could not be used; the bytes are kept"},)
+    __table_args__ = (
+        Index(
+            "ix_quarantined_sop_instance_uid",
+            "sop_instance_uid",
+            postgresql_where=text("sop_instance_uid <> ''"),
+        ),
+        {"comment": "What was received and could not be used; the bytes are kept"},
+    )
 
     id: Mapped[int] = key()
     kind: Mapped[str] = mapped_column(
@@ -173,6 +180,9 @@ class Quarantined(Base):
     reason: Mapped[str] = mapped_column(comment="why it could not be used, in words")
     peer_ae_title: Mapped[str] = mapped_column(comment="calling AE title of the sender")
     peer_host: Mapped[str] = mapped_column(comment="network address of the sender")
+    sop_instance_uid: Mapped[str] = mapped_column(
+        server_default=text("''"), comment="SOP Instance UID of the C-STORE request; empty if unknown"
+    )
     received_at: Mapped[datetime] = mapped_column(comment="when it was answered 0x0000")
     quarantined_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="when it was set aside"

@@ -25,6 +25,12 @@ log = structlog.get_logger()
 # A study to which images come is read again no more often than this, and in this part of the time at most.
 _READ_EVERY_S: Final = 0.5
 _READING_SHARE: Final = 0.05
+# What is left of a pass after this waits for the next one, which looks at what has changed since.
+_READ_FOR_S: Final = 1.0
+_JUDGE_FOR_S: Final = 1.0
+
+
+_NOT_READ: Final = ""  # no version of a study
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,16 @@ class Assembler:
         ``backlog``: files received and not recorded yet. Raises ``Unavailable`` while Postgres does not
         answer. An error on one study is raised after all others were tried.
         """
+        errors: list[Exception] = []
         with outage_as_unavailable(), self._engine.begin() as connection:
             waiting = open_studies(connection)
-            self._read_changed(connection, waiting)
+            self._read_changed(connection, waiting, errors)
             released = self._released(connection)
-        revisions, errors = [], []
+        revisions: list[int] = []
+        end = time.monotonic() + _JUDGE_FOR_S
         for study in waiting:
+            if revisions and time.monotonic() > end:
+                break
             try:
                 revision = self._judge(study, released, backlog)
             except Exception as error:  # noqa: BLE001 - raised below
@@ -67,19 +77,29 @@ class Assembler:
             raise errors[0]
         return revisions
 
-    def _read_changed(self, connection: Connection, waiting: Sequence[OpenStudy]) -> None:
+    def _read_changed(
+        self, connection: Connection, waiting: Sequence[OpenStudy], errors: list[Exception]
+    ) -> None:
         is_open = {study.id for study in waiting}
         self._read = {study_id: read for study_id, read in self._read.items() if study_id in is_open}
         self._counts.keep(is_open)
+        end = time.monotonic() + _READ_FOR_S
         for study in waiting:
             read, now = self._read.get(study.id), time.monotonic()
+            if now > end:
+                return
             if read is not None and (read.version == study.version or now < read.again_at):
                 continue
             known = read_arrivals(connection, study)
-            facts = study_facts(known) if known.arrivals else None
+            version, facts = study.version, None
+            try:
+                facts = study_facts(known) if known.arrivals else None
+            except Exception as error:  # noqa: BLE001 - of ours, about this study alone
+                errors.append(error)
+                version = _NOT_READ
             spent_s = time.monotonic() - now
             again_at = now + max(_READ_EVERY_S, spent_s / _READING_SHARE)
-            self._read[study.id] = _Read(study.version, facts, again_at)
+            self._read[study.id] = _Read(version, facts, again_at)
 
     def _released(self, connection: Connection) -> Mapping[str, bool]:
         facts = (read.facts for read in self._read.values())

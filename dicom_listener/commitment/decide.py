@@ -27,27 +27,37 @@ def decide(
     """Decide the transactions that are due; their number.
 
     A transaction is due once all that was received before it is recorded, or after ``wait_s``. ``now``: by
-    the clock of ``backlog``. Raises ``Unavailable`` while Postgres does not answer.
+    the clock of ``backlog``. Raises ``Unavailable`` while Postgres does not answer. An error on one is raised
+    after all others were tried.
     """
     recorded_until = min([backlog.listed_until, *backlog.oldest.values()])
     with outage_as_unavailable(), engine.connect() as connection:
         due = commitments.undecided(
             connection, recorded_until=recorded_until, waited_until=now - timedelta(seconds=wait_s)
         )
+    errors = []
     for transaction in due:
-        with outage_as_unavailable(), engine.begin() as connection:
-            failed = _decide(connection, storage, transaction, transaction.requested_at <= recorded_until)
+        try:
+            with outage_as_unavailable(), engine.begin() as connection:
+                failed = _decide(connection, storage, transaction, transaction.requested_at <= recorded_until)
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+            continue
         log.info(
             "commitment_decided",
             transaction_uid=transaction.transaction_uid,
             asked=len(transaction.references),
             failed=failed,
         )
+    if errors:
+        raise errors[0]
     return len(due)
 
 
 def _decide(connection: Connection, storage: Storage, transaction: Undecided, all_recorded: bool) -> int:
-    held = commitments.lock_instances(connection, {instance for _, instance in transaction.references})
+    uids = {instance for _, instance in transaction.references}
+    held = commitments.lock_instances(connection, uids)
+    aside = commitments.set_aside(connection, uids)
 
     def is_kept(instance: Held) -> bool:
         return _is_kept(storage, instance)
@@ -57,6 +67,8 @@ def _decide(connection: Connection, storage: Storage, transaction: Undecided, al
     for sop_class, instance in transaction.references:
         found = held.get(instance, ())
         reason = FailureReason.DUPLICATE_TRANSACTION if transaction.is_duplicate else None
+        if reason is None and instance in aside:
+            reason = FailureReason.PROCESSING_FAILURE  # these may be the bytes that the peer means
         reason = reason or failure_of(sop_class, found, is_kept, all_recorded=all_recorded)
         if reason is not None:
             failed.append((sop_class, instance, reason))

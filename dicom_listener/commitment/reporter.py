@@ -105,7 +105,7 @@ class Reporter:
             why=why,
         )
         with outage_as_unavailable(), self._engine.begin() as connection:
-            commitments.end(connection, report.id, state, why)
+            commitments.end_report(connection, report, state, why)
 
 
 def _association(report: DueReport) -> tuple[str, str, str]:

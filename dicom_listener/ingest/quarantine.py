@@ -24,6 +24,8 @@ QuarantinedKind = Literal["instance", "report", "note"]
 
 # An error of ours may be temporary: the file gets a second try.
 _ATTEMPTS: Final = 2
+# The folder is added up again after so many files: others set aside, and people delete.
+_ADD_UP_EVERY: Final = 100
 _REASON_LIMIT: Final = 300
 MAX_BYTES: Final = StorageSettings().max_quarantine_bytes
 # Errors of the disk or the system, for which no file is to blame.
@@ -40,6 +42,8 @@ class Quarantine:
         self._storage = storage
         self._max_bytes = max_bytes
         self._failures: Counter[str] = Counter()
+        self._added = _ADD_UP_EVERY  # files since the folder was added up
+        self._total_bytes = 0
 
     def set_aside(self, kind: QuarantinedKind, path: Path, reason: Reason, reception: Reception) -> None:
         """Move a spooled file into quarantine and record it. Idempotent.
@@ -69,17 +73,21 @@ class Quarantine:
 
         What was set aside last stays, and so does what a peer was promised.
         """
-        sizes = {path: path.stat().st_size for path in newest.parent.iterdir() if path.is_file()}
-        total_bytes = sum(sizes.values())
+        self._added += 1
+        self._total_bytes += _size_bytes(newest)
+        if self._total_bytes <= self._max_bytes and self._added < _ADD_UP_EVERY:
+            return
+        sizes = {path: _size_bytes(path) for path in newest.parent.iterdir()}
+        self._added, self._total_bytes = 0, sum(sizes.values())
         for path in sorted(sizes, key=lambda path: path.name):  # names begin with the time of arrival
-            if total_bytes <= self._max_bytes or path == newest:
+            if self._total_bytes <= self._max_bytes or path == newest:
                 return
             with outage_as_unavailable(), self._engine.begin() as connection:
                 if retention.promised(connection, {_digest(path)}):
                     continue
                 refusals.forget_bytes(connection, path.name)
             path.unlink(missing_ok=True)
-            total_bytes -= sizes[path]
+            self._total_bytes -= sizes[path]
             log.error("quarantine_full", deleted=path.name, max_quarantine_bytes=self._max_bytes)
 
     def reason_for(self, name: str, error: Exception) -> Reason | None:
@@ -110,3 +118,10 @@ def _digest(path: Path) -> str:
         return read_received(path).reception.digest
     except OSError:
         return ""
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # somebody has deleted it
+        return 0

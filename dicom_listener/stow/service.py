@@ -125,7 +125,7 @@ class StowService:
             too_large = await self._pump(request, peer, store)
         except (TooSlow, ClientDisconnect) as error:
             await asyncio.to_thread(store.discard)
-            self._refuse(request, f"the body ended early: {error or type(error).__name__}", peer)
+            self._refuse(request, f"the body ended early: {str(error) or type(error).__name__}", peer)
             return _empty(408)
         outcome = await asyncio.to_thread(store.finish)
         status = 413 if too_large else outcome.status

@@ -43,8 +43,9 @@ COLUMN_COMMENTS = {
 }
 
 
-def _text(name: str, comment: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=False, comment=comment)
+def _text(name: str, comment: str, default: str | None = None) -> sa.Column[str]:
+    server_default = None if default is None else sa.text(default)
+    return sa.Column(name, sa.Text(), nullable=False, server_default=server_default, comment=comment)
 
 
 def _count(name: str, comment: str) -> sa.Column[int]:
@@ -60,6 +61,16 @@ def upgrade() -> None:
             nullable=True,
             comment="when we promised a peer to keep it: its bytes are never deleted",
         ),
+    )
+    op.add_column(
+        "quarantined",
+        _text("sop_instance_uid", "SOP Instance UID of the C-STORE request; empty if unknown", default="''"),
+    )
+    op.create_index(
+        "ix_quarantined_sop_instance_uid",
+        "quarantined",
+        ["sop_instance_uid"],
+        postgresql_where=sa.text("sop_instance_uid <> ''"),
     )
     op.create_table(
         "commitment_transactions",
@@ -157,4 +168,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("drop view storage_commitments")
     op.drop_table("commitment_transactions")
+    op.drop_index("ix_quarantined_sop_instance_uid", "quarantined")
+    op.drop_column("quarantined", "sop_instance_uid")
     op.drop_column("instances", "committed_at")

@@ -92,6 +92,8 @@ class _Reader:
             tag, length = self._header()
             if tag == _REFERENCED_SOP_SEQUENCE:
                 references += self._references(length)
+                if len(references) > MAX_REFERENCES:
+                    raise RequestRefused(RESOURCE_LIMITATION, f"more than {MAX_REFERENCES} references")
             elif tag == _TRANSACTION_UID:
                 uids[tag] = self._uid(length)
             else:

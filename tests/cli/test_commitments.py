@@ -45,7 +45,7 @@ def test_each_transaction_is_shown_with_its_state_and_what_failed(engine: Engine
             failed = [("1.2", "1.4", FailureReason.NO_SUCH_OBJECT)]
             commitments.record_decision(connection, transaction_, [], failed)
         first, second = commitments.due_reports(connection)
-        commitments.end(connection, first.id, CommitmentState.REPORTED, "answered 0x0000")
+        commitments.end_report(connection, first, CommitmentState.REPORTED, "answered 0x0000")
         commitments.postpone(connection, second, "CT1 does not answer", in_s=60)
     lines = {
         uid: line for line in _say().splitlines() for uid in ("2.25.1", "2.25.2", "2.25.3") if uid in line

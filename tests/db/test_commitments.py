@@ -1,15 +1,18 @@
 """Storage commitments of peers as rows: bounded, fenced, and what is promised is kept."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, delete, text
 
-from db import commitments, retention
+from db import commitments, refusals, retention
 from db.commitments import DueReport, Held
+from db.studies.instances import record_instances
 from db.tables import Instance
 from neurotriage.core.states import CommitmentState
+from neurotriage.core.values import Reason, ReasonCode
 from neurotriage.dicom.commitment_request import CommitmentRequest
-from tests.db.rows import NOW, receive
+from tests.db.rows import NOW, RECEPTION, header, receive
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -76,7 +79,7 @@ def test_a_request_that_is_read_twice_starts_nothing_again_and_a_new_one_does(en
     with engine.begin() as connection:
         ask(connection, "2.25.1", "1.1", "1.2")
         (report,) = decide(connection)
-        commitments.end(connection, report.id, CommitmentState.REPORTED, "answered 0x0000")
+        commitments.end_report(connection, report, CommitmentState.REPORTED, "answered 0x0000")
         ask(connection, "2.25.1", "1.2", "1.1")
         assert states(connection) == [("2.25.1", "reported")]
         ask(connection, "2.25.1", "1.1", "1.2", after_s=1)
@@ -98,7 +101,7 @@ def test_the_oldest_that_have_ended_are_deleted_and_none_that_waits(engine: Engi
         for number in range(3):
             ask(connection, f"2.25.{number}", "1.1", after_s=number)
         first = decide(connection)[0]
-        commitments.end(connection, first.id, CommitmentState.REPORTED, "answered 0x0000")
+        commitments.end_report(connection, first, CommitmentState.REPORTED, "answered 0x0000")
         ask(connection, "2.25.9", "1.1", after_s=9, kept=1)
         left = [uid for uid, _ in states(connection)]
     assert left == ["2.25.1", "2.25.2", "2.25.9"]
@@ -108,9 +111,9 @@ def test_an_end_is_final_and_tells_itself(engine: Engine) -> None:
     with engine.begin() as connection:
         ask(connection, "2.25.1", "1.1")
         (report,) = decide(connection)
-        commitments.end(connection, report.id, CommitmentState.NOT_REPORTED, "nobody there")
+        commitments.end_report(connection, report, CommitmentState.NOT_REPORTED, "nobody there")
         commitments.postpone(connection, report, "late", in_s=1)
-        commitments.end(connection, report.id, CommitmentState.REPORTED, "answered 0x0000")
+        commitments.end_report(connection, report, CommitmentState.REPORTED, "answered 0x0000")
         assert states(connection) == [("2.25.1", "not_reported")]
         kinds = list(connection.execute(text("select kind from events order by id")).scalars())
         asked = connection.execute(text("select asked from commitment_transactions")).scalar_one()
@@ -127,3 +130,33 @@ def test_a_peer_with_many_reports_leaves_room_for_the_others(engine: Engine) -> 
             decide(connection)
         peers = [report.peer_ae_title for report in commitments.due_reports(connection, limit=5)]
     assert sorted(peers) == ["CT2", "DOWN", "DOWN", "DOWN", "DOWN"]
+
+
+def test_a_report_of_an_earlier_request_does_not_end_the_one_that_came_meanwhile(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ask(connection, "2.25.1", "1.1")
+        (report,) = decide(connection)
+        ask(connection, "2.25.1", "1.1", after_s=1)
+        commitments.end_report(connection, report, CommitmentState.REPORTED, "answered 0x0000")
+        commitments.postpone(connection, report, "no answer", in_s=600)
+        assert states(connection) == [("2.25.1", "waiting")]
+        assert len(decide(connection)) == 1
+
+
+def test_what_came_under_a_uid_and_could_not_be_recorded_stands_until_something_else_came(
+    engine: Engine,
+) -> None:
+    uid = header(1).sop_instance_uid
+    reason = Reason(ReasonCode.NOT_DICOM, "x")
+    with engine.begin() as connection:
+        receive(connection, 1)
+        later = replace(
+            RECEPTION,
+            affected_sop_instance_uid=uid,
+            received_at=RECEPTION.received_at + timedelta(seconds=1),
+        )
+        refusals.quarantine(connection, "a.dcm", "quarantine/a.dcm", reason, later, kind="instance")
+        assert commitments.set_aside(connection, [uid, "1.2"]) == {uid}
+        newer = replace(RECEPTION, received_at=RECEPTION.received_at + timedelta(seconds=2))
+        record_instances(connection, [(header(1, content="other"), newer)])
+        assert commitments.set_aside(connection, [uid]) == frozenset()

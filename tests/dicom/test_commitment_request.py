@@ -94,6 +94,10 @@ def test_a_request_about_too_many_instances_is_told_so() -> None:
     with pytest.raises(RequestRefused) as refused:
         read_request(encoded(asked("1.2", *references), implicit_vr=True), implicit_vr=True)
     assert refused.value.status == RESOURCE_LIMITATION
+    half = encoded(asked("1.2", *references[: MAX_REFERENCES // 2 + 1]), implicit_vr=True)
+    with pytest.raises(RequestRefused) as refused:  # in two sequences
+        read_request(half + half, implicit_vr=True)
+    assert refused.value.status == RESOURCE_LIMITATION
 
 
 @settings(max_examples=300)

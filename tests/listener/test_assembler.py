@@ -1,18 +1,23 @@
 """From received images to revisions: a first look, and the whole study by its released associations."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
+import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Engine
 
+from db.studies.arrivals import StudyArrivals
 from dicom_listener.assembly import Assembler
+from dicom_listener.assembly import assembler as assembler_module
+from dicom_listener.assembly.study import StudyFacts
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import AssociationInfo, Spool
 from neurotriage.core.settings import Settings
 from tests.conftest import until
-from tests.listener.conftest import encoded, instance, rows
+from tests.listener.conftest import encoded, instance, rows, spooled
 
 ONE = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1", "one")
 MADE = "select number, completed_by from revisions order by number"
@@ -83,3 +88,28 @@ def test_a_study_whose_association_was_aborted_waits_for_its_timer(
         connection.exec_driver_sql("update studies set last_received_at = now() - interval '601 s'")
     until(lambda: assembler.step() == [1], 20)
     assert rows(engine, MADE) == [(1, "quiet")]
+
+
+def test_an_error_on_one_study_stops_no_other(
+    engine: Engine, spool: Spool, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for study in ("1.2.3", "1.2.4", "1.2.5"):
+        spooled(spool, instance(study))
+    ingest.drain()
+    facts_of = assembler_module.study_facts
+
+    def facts(known: StudyArrivals) -> StudyFacts:
+        if known.study_instance_uid == "1.2.4":
+            raise ValueError("one of ours")
+        return facts_of(known)
+
+    monkeypatch.setattr(assembler_module, "study_facts", facts)
+    assembler = _assembler(engine, quiet_s=0.2)
+
+    def freeze() -> bool:
+        with suppress(ValueError):
+            _step(assembler, ingest)
+        return len(rows(engine, "select id from revisions")) == 2
+
+    until(freeze, 20)
+    assert rows(engine, "select study_instance_uid from studies where state = 'open'") == [("1.2.4",)]

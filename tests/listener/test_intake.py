@@ -206,9 +206,18 @@ class Ended(BaseException):
     """Ends a thread past every ``except Exception``."""
 
 
-@pytest.mark.parametrize("part", ["Ingest", "sweep"])
+@pytest.mark.parametrize(
+    ("part", "thread"),
+    [
+        ("Ingest", "ingest"),
+        ("Assembler", "assembly"),
+        ("sweep", "sweep"),
+        ("decide", "commitments"),
+        ("Reporter", "reports"),
+    ],
+)
 def test_a_thread_that_ends_by_itself_ends_the_ingester(
-    settings: Settings, database_url: str, part: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database_url: str, part: str, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*_: object, **__: object) -> None:
         raise Ended
@@ -216,12 +225,12 @@ def test_a_thread_that_ends_by_itself_ends_the_ingester(
     monkeypatch.setattr(ingester_module, part, end)
     here = changed(settings, database={"url": database_url}, broker={"url": NOWHERE})
     stop = threading.Event()
-    with structlog.testing.capture_logs() as logs, pytest.raises(ThreadEnded, match=part.lower()):
+    with structlog.testing.capture_logs() as logs, pytest.raises(ThreadEnded, match=thread):
         ingester_module.run(here, stop)
     assert stop.is_set()  # the other parts have stopped as well
     last = next(line for line in reversed(logs) if line["log_level"] == "critical")
     assert last["event"] == "thread_ended"
-    assert last["threads"] == [part.lower()]
+    assert last["threads"] == [thread]
 
 
 def test_a_listener_that_ends_by_itself_ends_the_intake(
