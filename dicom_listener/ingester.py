@@ -25,6 +25,7 @@ from dicom_listener.assembly import Assembler
 from dicom_listener.commitment.decide import decide
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.dispatch import sweep
+from dicom_listener.hl7.drop import MergeDrop
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.notes import ingest_notes
@@ -46,6 +47,7 @@ _STEP_S: Final = 0.05
 _ASSEMBLE_EVERY_S: Final = 0.25
 _DECIDE_EVERY_S: Final = 0.25
 _REPORT_EVERY_S: Final = 2.0
+_MERGE_EVERY_S: Final = 1.0
 _FIRST_BACK_OFF_S: Final = 0.5
 _LONGEST_BACK_OFF_S: Final = 5.0
 # A thread that waits for Postgres or the broker notices within this time that it should stop.
@@ -74,6 +76,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
             _Loop("commitments", lambda: _report(settings, stop, decided)),
         ]
+        folder = settings.identity.hl7_folder
+        if folder is not None:
+            loops.append(_Loop("merges", lambda: _merge(settings, folder, stop)))
         for loop in loops:
             loop.start()
         try:
@@ -210,8 +215,16 @@ def _report(settings: Settings, stop: threading.Event, decided: threading.Event)
     engine.dispose()
 
 
+def _merge(settings: Settings, folder: Path, stop: threading.Event) -> None:
+    """Take merges of patients from a folder."""
+    engine = connect(settings.database.url)
+    drop = MergeDrop(engine, folder)
+    _repeat("merges", (drop.step,), stop, lambda: stop.wait(_MERGE_EVERY_S))
+    engine.dispose()
+
+
 def _repeat(
-    name: str, steps: Sequence[Callable[[], None]], stop: threading.Event, pause: Callable[[], object]
+    name: str, steps: Sequence[Callable[[], object]], stop: threading.Event, pause: Callable[[], object]
 ) -> None:
     """Run all steps until ``stop``; an error stops no other step and is followed by a bounded back-off."""
     back_off_s = 0.0
@@ -230,7 +243,7 @@ def _repeat(
         stop.wait(back_off_s)
 
 
-def _error_of(step: Callable[[], None]) -> Exception | None:
+def _error_of(step: Callable[[], object]) -> Exception | None:
     try:
         step()
     except Exception as error:  # noqa: BLE001 - logged by the caller

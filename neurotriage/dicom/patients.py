@@ -33,6 +33,11 @@ def has_id(key: str, patient_id: str) -> bool:
     return bool(patient_id.strip()) and _parts(key)[0] == _hash(patient_id.strip())
 
 
+def id_part(patient_id: str) -> str:
+    """The first part of all keys of a patient with this ID, which is not empty."""
+    return _hash(patient_id.strip())
+
+
 def count_patients(keys: Iterable[str]) -> int:
     """The least number of patients that the objects of one study, by their keys, can belong to.
 
