@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dicom_listener.hl7.encoding import UnusableMessage
 from dicom_listener.hl7.message import MAX_MERGES, MergeMessage, parse_merge
 from neurotriage.core.patient import PatientIdentity, PatientMerge
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.unit
 
@@ -198,3 +199,10 @@ def test_birth_date_and_sex_become_those_of_dicom(fields: str, birth_date: str, 
 def test_what_cannot_be_relied_on_is_refused_without_naming_a_value(data: bytes, why: str) -> None:
     assert why in refusal(data)
     assert "Bert" not in refusal(data)
+
+
+def test_the_documented_message_is_one() -> None:
+    text = (ROOT / "docs" / "admin.md").read_text()
+    (example,) = (block for block in text.split("```\n") if block.startswith("MSH|"))
+    (one,) = parse_merge(example.encode()).merges
+    assert (one.prior_id, one.to.patient_id, one.to.name) == ("0815", "4711", "Beta^Bert")

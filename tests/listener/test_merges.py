@@ -1,6 +1,7 @@
 """Merges that are dropped into a folder reach the studies, each once, and nothing else does."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from dicom_listener.hl7.drop import MergeDrop
 from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.spool import Spool
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import Settings
+from tests.conftest import until
 from tests.killed import CONTEXT, die_before, run_until_it_dies
-from tests.listener.conftest import assemble, instance, rows, spooled
+from tests.listener.conftest import assemble, instance, rows, send, spooled
+from tests.listener.intake_process import IntakeProcess
 from tests.listener.test_hl7_message import message
 
 CONTEXT.set_forkserver_preload([__name__])
@@ -288,3 +292,26 @@ def test_a_merge_that_is_killed_anywhere_happens_once_and_as_a_whole(
     assert rows(engine, "select count(*) from identity_corrections") == [(2,)]
     assert rows(engine, "select count(*) from events where kind = 'withdrawn'") == [(2,)]
     assert names(folder) == ["one.hl7"]
+
+
+@pytest.mark.scenario
+def test_the_ingester_takes_merges_and_records_images_while_their_folder_is_missing(
+    engine: Engine, database_url: str, settings: Settings, folder: Path
+) -> None:
+    folder.rmdir()
+    document = settings.model_dump() | {
+        "database": {"url": database_url},
+        "broker": {"url": "redis://127.0.0.1:1/0"},
+        "identity": {"hl7_folder": folder},
+    }
+    intake = IntakeProcess(Settings.model_validate(document))
+    try:
+        send(intake.port, [instance("1.2.1", patient="A")])
+        until(lambda: rows(engine, WHOSE) == [("1.2.1", "A")])
+        folder.mkdir()
+        put(folder, "one.hl7", merge("A", "B"))
+        until(lambda: rows(engine, WHOSE) == [("1.2.1", "B")])
+        until(lambda: not list(files.dropped(folder)))
+        assert names(folder) == ["one.hl7"]
+    finally:
+        intake.end(signal.SIGTERM)
