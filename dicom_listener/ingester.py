@@ -26,6 +26,7 @@ from dicom_listener.backlog import Backlog
 from dicom_listener.commitment.decide import decide
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.dispatch import sweep
+from dicom_listener.hl7.drop import MergeDrop
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.notes import ingest_notes
@@ -48,6 +49,7 @@ _TELL_EVERY_S: Final = 0.25
 _ASSEMBLE_EVERY_S: Final = 0.25
 _DECIDE_EVERY_S: Final = 0.25
 _REPORT_EVERY_S: Final = 2.0
+_MERGE_EVERY_S: Final = 1.0
 _FIRST_BACK_OFF_S: Final = 0.5
 _LONGEST_BACK_OFF_S: Final = 5.0
 # A thread that waits for Postgres or the broker notices within this time that it should stop.
@@ -78,6 +80,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             _Loop("commitments", lambda: _decide(settings, stop, behind, decided)),
             _Loop("reports", lambda: _report(settings, stop, decided)),
         ]
+        folder = settings.identity.hl7_folder
+        if folder is not None:
+            loops.append(_Loop("merges", lambda: _merge(settings, folder, stop)))
         for loop in loops:
             loop.start()
         try:
@@ -241,6 +246,14 @@ def _report(settings: Settings, stop: threading.Event, decided: threading.Event)
         reporter.step()
 
     _repeat("reports", (report_step,), stop, lambda: decided.wait(_REPORT_EVERY_S))
+    engine.dispose()
+
+
+def _merge(settings: Settings, folder: Path, stop: threading.Event) -> None:
+    """Take merges of patients from a folder."""
+    engine = connect(settings.database.url)
+    drop = MergeDrop(engine, folder)
+    _repeat("merges", (drop.step,), stop, lambda: stop.wait(_MERGE_EVERY_S))
     engine.dispose()
 
 

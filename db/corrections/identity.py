@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, insert, select, update
 
 from db import events
 from db.corrections.withdrawal import reopen, withdraw
@@ -23,6 +23,7 @@ class Owned:
     patient_key: str  # now
     corrected_by: int | None
     counts: bool
+    issuer: str  # of the patient's ID now; by the study, where no correction says it; empty if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ def owned(connection: Connection, *where: ColumnElement[bool]) -> list[Owned]:
             IdentityCorrection.patient_id,
             IdentityCorrection.patient_name,
             IdentityCorrection.birth_date,
+            case(
+                (Instance.corrected_by.is_(None), Study.issuer_of_patient_id),
+                else_=IdentityCorrection.issuer_of_patient_id,
+            ).label("issuer"),
         )
         .join(Study, Study.id == Instance.study_id)
         .outerjoin(IdentityCorrection, IdentityCorrection.id == Instance.corrected_by)
@@ -69,6 +74,7 @@ def owned(connection: Connection, *where: ColumnElement[bool]) -> list[Owned]:
             ),
             row.corrected_by,
             row.counts,
+            row.issuer,
         )
         for row in rows
     ]
@@ -127,17 +133,21 @@ def correct(
     made_by: str,
     reason: str,
     of_patient_id: str | None = None,
+    of_issuers: Collection[str] = (),
 ) -> int | None:
     """Let the instances of a study be another patient's: results under the old one are withdrawn.
 
-    ``of_patient_id``: only those that are this patient's now; None: all. The study is analysed anew as soon
-    as it is complete. The correction's id; None where nothing is to be corrected. Locks the study's row.
+    ``of_patient_id``: only those that are this patient's now; None: all. ``of_issuers``: of these only those
+    whose ID is of one of these issuers, or of none that is known; empty: of any. The study is analysed anew
+    as soon as it is complete. The correction's id; None where nothing is to be corrected. Locks the study's
+    row.
     """
     connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
     concerned = [
         one
         for one in owned(connection, Instance.study_id == study_id)
-        if of_patient_id is None or has_id(one.patient_key, of_patient_id)
+        if (of_patient_id is None or has_id(one.patient_key, of_patient_id))
+        and (not of_issuers or one.issuer.strip() in ("", *of_issuers))
     ]
     if not concerned or _is_done(connection, concerned, to):
         return None

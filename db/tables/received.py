@@ -139,6 +139,10 @@ class Instance(Base):
     )
 
 
+# The patient's ID, hashed: the first part of the key.
+Index("ix_instances_patient_id", func.split_part(Instance.patient_key, ".", 1))
+
+
 class Association(Base):
     """How an association on which instances came has ended; the oldest rows are deleted."""
 

@@ -1,4 +1,4 @@
-"""A patient as a correction names one."""
+"""A patient as a correction names one, and a merge of two."""
 
 import re
 from dataclasses import dataclass
@@ -38,6 +38,15 @@ class PatientIdentity:
             raise ValueError("the birth date is not a date as YYYYMMDD")
         if self.sex not in _SEXES:
             raise ValueError("the sex is not M, F or O")
+
+
+@dataclass(frozen=True, slots=True)
+class PatientMerge:
+    """Two patients who turned out to be one: images of the prior are the surviving one's."""
+
+    prior_id: str  # (0010,0020) until now
+    prior_issuers: frozenset[str]  # names of whoever gave that ID, as in (0010,0021); empty: not stated
+    to: PatientIdentity
 
 
 def _is_text(value: str) -> bool:

@@ -38,6 +38,11 @@ def states_id(key: str) -> bool:
     return bool(_parts(key)[0])
 
 
+def id_part(patient_id: str) -> str:
+    """The first part of all keys of a patient with this ID, which is not empty."""
+    return _hash(patient_id.strip())
+
+
 def count_patients(keys: Iterable[str]) -> int:
     """The least number of patients that the objects of one study, by their keys, can belong to.
 

@@ -10,6 +10,7 @@ from neurotriage.doctor.commitment import look_at_commitment
 from neurotriage.doctor.counting import look_at_counts
 from neurotriage.doctor.database import look_at_database
 from neurotriage.doctor.destinations import look_at_destination
+from neurotriage.doctor.hl7 import look_at_hl7
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
 from neurotriage.doctor.intake import look_at_intake
 from neurotriage.doctor.listener import echo_instructions, look_at_listener
@@ -47,6 +48,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         Probe("weights", _WEIGHTS_LIMIT_S, partial(look_at_weights, settings)),
         Probe("listener", _ASSOCIATION_LIMIT_S + wait_s, partial(look_at_listener, settings, wait_s)),
         *([Probe("stow", _LIMIT_S, partial(look_at_stow, settings, settings.stow))] if settings.stow else []),
+        *(
+            [Probe("hl7", _LIMIT_S, partial(look_at_hl7, settings.identity.hl7_folder))]
+            if settings.identity.hl7_folder
+            else []
+        ),
         *(
             [Probe("counts", _ASSOCIATION_LIMIT_S, partial(look_at_counts, settings))]
             if settings.assembly.count_peer or any(peer.count for peer in settings.peer)

@@ -90,6 +90,7 @@ def opened(
     quiet_s: float = 2,
     released_quiet_s: float = 5,
     first_looks: int = 0,
+    hl7_folder: Path | None = None,
     **storage: object,
 ) -> Iterator[Site]:
     """Everything up, with leases short enough to be waited for; ``pacs`` is the first destination.
@@ -104,6 +105,7 @@ def opened(
                 "released_quiet_s": released_quiet_s,
                 "first_looks": first_looks,
             },
+            "identity": {"hl7_folder": hl7_folder},
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
             "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
             "delivery": {"retry_s": 1, "retry_max_s": 2},

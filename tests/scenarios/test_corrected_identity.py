@@ -53,3 +53,31 @@ def test_a_study_that_was_sent_under_a_wrong_patient_is_put_right_in_the_archive
             assert new
             assert all(d.PatientID == "RIGHT" and d.PatientName == "Right^Patient" for d in new)
             assert not any(map(_is_note, _received(pacs)))
+
+
+def test_patients_that_are_merged_by_a_message_are_merged_in_the_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "hl7"
+    folder.mkdir()
+    with StandInPacs(tmp_path / "pacs", ae_title="PACS") as pacs:
+        wants_notes = destination("archive", pacs.port, ae_title="PACS", rejection_notes=True)
+        with opened(tmp_path, pacs, wants_notes, released_quiet_s=2, hl7_folder=folder) as site:
+            study = head_ct()
+            site.send(study)
+            site.wait_for_end(study)
+            old = _received(pacs)
+            prior = str(old[0].PatientID)
+            text = (
+                "MSH|^~\\&|ADT|CLINIC|NEUROTRIAGE|CLINIC|20260102030405||ADT^A40^ADT_A39|M1|P|2.5\r"
+                f"EVN||20260102030405\rPID|||RIGHT||Right^Patient||19500102|F\rMRG|{prior}\r"
+            )
+            (folder / "merge.part").write_text(text, newline="")
+            (folder / "merge.part").rename(folder / "merge.hl7")
+            site.wait("the note", lambda: any(map(_is_note, _received(pacs))))
+            row = site.wait_for_end(study)
+            assert (row["patient_id"], row["revision"]) == ("RIGHT", 2)
+            new = [d for d in _received(pacs)[len(old) :] if not _is_note(d)]
+            assert new
+            assert {(d.PatientID, str(d.PatientName), d.PatientBirthDate, d.PatientSex) for d in new} == {
+                ("RIGHT", "Right^Patient", "19500102", "F")
+            }
+            assert len(list((folder / "done").iterdir())) == 1

@@ -1,6 +1,6 @@
 """The configuration: ``config.toml`` and environment variables; a file for each side of the product."""
 
-from neurotriage.core.settings.doors import PullSettings, StowSettings
+from neurotriage.core.settings.doors import IdentitySettings, PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AE_TITLE,
     AssemblySettings,
@@ -55,6 +55,7 @@ __all__ = [
     "DatabaseSettings",
     "DeliverySettings",
     "Destination",
+    "IdentitySettings",
     "InstallationUid",
     "ListenerSettings",
     "ListenerTls",

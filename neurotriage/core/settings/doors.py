@@ -1,7 +1,8 @@
-"""Other ways in than the DICOM listener: studies that are pulled, and STOW-RS."""
+"""Other ways in than the DICOM listener: studies that are pulled, STOW-RS, and messages about patients."""
 
 import re
 from datetime import time
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field, field_validator
@@ -63,3 +64,11 @@ class StowSettings(Section):
         10_000, ge=1, description="a request that comes slower, after 30 s, is ended"
     )
     request_timeout_s: float = Field(3600.0, gt=0, description="a request that takes longer is ended")
+
+
+class IdentitySettings(Section):
+    """``[identity]``: how we learn that images are another patient's."""
+
+    hl7_folder: Path | None = Field(
+        None, description="folder whose files are HL7 messages ADT^A40 that merge patients; default: none"
+    )

@@ -21,7 +21,7 @@ from pydantic_settings import (
 
 from neurotriage.core.errors import SetupError
 from neurotriage.core.setting_errors import explained
-from neurotriage.core.settings.doors import PullSettings, StowSettings
+from neurotriage.core.settings.doors import IdentitySettings, PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AssemblySettings,
     ListenerSettings,
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     listener: ListenerSettings = Field(default_factory=ListenerSettings)
     assembly: AssemblySettings = Field(default_factory=AssemblySettings)
     priority: PrioritySettings = Field(default_factory=PrioritySettings)
+    identity: IdentitySettings = Field(default_factory=IdentitySettings)
     pull: PullSettings = Field(default_factory=PullSettings)
     stow: StowSettings | None = None
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
