@@ -17,7 +17,7 @@ def reject(
     reason: str = typer.Option("", help="The reason, without a patient's name; `why` shows it."),
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
 ) -> None:
-    """Take images that were deleted or rejected elsewhere out of a study.
+    """Take images that were rejected elsewhere out of a study.
 
     Results that show them are withdrawn, and the study is analysed anew without them. The bytes are kept; the
     same image of the same patient does not count again.
