@@ -13,13 +13,16 @@ from neurotriage.dicom.headers import text
 KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 # A note that names more is set aside: what it means for so many images is for a person to say.
 MAX_REJECTED: Final = 5000
+# Each is locked while the note is recorded, and whoever sends images of one waits.
+MAX_STUDIES: Final = 50
 
 
 def read_rejection(dataset: Dataset) -> RejectionNote | None:
     """The note that a data set is; None where it is none.
 
     The instances are those of the evidence (0040,A375), which lists all that the content refers to (PS3.3
-    C.17.6.2). Raises ``Refused`` (NOT_RECORDED) where there are more than ``MAX_REJECTED``.
+    C.17.6.2). Raises ``Refused`` (NOT_RECORDED) where there are more than ``MAX_REJECTED``, or of more than
+    ``MAX_STUDIES`` studies.
     """
     if text(dataset, "SOPClassUID") != KEY_OBJECT_SELECTION:
         return None
@@ -37,6 +40,8 @@ def read_rejection(dataset: Dataset) -> RejectionNote | None:
         raise Refused(
             ReasonCode.NOT_RECORDED, f"a rejection note that names more than {MAX_REJECTED} instances"
         )
+    if len({study for study, _ in instances}) > MAX_STUDIES:
+        raise Refused(ReasonCode.NOT_RECORDED, f"a rejection note that names more than {MAX_STUDIES} studies")
     return RejectionNote(title, instances)
 
 

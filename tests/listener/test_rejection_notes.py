@@ -10,7 +10,7 @@ from dicom_listener.ingest.ingest import Ingest
 from dicom_listener.spool import Spool
 from neurotriage.core.errors import Refused
 from neurotriage.core.rejection import RejectionTitle
-from neurotriage.dicom.rejections import KEY_OBJECT_SELECTION, MAX_REJECTED, read_rejection
+from neurotriage.dicom.rejections import KEY_OBJECT_SELECTION, MAX_REJECTED, MAX_STUDIES, read_rejection
 from tests.listener.conftest import assemble, instance, rows, spooled
 
 
@@ -91,3 +91,16 @@ def test_only_the_titles_of_rejection_notes_are_notes() -> None:
     assert largest is not None
     with pytest.raises(Refused, match="more than"):
         read_rejection(note(*(f"1.2.3.1.{number}" for number in range(MAX_REJECTED + 1))))
+
+
+@pytest.mark.unit
+def test_a_note_of_very_many_studies_is_for_a_person() -> None:
+    of_many = note("1.2.3.1.1")
+    of_many.CurrentRequestedProcedureEvidenceSequence = [
+        note("1.2.3.1.1", study=f"1.2.{number}").CurrentRequestedProcedureEvidenceSequence[0]
+        for number in range(MAX_STUDIES + 1)
+    ]
+    with pytest.raises(Refused, match="studies"):
+        read_rejection(of_many)
+    del of_many.CurrentRequestedProcedureEvidenceSequence[0]
+    assert read_rejection(of_many) is not None
