@@ -87,9 +87,8 @@ def test_of_a_study_that_was_not_analysed_the_page_goes_where_it_is_wanted(
     assert [kind for kind in KINDS if _wants(setting, _of(outcome, head=head), kind)] == gets
 
 
+@pytest.mark.parametrize("code", [ReasonCode.IDENTITY_CONFLICT, ReasonCode.IMAGES_WITHDRAWN])
 @pytest.mark.parametrize("setting", ["head", "all", "none"])
-def test_after_an_identity_conflict_nobody_gets_anything(setting: str) -> None:
-    conflict = replace(
-        _of(Outcome.NOT_ELIGIBLE, head=True), reasons=(Reason(ReasonCode.IDENTITY_CONFLICT, "two patients"),)
-    )
-    assert not any(_wants(setting, conflict, kind) for kind in KINDS)
+def test_of_a_study_of_nobody_in_particular_nobody_gets_anything(setting: str, code: ReasonCode) -> None:
+    of_nobody = replace(_of(Outcome.NOT_ELIGIBLE, head=True), reasons=(Reason(code, "whose it is"),))
+    assert not any(_wants(setting, of_nobody, kind) for kind in KINDS)

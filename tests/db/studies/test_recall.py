@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, text
 
-from db.studies import analyses, leases, recall
+from db.corrections import identity
+from db.studies import analyses, assembly, leases, recall
 from db.studies.analyses import WrittenObject
 from db.studies.leases import Lease
+from neurotriage.core.patient import PatientIdentity
 from neurotriage.core.states import RevisionState
 from tests.db.rows import NOW, analysed, analysis, claimed, ready_revision, receive, rejection, written
 
@@ -178,3 +180,17 @@ def test_the_studies_of_a_model_are_listed_in_the_order_of_analysis(engine: Engi
         analysed(connection, later)
         uids = [item.study_instance_uid for item in recall.produced(connection, *MODEL)]
         assert uids == ["1.2.4", "1.2.3"]
+
+
+def test_a_recall_leaves_what_was_withdrawn_to_the_notes_of_the_withdrawal(engine: Engine) -> None:
+    """Those name the patient under whom the results were sent."""
+    with engine.begin() as connection:
+        held = _analysed(connection, 1, written(1, "pacs"))
+        _stored(connection)
+        to = PatientIdentity("B")
+        identity.correct(connection, held.study_id, to, made_by="test", reason="")
+        whole = assembly.freeze(connection, held.study_id, idle_s=0, completed_by="quiet")
+        assert whole is not None
+        analysed(connection, claimed(connection, whole), written(2, "pacs"))
+        _stored(connection)
+        assert _taken(connection, _again(connection, held.study_id)) == [("2.25.2", "pacs")]
