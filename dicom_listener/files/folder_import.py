@@ -1,7 +1,6 @@
 """Takes the DICOM files of a folder into a spool; a second run repeats nothing."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from uuid import uuid4
 
 from dicom_listener.files.folder import FolderFiles, Skipped, name_within, open_regular
 from dicom_listener.files.intake import FileIntake, NotTaken
-from dicom_listener.spool import AssociationInfo, Spool, note_end, read_received
+from dicom_listener.spool import AssociationInfo, BackPressure, Spool, note_end, read_received
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.reception import IMPORT_AE_TITLE
 from neurotriage.core.storage import Storage
@@ -22,11 +21,6 @@ SPOOL: Final = "import"
 _LOOPBACK: Final = "127.0.0.1"
 _CHUNK_BYTES: Final = 1 << 20
 _MAX_NAMED: Final = 1000  # refused files that are kept by name; the rest is counted
-# The ingester holds 20,000 files of all spools at most: an import leaves most of that to live senders.
-_MAX_SPOOLED: Final = 5000
-_LOOK_EVERY_S: Final = 0.5
-# An ingester that restarts, or waits for a database that does, is back by then.
-_DRAINED_WITHIN_S: Final = 600.0
 
 
 @dataclass(slots=True)
@@ -55,7 +49,7 @@ class FolderImport:
         )
         # Of files that wait in the spool; the store has those that are recorded.
         self._waiting = {read_received(path).reception.digest for path in spool.waiting()}
-        self._room = 0  # files that may be taken before the spool is looked at again
+        self._pressure = BackPressure(spool)
 
     def run(self, root: Path, found: FolderFiles, on_file: Callable[[], object]) -> Summary:
         """Take every file; ``on_file`` is called after each.
@@ -67,31 +61,12 @@ class FolderImport:
         for skipped in found.skipped:
             summary.refuse(skipped)
         for path in found.files:
-            self._await_room()
+            self._pressure.await_room()
             self._take(root, path, summary)
             on_file()
         if summary.taken:
             note_end(self._spool, self._association, released=True)
         return summary
-
-    def _await_room(self) -> None:
-        """Wait until the spool takes another file. Raises ``Unavailable`` where nothing leaves it."""
-        if self._room > 0:
-            return
-        least = len(self._spool.waiting())
-        self._room = _MAX_SPOOLED - least
-        drained_at = time.monotonic()
-        while self._room <= 0:
-            if time.monotonic() - drained_at > _DRAINED_WITHIN_S:
-                raise Unavailable(
-                    f"nobody records what was imported: {least} instances wait in the spool. Start "
-                    "`neurotriage listen` or `neurotriage serve`, then import again: it goes on from there"
-                )
-            time.sleep(_LOOK_EVERY_S)
-            waiting = len(self._spool.waiting())
-            if waiting < least:
-                least, drained_at = waiting, time.monotonic()
-            self._room = _MAX_SPOOLED - waiting
 
     def _take(self, root: Path, path: Path, summary: Summary) -> None:
         try:
@@ -115,7 +90,7 @@ class FolderImport:
             raise Unavailable(f"the storage takes no more: {error.strerror}") from error
         else:
             self._waiting.add(digest)
-            self._room -= 1
+            self._pressure.taken()
             summary.taken += 1
         finally:
             os.close(descriptor)

@@ -1,5 +1,6 @@
 """The spool: what was received, durable and whole, until it is recorded."""
 
+from dicom_listener.spool.back_pressure import BackPressure
 from dicom_listener.spool.commitments import COMMITMENT_LIMIT_BYTES, RequestedCommitment
 from dicom_listener.spool.ended import EndedAssociation
 from dicom_listener.spool.file_meta import (
@@ -16,6 +17,7 @@ from dicom_listener.spool.spools import Spooled, Spools
 __all__ = [
     "COMMITMENT_LIMIT_BYTES",
     "AssociationInfo",
+    "BackPressure",
     "EndedAssociation",
     "Incoming",
     "ReceivedInstance",

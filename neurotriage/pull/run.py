@@ -22,13 +22,16 @@ def pull(
     report: PullReport,
     pace: Pace,
     on_line: Callable[[LineResult], object],
+    await_room: Callable[[], object] = lambda: None,
 ) -> None:
     """Pull each line that has no end yet. ``on_line`` gets each result once it is in the report.
 
-    Raises ``SourceUnusable``, and ``OSError`` where the report cannot be written.
+    ``await_room`` is called before each and holds up what would come faster than it is recorded. Raises
+    ``SourceUnusable``, ``OSError`` where the report cannot be written, and as ``await_room``.
     """
     for line in wanted:
         pace.await_window()
+        await_room()
         began = pace.clock.now()
         state, fetched, expected, detail = _pulled(source, key, line, pace)
         at = pace.clock.now().isoformat(timespec="seconds")

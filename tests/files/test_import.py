@@ -14,8 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from typer.testing import CliRunner, Result
 
-from dicom_listener.files import folder_import as import_module
-from dicom_listener.spool import Spool, Spools, read_received
+from dicom_listener.spool import Spool, Spools, back_pressure, read_received
 from neurotriage.cli import app
 from neurotriage.cli.studies import import_folder
 from neurotriage.core.storage import Storage
@@ -209,8 +208,8 @@ def test_the_end_of_an_import_is_noted_as_released(
 def test_an_import_goes_no_faster_than_its_files_are_recorded(
     run: Callable[[Path], Result], folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 2)
-    monkeypatch.setattr(import_module, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(back_pressure, "_MAX_SPOOLED", 2)
+    monkeypatch.setattr(back_pressure, "_LOOK_EVERY_S", 0.01)
     recorded, most, ended = 0, 0, threading.Event()
 
     def record() -> None:
@@ -235,13 +234,13 @@ def test_an_import_goes_no_faster_than_its_files_are_recorded(
 def test_an_import_that_nobody_records_ends_with_a_sentence_and_goes_on_later(
     run: Callable[[Path], Result], folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 2)
-    monkeypatch.setattr(import_module, "_LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(import_module, "_DRAINED_WITHIN_S", 0.1)
-    assert "nobody records what was imported: 2 instances wait" in str(run(folder).exception)
+    monkeypatch.setattr(back_pressure, "_MAX_SPOOLED", 2)
+    monkeypatch.setattr(back_pressure, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(back_pressure, "_DRAINED_WITHIN_S", 0.1)
+    assert "nobody records what came: 2 instances wait" in str(run(folder).exception)
     assert len(spool.waiting()) == 2
     assert not spool.ended()
-    monkeypatch.setattr(import_module, "_MAX_SPOOLED", 100)
+    monkeypatch.setattr(back_pressure, "_MAX_SPOOLED", 100)
     assert "4 taken, 2 repeated, 0 refused" in run(folder).output
 
 

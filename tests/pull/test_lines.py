@@ -161,3 +161,19 @@ def test_a_report_is_readable_by_its_owner_alone_and_keeps_odd_text(tmp_path: Pa
 def test_a_line_that_is_no_accession_number_is_not_asked_for(line: str) -> None:
     assert problem_of(line, "AccessionNumber")
     assert problem_of(line, "StudyInstanceUID")
+
+
+def test_a_pull_waits_before_each_line_until_what_came_is_recorded(tmp_path: Path) -> None:
+    source, asked_before = Scripted(a=[(1, 1, "")], b=[(1, 1, "")]), []
+    report = PullReport(tmp_path / "r.csv")
+    pace = Pace(PullSettings(), VirtualClock(NOON))
+
+    def await_room() -> None:
+        asked_before.append(list(source.asked))
+        if len(asked_before) == 3:
+            raise Unavailable("nobody records what came")
+
+    with pytest.raises(Unavailable):
+        pull(source, "AccessionNumber", ["a", "b", "c"], report, pace, lambda _: None, await_room)
+    assert asked_before == [[], ["a"], ["a", "b"]]
+    assert report.open_lines(["a", "b", "c"]) == ["c"]

@@ -27,9 +27,10 @@ def pull(
 
     Example: neurotriage pull --from pacs --accessions list.txt
     """
-    from dicom_listener.spool import open_spool
+    from dicom_listener.spool import BackPressure, Spools, open_spool
     from neurotriage.cli.tables import progress
     from neurotriage.core.process.log import set_up_logging
+    from neurotriage.core.storage import Storage
     from neurotriage.pull import lines
     from neurotriage.pull.pace import Pace, SystemClock
     from neurotriage.pull.run import pull as pull_lines
@@ -60,7 +61,14 @@ def pull(
                 bar.update(task, description=text)
                 typer.echo(text, err=True)
 
-            pull_lines(archive, key, open_lines, report, Pace(settings.pull, SystemClock(), on_wait), on_line)
+            pressure = BackPressure(Spools(Storage(settings.storage.root)))
+
+            def await_room() -> None:
+                pressure.look()
+                pressure.await_room()
+
+            pace = Pace(settings.pull, SystemClock(), on_wait)
+            pull_lines(archive, key, open_lines, report, pace, on_line, await_room)
     finally:
         spool.close()
     ends = [report.results[line] for line in wanted]
