@@ -14,6 +14,8 @@ from worker.vision import read_registry
 
 WEIGHTS = WorkerSettings().weights
 
+from tests.conftest import until
+
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 
 
@@ -98,7 +100,8 @@ def test_serve_starts_a_dead_role_again_and_stops_whole(tmp_path: Path) -> None:
     served.send_signal(signal.SIGTERM)
     text, _ = served.communicate(timeout=90)
     assert served.returncode == 0, text
-    assert _left_over(tmp_path) == []
+    # The ingester of the listener that was killed learns of it once it has started.
+    until(lambda: _left_over(tmp_path) == [], 30)
 
 
 def _is_listener_of(process: Path, folder: Path) -> bool:
