@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from neurotriage.core.settings import WorkerSettings
+from tests.conftest import until
 from worker.vision import read_registry
 
 WEIGHTS = WorkerSettings().weights
-
-from tests.conftest import until
 
 pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
 
