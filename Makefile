@@ -15,7 +15,7 @@ demo: install
 	@$(BIN)/neurotriage demo
 
 test: lint types
-	@$(PYTEST) -n 2 --dist loadgroup
+	@$(PYTEST) -n 2 --dist loadfile
 
 check: lint types unit
 

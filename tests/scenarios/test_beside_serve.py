@@ -17,7 +17,7 @@ import redis
 from neurotriage.embedded.process import free_port
 from tests.listener.conftest import instance, send
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 
 class Host:

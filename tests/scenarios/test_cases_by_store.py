@@ -18,7 +18,6 @@ from tests.scenarios.test_real_studies import by_study, results_as_json, send_al
 
 pytestmark = [
     pytest.mark.scenario,
-    pytest.mark.xdist_group("scenarios"),
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),
 ]

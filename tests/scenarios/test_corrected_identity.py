@@ -11,7 +11,7 @@ from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.studies import head_ct
 from tests.scenarios.conftest import destination, opened
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 
 def _received(pacs: StandInPacs) -> list[FileDataset]:

@@ -23,7 +23,7 @@ from tests.delivery.conftest import black_hole
 from tests.scenarios.conftest import Site
 from worker.delivery.right import LEASE_S
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 
 class Sending:

@@ -31,7 +31,7 @@ from tests.db.rows import analysed, claimed, ready_revision
 from tests.delivery.conftest import Site, await_port
 from worker.results import build
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 

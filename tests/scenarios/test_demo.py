@@ -15,7 +15,7 @@ from worker.vision import read_registry
 
 WEIGHTS = WorkerSettings().weights
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 
 def _start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 HEAD, KNEE = "brain_mr_ge_pd_axial", "not_a_brain/knee_mr_j2k"
 # Its SOP class is nobody's: no listener takes it.

@@ -13,7 +13,7 @@ from neurotriage.demo.send import send
 from neurotriage.demo.studies import SampleStudy
 from tests.scenarios.conftest import Site, opened
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 # What other programs of this host write meanwhile must stay below half of it.
 BALLAST_BYTES = 2 * 1024**3

@@ -20,7 +20,6 @@ from tests.scenarios.conftest import Site, destination, opened
 
 pytestmark = [
     pytest.mark.scenario,
-    pytest.mark.xdist_group("scenarios"),
     pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed"),
 ]
 

@@ -15,7 +15,7 @@ from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.studies import SampleStudy, head_ct
 from tests.scenarios.conftest import opened
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 CANARY = "CANARYKANARI"
 # Texts, and values that are none of their type: those are what libraries complain of.

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from neurotriage.demo.studies import SampleStudy
 from tests.scenarios.conftest import Site
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"

@@ -23,7 +23,7 @@ from neurotriage.embedded.process import free_port
 from neurotriage.embedded.stack import Stack
 from tests.scenarios.conftest import Site
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 # Long enough for a second analysis to show itself: quiet time, sweep, analysis of what would be new.
 ECHO_WOULD_TAKE_S = 10.0

@@ -27,7 +27,6 @@ from worker.vision import read_registry
 
 pytestmark = [
     pytest.mark.scenario,
-    pytest.mark.xdist_group("scenarios"),
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),
 ]

@@ -10,7 +10,7 @@ from neurotriage.demo.pacs import StandInPacs
 from neurotriage.demo.studies import SampleStudy
 from tests.scenarios.conftest import Site, opened
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 
 def stored_files(site: Site) -> list[Path]:

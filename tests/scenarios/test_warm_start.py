@@ -19,7 +19,7 @@ from neurotriage.doctor.check import State
 from neurotriage.doctor.queue import look_at_queue
 from tests.scenarios.conftest import Site, opened
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("scenarios")]
+pytestmark = pytest.mark.scenario
 
 MAX_RATIO = 1.5
 LATER = 3
