@@ -29,7 +29,6 @@ def logging_as_before() -> Iterator[None]:
 
 
 @pytest.mark.scenario
-@pytest.mark.xdist_group("scenarios")
 @pytest.mark.usefixtures("dcmtk", "orthanc")
 def test_the_figures_of_intake_have_the_agreed_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(burden, "IDLE_S", 1.0)
@@ -50,7 +49,6 @@ def test_the_figures_of_intake_have_the_agreed_shape(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.scenario
-@pytest.mark.xdist_group("scenarios")
 @pytest.mark.usefixtures("dcmtk")
 def test_a_listed_peer_works_among_a_crowd(tmp_path: Path) -> None:
     figures = _by_name(siege(tmp_path, Sizes(idle=20, slow=10, dribbling=5), work_s=3, images=5))
@@ -60,7 +58,6 @@ def test_a_listed_peer_works_among_a_crowd(tmp_path: Path) -> None:
 
 
 @pytest.mark.scenario
-@pytest.mark.xdist_group("scenarios")
 def test_changed_messages_and_data_sets_all_end(tmp_path: Path) -> None:
     figures = mutations(tmp_path, 25, seed=20)
     assert len(figures) == 8

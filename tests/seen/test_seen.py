@@ -25,7 +25,7 @@ from worker.delivery import deliver
 if TYPE_CHECKING:
     from tests.seen.viewer import Look, Viewer
 
-pytestmark = [pytest.mark.seen, pytest.mark.xdist_group("seen"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.seen, pytest.mark.timeout(900)]
 
 MAX_OUTLINES = 8
 # OHIF has no view for these; it lists them with a warning sign.
