@@ -510,7 +510,8 @@ def test_every_real_instance_becomes_a_row_or_is_quarantined_with_a_reason(
     reasons = rows(engine, "select name, code from quarantined")
     assert {folders[str(name)]: code for name, code in reasons} == {"htj2k_no_patient": "no_study"}
     time.sleep(0.05)
-    assert assemble(engine, 0.02)
+    while assemble(engine, 0.02):
+        pass  # many studies are frozen in several steps
     conflicts = rows(
         engine,
         "select study_instance_uid from studies s join revisions r on r.study_id = s.id "
