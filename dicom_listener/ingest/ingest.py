@@ -46,6 +46,8 @@ _GROUP_WAIT_S: Final = 0.25
 _MAX_KNOWN: Final = 20_000
 # Listing the spool takes at most this part of the time.
 _LISTING_SHARE: Final = 0.1
+# Before the first listing, whatever lies in the spool is not recorded.
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
 # Headers read ahead while Postgres does not answer.
 _MAX_READ: Final = 2 * GROUP
 
@@ -109,7 +111,7 @@ class Ingest:
         self._read: list[_Waiting] = []
         self._queue = FairQueue()
         self._skipped: set[str] = set()
-        self._listed_until = datetime.now(UTC)
+        self._listed_until = _NEVER
         self._list_at = 0.0
 
     @property

@@ -548,3 +548,11 @@ def test_a_full_quarantine_loses_the_oldest_bytes_and_no_row(
         ("2.dcm", "quarantine/2.dcm"),
         ("3.dcm", "quarantine/3.dcm"),
     ]
+
+
+def test_before_the_spool_is_listed_nothing_is_certain(ingest: Ingest) -> None:
+    """Or what lies there since before a restart would count as recorded."""
+    now = datetime.now(UTC)
+    assert ingest.backlog().behind_s(set(), now) > 365 * 24 * 3600
+    ingest.drain()
+    assert ingest.backlog().behind_s(set(), now) < 60
