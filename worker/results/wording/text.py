@@ -276,12 +276,12 @@ def _where(analysis: Analysis, finding: Finding) -> str:
     ]
     first, last = min(f.slice_index for f in same) + 1, max(f.slice_index for f in same) + 1
     slices = f"slice {first}" if first == last else f"slices {first}-{last}"
-    count = _slices_of_stack(analysis, finding)
+    count = slices_of_stack(analysis, finding)
     side = "in the midline" if finding.side is Side.MIDLINE else f"on the {_SIDES[finding.side]}"
     return f"{side}, {finding.size_mm:.0f} mm across, on {slices}{f' of {count}' if count else ''}"
 
 
-def _slices_of_stack(analysis: Analysis, finding: Finding) -> int:
+def slices_of_stack(analysis: Analysis, finding: Finding) -> int:
     """The number of slices in the stack of a finding; 0 where no decision lists them."""
     own = [item for item in analysis.series if item.series_instance_uid == finding.series_instance_uid]
     image = finding.sop_instance_uid, finding.frame

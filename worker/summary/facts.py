@@ -1,0 +1,148 @@
+"""The facts of an analysis: the only thing that a text is made of, and that may leave the worker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from neurotriage.core.values import (
+    Analysis,
+    Claims,
+    Outcome,
+    ReasonCode,
+    Side,
+    Triage,
+)
+from worker.first_look import FIRST_LOOK
+from worker.results.wording import text
+
+# Classes of a tumour, of which the more probable one is said.
+KINDS: Final = ("benign", "malignant")
+
+
+@dataclass(frozen=True, slots=True)
+class LesionFact:
+    """One lesion. ``number`` as on the overlays; slices are 1-based along their stack."""
+
+    number: int
+    modality: str
+    series: int  # 1-based among the analysed series, in the order of the analysis
+    side: Side
+    size_mm: int  # largest extent in a slice
+    first_slice: int
+    last_slice: int
+    slices_of_stack: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probability:
+    """The probability of a tumour, and the threshold that it was held against, in 0..1."""
+
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a text may say of a study; ``worker.summary.words`` rounds as the results do."""
+
+    outcome: Outcome
+    triage: Triage
+    reasons: tuple[ReasonCode, ...]  # codes alone: a sentence may quote a header, or a rule of the site
+    probability: Probability | None
+    kind: str | None  # the more probable of ``KINDS``, of a tumour that is present
+    kind_probability: float | None
+    look_alike: float | None  # probability, only where it decides outcome or urgency
+    lesions: tuple[LesionFact, ...]  # largest first
+    modalities: tuple[str, ...]  # analysed
+    missing: tuple[str, ...]  # of CT and MR
+    series_analysed: int
+    series_refused: int
+    slices_analysed: int
+    images_left_out: int
+    notes: int  # limitations that the results spell out
+    models: tuple[str, ...]  # name and version
+    first_look: bool  # more images of the study may follow
+    earlier_outcome: Outcome | None  # of an earlier revision of the study
+    age_band: str | None = None  # "60-69", only where configured
+    sex: str | None = None  # "female" or "male", only where configured
+
+
+def facts_of(
+    analysis: Analysis,
+    claims: Claims = Claims.RESEARCH,
+    earlier: Outcome | None = None,
+    *,
+    age_band: str | None = None,
+    sex: str | None = None,
+) -> Facts:
+    """The facts that a text may rest on, within ``claims``.
+
+    ``earlier``: the outcome of an earlier revision of the study. ``age_band`` and ``sex`` are told only where
+    a site configured it.
+    """
+    research = claims is Claims.RESEARCH
+    kind = _kind(analysis) if research and analysis.outcome is Outcome.PRESENT else None
+    used = text.modalities_used(analysis)
+    analysed = [item for item in analysis.series if item.outcome.analysed]
+    return Facts(
+        outcome=analysis.outcome,
+        triage=analysis.triage,
+        reasons=tuple(dict.fromkeys(reason.code for reason in analysis.reasons)),
+        probability=_probability(analysis) if analysis.outcome.analysed else None,
+        kind=kind[0] if kind else None,
+        kind_probability=kind[1] if kind else None,
+        look_alike=text.mimic(analysis) if research else None,
+        lesions=tuple(_lesions(analysis)) if research and analysis.outcome.marked else (),
+        modalities=used,
+        missing=tuple(modality for modality in text.MODALITIES if modality not in used),
+        series_analysed=len({item.series_instance_uid for item in analysed}),
+        series_refused=sum(not verdict.taken for verdict in analysis.verdicts),
+        slices_analysed=sum(len(item.scores.tumour) for item in analysed),
+        images_left_out=sum(item.count for item in analysis.left_out),
+        notes=sum(note != FIRST_LOOK for note in analysis.degradations),
+        models=tuple(dict.fromkeys(f"{p.model} {p.version}" for p in analysis.predictions)),
+        first_look=FIRST_LOOK in analysis.degradations,
+        earlier_outcome=earlier,
+        age_band=age_band,
+        sex=sex,
+    )
+
+
+def _probability(analysis: Analysis) -> Probability | None:
+    deciding = text.deciding_prediction(analysis)
+    return None if deciding is None else Probability(deciding.probabilities[text.TUMOUR], deciding.threshold)
+
+
+def _kind(analysis: Analysis) -> tuple[str, float] | None:
+    """The more probable kind of tumour, by the prediction that is surest of one."""
+    judged = [
+        (p.probabilities[name], name)
+        for p in analysis.predictions
+        for name in KINDS
+        if name in p.probabilities
+    ]
+    probability, name = max(judged, default=(0.0, ""))
+    return (name, probability) if name else None
+
+
+def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
+    """The lesions of the deciding series, the largest first."""
+    modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
+    order = list(dict.fromkeys(item.series_instance_uid for item in analysis.series if item.outcome.analysed))
+    for largest in text.lesions(analysis):
+        uid = largest.series_instance_uid
+        slices = [
+            finding.slice_index + 1
+            for finding in analysis.findings
+            if (finding.lesion, finding.series_instance_uid) == (largest.lesion, uid)
+        ]
+        yield LesionFact(
+            number=largest.lesion,
+            modality=modality_of.get(uid, ""),
+            series=order.index(uid) + 1 if uid in order else 1,
+            side=largest.side,
+            size_mm=round(largest.size_mm),
+            first_slice=min(slices),
+            last_slice=max(slices),
+            slices_of_stack=text.slices_of_stack(analysis, largest),
+        )
