@@ -1,6 +1,5 @@
 """Every engine says what eager torch says, and the choice follows from what was measured."""
 
-import json
 import operator
 from dataclasses import replace
 from pathlib import Path
@@ -12,28 +11,34 @@ from torch import nn
 
 from tests.vision.synthetic import write_weights
 from tests.vision.test_network import ensemble, network
-from training.release.export import enter
 from worker.vision.engines import (
     ONNX,
     ONNX_INT8,
+    OPENVINO,
+    OPENVINO_BF16,
     TORCH,
     TORCH_BF16,
     Choice,
     EngineUnavailable,
     FusedEngine,
     Measurement,
+    OpenVinoEngine,
     TorchEngine,
+    exact_together,
     open_engine,
+    read_choice,
     write_choice,
 )
 from worker.vision.engines.choice import fastest
 from worker.vision.engines.eager import folded
+from worker.vision.engines.measure import QUICK
+from worker.vision.engines.members import MemberEngines
 from worker.vision.engines.onednn import fused
 from worker.vision.engines.opening import engine_file
 from worker.vision.model import EngineRequest
 from worker.vision.models import load_models
-from worker.vision.network import ARCHITECTURES, RESNET50, Network
-from worker.vision.registry import read_cards
+from worker.vision.network import ARCHITECTURES, MOBILENET_V2, RESNET50, Network, SliceOutputs
+from worker.vision.registry import ModelCard, read_cards
 from worker.vision.registry.cards import ENSEMBLE
 from worker.vision.registry.self_check import drawn_slices
 
@@ -100,31 +105,92 @@ def test_what_was_measured_decides_and_a_setting_overrides_it(tmp_path: Path) ->
         assert model is not None
         return model.engine.name
 
-    unmeasured = "cuda" if torch.cuda.is_available() else TORCH
-    assert engine("auto") == unmeasured
-    write_choice(engines, chosen(TORCH_BF16, read_cards(folder).card("random").sha256), 1)
-    if torch.cpu._is_avx512_bf16_supported():
-        assert engine("auto") == TORCH_BF16
+    write_choice(engines, chosen(TORCH, read_cards(folder).card("random").sha256), 1)
+    assert engine("auto") == TORCH
+    write_choice(engines, chosen(OPENVINO, read_cards(folder).card("random").sha256), 1)
+    assert engine("auto") == OPENVINO
     assert engine(TORCH) == TORCH
 
 
-@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bfloat16")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU comes first")
-def test_where_nobody_measured_bfloat16_is_taken_if_it_answers_as_at_the_export(tmp_path: Path) -> None:
-    folder = write_weights(tmp_path)
+def test_where_nobody_measured_the_first_process_does_and_the_next_one_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, engines = write_weights(tmp_path), tmp_path / "engines"
 
-    def engine(name: str = "auto") -> str:
-        return load_models(folder, threads=1, engine=EngineRequest(name)).required("MR").engine.name
+    def engine() -> str:
+        models = load_models(folder, threads=1, engine=EngineRequest(folder=engines))
+        return models.required("MR").engine.name
 
-    assert engine() == TORCH, "nothing to hold it against"
-    enter(read_cards(folder).card("random"), folder)
-    assert engine() == TORCH_BF16
-    assert engine(TORCH) == TORCH
-    registry = folder / "registry.json"
-    document = json.loads(registry.read_text())
-    document["models"][0]["answers"]["tumour"][0] += 1
-    registry.write_text(json.dumps(document))
-    assert engine() == TORCH
+    first = engine()
+    kept = read_choice(engines, read_cards(folder).card("random").sha256, 1)
+    assert kept is not None
+    assert first == kept.engine == fastest(kept.measured)
+    assert {measured.engine for measured in kept.measured} == set(QUICK.engines)
+    monkeypatch.setattr("worker.vision.engines.best.choose", None)
+    assert engine() == first
+    assert load_models(folder, threads=1).required("MR").engine.name == TORCH, "no folder to keep a choice in"
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_openvino_answers_as_torch_for_any_number_of_slices(kind: str, tmp_path: Path) -> None:
+    model, x = folded(network(0, kind)), torch.rand(6, 1, 64, 64)
+    before = TorchEngine(TORCH, model)(x)
+    engine = OpenVinoEngine(OPENVINO, model, 64, tmp_path, 1)
+    for slices in (1, 4, 6):
+        for ours, theirs in zip(engine(x[:slices]), before, strict=True):
+            torch.testing.assert_close(ours, theirs[:slices], rtol=1e-3, atol=1e-3)
+    assert not list(tmp_path.iterdir()), "the file of the weights has no name"
+    for ours, theirs in zip(TorchEngine(TORCH, model)(x), before, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_bfloat16_is_refused_where_it_changes_answers() -> None:
+    with pytest.raises(EngineUnavailable, match="changes the answers"):
+        OpenVinoEngine(OPENVINO_BF16, folded(network(0, MOBILENET_V2)), 64, None, 1)
+
+
+def test_members_of_an_ensemble_run_on_engines_of_their_own_and_answer_as_one() -> None:
+    model, x = ensemble(mirrored=True), torch.rand(3, 1, 64, 64)
+    with torch.inference_mode():
+        wanted = model(x)
+    folded(model)
+    first, *others = model.networks
+    engines = [OpenVinoEngine(OPENVINO, first, 64, None, 1), *(TorchEngine(TORCH, each) for each in others)]
+    together = MemberEngines(model, engines)
+    assert (together.name, together.device) == ("openvino+torch", "cpu")
+    for ours, theirs in zip(together(x), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+class Told:
+    """An engine whose tumour logits are always one number."""
+
+    name, device = OPENVINO, "cpu"
+
+    def __init__(self, logit: float) -> None:
+        self.logit = logit
+
+    def __call__(self, slices: torch.Tensor) -> SliceOutputs:
+        return SliceOutputs(torch.full((len(slices),), self.logit), *[torch.zeros(0)] * 6)
+
+
+def test_members_exact_one_by_one_must_be_so_as_an_ensemble() -> None:
+    card = ModelCard(
+        name="pair",
+        version="1",
+        file="",
+        sha256="0",
+        modality="MR",
+        input_px=64,
+        temperature=1.0,
+        architecture=ENSEMBLE,
+        answers={"tumour": (0.0,) * 4},
+    )
+    assert exact_together(Told(0.01), (OPENVINO, TORCH), card)
+    assert not exact_together(Told(1.0), (OPENVINO, OPENVINO), card)
+    assert exact_together(Told(1.0), (OPENVINO,), card), "a single network was measured itself"
+    assert exact_together(Told(1.0), (TORCH, TORCH), card), "that is the reference"
 
 
 def test_an_engine_that_cannot_run_here_is_replaced_and_the_result_says_so(tmp_path: Path) -> None:

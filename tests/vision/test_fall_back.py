@@ -115,10 +115,10 @@ import torch
 from tests.vision.synthetic import axial_head
 from worker.vision import analyse_volumes, load_models
 from worker.vision import analyse
-from worker.vision.network import ARCHITECTURES, SliceNet
+from worker.vision.network import ARCHITECTURES
 torch.set_num_threads(1)
 stack = axial_head(shape=(4, 40, 48))
-SliceNet("resnet50"), SliceNet("mobilenet-v2")  # what is imported on first use
+load_models(Path(sys.argv[1]), threads=1, light=True).required("MR")  # what is imported on first use
 models = load_models(Path(sys.argv[1]), threads=1)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20,) * 2)

@@ -4,19 +4,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as parsed_arrays
 
 from worker.vision.engines import (
-    CUDA,
     TORCH,
     Engine,
     EngineUnavailable,
     TorchEngine,
-    open_engine,
-    read_choice,
-    unmeasured_engine,
+    best_engines,
+    exact_together,
+    open_engines,
+    usual_engine,
 )
 from worker.vision.engines.eager import folded
 from worker.vision.feature_reference import FeatureReference
@@ -56,32 +55,30 @@ def network_model(
 ) -> Model:
     """Load one network, its reference features and its engine.
 
-    Where the requested engine cannot run, torch takes its place and ``note`` says why. ``threads``: as set in
+    Where an engine cannot run, torch takes its place and ``note`` says why. ``threads``: as set in
     ``[worker]``, 0 leaves torch's own choice; an engine is measured for a number of threads. Raises
     BadWeights.
     """
     network = folded(load_network(card, weights_dir))
     reference = _reference(rule, weights_dir)
-    usual = CUDA if torch.cuda.is_available() else TORCH
-    request = engine or EngineRequest(usual)
-    name = _engine_name(card, request, threads)
-    if name is None:
-        return Model(card, rule, network, reference, unmeasured_engine(network, card))
+    names = _engine_names(network, card, engine or EngineRequest(usual_engine()), threads)
+    folder = engine.folder if engine else None
     try:
-        return Model(
-            card, rule, network, reference, open_engine(name, network, card, request.folder, threads)
-        )
+        running = open_engines(names, network, card, folder, threads)
     except EngineUnavailable as error:
-        note = f"{card.name} ran on the engine {usual} instead of {name}: {error}"
+        wanted, usual = "+".join(dict.fromkeys(names)), usual_engine()
+        note = f"{card.name} ran on the engine {usual} instead of {wanted}: {error}"
         return Model(card, rule, network, reference, TorchEngine(usual, network), note)
+    if engine and engine.name == AUTO and not exact_together(running, names, card):
+        return Model(card, rule, network, reference, TorchEngine(TORCH, network))
+    return Model(card, rule, network, reference, running)
 
 
-def _engine_name(card: ModelCard, request: EngineRequest, threads: int) -> str | None:
-    """The requested engine, or the best one by measurement; None where none was measured."""
+def _engine_names(network: Network, card: ModelCard, request: EngineRequest, threads: int) -> tuple[str, ...]:
+    """The engine of each member: the requested one, or the best ones by measurement."""
     if request.name != AUTO:
-        return request.name
-    choice = read_choice(request.folder, card.sha256, threads) if request.folder else None
-    return choice.engine if choice else None
+        return (request.name,) * len(card.networks)
+    return best_engines(network, card, request.folder, threads)
 
 
 def _reference(rule: StudyRule, weights_dir: Path) -> FeatureReference:

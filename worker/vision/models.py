@@ -8,7 +8,7 @@ import torch
 
 from neurotriage.core.settings import WorkerSettings
 from worker.eligibility import EligibilityRule
-from worker.vision.memory import out_of_memory
+from worker.vision.memory import out_of_memory, trim_heap
 from worker.vision.model import EngineRequest, Model, network_model
 from worker.vision.network.fusion import FusionNet
 from worker.vision.registry import BadWeights, FusionCard, ModelCard, Registry, StudyRule, read_registry
@@ -85,6 +85,7 @@ class Models:
         """
         failed = self.cards[modality]
         self._loaded.pop(modality, None)
+        trim_heap()
         light = self._load(self.light_cards[modality], self.light_rules[modality])
         self._loaded[modality] = light
         self._fallbacks[modality] = (

@@ -44,7 +44,9 @@ def engines(
     try:
         registry = read_registry(limits.weights)
         registry.verify_all()
-        for card in [registry.card(model)] if model else registry.deciding_models:
+        models = [registry.card(model)] if model else registry.deciding_models
+        networks = {network.sha256: network for card in models for network in card.networks}
+        for card in networks.values():
             network = folded(load_network(card, limits.weights))
             choice = choose(network, card, Trial(drawn_slices(card.input_px)), folder, limits.threads)
             path = write_choice(folder, choice, limits.threads)

@@ -38,7 +38,9 @@ class WorkerSettings(Section):
         "full", description="models that decide; light: the small ones, where there are any"
     )
     threads: int = Field(0, ge=0, description="torch threads per analysis process; 0 takes all cores")
-    engine: Literal["auto", "torch", "torch-bf16", "onnxruntime", "onnxruntime-int8", "cuda"] = Field(
+    engine: Literal[
+        "auto", "torch", "torch-bf16", "openvino", "openvino-bf16", "onnxruntime", "onnxruntime-int8", "cuda"
+    ] = Field(
         "auto", description="engine of the networks; auto: the best one as measured by `neurotriage engines`"
     )
     memory_mb: int = Field(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 from neurotriage.core.storage import atomic_write, make_private
@@ -51,11 +52,12 @@ def fastest(measured: Sequence[Measurement]) -> str:
 
 
 def host(threads: int) -> str:
-    """The conditions of a measurement: processor, its instruction sets, and torch's threads (0: all)."""
+    """The conditions of a measurement: processor, instruction sets, software, and threads (0: all)."""
     lines = _cpu_lines()
     name = lines.get("model name", "unknown")
     flags = sha256(lines.get("flags", "").encode()).hexdigest()[:8]
-    return f"{name} {flags}, {threads or 'all'} threads"
+    software = ", ".join(f"{package} {version(package)}" for package in ("torch", "openvino"))
+    return f"{name} {flags}, {software}, {threads or 'all'} threads"
 
 
 def read_choice(folder: Path, weights_sha256: str, threads: int) -> Choice | None:

@@ -13,13 +13,26 @@ from numpy.typing import NDArray
 from worker.vision.engines.choice import Choice, Measurement, allowed, fastest, host
 from worker.vision.engines.eager import TORCH, TorchEngine
 from worker.vision.engines.interface import Engine, EngineUnavailable
+from worker.vision.engines.onednn import TORCH_BF16
 from worker.vision.engines.onnx import ONNX, ONNX_INT8, quantise
 from worker.vision.engines.opening import ENGINES, engine_file, open_engine
+from worker.vision.engines.openvino import OPENVINO, OPENVINO_BF16
 from worker.vision.network import Network
 from worker.vision.registry import ModelCard
 
-BATCH_SLICES = 16
-ROUNDS = 7
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which engines are measured, and how long."""
+
+    engines: tuple[str, ...]
+    batch_slices: int
+    rounds: int  # of a batch, of which the median counts
+
+
+THOROUGH = Plan(ENGINES, batch_slices=16, rounds=7)
+# A few seconds, on the first start on a host: what needs no file of its own.
+QUICK = Plan((TORCH, TORCH_BF16, OPENVINO, OPENVINO_BF16), batch_slices=4, rounds=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,18 +44,21 @@ class Trial:
     calibration: NDArray[np.float32] | None = None  # (m, 1, S, S) other slices, for the ranges of int8
 
 
-def choose(network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Choice:
-    """Measure every engine that can run here and choose the fastest that is exact enough.
+def choose(
+    network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int, plan: Plan = THOROUGH
+) -> Choice:
+    """Measure every engine of the plan that can run here and choose the fastest that is exact enough.
 
     ONNX files are written to ``folder``; ``threads`` 0: all. An engine that cannot run gives a measurement
     with a ``problem``.
     """
-    reference = probabilities(TorchEngine(TORCH, network), card, trial.slices)
+    eager = TorchEngine(TORCH, network)
+    reference = probabilities(eager, card, trial.slices, plan.batch_slices)
     measured = []
-    for name in ENGINES:
+    for name in plan.engines:
         try:
-            engine = _opened(name, network, card, trial, folder, threads)
-            measurement = _measured(engine, card, trial, reference)
+            engine = eager if name == TORCH else _opened(name, network, card, trial, folder, threads)
+            measurement = _measured(engine, card, trial, reference, plan)
         except EngineUnavailable as error:
             measurement = Measurement(name, 0.0, 0.0, problem=str(error))
         if name == ONNX_INT8 and not allowed(measurement):
@@ -51,26 +67,27 @@ def choose(network: Network, card: ModelCard, trial: Trial, folder: Path, thread
     return Choice(card.name, card.sha256, host(threads), fastest(measured), tuple(measured))
 
 
-def probabilities(engine: Engine, card: ModelCard, slices: NDArray[np.float32]) -> NDArray[np.float64]:
+def probabilities(
+    engine: Engine, card: ModelCard, slices: NDArray[np.float32], batch_slices: int
+) -> NDArray[np.float64]:
     """(n,) calibrated tumour probabilities in 0..1 of slices (n, 1, S, S)."""
     logits = [
-        engine(torch.from_numpy(slices[start : start + BATCH_SLICES])).tumour.double()
-        for start in range(0, len(slices), BATCH_SLICES)
+        engine(torch.from_numpy(slices[start : start + batch_slices])).tumour.double()
+        for start in range(0, len(slices), batch_slices)
     ]
     result: NDArray[np.float64] = torch.sigmoid(torch.cat(logits) / card.temperature).numpy()
     return result
 
 
-def slices_per_s(engine: Engine, slices: NDArray[np.float32]) -> float:
-    """Slices per second: the median of ``ROUNDS`` batches of ``BATCH_SLICES``, after one to warm up."""
-    batch = torch.from_numpy(np.resize(slices, (BATCH_SLICES, *slices.shape[1:])))
-    engine(batch)
+def slices_per_s(engine: Engine, slices: NDArray[np.float32], plan: Plan) -> float:
+    """Slices per second by the median of the plan's batches, of an engine that is warm."""
+    batch = torch.from_numpy(np.resize(slices, (plan.batch_slices, *slices.shape[1:])))
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(plan.rounds):
         begun = time.perf_counter()
         engine(batch)
         seconds.append(time.perf_counter() - begun)
-    return BATCH_SLICES / median(seconds)
+    return plan.batch_slices / median(seconds)
 
 
 def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: Path, threads: int) -> Engine:
@@ -82,11 +99,14 @@ def _opened(name: str, network: Network, card: ModelCard, trial: Trial, folder: 
     return open_engine(name, network, card, folder, threads)
 
 
-def _measured(engine: Engine, card: ModelCard, trial: Trial, reference: NDArray[np.float64]) -> Measurement:
-    measured = probabilities(engine, card, trial.slices)
+def _measured(
+    engine: Engine, card: ModelCard, trial: Trial, reference: NDArray[np.float64], plan: Plan
+) -> Measurement:
+    same = engine.name == TORCH
+    measured = reference if same else probabilities(engine, card, trial.slices, plan.batch_slices)
     result = Measurement(
         engine=engine.name,
-        slices_per_s=round(slices_per_s(engine, trial.slices), 1),
+        slices_per_s=round(slices_per_s(engine, trial.slices, plan), 1),
         max_abs_dp=round(float(np.abs(measured - reference).max()), 5),
     )
     if trial.auc is None:

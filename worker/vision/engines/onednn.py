@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from worker.vision.engines.interface import EngineUnavailable
+from worker.vision.engines.tracing import traced_maps
 from worker.vision.network import RESNET50, Network, SliceNet, SliceOutputs
 
 TORCH_BF16 = "torch-bf16"
@@ -84,27 +85,12 @@ class FusedConvolution(nn.Module):
         return result
 
 
-class _Maps(nn.Module):
-    """``network.maps`` as a module, so that it can be traced."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.network.maps(x)
-
-
 def fused(network: Network) -> fx.GraphModule:
     """``network.maps`` with each convolution fused with what follows it; the network is not changed."""
     members = [module for module in network.modules() if isinstance(module, SliceNet)]
     wide = {id(layer) for member in members if member.architecture in WIDE for layer in member.modules()}
-    traced = fx.symbolic_trace(_Maps(network))
+    traced = traced_maps(network)
     layers = dict(traced.named_modules())
-    for node in list(traced.graph.nodes):
-        if node.op == "call_module" and isinstance(layers[node.target], nn.Identity):
-            node.replace_all_uses_with(node.args[0])
-            traced.graph.erase_node(node)
     names = (f"fused{number}" for number in count())
     for node in list(traced.graph.nodes):
         layer = layers.get(node.target) if node.op == "call_module" else None

@@ -1,7 +1,7 @@
 """The slice network, its architectures, and ensembles of them."""
 
 from worker.vision.network.encoders import TOP_CHANNELS
-from worker.vision.network.ensemble import Ensemble, MemberMaps, Network, member_maps
+from worker.vision.network.ensemble import Ensemble, MemberMaps, Network, member_maps, members_of
 from worker.vision.network.layers import GREY_MEAN, GREY_STD
 from worker.vision.network.slice_net import (
     ARCHITECTURES,
@@ -37,4 +37,5 @@ __all__ = [
     "SliceOutputs",
     "grad_cam",
     "member_maps",
+    "members_of",
 ]

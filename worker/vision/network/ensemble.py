@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from worker.vision.network.slice_net import SliceNet, SliceOutputs
 
+MapsOfSlices = tuple[Tensor, Tensor, Tensor]  # features, mask, deepest
+
 
 class Ensemble(nn.Module):
     """An ensemble (Lakshminarayanan et al., NeurIPS 2017) with the interface of one ``SliceNet``.
@@ -35,12 +37,18 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> SliceOutputs:
         return self.heads(*self.maps(x))
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def maps(self, x: Tensor) -> MapsOfSlices:
         """``features``, ``mask`` and ``deepest`` of the outputs for slices (N, 1, S, S)."""
-        slices = x.shape[0]
-        if self.mirrored:
-            x = torch.cat([x, x.flip(3)])
-        features, masks, deepest = zip(*(member.maps(x) for member in self.networks), strict=True)
+        views = self.views(x)
+        return self.joined([member.maps(views) for member in self.networks], x.shape[0])
+
+    def views(self, x: Tensor) -> Tensor:
+        """The slices that each member is run on: N, or N and the N mirrored ones."""
+        return torch.cat([x, x.flip(3)]) if self.mirrored else x
+
+    def joined(self, of_members: Sequence[MapsOfSlices], slices: int) -> MapsOfSlices:
+        """The maps of N ``slices`` from those of each member for their ``views``."""
+        features, masks, deepest = zip(*of_members, strict=True)
         all_features, mask, all_deepest = (
             torch.cat(features, 1),
             torch.stack(masks).mean(0),
@@ -81,6 +89,11 @@ class Ensemble(nn.Module):
 
 
 Network = SliceNet | Ensemble
+
+
+def members_of(network: Network) -> tuple[SliceNet, ...]:
+    """The members of an ensemble, in order; a ``SliceNet`` is its own only one."""
+    return network.networks if isinstance(network, Ensemble) else (network,)
 
 
 class MemberMaps(NamedTuple):

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from worker.vision.network import ARCHITECTURES, CLASSES, CLASSES_OF, Ensemble, Network, SliceNet
 from worker.vision.network.fusion import FusionNet
@@ -33,7 +34,8 @@ def _slice_net(card: ModelCard, weights_dir: Path) -> SliceNet:
         raise BadWeights(
             f"model {card.name} is a {card.architecture}, this software knows {sorted(ARCHITECTURES)}"
         )
-    network = SliceNet(card.architecture)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
+        network = SliceNet(card.architecture)
     _fill(network, card, weights_dir)
     return network.eval()
 
@@ -48,6 +50,11 @@ def _fill(network: nn.Module, card: Card, weights_dir: Path) -> None:
     path = verified_file(card, weights_dir)
     try:
         with safe_open(path, "pt") as file:  # mapped, so that the weights are in memory only once
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            tensors = {name: _single(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            network.load_state_dict(tensors, assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise BadWeights(f"the weights of model {card.name} do not fit this software: {error}") from error
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
