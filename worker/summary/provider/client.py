@@ -1,0 +1,113 @@
+"""One request to the provider's chat completions, within a time limit that holds whatever it does."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import groq
+import httpx
+from groq.types.chat import ChatCompletion, ChatCompletionMessageParam
+from pydantic import ValidationError
+
+from neurotriage.core.settings import SummarySettings
+from worker.summary.provider.faults import ProviderError, ProviderFault
+from worker.summary.provider.request import Message
+
+_MAX_ANSWER_BYTES: Final = 1 << 20
+_MAX_COMPLETION_TOKENS: Final = 4096
+_BY_STATUS: Final[Mapping[int, tuple[ProviderFault, str]]] = {
+    HTTPStatus.UNAUTHORIZED: (ProviderFault.NOT_ALLOWED, "the provider does not take the key"),
+    HTTPStatus.FORBIDDEN: (ProviderFault.NOT_ALLOWED, "the provider does not take the key"),
+    HTTPStatus.NOT_FOUND: (ProviderFault.MODEL_GONE, "the provider knows no such model"),
+    HTTPStatus.TOO_MANY_REQUESTS: (ProviderFault.RATE_LIMITED, "the provider asks for fewer requests"),
+}
+
+
+def ask(
+    settings: SummarySettings, key: str, messages: Sequence[Message], schema: dict[str, Any], limit_s: float
+) -> str:
+    """The text of the model's answer, not yet read.
+
+    The whole request, from the connection to the last byte, ends within ``limit_s`` seconds. It is made once,
+    as the client's own repetitions would wait for as long as a provider asks. Raises ``ProviderError``.
+    """
+    return asyncio.run(_within(settings, key, messages, schema, limit_s))
+
+
+async def _within(
+    settings: SummarySettings, key: str, messages: Sequence[Message], schema: dict[str, Any], limit_s: float
+) -> str:
+    # A redirect would carry the facts elsewhere.
+    async with httpx.AsyncClient(follow_redirects=False, timeout=limit_s) as http:
+        client = groq.AsyncGroq(api_key=key, base_url=settings.base_url, max_retries=0, http_client=http)
+        try:
+            body = await asyncio.wait_for(_completion(client, settings, messages, schema), limit_s)
+        except groq.APIStatusError as error:
+            raise _of_status(error) from error
+        except (TimeoutError, groq.APITimeoutError, httpx.TimeoutException) as error:
+            raise ProviderError(ProviderFault.TOO_SLOW, f"no answer within {limit_s:g} s") from error
+        except (groq.GroqError, httpx.HTTPError) as error:
+            raise ProviderError(ProviderFault.NO_CONNECTION, "the connection failed or was cut") from error
+    return _content(body)
+
+
+async def _completion(
+    client: groq.AsyncGroq, settings: SummarySettings, messages: Sequence[Message], schema: dict[str, Any]
+) -> bytes:
+    """The body of the answer, of a bounded size."""
+    async with client.chat.completions.with_streaming_response.create(
+        model=settings.model,
+        messages=cast("list[ChatCompletionMessageParam]", list(messages)),
+        temperature=0,
+        seed=settings.seed,
+        max_completion_tokens=_MAX_COMPLETION_TOKENS,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "summary", "schema": schema, "strict": True},
+        },
+    ) as response:
+        if response.status_code != HTTPStatus.OK:
+            raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the provider points at another address")
+        body = bytearray()
+        async for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _MAX_ANSWER_BYTES:
+                raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the answer is too large")
+        return bytes(body)
+
+
+def _of_status(error: groq.APIStatusError) -> ProviderError:
+    status = error.status_code
+    if status in _BY_STATUS:
+        fault, text = _BY_STATUS[status]
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        fault, text = ProviderFault.SERVER_ERROR, "the provider has an error"
+    elif status < HTTPStatus.BAD_REQUEST:
+        fault, text = ProviderFault.NOT_AN_ANSWER, "the provider points at another address"
+    else:
+        fault, text = ProviderFault.REJECTED, "the provider rejects the request"
+    return ProviderError(fault, f"{text} (HTTP {status})", _retry_after_s(error.response.headers))
+
+
+def _retry_after_s(headers: httpx.Headers) -> float | None:
+    """Retry-After in seconds (RFC 9110 10.2.3); a date, which the provider does not send, is passed over."""
+    value = headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.replace(".", "", 1).isdigit() else None
+
+
+def _content(body: bytes) -> str:
+    """The words of the model in the body of an answer."""
+    try:
+        completion = ChatCompletion.model_validate(json.loads(body))
+        (choice,) = completion.choices
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "what came is no chat completion") from error
+    if getattr(choice.message, "refusal", None):
+        raise ProviderError(ProviderFault.REFUSED, "the model declines to answer")
+    if choice.finish_reason != "stop":
+        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the answer was cut off")
+    if not choice.message.content or not choice.message.content.strip():
+        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the answer is empty")
+    return choice.message.content
