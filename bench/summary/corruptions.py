@@ -31,6 +31,7 @@ _NEGATIONS: Final = {
         ("does not rule out", "does rule out"),
         ("no safe answer", "a safe answer"),
         ("do not show", "do show"),
+        ("disagrees", "agrees"),
         ("not for diagnosis", "for diagnosis"),
     ),
     Language.GERMAN: (
@@ -43,6 +44,7 @@ _NEGATIONS: Final = {
         ("nicht ausschließt", "ausschließt"),
         ("keine sichere", "eine sichere"),
         ("zeigen nicht", "zeigen"),
+        ("widerspricht", "stimmt zu"),
         ("nicht zur Diagnose", "zur Diagnose"),
     ),
 }

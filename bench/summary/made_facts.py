@@ -3,6 +3,7 @@
 from random import Random
 from typing import Final
 
+from neurotriage.core.second_opinion import Opinion, Verdict
 from neurotriage.core.values import Claims, Outcome, ReasonCode, Side, Triage
 from worker.summary import Facts
 from worker.summary.facts import KINDS, LesionFact, Probability
@@ -49,6 +50,7 @@ def random_facts(random: Random, outcome: Outcome, lesions: int = 0) -> Facts:
         models=("ct-tumour 1.0.0",) if judged else (),
         first_look=judged and random.random() < 0.2,
         earlier_outcome=random.choice((None, None, Outcome.ABSENT, Outcome.PRESENT)),
+        opinion=_opinion(random) if judged and random.random() < 0.3 else None,
     )
 
 
@@ -64,6 +66,12 @@ def _reasons(random: Random, outcome: Outcome) -> tuple[ReasonCode, ...]:
     if outcome is Outcome.UNDETERMINED:
         return tuple(random.sample(_DOUBTS, random.randint(1, 2)))
     return (ReasonCode.TUMOUR if outcome is Outcome.PRESENT else ReasonCode.NO_TUMOUR,)
+
+
+def _opinion(random: Random) -> Opinion:
+    verdict = random.choice(list(Verdict))
+    side = random.choice((Side.LEFT, Side.RIGHT, None)) if verdict is Verdict.TUMOUR else None
+    return Opinion("another model", verdict, side, random.random())
 
 
 def _lesions(random: Random, modalities: tuple[str, ...], count: int) -> tuple[LesionFact, ...]:

@@ -24,6 +24,7 @@ from db.tables.received import (
     Study,
 )
 from db.tables.revisions import Revision, RevisionInstance
+from db.tables.summaries import SummaryExchange, SummaryRequest
 
 __all__ = [
     "AnalysisRow",
@@ -49,4 +50,6 @@ __all__ = [
     "Series",
     "SeriesVerdictRow",
     "Study",
+    "SummaryExchange",
+    "SummaryRequest",
 ]

@@ -26,8 +26,9 @@ from tests.summary.chat_server import (
     sends,
     trickles,
 )
+from worker.provider import ProviderError, ProviderFault, ask, read_key
 from worker.summary import Facts, Fault, template
-from worker.summary.provider import Conversation, ProviderError, ProviderFault, ask, converse, read_key
+from worker.summary.arranging import Conversation, converse
 
 FACTS = made.present(lesions=(made.LEFT, made.RIGHT))
 LIMIT_S = 1.0
@@ -134,6 +135,7 @@ _FAULTS: Sequence[tuple[Behaviour, ProviderFault]] = (
     (answers('{"sentences": "none"}'), ProviderFault.NOT_AN_ANSWER),
     (answers('{"sentences": [], "note": "x"}'), ProviderFault.NOT_AN_ANSWER),
     (answers('{"sentences": [', finish="length"), ProviderFault.NOT_AN_ANSWER),
+    (answers('{"sentences": [{"phrase": "x\\u0000\\ud800"}]}'), ProviderFault.NOT_AN_ANSWER),
     (answers(None, refusal="I cannot help with that."), ProviderFault.REFUSED),
 )
 
@@ -189,11 +191,15 @@ def test_a_lasting_fault_is_not_tried_again() -> None:
     assert len(chat.requests) == 1
 
 
+def _shut(within_s: float) -> None:
+    raise ProviderError(ProviderFault.PAUSED, "left alone")
+
+
 def test_no_request_is_made_while_the_gate_is_shut() -> None:
     with chat_server() as chat:
-        talk = _talk(chat, gate=lambda _: False)
+        talk = _talk(chat, gate=_shut)
     assert (talk.summary, chat.bodies) == (None, [])
-    assert talk.reason == "too_slow: no request could be made in time"
+    assert talk.reason == "paused: left alone"
 
 
 def test_a_key_comes_from_its_file_or_the_environment(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from neurotriage.core.second_opinion import Opinion
 from neurotriage.core.values import (
     Analysis,
     Claims,
@@ -64,6 +65,7 @@ class Facts:
     models: tuple[str, ...]  # name and version
     first_look: bool  # more images of the study may follow
     earlier_outcome: Outcome | None  # of an earlier revision of the study
+    opinion: Opinion | None = None  # of another model on pictures, where one was asked
 
 
 def facts_of(analysis: Analysis, claims: Claims = Claims.RESEARCH, earlier: Outcome | None = None) -> Facts:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from neurotriage.core.second_opinion import Agreement
 from neurotriage.core.summary import Section
 from neurotriage.core.values import Claims, Outcome, ReasonCode
 from worker.results.wording.text import MAX_LESIONS_SHOWN
@@ -88,6 +89,7 @@ def _findings(facts: Facts) -> Iterator[Statement]:
         yield from _doubts(facts) if facts.outcome is Outcome.UNDETERMINED else ()
         yield from _lesions(facts)
         yield from _probabilities(facts)
+        yield from _opinion(facts)
         for name in facts.missing:
             yield Statement(here, "modality_missing", ("missing",), {"modality": Modalities((name,))})
     yield from _not_looked_at(facts)
@@ -145,6 +147,22 @@ def _probabilities(facts: Facts) -> Iterator[Statement]:
         yield Statement(here, "kind", ("kind",), {"kind": kind, "probability": share}, needed=False)
     if facts.look_alike is not None:
         yield Statement(here, "look_alike", ("look_alike",), {"probability": Share(facts.look_alike)})
+
+
+def _opinion(facts: Facts) -> Iterator[Statement]:
+    """What another model says, beside our answer and never in its place."""
+    opinion = facts.opinion
+    if opinion is None:
+        return
+    agreement = opinion.agreement(facts.outcome, facts.lesions[0].side if facts.lesions else None)
+    values: dict[str, Value] = {}
+    if agreement is not Agreement.UNSURE:
+        values["confidence"] = Share(opinion.confidence)
+    if agreement in (Agreement.OTHER_ANSWER, Agreement.ALONE):
+        values["verdict"] = opinion.verdict
+    if agreement is Agreement.OTHER_SIDE and opinion.side is not None:
+        values["side"] = opinion.side
+    yield Statement(Section.FINDINGS, f"opinion_{agreement.value}", ("opinion",), values)
 
 
 def _not_looked_at(facts: Facts) -> Iterator[Statement]:

@@ -16,7 +16,7 @@ def template(facts: Facts, language: Language, *, plain: bool = False) -> Summar
         Sentence(item.section, item.phrase, item.facts, wordings(item, vocabulary)[0])
         for item in statements(facts, plain=plain)
     )
-    return Summary(language, Origin.TEMPLATE, sentences)
+    return Summary(language, Origin.TEMPLATE, sentences, opinion=facts.opinion)
 
 
 def wordings(statement: Statement, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from neurotriage.core.second_opinion import Verdict
 from neurotriage.core.values import Outcome, Side, Triage
 
 
@@ -95,6 +96,7 @@ Value = (
     | Names
     | Side
     | Kind
+    | Verdict
     | Triage
     | Outcome
 )

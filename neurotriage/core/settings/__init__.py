@@ -43,7 +43,7 @@ from neurotriage.core.settings.section import (
     ServerTls,
     TlsSettings,
 )
-from neurotriage.core.settings.summary import SummarySettings
+from neurotriage.core.settings.summary import ProviderModel, SecondOpinionSettings, SummarySettings
 
 __all__ = [
     "AE_TITLE",
@@ -64,9 +64,11 @@ __all__ = [
     "ObjectName",
     "Peer",
     "PrioritySettings",
+    "ProviderModel",
     "PullSettings",
     "RequiredSeries",
     "ResultsSettings",
+    "SecondOpinionSettings",
     "Section",
     "SelectionSettings",
     "SeriesSettings",

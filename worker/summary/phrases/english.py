@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from neurotriage.core.second_opinion import Verdict
 from neurotriage.core.values import Outcome, Side, Triage
 from worker.summary.phrases.vocabulary import Vocabulary
 from worker.summary.values import Kind, Noun
@@ -39,6 +40,17 @@ _FINDINGS: Final = {
     "look_alike": (
         "A bleed, an infarct or a surgical clip is suspected ({probability}).",
         "The model suspects a bleed, an infarct or a surgical clip ({probability}).",
+    ),
+    "opinion_agrees": ("A second model (advice only) was shown a few slices and agrees ({confidence}).",),
+    "opinion_other_answer": (
+        "A second model (advice only) was shown a few slices and disagrees: {verdict} ({confidence}).",
+    ),
+    "opinion_other_side": (
+        "A second model (advice only) was shown a few slices and sees a tumour {side} ({confidence}).",
+    ),
+    "opinion_unsure": ("A second model (advice only) was shown a few slices and is unsure.",),
+    "opinion_alone": (
+        "A second model (advice only) was shown a few slices and says {verdict} ({confidence}).",
     ),
     "modality_missing": ("No {modality} was analysed.", "There is no analysed {modality}."),
     "one_series_refused": ("{count} was not analysed.",),
@@ -137,6 +149,7 @@ ENGLISH: Final = Vocabulary(
     },
     sides={Side.LEFT: "on the left", Side.RIGHT: "on the right", Side.MIDLINE: "in the midline"},
     kinds={Kind.BENIGN: "benign", Kind.MALIGNANT: "malignant"},
+    verdicts={Verdict.TUMOUR: "tumour", Verdict.NO_TUMOUR: "no tumour", Verdict.UNSURE: "unsure"},
     triages={
         Triage.URGENT: "urgent",
         Triage.PRIORITY: "priority",

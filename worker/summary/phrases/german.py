@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from neurotriage.core.second_opinion import Verdict
 from neurotriage.core.values import Outcome, Side, Triage
 from worker.summary.phrases.vocabulary import Vocabulary
 from worker.summary.values import Kind, Noun
@@ -40,6 +41,15 @@ _FINDINGS: Final = {
         "Verdacht auf Blutung, Infarkt oder chirurgischen Clip ({probability}).",
         "Das Modell vermutet eine Blutung, einen Infarkt oder einen chirurgischen Clip ({probability}).",
     ),
+    "opinion_agrees": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und stimmt zu ({confidence}).",),
+    "opinion_other_answer": (
+        "Ein zweites Modell (nur ein Hinweis) sah Bilder und widerspricht: {verdict} ({confidence}).",
+    ),
+    "opinion_other_side": (
+        "Ein zweites Modell (nur ein Hinweis) sah Bilder und sieht einen Tumor {side} ({confidence}).",
+    ),
+    "opinion_unsure": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und ist unsicher.",),
+    "opinion_alone": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und sagt {verdict} ({confidence}).",),
     "modality_missing": (
         "Eine {modality} wurde nicht ausgewertet.",
         "Es gibt keine ausgewertete {modality}.",
@@ -143,6 +153,7 @@ GERMAN: Final = Vocabulary(
     },
     sides={Side.LEFT: "links", Side.RIGHT: "rechts", Side.MIDLINE: "in der Mittellinie"},
     kinds={Kind.BENIGN: "gutartig", Kind.MALIGNANT: "bösartig"},
+    verdicts={Verdict.TUMOUR: "Tumor", Verdict.NO_TUMOUR: "kein Tumor", Verdict.UNSURE: "unsicher"},
     triages={
         Triage.URGENT: "dringend",
         Triage.PRIORITY: "vorrangig",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from neurotriage.core.second_opinion import Verdict
 from neurotriage.core.values import Outcome, Side, Triage
 from neurotriage.core.wording import percent
 from worker.summary.values import (
@@ -29,6 +30,7 @@ class Vocabulary:
     nouns: Mapping[Noun, tuple[str, str]]  # singular, plural
     sides: Mapping[Side, str]
     kinds: Mapping[Kind, str]
+    verdicts: Mapping[Verdict, str]
     triages: Mapping[Triage, str]
     outcomes: Mapping[Outcome, str]
     modalities: Mapping[str, str]
@@ -66,6 +68,8 @@ class Vocabulary:
                 return self.sides[value]
             case Kind():
                 return self.kinds[value]
+            case Verdict():
+                return self.verdicts[value]
             case Triage():
                 return self.triages[value]
             case Outcome():

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from neurotriage.core.summary import Language, Origin, Summary
+from worker.provider.faults import PASSING, ProviderError, ProviderFault
+from worker.summary.arranging.answer import proposals
+from worker.summary.arranging.request import Message, answer_schema, messages, repair
 from worker.summary.facts import Facts
-from worker.summary.provider.answer import proposals
-from worker.summary.provider.faults import PASSING, ProviderError, ProviderFault
-from worker.summary.provider.request import Message, answer_schema, messages, repair
 from worker.summary.verify import Proposal, Refusal, verify
 
 # Asks once within a limit in seconds, and returns the model's words. Raises ``ProviderError``.
 Ask = Callable[[Sequence[Message], dict[str, Any], float], str]
-# Waits until a request may be made; False where none may be made within this many seconds.
-Gate = Callable[[float], bool]
+# Waits until a request may be made. Raises ``ProviderError`` where none may be within this many seconds.
+Gate = Callable[[float], None]
 
 _BACK_OFF_S: Final = 1.0
 _TEXTS: Final = 2  # the first, and one that is mended
@@ -54,7 +54,7 @@ def converse(
     wait_s: float,
     request_s: float,
     retries: int,
-    gate: Gate = lambda _: True,
+    gate: Gate = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Conversation:
     """Have a language model arrange the text on a study; whatever it says beyond the facts is refused.
@@ -73,7 +73,7 @@ def converse(
             return Conversation(None, f"{error.fault.value}: {error.text}", tuple(talk.exchanges))
         talk.note(refusals=verdict.refusals)
         if verdict.accepted:
-            text = Summary(language, Origin.MODEL, verdict.sentences, author)
+            text = Summary(language, Origin.MODEL, verdict.sentences, author, facts.opinion)
             return Conversation(text, "", tuple(talk.exchanges))
         asked = repair(asked, answer, verdict.refusals)
     first = talk.exchanges[-1].refusals[0]
@@ -96,7 +96,8 @@ class _Talk:
         """Ask until there is an answer, a fault that stays, no further try or no time. Raises that fault."""
         tried = 0
         while True:
-            if not self.gate(self._left_s()) or self._left_s() <= 0:
+            self.gate(self._left_s())
+            if self._left_s() <= 0:
                 raise ProviderError(ProviderFault.TOO_SLOW, "no request could be made in time")
             try:
                 return self._once(asked, schema)

@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.summary.provider.faults import ProviderError, ProviderFault
+from worker.provider.faults import ProviderError, ProviderFault
 from worker.summary.verify import Proposal
 
 _MAX_SENTENCES: Final = 60

@@ -17,6 +17,8 @@ class ProviderFault(StrEnum):
     TOO_SLOW = "too_slow"
     NOT_AN_ANSWER = "not_an_answer"  # HTML, empty, malformed, cut off, too large, or another address
     REFUSED = "refused"  # the model declines
+    PAUSED = "paused"  # it failed several times in a row and is left alone for a while
+    NO_TURN = "no_turn"  # as many requests as are allowed were made
 
 
 # What may be gone the next moment.

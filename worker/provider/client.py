@@ -2,19 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import groq
 import httpx
 from groq.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import ValidationError
 
-from neurotriage.core.settings import SummarySettings
-from worker.summary.provider.faults import ProviderError, ProviderFault
-from worker.summary.provider.request import Message
+from neurotriage.core.settings import ProviderModel
+from worker.provider.faults import ProviderError, ProviderFault
 
+_Found = TypeVar("_Found")
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_COMPLETION_TOKENS: Final = 4096
 _BY_STATUS: Final[Mapping[int, tuple[ProviderFault, str]]] = {
@@ -26,46 +26,63 @@ _BY_STATUS: Final[Mapping[int, tuple[ProviderFault, str]]] = {
 
 
 def ask(
-    settings: SummarySettings, key: str, messages: Sequence[Message], schema: dict[str, Any], limit_s: float
+    access: ProviderModel,
+    key: str,
+    messages: Sequence[Mapping[str, Any]],
+    schema: dict[str, Any],
+    limit_s: float,
 ) -> str:
     """The text of the model's answer, not yet read.
 
     The whole request, from the connection to the last byte, ends within ``limit_s`` seconds. It is made once,
     as the client's own repetitions would wait for as long as a provider asks. Raises ``ProviderError``.
     """
-    return asyncio.run(_within(settings, key, messages, schema, limit_s))
+    return _content(
+        asyncio.run(
+            _within(access, key, lambda client: _completion(client, access, messages, schema), limit_s)
+        )
+    )
+
+
+def find_model(access: ProviderModel, key: str, limit_s: float) -> None:
+    """Whether the provider has the model. Raises ``ProviderError`` where it has not, or cannot be asked."""
+    found = asyncio.run(_within(access, key, lambda client: client.models.retrieve(access.model), limit_s))
+    if getattr(found, "id", None) != access.model:  # the client takes any answer for a model
+        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "what came is no model")
 
 
 async def _within(
-    settings: SummarySettings, key: str, messages: Sequence[Message], schema: dict[str, Any], limit_s: float
-) -> str:
+    access: ProviderModel, key: str, use: Callable[[groq.AsyncGroq], Awaitable[_Found]], limit_s: float
+) -> _Found:
     # A redirect would carry the facts elsewhere.
     async with httpx.AsyncClient(follow_redirects=False, timeout=limit_s) as http:
-        client = groq.AsyncGroq(api_key=key, base_url=settings.base_url, max_retries=0, http_client=http)
+        client = groq.AsyncGroq(api_key=key, base_url=access.base_url, max_retries=0, http_client=http)
         try:
-            body = await asyncio.wait_for(_completion(client, settings, messages, schema), limit_s)
+            return await asyncio.wait_for(use(client), limit_s)
         except groq.APIStatusError as error:
             raise _of_status(error) from error
         except (TimeoutError, groq.APITimeoutError, httpx.TimeoutException) as error:
             raise ProviderError(ProviderFault.TOO_SLOW, f"no answer within {limit_s:g} s") from error
         except (groq.GroqError, httpx.HTTPError) as error:
             raise ProviderError(ProviderFault.NO_CONNECTION, "the connection failed or was cut") from error
-    return _content(body)
 
 
 async def _completion(
-    client: groq.AsyncGroq, settings: SummarySettings, messages: Sequence[Message], schema: dict[str, Any]
+    client: groq.AsyncGroq,
+    access: ProviderModel,
+    messages: Sequence[Mapping[str, Any]],
+    schema: dict[str, Any],
 ) -> bytes:
     """The body of the answer, of a bounded size."""
     async with client.chat.completions.with_streaming_response.create(
-        model=settings.model,
+        model=access.model,
         messages=cast("list[ChatCompletionMessageParam]", list(messages)),
         temperature=0,
-        seed=settings.seed,
+        seed=access.seed,
         max_completion_tokens=_MAX_COMPLETION_TOKENS,
         response_format={
             "type": "json_schema",
-            "json_schema": {"name": "summary", "schema": schema, "strict": True},
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
         },
     ) as response:
         if response.status_code != HTTPStatus.OK:
@@ -110,4 +127,5 @@ def _content(body: bytes) -> str:
         raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the answer was cut off")
     if not choice.message.content or not choice.message.content.strip():
         raise ProviderError(ProviderFault.NOT_AN_ANSWER, "the answer is empty")
-    return choice.message.content
+    # What neither Postgres nor UTF-8 takes; no phrase holds it.
+    return choice.message.content.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
