@@ -4,6 +4,7 @@ Nothing of a DICOM header is among the facts: no name, identifier, date, descrip
 """
 
 from worker.summary.facts import Facts, facts_of
+from worker.summary.tell import Told, tell
 from worker.summary.template import template
 
-__all__ = ["Facts", "facts_of", "template"]
+__all__ = ["Facts", "Told", "facts_of", "tell", "template"]

@@ -43,6 +43,7 @@ from neurotriage.core.settings.section import (
     ServerTls,
     TlsSettings,
 )
+from neurotriage.core.settings.summary import SummarySettings
 
 __all__ = [
     "AE_TITLE",
@@ -73,6 +74,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "StowSettings",
+    "SummarySettings",
     "TlsSettings",
     "WorkerSettings",
     "config_file",

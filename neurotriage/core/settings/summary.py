@@ -14,9 +14,6 @@ class SummarySettings(Section):
 
     language: Language = Field(Language.ENGLISH, description="en or de")
     plain_language: bool = Field(False, description="adds a version for readers without medical training")
-    age_and_sex: bool = Field(
-        False, description="the language model is told the age in decades and the sex, if the header has them"
-    )
     provider: Literal["none", "groq"] = Field(
         "none", description="groq: a language model chooses and orders the sentences; each is checked"
     )
