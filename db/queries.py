@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, or_, select, text
 
+from db.studies import summaries
+from db.studies.summaries import KeptSummary
 from db.tables import AnalysisRow, Delivery, Event, ResultObjectRow, Revision, Series, SeriesVerdictRow, Study
 from neurotriage.core.documents import from_document
 from neurotriage.core.result_json import ObjectState
@@ -79,6 +81,7 @@ class StudyHistory:
 
     row: Mapping[str, Any]  # as study_results gives it
     analysis: Analysis | None
+    text: KeptSummary | None  # about the analysis
     series: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Mapping[str, Any]]
     objects: Sequence[ObjectState]
@@ -124,6 +127,7 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
     return StudyHistory(
         row=shown,
         analysis=from_document(analysis.document) if analysis else None,
+        text=summaries.newest(connection, analysis.id) if analysis else None,
         series=_rows(connection, select(Series.__table__).where(Series.study_id == study_id)),
         verdicts=_rows(
             connection,
@@ -170,7 +174,7 @@ def _objects(
     rows = _rows(
         connection,
         select(ResultObjectRow.__table__)
-        .where(ResultObjectRow.analysis_id == analysis_id)
+        .where(ResultObjectRow.analysis_id == analysis_id, ~ResultObjectRow.superseded)
         .order_by(ResultObjectRow.id),
     )
     return [

@@ -144,7 +144,7 @@ def expire(connection: Connection, *, wait_s: float, attempts: int) -> int:
 
 
 def to_ring(connection: Connection, *, every_s: float) -> list[int]:
-    """Ids of requests that wait, or whose worker died, and were not rung for within ``every_s``."""
+    """Ids of the revisions about which to ask, but for those that were rung for within ``every_s``."""
     quiet = or_(
         SummaryRequest.rung_at.is_(None), SummaryRequest.rung_at < func.clock_timestamp() - seconds(every_s)
     )
@@ -152,9 +152,10 @@ def to_ring(connection: Connection, *, every_s: float) -> list[int]:
         update(SummaryRequest)
         .where(_free(), quiet)
         .values(rung_at=func.clock_timestamp())
-        .returning(SummaryRequest.id)
-    )
-    return sorted(row.id for row in rows)
+        .returning(SummaryRequest.analysis_id)
+    ).scalars()
+    about = select(AnalysisRow.revision_id).where(AnalysisRow.id.in_(rows.all()))
+    return sorted(connection.execute(about).scalars())
 
 
 class Purpose(StrEnum):
@@ -199,7 +200,7 @@ def take_turn(
     if len(in_a_row) == failures and all(row.fault for row in in_a_row) and last[0].age_s < pause_s:
         return Turn(None, paused=True)
     if len(last) >= per_minute and last[per_minute - 1].age_s < _MINUTE_S:
-        return Turn(None, wait_s=float(_MINUTE_S - last[per_minute - 1].age_s))
+        return Turn(None, wait_s=_MINUTE_S - float(last[per_minute - 1].age_s))
     exchange_id = connection.execute(
         insert(SummaryExchange).values(request_id=request_id, purpose=purpose).returning(SummaryExchange.id)
     ).scalar_one()

@@ -1,4 +1,4 @@
-"""The text of one study with the help of others: a second opinion, a language model, each where configured."""
+"""The text of one study with the help of others: a second opinion, and a language model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,13 +7,13 @@ from time import monotonic
 from typing import Any, Final
 
 import structlog
-from db.studies.summaries import KeptSummary
 from sqlalchemy import Engine
 
 from db import summary_requests
 from db.studies import analyses, summaries
 from db.studies.analyses import StandingAnalysis
 from db.studies.manifest import read_manifest
+from db.studies.summaries import KeptSummary
 from db.summary_requests import HeldRequest, Purpose
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.second_opinion import Opinion

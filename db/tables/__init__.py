@@ -7,6 +7,7 @@ from db.tables.analyses import (
     PredictionRow,
     ResultObjectRow,
     SeriesVerdictRow,
+    SummaryRow,
 )
 from db.tables.base import Base
 from db.tables.commitments import CommitmentTransaction
@@ -52,4 +53,5 @@ __all__ = [
     "Study",
     "SummaryExchange",
     "SummaryRequest",
+    "SummaryRow",
 ]

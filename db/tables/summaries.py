@@ -64,9 +64,7 @@ class SummaryExchange(Base):
         server_default=func.clock_timestamp(), index=True, comment="when the request was made"
     )
     took_s: Mapped[float | None] = mapped_column(Double, comment="seconds until it ended")
-    request: Mapped[list[Any] | None] = mapped_column(
-        JSONB, comment="the messages that were sent; a picture as SHA-256"
-    )
+    request: Mapped[list[Any] | None] = mapped_column(JSONB, comment="what was sent; pictures as SHA-256")
     answer: Mapped[str | None] = mapped_column(comment="the words of the model; empty where none came")
     fault: Mapped[str | None] = mapped_column(comment="what went wrong between us and the provider, if so")
     detail: Mapped[str] = mapped_column(server_default=text("''"), comment="the same in words")

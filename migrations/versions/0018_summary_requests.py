@@ -81,7 +81,7 @@ def upgrade() -> None:
         _text("purpose", "text: a text; opinion: a second opinion", default="text"),
         _time("asked_at", "when the request was made", now=True),
         sa.Column("took_s", sa.Double(), nullable=True, comment="seconds until it ended"),
-        sa.Column("request", JSONB(), nullable=True, comment="the messages that were sent; a picture as SHA-256"),
+        sa.Column("request", JSONB(), nullable=True, comment="what was sent; pictures as SHA-256"),
         _text("answer", "the words of the model; empty where none came"),
         _text("fault", "what went wrong between us and the provider, if so"),
         _text("detail", "the same in words", default=""),

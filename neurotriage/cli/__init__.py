@@ -21,6 +21,7 @@ from neurotriage.cli.studies import (
     retry,
     rules,
     run,
+    summary,
     why,
 )
 from neurotriage.core.errors import SetupError, Unavailable
@@ -48,6 +49,7 @@ COMMANDS = (
     migrate,
     run,
     results,
+    summary,
     why,
     prioritise,
     complete,

@@ -5,7 +5,7 @@ anew from the voxels of the head alone, and none is sent in which text is found 
 """
 
 from worker.second_opinion.pictures import SlicePicture, slice_pictures
-from worker.second_opinion.seek import seek, without_pictures
+from worker.second_opinion.seeking import seek, without_pictures
 from worker.second_opinion.text_finder import TextFinder
 from worker.second_opinion.withheld import Withheld
 

@@ -13,7 +13,7 @@ from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
 DELIVER: Final = "neurotriage.deliver"  # argument: destination name
-SUMMARISE: Final = "neurotriage.summarise"  # argument: summary_requests.id
+SUMMARISE: Final = "neurotriage.summarise"  # argument: revisions.id
 # A question through the broker to every analysis worker: {"warm_in_s": seconds, or null}.
 WARM: Final = "neurotriage_warm"
 TASKS: Final = {Role.ANALYSIS: ANALYSE, Role.DELIVERY: DELIVER, Role.SUMMARY: SUMMARISE}

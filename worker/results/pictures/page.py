@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
+from neurotriage.core.summary import Section
+from neurotriage.core.values import Analysis, Outcome, ResultKind, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices
@@ -33,6 +34,7 @@ LEGEND_Y = FACTS_Y - 14
 
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
 CAPTION_PX, TABLE_PX, NOTE_PX = 19, 21, 20
+IMPRESSION_LINES = 6  # more than any impression has
 ROW_PX = 26  # a row of captions or of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below the line above them
 GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
@@ -70,6 +72,10 @@ def page_picture(context: ResultContext, scene: Scene) -> Picture:
     notes = without_identity(text.notes(analysis), context.header)
     bottom_y = _lines(canvas, summary, SUMMARY_PX, WHITE, SUMMARY_Y, 3 if analysis.outcome.analysed else 4)
     bottom_y = _lines(canvas, notes, NOTE_PX, AMBER, bottom_y, 3)
+    words = context.words_of(ResultKind.PAGE)
+    if words is not None:
+        impression = words.text_of(Section.IMPRESSION)
+        bottom_y = _lines(canvas, impression, NOTE_PX, MUTED, bottom_y, IMPRESSION_LINES)
     _headline(canvas, analysis.outcome, bottom_y)
     if analysis.outcome.analysed:
         _panes(canvas, context, scene, bottom_y)
