@@ -81,13 +81,13 @@ class StudyHistory:
 
     row: Mapping[str, Any]  # as study_results gives it
     analysis: Analysis | None
-    text: KeptSummary | None  # about the analysis
     series: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Mapping[str, Any]]
     objects: Sequence[ObjectState]
     deliveries: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
     last_error: str | None
+    text: KeptSummary | None = None  # about the analysis
 
     @property
     def hops_s(self) -> dict[str, float]:
@@ -127,7 +127,6 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
     return StudyHistory(
         row=shown,
         analysis=from_document(analysis.document) if analysis else None,
-        text=summaries.newest(connection, analysis.id) if analysis else None,
         series=_rows(connection, select(Series.__table__).where(Series.study_id == study_id)),
         verdicts=_rows(
             connection,
@@ -141,6 +140,7 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
             connection, select(Event.__table__).where(Event.study_id == study_id).order_by(Event.id)
         ),
         last_error=revision.last_error if revision else None,
+        text=summaries.newest(connection, analysis.id) if analysis else None,
     )
 
 
