@@ -112,7 +112,8 @@ def _build(kept: _Kept, settings: Settings, storage: Storage) -> tuple[ResultObj
         kept.manifest,
         kept.installation,
         claims=kept.standing.claims,
-        kinds=wanted_kinds(settings.destination) & showing_text(kept.standing.analysis.outcome),
+        kinds=wanted_kinds(settings.destination)
+        & showing_text(kept.standing.analysis.outcome, kept.told.summary),
         labels=settings.results.labels,
         overlay=settings.results.overlay,
         previous=kept.previous,

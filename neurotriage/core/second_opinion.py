@@ -33,6 +33,13 @@ class Opinion:
     side: Side | None  # of the patient; None where it names none
     confidence: float
 
+    @property
+    def tumour(self) -> float | None:
+        """The confidence as one in a tumour, 0..1, for a scale; None where the model is unsure."""
+        if self.verdict is Verdict.UNSURE:
+            return None
+        return self.confidence if self.verdict is Verdict.TUMOUR else 1 - self.confidence
+
     def agreement(self, outcome: Outcome, side: Side | None) -> Agreement:
         """How it stands to our outcome, and to the side of our largest lesion."""
         if self.verdict is Verdict.UNSURE:

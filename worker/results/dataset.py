@@ -55,9 +55,13 @@ _OVERLAYS = frozenset(
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
-def showing_text(outcome: Outcome) -> frozenset[ResultKind]:
-    """The kinds of object that show the text about a study: the page only where no picture fills it."""
-    page = [] if outcome.analysed else [ResultKind.PAGE]
+def showing_text(outcome: Outcome, summary: Summary | None) -> frozenset[ResultKind]:
+    """The kinds of object that show the text about a study, or a part of it.
+
+    The page does so only where no picture fills it, or for a second opinion.
+    """
+    opinion = summary is not None and summary.opinion is not None
+    page = [ResultKind.PAGE] if opinion or not outcome.analysed else []
     return frozenset({ResultKind.REPORT, ResultKind.DOCUMENT, *page})
 
 
@@ -105,7 +109,7 @@ class ResultContext:
 
     def words_of(self, kind: ResultKind) -> Summary | None:
         """The text that an object of this kind shows; None where it shows none."""
-        return self.summary if kind in showing_text(self.analysis.outcome) else None
+        return self.summary if kind in showing_text(self.analysis.outcome, self.summary) else None
 
     @property
     def made_at(self) -> datetime:

@@ -172,6 +172,24 @@ class _Document:
             else text.beside_threshold(probability, threshold),
         )
         sheet.y -= 20
+        self._opinion(x, width)
+
+    def _opinion(self, x: float, width: float) -> None:
+        """A second opinion on a scale of its own below ours: hollow, for nobody calibrated it."""
+        opinion = None if self._summary is None else self._summary.opinion
+        if opinion is None:
+            return
+        sheet = self._sheet
+        sheet.write("Second model, advice only", 9, REGULAR, MUTED)
+        sheet.y -= 18
+        sheet.write(text.opinion_words(opinion), 9, BOLD)
+        sheet.canvas.setStrokeColor(RULE)
+        sheet.canvas.roundRect(x, sheet.y, width, 8, 4, stroke=1, fill=0)
+        if opinion.tumour is not None:
+            sheet.canvas.setStrokeColor(INK)
+            filled = max(opinion.tumour * width, 8)
+            sheet.canvas.roundRect(x, sheet.y, filled, 8, 4, stroke=1, fill=0)
+        sheet.y -= 20
 
     def _pictures(self, shown: Sequence[Pane]) -> None:
         if not shown:
