@@ -106,7 +106,7 @@ def said(lines: list[Line]) -> str:
 
 @pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("repeat", [1, 4, 30])
+@pytest.mark.parametrize("repeat", [1, 4, 150])
 def test_a_document_shows_every_sentence_whole_and_nothing_beyond_its_edges(
     mr: Made, lines: list[Line], outcome: Outcome, language: Language, repeat: int
 ) -> None:

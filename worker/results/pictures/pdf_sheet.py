@@ -19,6 +19,7 @@ MARGIN_PT, GAP_PT = 48.0, 14.0
 INNER_PT = WIDTH_PT - 2 * MARGIN_PT
 FOOTER_PT = 62.0
 BODY_END_PT = FOOTER_PT + 24  # the lowest baseline above the footer
+TOP_PT = HEIGHT_PT - 110  # below the notice, with room for the first line
 LEADING: Final = 1.4  # from line to line, in sizes of the type
 _BOX_PT: Final = 12.0  # between the edge of a box and its words
 
@@ -108,8 +109,12 @@ class Sheet:
         self.y -= 16
 
     def boxed(self, heading: str, words: str, size_pt: float) -> None:
-        """A tinted box with heading and text; it is never split."""
+        """A tinted box with heading and text, which is not split; more than a sheet holds has no box."""
         height = box_pt(words, size_pt) - 6
+        if height > TOP_PT - BODY_END_PT:
+            self.heading(heading, height)
+            self.wrapped(words, size_pt)
+            return
         self.y -= 6
         self.need(height)
         self.canvas.setFillColor(BOX_GROUND)
