@@ -5,6 +5,7 @@ Times are those of the database's clock, so that several workers keep one rate a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -230,6 +231,45 @@ def record_exchange(
             detail=detail,
             refusals=list(refusals),
         )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of one request, with every exchange of it in the order in which they were made."""
+
+    state: SummaryState
+    reason: str
+    opinion_reason: str
+    created_at: datetime
+    ended_at: datetime | None
+    exchanges: tuple[dict[str, Any], ...]
+
+
+def of_study(connection: Connection, study_id: int) -> tuple[Asked, ...]:
+    """All that models of others were asked about a study, the oldest first."""
+    requests = connection.execute(
+        select(SummaryRequest.__table__)
+        .join(AnalysisRow, AnalysisRow.id == SummaryRequest.analysis_id)
+        .where(AnalysisRow.study_id == study_id)
+        .order_by(SummaryRequest.id)
+    ).all()
+    columns = [column for column in SummaryExchange.__table__.c if column.name not in ("id", "request_id")]
+    return tuple(
+        Asked(
+            SummaryState(row.state),
+            row.reason,
+            row.opinion_reason,
+            row.created_at,
+            row.ended_at,
+            tuple(
+                dict(exchange)
+                for exchange in connection.execute(
+                    select(*columns).where(SummaryExchange.request_id == row.id).order_by(SummaryExchange.id)
+                ).mappings()
+            ),
+        )
+        for row in requests
     )
 
 

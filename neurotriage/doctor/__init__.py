@@ -66,7 +66,7 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         ),
         *(
             [Probe("summary", _LIMIT_S, partial(look_at_summary, settings.summary))]
-            if settings.summary.provider != "none"
+            if settings.summary.asked or settings.summary.second_opinion.provider != "none"
             else []
         ),
         *(

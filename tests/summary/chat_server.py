@@ -20,6 +20,7 @@ class ChatServer:
 
     behaviours: list[Behaviour]
     url: str = ""
+    models: tuple[str, ...] = ("some/model",)
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     closing: Event = field(default_factory=Event)  # lets a silent answer end
@@ -34,6 +35,14 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     chat: ChatServer
+
+    def do_GET(self) -> None:
+        """The list of models."""
+        listed = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in self.chat.models]
+        if self.path == "/openai/v1/models":
+            self.reply(200, {"object": "list", "data": listed})
+        else:
+            self.reply(404, {"error": {"message": "Unknown request URL"}})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

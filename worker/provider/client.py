@@ -46,9 +46,13 @@ def ask(
 
 def find_model(access: ProviderModel, key: str, limit_s: float) -> None:
     """Whether the provider has the model. Raises ``ProviderError`` where it has not, or cannot be asked."""
-    found = asyncio.run(_within(access, key, lambda client: client.models.retrieve(access.model), limit_s))
-    if getattr(found, "id", None) != access.model:  # the client takes any answer for a model
-        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "what came is no model")
+    # By the list: the name of a model may hold a slash, which in a path of its own is escaped or not.
+    found = asyncio.run(_within(access, key, lambda client: client.models.list(), limit_s))
+    listed = getattr(found, "data", None)
+    if not isinstance(listed, list):  # the client takes any answer for a list
+        raise ProviderError(ProviderFault.NOT_AN_ANSWER, "what came is no list of models")
+    if access.model not in {getattr(model, "id", None) for model in listed}:
+        raise ProviderError(ProviderFault.MODEL_GONE, "the provider knows no such model")
 
 
 async def _within(
