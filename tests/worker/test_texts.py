@@ -233,6 +233,23 @@ def test_a_text_is_not_told_over_what_came_meanwhile(
 
 
 @pytest.mark.usefixtures("model")
+def test_a_text_is_not_told_over_a_newer_analysis(site: WorkerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    slices = head_ct()
+    site.worker.analyse(site.receive(slices[:-1]))
+
+    def slow(*parts: Any, **choices: Any) -> Any:
+        site.worker.analyse(site.receive(slices[-1:]))
+        return build(*parts, **choices)
+
+    monkeypatch.setattr(retelling, "build", slow)
+    configure(site, language="de")
+    assert again(site) is None
+    assert site.rows("select count(*) from analyses") == [(2,)]
+    assert site.rows("select count(*) from summaries") == [(2,)]
+    assert site.rows("select count(*) from result_objects where superseded") == [(0,)]
+
+
+@pytest.mark.usefixtures("model")
 def test_the_view_of_texts_has_the_newest_text_of_the_newest_analysis(site: WorkerSite) -> None:
     slices = head_ct()
     site.worker.analyse(site.receive(slices[:-1]))
