@@ -25,6 +25,7 @@ from neurotriage.cli.studies import (
     why,
 )
 from neurotriage.core.errors import SetupError, Unavailable
+from neurotriage.core.process import lean
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
 
@@ -89,6 +90,8 @@ def options(
 def main() -> None:
     """Run the command line; errors that are no bug end it with a line, not a traceback."""
     calm_threads()
+    if sys.argv[1:2] == ["listen"]:
+        lean.leave_out(lean.PIXELS)  # it parses nothing that it receives
     try:
         app()
     except ConfigurationError as error:
