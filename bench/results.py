@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from neurotriage.core.settings import load_settings
+from neurotriage.core.settings import SummarySettings, load_settings
 from neurotriage.core.values import USUAL_KINDS, Outcome, ResultKind, ResultObject
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from worker.imaging import build_volume
 from worker.results import build
+from worker.summary import tell
 
 STUDIES = ((25, 512), (300, 256))  # slices, and pixels per side
 RUNS = 5
@@ -44,7 +45,8 @@ def cost_of(slices: int, side_px: int, folder: Path) -> Cost:
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
 
     def objects(kinds: frozenset[ResultKind]) -> tuple[ResultObject, ...]:
-        return build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds).objects
+        words = tell(analysis, SummarySettings()).summary
+        return build(analysis, evidence, made.manifest, INSTALLATION, kinds=kinds, summary=words).objects
 
     usual, (report,) = objects(USUAL_KINDS), objects(frozenset({ResultKind.REPORT}))
     all_s = _median_s(lambda: objects(USUAL_KINDS))

@@ -6,7 +6,20 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -117,6 +130,29 @@ def _digest(references: Collection[Reference]) -> str:
     return sha256("\n".join(sorted(map(" ".join, references))).encode()).hexdigest()
 
 
+def _undecided() -> Select[Any]:
+    table, earlier = CommitmentTransaction, aliased(CommitmentTransaction)
+    duplicate = exists().where(earlier.transaction_uid == table.transaction_uid, earlier.id < table.id)
+    return (
+        select(table.__table__, duplicate.label("is_duplicate"))
+        .where(
+            table.state == CommitmentState.WAITING,
+            table.decided_at.is_(None),
+            # When it was recorded, until it is decided.
+            or_(
+                table.requested_at <= bindparam("recorded_until"),
+                table.next_try_at <= bindparam("waited_until"),
+            ),
+        )
+        .order_by(table.requested_at)
+        .limit(bindparam("most"))
+    )
+
+
+# Asked several times a second: to build it takes longer than its answer.
+_UNDECIDED: Final = _undecided()
+
+
 def undecided(
     connection: Connection, *, recorded_until: datetime, waited_until: datetime, limit: int = 20
 ) -> list[Undecided]:
@@ -125,19 +161,8 @@ def undecided(
     They were requested before ``recorded_until``, so that all that came before them is recorded, or were
     recorded themselves before ``waited_until``: while Postgres or the ingester was away, nobody waited.
     """
-    table, earlier = CommitmentTransaction, aliased(CommitmentTransaction)
-    duplicate = exists().where(earlier.transaction_uid == table.transaction_uid, earlier.id < table.id)
-    rows = connection.execute(
-        select(table.__table__, duplicate.label("is_duplicate"))
-        .where(
-            table.state == CommitmentState.WAITING,
-            table.decided_at.is_(None),
-            # When it was recorded, until it is decided.
-            or_(table.requested_at <= recorded_until, table.next_try_at <= waited_until),
-        )
-        .order_by(table.requested_at)
-        .limit(limit)
-    ).mappings()
+    values = {"recorded_until": recorded_until, "waited_until": waited_until, "most": limit}
+    rows = connection.execute(_UNDECIDED, values).mappings()
     return [
         Undecided(
             row["id"],

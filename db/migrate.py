@@ -20,6 +20,7 @@ VIEWS: Final = (
     "refused_associations",
     "storage_commitments",
     "analysis_queue",
+    "study_texts",
 )
 # One migration at a time, also when several hosts start at once.
 _MIGRATION_LOCK: Final = 0x6D696772

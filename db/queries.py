@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, or_, select, text
 
+from db.studies import summaries
+from db.studies.summaries import KeptSummary
 from db.tables import AnalysisRow, Delivery, Event, ResultObjectRow, Revision, Series, SeriesVerdictRow, Study
 from neurotriage.core.documents import from_document
 from neurotriage.core.result_json import ObjectState
@@ -85,6 +87,7 @@ class StudyHistory:
     deliveries: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
     last_error: str | None
+    text: KeptSummary | None = None  # about the analysis
 
     @property
     def hops_s(self) -> dict[str, float]:
@@ -137,6 +140,7 @@ def history(connection: Connection, study_id: int) -> StudyHistory:
             connection, select(Event.__table__).where(Event.study_id == study_id).order_by(Event.id)
         ),
         last_error=revision.last_error if revision else None,
+        text=summaries.newest(connection, analysis.id) if analysis else None,
     )
 
 
@@ -170,7 +174,7 @@ def _objects(
     rows = _rows(
         connection,
         select(ResultObjectRow.__table__)
-        .where(ResultObjectRow.analysis_id == analysis_id)
+        .where(ResultObjectRow.analysis_id == analysis_id, ~ResultObjectRow.superseded)
         .order_by(ResultObjectRow.id),
     )
     return [

@@ -1,6 +1,6 @@
 """Sends a Celery message for each row that waits, and again where a message was lost."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import structlog
@@ -8,11 +8,12 @@ from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 from sqlalchemy import Engine
 
+from db import summary_requests
 from db.engine import outage_as_unavailable
 from db.studies.leases import fail_abandoned
 from db.sweep import destinations_to_ring, revisions_to_ring, try_lock
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.process.doorbell import ANALYSE, DELIVER, QUEUES, ring
+from neurotriage.core.process.doorbell import ANALYSE, DELIVER, QUEUES, SUMMARISE, ring
 from neurotriage.core.settings import Settings
 
 log = structlog.get_logger()
@@ -25,11 +26,13 @@ _ENOUGH_MESSAGES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Counts of one sweep: messages sent, and revisions failed after their last attempt."""
+    """Counts of one sweep: messages sent, revisions failed after their last attempt, texts not asked for."""
 
     revisions: int = 0
     destinations: int = 0
     abandoned: int = 0
+    texts: int = 0
+    late_texts: int = 0
 
 
 def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
@@ -41,6 +44,7 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
     every_s = settings.worker.sweep_s
     revisions: list[int] = []
     destinations: list[str] = []
+    texts: list[int] = []
     with outage_as_unavailable(), engine.begin() as connection:
         if not try_lock(connection):
             return None
@@ -51,16 +55,20 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
         if deliver < 2 * _ENOUGH_MESSAGES:
             full = deliver >= _ENOUGH_MESSAGES
             destinations = destinations_to_ring(connection, every_s=every_s, urgent_only=full)
+        late_texts = summary_requests.expire(
+            connection, wait_s=settings.summary.wait_s, attempts=settings.worker.max_attempts
+        )
+        if settings.summary.asks:
+            texts = summary_requests.to_ring(connection, every_s=every_s)
     calls: list[tuple[str, int | str]] = [(ANALYSE, revision) for revision in revisions]
     calls += [(DELIVER, destination) for destination in destinations]
+    calls += [(SUMMARISE, request) for request in texts]
     for task, argument in calls:
         if not ring(app, task, argument):
             raise Unavailable("the broker does not answer")
-    swept = Swept(len(revisions), len(destinations), abandoned)
+    swept = Swept(len(revisions), len(destinations), abandoned, len(texts), late_texts)
     if swept != Swept():
-        log.info(
-            "swept", revisions=swept.revisions, destinations=swept.destinations, abandoned=swept.abandoned
-        )
+        log.info("swept", **asdict(swept))
     return swept
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Final
 import structlog
 
 from dicom_listener.server import Listener
+from neurotriage.core.process import lean
 from neurotriage.core.settings import Settings, environment_of
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class _Ingester:
     def start(self) -> None:
         """Start it. Raises ``OSError``."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_listener.ingester"],
+            lean.command("dicom_listener.ingester"),
             stdin=subprocess.PIPE,
             env=self._environment,
         )

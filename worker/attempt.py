@@ -18,14 +18,16 @@ from sqlalchemy.exc import DBAPIError
 from db.corrections import withdrawal
 from db.corrections.withdrawal import Withdrawn
 from db.engine import connect
-from db.studies import analyses, leases, recall
-from db.studies.analyses import LastAnalysis, WrittenObject
+from db.studies import analyses, leases, objects, recall
+from db.studies.analyses import LastAnalysis
 from db.studies.leases import Lease
 from db.studies.manifest import read_manifest
+from db.studies.objects import WrittenObject
+from db.studies.summaries import KeptSummary
 from neurotriage import __version__
 from neurotriage.core.errors import Refused, Unavailable
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.process.doorbell import DELIVER, ring
+from neurotriage.core.process.doorbell import DELIVER, SUMMARISE, ring
 from neurotriage.core.settings import Settings
 from neurotriage.core.states import RevisionState
 from neurotriage.core.storage import Storage, write_durably
@@ -37,14 +39,15 @@ from neurotriage.core.values import (
 )
 from neurotriage.dicom.headers import read_header
 from worker.analysis import Selection, analyse, select_series
-from worker.delivery import address_of
 from worker.exhausted import exhausted
 from worker.first_look import NOTHING_EARLY, as_first_look, tells_early
 from worker.imaging import Image
+from worker.keep import addresses_of, keep
 from worker.lease import LeaseKeeper
 from worker.results import Ground, build, rejection_note
-from worker.routing import named_kinds, wanted, wanted_kinds
+from worker.routing import named_kinds, wanted_kinds
 from worker.selection import BUILT_IN_ALONE, SiteRules
+from worker.summary import tell
 from worker.vision import Registry, read_registry
 from worker.warm import warm_up
 
@@ -146,7 +149,8 @@ class Worker:
             manifest = read_manifest(connection, held.revision_id, self.storage)
             installation = analyses.installation_uid(connection)
             last = analyses.last_analysis(connection, held.study_id)
-            previous = analyses.last_report(connection, held.study_id)
+            previous = objects.last_documents(connection, held.study_id)
+            earlier = analyses.last_outcome(connection, held.study_id)
             sender = analyses.sender(connection, held.study_id)
             withdrawn = {Ground.WITHDRAWN: withdrawal.withdrawn(connection, held.study_id)}
             if manifest.completed_by == recall.RECALL:
@@ -173,6 +177,7 @@ class Worker:
                     return ()
                 analysis = as_first_look(analysis)
             images = selection.images
+        told = tell(analysis, self.settings.summary, self.settings.results.claims, earlier)
         results = build(
             analysis,
             evidence,
@@ -185,22 +190,33 @@ class Worker:
             previous=previous,
             named=named_kinds(self.settings.destination),
             images=images,
+            summary=told.summary,
         )
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)
         written += self._withdraw(held, analysis, installation, withdrawn, written)
+        asks = self.settings.summary.asks and analysis.outcome.analysed
         with self.engine.begin() as connection:
             recorded = analyses.record_analysis(
-                connection, held, analysis, started_at, written, self.settings.results.claims
+                connection,
+                held,
+                analysis,
+                started_at,
+                written,
+                self.settings.results.claims,
+                KeptSummary(told.summary, told.facts_document()),
+                ask=asks,
             )
         log.info("analysed", revision=held.revision_id, outcome=analysis.outcome, recorded=recorded)
+        if recorded and asks:
+            ring(self.app, SUMMARISE, held.revision_id)
         return tuple({name for w in written for name in w.destinations}) if recorded else ()
 
     def _is_unchanged(self, selection: Selection, last: LastAnalysis) -> bool:
         """Whether images, models, software and claims are those of the last analysis.
 
-        Changed labels, overlay style or destinations make no new results, nor do rules of the site by which
-        the same images are analysed; ``neurotriage reprocess`` does.
+        Changed labels, overlay style, text or destinations make no new results, nor do rules of the site by
+        which the same images are analysed; ``neurotriage reprocess`` does.
         """
         return bool(
             selection.input_digest == last.input_digest
@@ -218,21 +234,16 @@ class Worker:
         held: Lease,
         analysis: Analysis,
         evidence: Evidence,
-        objects: Iterable[ResultObject],
+        made: Iterable[ResultObject],
         sender: tuple[str, str],
     ) -> list[WrittenObject]:
         """Write evidence and result objects durably, before any row refers to them."""
         write_durably(self.storage.evidence(held.revision_id), evidence.to_bytes())
         written = []
-        for result in objects:
-            wanting = (d for d in self.settings.destination if wanted(d, analysis, result))
-            written.append(self._write_object(held, result, tuple(address_of(d, sender) for d in wanting)))
+        for result in made:
+            addresses = addresses_of(self.settings.destination, analysis, result, sender)
+            written.append(keep(self.storage, held.revision_id, result, addresses))
         return written
-
-    def _write_object(self, held: Lease, result: ResultObject, addresses: tuple[str, ...]) -> WrittenObject:
-        path = self.storage.result(held.revision_id, result.sop_instance_uid)
-        write_durably(path, result.data)
-        return WrittenObject(result, path.relative_to(self.storage.root), addresses)
 
     def _withdraw(
         self,
@@ -266,7 +277,7 @@ class Worker:
                 claims=self.settings.results.claims,
             )
             if note is not None:
-                notes.append(self._write_object(held, note, (address,)))
+                notes.append(keep(self.storage, held.revision_id, note, (address,)))
         return notes
 
     def _header(self, withdrawn: Withdrawn) -> Dataset:

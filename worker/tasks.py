@@ -15,7 +15,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from neurotriage.core.process import running
-from neurotriage.core.process.doorbell import TASKS, celery_app
+from neurotriage.core.process.doorbell import DELIVER, TASKS, celery_app, ring
 from neurotriage.core.process.role import Role
 from neurotriage.core.settings import Settings
 from worker.attempt import Worker, owner_name
@@ -23,6 +23,7 @@ from worker.delivery import deliver
 from worker.memory import limit_memory
 from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 from worker.selection import BUILT_IN_ALONE, read_rules
+from worker.summarise import summarise
 
 log = structlog.get_logger()
 
@@ -45,7 +46,12 @@ def worker_app(settings: Settings, role: Role) -> Celery:
     def deliver_to(destination: str) -> None:
         deliver(worker.engine, settings, destination, owner=owner_name())
 
-    app.task(name=TASKS[role])(analyse_revision if role is Role.ANALYSIS else deliver_to)
+    def summarise_next(_revision_id: int) -> None:
+        for destination in summarise(worker.engine, settings, owner=owner_name()):
+            ring(app, DELIVER, destination)
+
+    work = {Role.ANALYSIS: analyse_revision, Role.DELIVERY: deliver_to, Role.SUMMARY: summarise_next}
+    app.task(name=TASKS[role])(work[role])
     if role is Role.ANALYSIS:
         readiness = Readiness()
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
-from neurotriage.core.settings import ResultsSettings
+from neurotriage.core.settings import ResultsSettings, SummarySettings
 from neurotriage.core.values import Outcome, ResultKind
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from worker.analysis import analyse, select_series
 from worker.results import build
+from worker.summary import tell
 
 if TYPE_CHECKING:
     from worker.vision import Models
@@ -62,6 +63,7 @@ def warm_up(
                 kinds=kinds,
                 labels=results.labels,
                 overlay=results.overlay,
+                summary=tell(analysis, SummarySettings(), results.claims).summary,
             )
     return time.monotonic() - begun
 

@@ -237,7 +237,7 @@ def retry(
 ) -> int:
     """Let deliveries wait again that were refused, given up or lost, and try waiting ones now; how many.
 
-    Results that a newer revision replaced stay as they are. ``None`` means every study or every destination;
+    Results that newer ones replaced stay as they are. ``None`` means every study or every destination;
     a destination stands for those behind its slash too. Pauses of queries at these destinations end. Locks
     the deliveries.
     """
@@ -250,7 +250,10 @@ def retry(
         .join(Revision, Revision.id == AnalysisRow.revision_id)
         .where(
             or_(ended, lost, Delivery.state == DeliveryState.WAITING),
-            or_(~Revision.superseded, ResultObjectRow.kind == NoteKind.REJECTION),
+            or_(
+                ~(Revision.superseded | ResultObjectRow.superseded),
+                ResultObjectRow.kind == NoteKind.REJECTION,
+            ),
         )
     )
     if study_ids is not None:

@@ -155,7 +155,10 @@ def record_lost(
             AnalysisRow.study_id,
             AnalysisRow.revision_id,
             ResultObjectRow.sop_instance_uid,
-            (Revision.superseded & (ResultObjectRow.kind != NoteKind.REJECTION)).label("replaced"),
+            (
+                (Revision.superseded | ResultObjectRow.superseded)
+                & (ResultObjectRow.kind != NoteKind.REJECTION)
+            ).label("replaced"),
         )
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)

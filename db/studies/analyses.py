@@ -3,15 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from db import events
+from db import events, summary_requests
 from db.corrections.withdrawal import settle
+from db.studies import summaries
 from db.studies.leases import Lease, finish
+from db.studies.objects import WrittenObject, record_object
+from db.studies.summaries import KeptSummary
 from db.tables import (
     AnalysisRow,
     Delivery,
@@ -25,29 +27,17 @@ from db.tables import (
     SeriesVerdictRow,
     Study,
 )
-from neurotriage.core.documents import to_document
+from neurotriage.core.documents import from_document, to_document
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import (
     Analysis,
     Claims,
     NoteKind,
-    ObjectReference,
     Outcome,
     Prediction,
-    ResultKind,
-    ResultObject,
 )
 
 _ENDED: Final = (RevisionState.ANALYSED, RevisionState.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenObject:
-    """A result object that lies in storage, and who gets it."""
-
-    result: ResultObject
-    path: Path  # below the storage root
-    destinations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +97,48 @@ def sender(connection: Connection, study_id: int) -> tuple[str, str]:
     return row.peer_ae_title, row.peer_host
 
 
-def last_report(connection: Connection, study_id: int) -> tuple[ObjectReference, ...]:
-    """The newest report of a study, which a new one takes the place of; empty where none stands."""
+@dataclass(frozen=True, slots=True)
+class StandingAnalysis:
+    """The analysis that stands for a study, from which its results can be made anew."""
+
+    id: int
+    revision_id: int
+    number: int  # of the revision
+    claims: Claims
+    analysis: Analysis
+
+
+def standing(connection: Connection, study_id: int) -> StandingAnalysis | None:
+    """The analysis of the study's newest revision that ended; None where none stands."""
     row = connection.execute(
-        select(
-            ResultObjectRow.sop_class_uid,
-            ResultObjectRow.sop_instance_uid,
-            ResultObjectRow.series_instance_uid,
-        )
-        .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+        select(AnalysisRow.id, Revision.id.label("revision_id"), Revision.number)
+        .add_columns(AnalysisRow.claims, AnalysisRow.document)
         .join(Revision, Revision.id == AnalysisRow.revision_id)
-        .where(
-            AnalysisRow.study_id == study_id,
-            ResultObjectRow.kind == ResultKind.REPORT,
-            Revision.state != RevisionState.WITHDRAWN,
-        )
-        .order_by(AnalysisRow.id.desc())
+        .where(Revision.study_id == study_id, Revision.state.in_(_ENDED), ~Revision.superseded)
+        .order_by(Revision.number.desc())
         .limit(1)
     ).one_or_none()
-    return () if row is None else (ObjectReference(*row),)
+    if row is None:
+        return None
+    return StandingAnalysis(
+        row.id, row.revision_id, row.number, Claims(row.claims), from_document(row.document)
+    )
+
+
+def last_outcome(connection: Connection, study_id: int, *, before: int | None = None) -> Outcome | None:
+    """The outcome of the study's last analysis that stands; None where there is none.
+
+    ``before``: among the revisions with a lower number than this.
+    """
+    earlier = [] if before is None else [Revision.number < before]
+    outcome = connection.execute(
+        select(AnalysisRow.outcome)
+        .join(Revision, Revision.id == AnalysisRow.revision_id)
+        .where(Revision.study_id == study_id, Revision.state.in_(_ENDED), *earlier)
+        .order_by(Revision.number.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return None if outcome is None else Outcome(outcome)
 
 
 def record_analysis(
@@ -135,8 +148,13 @@ def record_analysis(
     started_at: datetime,
     objects: Iterable[WrittenObject],
     claims: Claims = Claims.RESEARCH,
+    text: KeptSummary | None = None,
+    *,
+    ask: bool = False,
 ) -> bool:
     """Write all rows of an analysis and end its revision. False: the lease was lost, nothing is written.
+
+    ``text``: what the objects say in words; ``ask``: models of others are to be asked about it.
 
     Locks the study's row. Where a newer revision has ended already, this one is superseded from the start and
     only its rejection notes are delivered; else the older ones are superseded, and their waiting deliveries
@@ -175,11 +193,15 @@ def record_analysis(
         analysis_id,
         [_prediction(connection, prediction) for prediction in analysis.predictions],
     )
+    if text is not None:
+        summaries.record(connection, analysis_id, text)
     settle(connection, held.study_id, analysis_id)
     current = not _superseded(connection, held)
+    if ask and current:
+        summary_requests.place(connection, analysis_id)
     for written in objects:
         deliver = current or written.result.kind is NoteKind.REJECTION
-        _record_object(connection, analysis_id, written, deliver=deliver)
+        record_object(connection, analysis_id, written, deliver=deliver)
     return True
 
 
@@ -288,35 +310,3 @@ def _superseded(connection: Connection, held: Lease) -> bool:
             deliveries=cancelled.rowcount,
         )
     return False
-
-
-def _record_object(
-    connection: Connection, analysis_id: int, written: WrittenObject, *, deliver: bool
-) -> None:
-    result = written.result
-    object_id = connection.execute(
-        insert(ResultObjectRow)
-        .values(
-            analysis_id=analysis_id,
-            kind=result.kind,
-            index=result.index,
-            sop_class_uid=result.sop_class_uid,
-            sop_instance_uid=result.sop_instance_uid,
-            series_instance_uid=result.series_instance_uid,
-            path=str(written.path),
-            size_bytes=len(result.data),
-        )
-        .returning(ResultObjectRow.id)
-    ).scalar_one()
-    if deliver and written.destinations:
-        connection.execute(
-            insert(Delivery),
-            [
-                {
-                    "result_object_id": object_id,
-                    "destination": name,
-                    "state": DeliveryState.WAITING,
-                }
-                for name in written.destinations
-            ],
-        )

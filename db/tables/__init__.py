@@ -7,6 +7,7 @@ from db.tables.analyses import (
     PredictionRow,
     ResultObjectRow,
     SeriesVerdictRow,
+    SummaryRow,
 )
 from db.tables.base import Base
 from db.tables.commitments import CommitmentTransaction
@@ -24,6 +25,7 @@ from db.tables.received import (
     Study,
 )
 from db.tables.revisions import Revision, RevisionInstance
+from db.tables.summaries import SummaryExchange, SummaryRequest
 
 __all__ = [
     "AnalysisRow",
@@ -49,4 +51,7 @@ __all__ = [
     "Series",
     "SeriesVerdictRow",
     "Study",
+    "SummaryExchange",
+    "SummaryRequest",
+    "SummaryRow",
 ]

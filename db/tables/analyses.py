@@ -120,6 +120,22 @@ class FindingRow(Base):
     probability: Mapped[float] = mapped_column(comment="0 to 1")
 
 
+class SummaryRow(Base):
+    """A text about an analysis; the newest stands."""
+
+    __tablename__ = "summaries"
+    __table_args__ = ({"comment": "The text about a study; of one analysis the newest stands"},)
+
+    id: Mapped[int] = key()
+    analysis_id: Mapped[int] = parent("analyses.id")
+    language: Mapped[str] = mapped_column(comment="en or de")
+    origin: Mapped[str] = mapped_column(comment="template, or model: a language model chose the sentences")
+    author: Mapped[str] = mapped_column(comment="the language model; empty for the template")
+    facts: Mapped[dict[str, Any]] = mapped_column(comment="all that the text may rest on")
+    sentences: Mapped[list[Any]] = mapped_column(JSONB, comment="section, phrase, facts and words of each")
+    made_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="when it was recorded")
+
+
 class ResultObjectRow(Base):
     """A DICOM object made of an analysis; the file lies below the storage root."""
 
@@ -139,6 +155,10 @@ class ResultObjectRow(Base):
     series_instance_uid: Mapped[str] = mapped_column(comment="(0020,000E), ours")
     path: Mapped[str] = mapped_column(comment="below the storage root")
     size_bytes: Mapped[int] = mapped_column(BigInteger, comment="of the file")
+    superseded: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="another object of this analysis, with other words, took its place",
+    )
     withdrawn_by: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("analyses.id"), comment="the analysis that withdrew it and stands for it"
     )

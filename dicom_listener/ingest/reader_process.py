@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from typing import Final
 
 from dicom_listener.ingest.header_reader import END, FORK, READY, ReadRequest
+from neurotriage.core.process import lean
 
 _ANSWER_LIMIT_BYTES: Final = 1 << 20
 _LOW_PRIORITY: Final = 10
@@ -74,7 +74,7 @@ class ReaderFork:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "dicom_listener.ingest.header_reader"],
+                    lean.command("dicom_listener.ingest.header_reader"),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     # Numerical libraries would reserve address space per core.

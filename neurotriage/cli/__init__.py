@@ -21,9 +21,11 @@ from neurotriage.cli.studies import (
     retry,
     rules,
     run,
+    summary,
     why,
 )
 from neurotriage.core.errors import SetupError, Unavailable
+from neurotriage.core.process import lean
 from neurotriage.core.process.threads import calm_threads
 from neurotriage.core.settings import ConfigurationError
 
@@ -48,6 +50,7 @@ COMMANDS = (
     migrate,
     run,
     results,
+    summary,
     why,
     prioritise,
     complete,
@@ -87,6 +90,8 @@ def options(
 def main() -> None:
     """Run the command line; errors that are no bug end it with a line, not a traceback."""
     calm_threads()
+    if sys.argv[1:2] == ["listen"]:
+        lean.leave_out(lean.PIXELS)  # it parses nothing that it receives
     try:
         app()
     except ConfigurationError as error:

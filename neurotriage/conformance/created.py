@@ -17,11 +17,12 @@ from pydicom.dataelem import DataElement
 from pydicom.uid import UID
 
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.settings import ResultsSettings
+from neurotriage.core.settings import ResultsSettings, SummarySettings
 from neurotriage.core.values import Analysis, ObjectReference, Outcome, ResultKind, Side
 from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import STUDIES, TILTED, Made, make_analysis, make_study
 from worker.results import build
+from worker.summary import tell
 
 # Two patients with every attribute filled, and a study with next to none.
 _KNOWN: Final = {
@@ -85,7 +86,10 @@ _STUDIES: Final = {
     ),
     "without a place": _Study({"without": _NO_PLACE}, (Outcome.PRESENT,), Side.MIDLINE),
 }
-_EARLIER: Final = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9")
+_EARLIER: Final = (
+    ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9"),
+    ObjectReference("1.2.840.10008.5.1.4.1.1.104.1", "2.25.88", "2.25.99"),
+)
 _SHOWN_CHARACTERS: Final = 64
 _NESTED: Final = "SQ"
 _BULK: Final = ("OB", "OW", "OF", "OD", "OV", "OL", "UN")
@@ -141,22 +145,24 @@ class _Sample:
     dataset: Dataset
 
 
-def created_objects(settings: ResultsSettings) -> tuple[tuple[Created, ...], tuple[CodedTerm, ...]]:
+def created_objects(
+    settings: ResultsSettings, text: SummarySettings
+) -> tuple[tuple[Created, ...], tuple[CodedTerm, ...]]:
     """The contents of each kind of object, in the order of ``ResultKind``, and the coded terms of all."""
     with tempfile.TemporaryDirectory() as folder:
-        samples = list(_samples(Path(folder), settings))
+        samples = list(_samples(Path(folder), settings, text))
     kinds = [kind for kind in ResultKind if any(sample.kind is kind for sample in samples)]
     made = tuple(_created(kind, [s for s in samples if s.kind is kind]) for kind in kinds)
     return made, _terms(samples)
 
 
-def _samples(folder: Path, settings: ResultsSettings) -> Iterator[_Sample]:
+def _samples(folder: Path, settings: ResultsSettings, text: SummarySettings) -> Iterator[_Sample]:
     for name, study in _STUDIES.items():
         made = make_study(folder / name, **{"shape": (96, 96), "slices": 7, **study.options})
         source = dcmread(made.manifest.series[0].instances[0].path, stop_before_pixels=True)
         for outcome in study.outcomes:
             analysis, evidence = _analysed(name, made, outcome)
-            previous = (_EARLIER,) if name == "other" else ()
+            previous = _EARLIER if name == "other" else ()
             for result in build(
                 analysis,
                 evidence,
@@ -166,6 +172,7 @@ def _samples(folder: Path, settings: ResultsSettings) -> Iterator[_Sample]:
                 kinds=frozenset(ResultKind),
                 labels=settings.labels,
                 previous=previous,
+                summary=tell(analysis, text, settings.claims).summary,
             ).objects:
                 yield _Sample(ResultKind(result.kind), source, dcmread(io.BytesIO(result.data)))
 

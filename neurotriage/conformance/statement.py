@@ -38,7 +38,7 @@ _SECTIONS = (
 
 def statement(settings: Settings) -> str:
     """The DICOM conformance statement of this installation, in Markdown."""
-    created, terms = created_objects(settings.results)
+    created, terms = created_objects(settings.results, settings.summary)
     bodies = (
         _overview(settings, created),
         "\n".join(f"- {title}" for title in _SECTIONS),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from neurotriage.core.summary import Summary
+from neurotriage.core.summary_text import summary_entry
 from neurotriage.core.values import (
     Analysis,
     Finding,
@@ -54,8 +56,9 @@ def study_entry(
     objects: Sequence[ObjectState],
     timings_s: Mapping[str, float] | None = None,
     passed_over: Sequence[PassedOver] = (),
+    summary: Summary | None = None,
 ) -> dict[str, Any]:
-    """One study as plain JSON values.
+    """One study as plain JSON values, with the text about it where one was made.
 
     ``timings_s`` adds the times between the stages around the analysis, ``passed_over`` the files of its
     folder that are no readable DICOM, and may have been a part of it.
@@ -66,6 +69,7 @@ def study_entry(
         "outcome": analysis.outcome.value,
         "reasons": _reasons(analysis),
         "triage": analysis.triage.value,
+        "summary": None if summary is None else summary_entry(summary),
         "predictions": [_prediction(prediction) for prediction in analysis.predictions],
         "findings": [_finding(finding) for finding in analysis.findings],
         "series": [_verdict(verdict) for verdict in analysis.verdicts],
@@ -98,6 +102,7 @@ def refusal_entry(reason: Reason, passed_over: Sequence[PassedOver] = ()) -> dic
         "outcome": Outcome.NOT_ELIGIBLE.value,
         "reasons": [{"code": reason.code.value, "text": reason.text}],
         "triage": Triage.NONE.value,
+        "summary": None,
         **{key: [] for key in _LISTS},
         "passed_over": _passed_over(passed_over),
         "timings_s": {},
@@ -123,6 +128,7 @@ def unanalysed_entry(row: Mapping[str, Any], timings_s: Mapping[str, float]) -> 
         "state": row["state"],
         "reasons": [_why_unanalysed(row)],
         "triage": row["triage"],
+        "summary": None,
         **{key: [] for key in _LISTS},
         "timings_s": dict(timings_s),
     }

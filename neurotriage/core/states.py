@@ -37,3 +37,14 @@ class DeliveryState(StrEnum):
     STORED = "stored"
     REFUSED = "refused"  # the destination will never take it
     GIVEN_UP = "given_up"  # cancelled, or too many tries
+
+
+class SummaryState(StrEnum):
+    """Progress of a text that a language model is to arrange."""
+
+    WAITING = "waiting"
+    ASKING = "asking"  # a worker holds the lease
+    ACCEPTED = "accepted"  # every sentence is true: it stands
+    REFUSED = "refused"  # the text of the template stays, for a reason
+    LATE = "late"  # the same: nobody asked in time
+    OVERTAKEN = "overtaken"  # another analysis of the study took the place

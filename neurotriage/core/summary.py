@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+from neurotriage.core.second_opinion import Opinion
+
 
 class Language(StrEnum):
     """The languages of a summary (ISO 639-1)."""
@@ -50,6 +52,7 @@ class Summary:
     origin: Origin
     sentences: tuple[Sentence, ...]
     author: str = ""  # the language model, where one chose
+    opinion: Opinion | None = None  # of another model on pictures, where one was asked
 
     def text_of(self, section: Section) -> str:
         """The sentences of a section as running text; empty where it has none."""

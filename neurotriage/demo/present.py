@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from db.queries import StudyHistory
+from neurotriage.core.summary import Summary
+from neurotriage.core.summary_text import summary_lines
 from neurotriage.demo.report_text import report_lines
 from neurotriage.demo.studies import SampleStudy
 from neurotriage.demo.truth import Box
@@ -36,6 +38,12 @@ def outcome_table(known: StudyHistory) -> Table:
         if at is not None:
             table.add_row(hop, f"{at:%H:%M:%S}  (+{(at - row['received_at']).total_seconds():.1f} s)")
     return table
+
+
+def print_text(summary: Summary | None, console: Console) -> None:
+    """The text about a study, with headings and origin."""
+    for line in [] if summary is None else summary_lines(summary):
+        console.print(f"  {line}", highlight=False, markup=False)
 
 
 def progress(row: Mapping[str, Any] | None) -> str:

@@ -124,7 +124,9 @@ def _present(
         place = output / "results" / f"{number:02d}-{study.study_instance_uid[-12:]}"
         present.write_results(results, place, console)
         if history.analysis is not None:
-            entries.append(study_entry(history.analysis, history.objects, history.hops_s))
+            words = None if history.text is None else history.text.summary
+            present.print_text(words, console)
+            entries.append(study_entry(history.analysis, history.objects, history.hops_s, summary=words))
         if study.sample is not None:
             console.print(present.truth(study.sample, history))
     (output / "result.json").write_text(json.dumps(entries, indent=2))

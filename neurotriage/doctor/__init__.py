@@ -16,6 +16,7 @@ from neurotriage.doctor.intake import look_at_intake
 from neurotriage.doctor.listener import echo_instructions, look_at_listener
 from neurotriage.doctor.queue import look_at_queue
 from neurotriage.doctor.stow import look_at_stow
+from neurotriage.doctor.summary import look_at_summary
 
 __all__ = ["Check", "Options", "Part", "State", "echo_instructions", "examine", "probes"]
 
@@ -61,6 +62,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         *(
             [Probe("commitment", _ASSOCIATION_LIMIT_S, partial(look_at_commitment, settings))]
             if settings.listener.storage_commitment
+            else []
+        ),
+        *(
+            [Probe("summary", _LIMIT_S, partial(look_at_summary, settings.summary))]
+            if settings.summary.asked or settings.summary.second_opinion.provider != "none"
             else []
         ),
         *(

@@ -1,14 +1,15 @@
 """Checks of the broker and the workers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from neurotriage.core.process.doorbell import QUEUES, WARM, celery_app
+from neurotriage.core.process.doorbell import WARM, celery_app
+from neurotriage.core.process.role import Role
 from neurotriage.core.process.running import edited_since
 from neurotriage.core.settings import Settings
 from neurotriage.dicom.headers import first_line
@@ -54,8 +55,8 @@ def _round_trip(app: Celery) -> Check:
 
 
 def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
-    answers, warm = _answers(app), _warm(app)
-    for role in sorted(QUEUES.values()):
+    answers, warm = _answers(app, _roles(settings)), _warm(app)
+    for role in _roles(settings):
         names = answers[role]
         if not names:
             start = f"Start `neurotriage work --role {role}`; where one runs, see its log."
@@ -70,9 +71,14 @@ def _workers(app: Celery, settings: Settings) -> Iterator[Check]:
             yield _answering(role, names, warm)
 
 
-def _answers(app: Celery) -> dict[str, list[str]]:
+def _roles(settings: Settings) -> list[str]:
+    """The roles that this set-up needs a worker for."""
+    asks = settings.summary.asks
+    return sorted(role for role in Role if asks or role is not Role.SUMMARY)
+
+
+def _answers(app: Celery, roles: Sequence[str]) -> dict[str, list[str]]:
     """The workers that answer a ping, by role; busy ones get a second, longer chance."""
-    roles = sorted(QUEUES.values())
     workers: dict[str, list[str]] = {}
     for limit_s in _PINGS_S:
         answers = app.control.inspect(timeout=limit_s).ping() or {}

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from neurotriage import __version__
+from neurotriage.core.settings import SummarySettings
 from neurotriage.core.values import Claims, Outcome, ResultKind, ResultObject
 from neurotriage.dicom.uids import DOCTOR_INSTALLATION_UID, random_uid
 from neurotriage.phantom import make_analysis, make_study
 from worker.results import build
+from worker.summary import tell
 
 PATIENT_NAME: Final = "NEUROTRIAGE^TEST"
 PATIENT_ID: Final = "NEUROTRIAGE-TEST"
@@ -48,5 +50,13 @@ def trial_objects(
     # No model analysed it, and no object may claim so.
     unasked = tuple(replace(p, model="no model, a test", version="0") for p in analysis.predictions)
     analysis = replace(analysis, predictions=unasked)
-    built = build(analysis, evidence, made.manifest, DOCTOR_INSTALLATION_UID, claims=claims, kinds=kinds)
+    built = build(
+        analysis,
+        evidence,
+        made.manifest,
+        DOCTOR_INSTALLATION_UID,
+        claims=claims,
+        kinds=kinds,
+        summary=tell(analysis, SummarySettings(), claims).summary,
+    )
     return study_uid, built.objects

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -35,8 +35,12 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     Role.ANALYSIS: ("work", "--role", Role.ANALYSIS),
     Role.DELIVERY: ("work", "--role", Role.DELIVERY),
 }
-# Started where its table is in the configuration.
+# Started where the configuration asks for them.
 STOW: Final = "stow"
+ASKED_FOR: Final[Mapping[str, tuple[str, ...]]] = {
+    STOW: (STOW,),
+    Role.SUMMARY: ("work", "--role", Role.SUMMARY),
+}
 _LISTENING_WITHIN_S: Final = 60.0
 _POLITE_STOP_S: Final = 15.0
 _POLL_S: Final = 0.05
@@ -48,6 +52,14 @@ def _require_free(listener: ListenerSettings) -> None:
     if problem is not None:
         where = f"[listener] host and port, {listener.host}:{listener.port}"
         raise Unavailable(f"{where}, cannot be used: {problem.strerror}")
+
+
+def _asked_for(settings: Settings, roles: tuple[str, ...]) -> Iterator[str]:
+    """The services that the configuration asks for, each beside the role that it belongs to."""
+    if settings.stow is not None and "listen" in roles:
+        yield STOW
+    if settings.summary.asks and Role.ANALYSIS in roles:
+        yield Role.SUMMARY
 
 
 class Stack:
@@ -70,7 +82,7 @@ class Stack:
         self.folder = folder
         self.postgres = EmbeddedPostgres(folder / "postgres", durable=not ephemeral)
         self.valkey = EmbeddedValkey(folder / "valkey", durable=not ephemeral)
-        self._roles = (*roles, STOW) if settings.stow is not None and "listen" in roles else roles
+        self._roles = (*roles, *_asked_for(settings, roles))
         self._ephemeral = ephemeral
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -117,10 +129,10 @@ class Stack:
         engine.dispose()
 
     def start(self, role: str) -> subprocess.Popen[bytes]:
-        """Start one of ``ROLES`` as ``python -m neurotriage ...``; its log is ``<role>.log``."""
+        """Start a role as ``python -m neurotriage ...``; its log is ``<role>.log``."""
         environment = {**os.environ, **environment_of(self.settings)}
         self._processes[role] = spawn(
-            [sys.executable, "-m", "neurotriage", *ROLES.get(role, (role,))],
+            [sys.executable, "-m", "neurotriage", *{**ROLES, **ASKED_FOR}[role]],
             self.log(role),
             cwd=self.folder,
             death_signal=signal.SIGTERM,

@@ -13,7 +13,7 @@ import yaml
 
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings, load_settings
-from neurotriage.embedded.stack import ROLES
+from neurotriage.embedded.stack import ASKED_FOR, ROLES
 
 pytestmark = pytest.mark.unit
 
@@ -46,9 +46,9 @@ def _mounts(service: dict[str, Any]) -> dict[str, str]:
 
 def test_all_parts_of_the_product_and_a_pacs_are_there() -> None:
     assert set(SERVICES) == {
-        *("postgres", "valkey", "migrate", "listener", "analysis", "delivery", "orthanc"),
+        *("postgres", "valkey", "migrate", "listener", "analysis", "delivery", "summary", "orthanc"),
     }
-    assert set(OURS) == {"migrate", "listener", "analysis", "delivery"}
+    assert set(OURS) == {"migrate", "listener", "analysis", "delivery", "summary"}
     assert 'ENTRYPOINT ["neurotriage"]' in DOCKERFILE
 
 
@@ -70,6 +70,7 @@ def test_the_services_run_what_serve_runs_and_what_the_tests_break() -> None:
         "listener": ROLES["listen"],
         "analysis": ROLES["analysis"],
         "delivery": ROLES["delivery"],
+        "summary": ASKED_FOR["summary"],
     }
 
 

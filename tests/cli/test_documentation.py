@@ -92,7 +92,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]
 def test_every_setting_is_documented(section: str, field: str) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     block = text.split("```toml")[1].split("```")[0]
-    bodies = re.findall(r"^\[+([a-z.]+)\]+[^\n]*\n(.*?)(?=^\[|\Z)", block, re.MULTILINE | re.DOTALL)
+    bodies = re.findall(r"^\[+([a-z_.]+)\]+[^\n]*\n(.*?)(?=^\[|\Z)", block, re.MULTILINE | re.DOTALL)
     body = "".join(body for name, body in bodies if name == section)  # of several destinations
     assert re.search(rf"^{field} = .*$", body, re.MULTILINE)
 

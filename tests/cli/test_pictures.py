@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
 from db.studies import analyses
-from db.studies.analyses import WrittenObject
+from db.studies.objects import WrittenObject
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.storage import Storage, write_durably

@@ -38,7 +38,7 @@ def _run(folder: Path, out: Path) -> list[dict[str, Any]]:
     answer = CliRunner().invoke(app, ["run", str(folder), "--out", str(out)])
     assert answer.exit_code == 0, answer.output
     entries: list[dict[str, Any]] = json.loads((out / "result.json").read_text())
-    told = [line for line in answer.stdout.splitlines() if line]
+    told = [line for line in answer.stdout.splitlines() if line and not line.startswith(" ")]
     assert len(told) == len(entries)
     assert all(entry["outcome"] in line for line, entry in zip(told, entries, strict=True))
     return entries
@@ -116,7 +116,21 @@ def test_each_study_has_a_summary_in_words(tmp_path: Path) -> None:
     words = (tmp_path / "out" / entry["study_instance_uid"] / "summary.txt").read_text()
     assert words.startswith("NOT ANALYSED")
     assert entry["reasons"][0]["text"] in words
+    assert "Text by template" in words
     assert "RESEARCH USE ONLY - NOT FOR DIAGNOSIS" in words
+    for sentence in entry["summary"]["sentences"]:
+        assert sentence["text"] in " ".join(words.split())
+
+
+def test_language_and_plain_version_are_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUROTRIAGE__SUMMARY__LANGUAGE", "de")
+    monkeypatch.setenv("NEUROTRIAGE__SUMMARY__PLAIN_LANGUAGE", "true")
+    (entry,) = _run(_write(tmp_path / "in", head_ct()), tmp_path / "out")
+    assert (entry["summary"]["language"], entry["summary"]["origin"]) == ("de", "template")
+    assert entry["summary"]["plain"]
+    assert "Text nach Vorlage" in (tmp_path / "out" / entry["study_instance_uid"] / "summary.txt").read_text()
 
 
 def test_files_that_are_no_dicom_stand_in_the_result_of_each_study(tmp_path: Path) -> None:

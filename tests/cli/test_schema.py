@@ -72,7 +72,7 @@ def test_a_database_from_before_the_first_release_is_told_and_left_alone(
 
 @pytest.mark.usefixtures("later_revision")
 def test_an_older_database_is_told_with_the_command(engine: Engine) -> None:
-    service = CliRunner().invoke(app, ["listen"])
+    service = CliRunner().invoke(app, ["work", "--role", "delivery"])
     assert (service.exit_code, "run `neurotriage migrate`" in service.stderr) == (1, True)
     with engine.begin() as connection:  # which a later version needs
         connection.execute(text("alter table destination_leases drop column no_queries_until"))
@@ -83,6 +83,16 @@ def test_an_older_database_is_told_with_the_command(engine: Engine) -> None:
 def test_a_database_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
     url = f"postgresql+psycopg2://nobody@/nothing?host={tmp_path}"
     database.require_schema(Settings.model_validate({"database": {"url": url}}))
+
+
+@pytest.mark.usefixtures("later_revision")
+def test_a_check_changes_nothing(engine: Engine) -> None:
+    problem = migrate.problem(engine)
+    checked = CliRunner().invoke(app, ["migrate", "--check"])
+    assert (checked.exit_code, checked.stderr) == (1, f"database: {problem}\n")
+    assert migrate.problem(engine) == problem
+    migrate.upgrade(engine)
+    assert CliRunner().invoke(app, ["migrate", "--check"]).exit_code == 0
 
 
 @pytest.mark.usefixtures("later_revision")

@@ -11,9 +11,9 @@ from db.delivery import deliveries, destinations
 from db.delivery.deliveries import DueDelivery
 from db.delivery.destinations import SendingRight
 from db.studies import analyses, assembly, leases
-from db.studies.analyses import WrittenObject
 from db.studies.instances import record_instances
 from db.studies.leases import Lease
+from db.studies.objects import WrittenObject
 from db.tables import Event, Study
 from neurotriage.core.priority import Priority
 from neurotriage.core.reception import Reception

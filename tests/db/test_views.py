@@ -10,7 +10,9 @@ from db import commitments, migrate, queries, refusals
 from db.delivery import deliveries
 from db.studies import analyses, leases
 from db.studies.instances import record_instances
+from db.studies.summaries import KeptSummary
 from neurotriage.core.states import DeliveryState, RevisionState
+from neurotriage.core.summary import Section
 from neurotriage.core.values import Analysis, Outcome, Prediction, Reason, ReasonCode
 from neurotriage.dicom.commitment_request import CommitmentRequest
 from neurotriage.dicom.headers import InstanceHeader
@@ -28,6 +30,7 @@ from tests.db.rows import (
     stored,
     written,
 )
+from tests.results.told import told
 
 
 def test_the_view_counts_proofs_and_alarms(engine: Engine) -> None:
@@ -105,7 +108,9 @@ def test_a_study_that_nobody_analysed_yet_shows_what_came(engine: Engine) -> Non
 
 def test_the_other_views_show_deliveries_the_queue_quarantine_and_refusals(engine: Engine) -> None:
     with engine.begin() as connection:
-        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
+        held = claimed(connection, ready_revision(connection))
+        words = KeptSummary(told(), {"outcome": "present"})
+        assert analyses.record_analysis(connection, held, analysis(), NOW, [written(1, "pacs")], text=words)
         reason = Reason(ReasonCode.NOT_DICOM, "no DICOM")
         refusals.quarantine(connection, "f.dcm", "quarantine/f.dcm", reason, RECEPTION, kind="instance")
         refusals.record_refused_context(connection, ("CT1", "10.0.0.1"), "1.2.840", ["1.2", "1.3"])
@@ -125,6 +130,9 @@ def test_the_other_views_show_deliveries_the_queue_quarantine_and_refusals(engin
             for view in migrate.VIEWS
             if view != "study_results"
         }
+    text_shown = shown["study_texts"]
+    assert (text_shown["study_instance_uid"], text_shown["origin"]) == ("1.2.3", "template")
+    assert text_shown["impression"] == told().text_of(Section.IMPRESSION)
     sent = shown["delivery_status"]
     assert (sent["study_instance_uid"], sent["destination"], sent["state"]) == ("1.2.3", "pacs", "waiting")
     aside = shown["quarantined_objects"]

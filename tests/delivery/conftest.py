@@ -19,7 +19,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy import Engine, text
 
-from db.studies.analyses import WrittenObject
+from db.studies.objects import WrittenObject
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import write_durably
 from neurotriage.demo.pacs import StandInPacs

@@ -15,11 +15,13 @@ from pydicom import Dataset, dcmread
 from rich.console import Console
 
 from db.queries import StudyHistory
+from neurotriage.core.summary_text import summary_lines
 from neurotriage.core.values import Analysis, Outcome, ResultKind
 from neurotriage.demo import present
 from neurotriage.demo.report_text import report_lines
 from neurotriage.demo.studies import SampleStudy
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
+from tests.results.told import told
 from worker.results import build
 
 RECEIVED = datetime(2026, 11, 29, 14, 5, 0, tzinfo=UTC)
@@ -156,6 +158,16 @@ def test_a_lesion_without_a_finding_is_said_and_so_is_a_study_without_a_lesion()
     assert present.truth(lesion, found()) == missed
     assert present.truth(lesion, history(None)) == missed
     assert present.truth(sample({}), found(("1", (1, 1, 2, 2)))) == "  no lesion was put into this study"
+
+
+def test_the_text_is_shown_whole_with_its_origin() -> None:
+    console = Console(file=io.StringIO(), width=300)
+    present.print_text(told(), console)
+    present.print_text(None, console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue().splitlines()
+    assert shown == [f"  {line}" for line in summary_lines(told())]
+    assert shown[-1] == "  (Text by template)"
 
 
 def test_pictures_are_written_as_they_are_and_the_report_as_text(tmp_path: Path) -> None:

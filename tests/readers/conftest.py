@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.summary import Language
 from neurotriage.core.values import Analysis, Outcome, ResultKind
 from neurotriage.phantom import INSTALLATION, Made, make_analysis, make_study
 from tests.conftest import absent
+from tests.results.told import told
 from worker.results import build
 
 NAME = "Müller^Jörg"
@@ -36,7 +38,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     header = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": NAME, "StudyDescription": "Schädel"}
     made = make_study(sources, slices=15, header=header)
     analysis, evidence = make_analysis(made, Outcome.PRESENT)
-    for result in build(analysis, evidence, made.manifest, INSTALLATION, kinds=_KINDS).objects:
+    words = told(Language.GERMAN)
+    for result in build(analysis, evidence, made.manifest, INSTALLATION, kinds=_KINDS, summary=words).objects:
         (objects / f"{result.kind.value}-{result.index:03d}.dcm").write_bytes(result.data)
     return Study(made, analysis, evidence, objects, sources)
 

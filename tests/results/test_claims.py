@@ -13,10 +13,12 @@ from pydicom import Dataset, dcmread
 from reportlab.pdfgen.canvas import Canvas
 
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.settings import SummarySettings
 from neurotriage.core.values import Analysis, Claims, Outcome, ResultKind, ResultObject, Side
 from neurotriage.phantom import INSTALLATION, Made, make_analysis
 from worker.results import build, picture_of
 from worker.results.pictures import page, typeface
+from worker.summary import tell
 
 ANALYSED = [outcome for outcome in Outcome if outcome.analysed]
 
@@ -117,10 +119,9 @@ def test_a_suspected_tumour_is_said(mr: Made) -> None:
     assert codes == ["111242", "52101004"]  # with findings; neoplasm present
 
 
-@pytest.mark.parametrize("outcome", ANALYSED)
-def test_objects_do_not_depend_on_region_side_class_scores_or_heat_map(outcome: Outcome, mr: Made) -> None:
-    analysis, evidence = with_classes(mr, outcome)
-    moved = replace(
+def moved_of(analysis: Analysis, mr: Made) -> Analysis:
+    """The same verdict with another lesion elsewhere, of another class and with other scores."""
+    return replace(
         analysis,
         findings=tuple(
             replace(f, side=Side.RIGHT, size_mm=1.0, sop_instance_uid=mr.keys[0][0], slice_index=0)
@@ -133,10 +134,29 @@ def test_objects_do_not_depend_on_region_side_class_scores_or_heat_map(outcome: 
             replace(s, scores=replace(s.scores, tumour=s.scores.tumour[::-1])) for s in analysis.series
         ),
     )
-    choices: dict[str, Any] = {"claims": Claims.TRIAGE_ONLY, "kinds": set(ResultKind)}
-    first = build(analysis, evidence, mr.manifest, INSTALLATION, **choices)
-    second = build(moved, Evidence(), mr.manifest, INSTALLATION, **choices)
+
+
+@pytest.mark.parametrize("outcome", ANALYSED)
+def test_objects_and_text_do_not_depend_on_region_side_class_scores_or_heat_map(
+    outcome: Outcome, mr: Made
+) -> None:
+    analysis, evidence = with_classes(mr, outcome)
+    moved = moved_of(analysis, mr)
+    first, second = (
+        build(
+            study,
+            drawn,
+            mr.manifest,
+            INSTALLATION,
+            claims=Claims.TRIAGE_ONLY,
+            kinds=set(ResultKind),
+            summary=tell(study, SummarySettings(plain_language=True), Claims.TRIAGE_ONLY).summary,
+        )
+        for study, drawn in ((analysis, evidence), (moved, Evidence()))
+    )
     assert first == second
+    told, told_of_moved = (tell(study, SummarySettings(), Claims.TRIAGE_ONLY) for study in (analysis, moved))
+    assert told == told_of_moved
 
 
 def test_the_page_has_no_heat_map_and_no_word_of_side_size_slice_or_class(

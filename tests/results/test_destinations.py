@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from db.studies import analyses
+from db.studies import objects
 from neurotriage.core.settings import Destination
 from neurotriage.core.values import USUAL_KINDS, ObjectReference, Outcome, ResultKind, ResultObject
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
@@ -101,10 +101,10 @@ def test_a_healthy_study_has_no_overlays_of_its_series_either(tmp_path: Path) ->
 def test_the_newest_report_of_a_study_is_known(engine: Engine) -> None:
     with engine.begin() as connection:
         held = claimed(connection, ready_revision(connection))
-        assert analyses.last_report(connection, held.study_id) == ()
+        assert objects.last_documents(connection, held.study_id) == ()
         report = ResultObject(REPORT, 0, "1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9", b"DICOM")
         page = written(1)
-        analysed(connection, held, page, analyses.WrittenObject(report, page.path, ()))
-        assert analyses.last_report(connection, held.study_id) == (
+        analysed(connection, held, page, objects.WrittenObject(report, page.path, ()))
+        assert objects.last_documents(connection, held.study_id) == (
             ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "2.25.8", "2.25.9"),
         )

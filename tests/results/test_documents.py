@@ -22,7 +22,7 @@ from neurotriage.phantom import (
     make_study,
 )
 from worker.results import build
-from worker.results.pictures import pdf_page
+from worker.results.pictures import pdf_sheet
 
 KO, STATE, PDF = ResultKind.KEY_OBJECTS, ResultKind.PRESENTATION_STATE, ResultKind.DOCUMENT
 
@@ -138,13 +138,13 @@ def test_every_outcome_has_one_page_that_says_it_and_its_limits(
     assert data.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", data)) == 1
     words = " ".join(line for line, _, _ in written)
-    assert pdf_page.text.verdict(outcome).headline in words
+    assert pdf_sheet.text.verdict(outcome).headline in words
     assert "not a medical device" in words
     assert "The radiologist's report decides." in words
     assert ("Probability of tumour" in words) == outcome.analysed
-    assert max(right for _, right, _ in written) <= pdf_page.WIDTH_PT - pdf_page.MARGIN_PT + 1
-    body = [y for _, _, y in written if y > pdf_page.FOOTER_PT]
-    assert min(body) > pdf_page.FOOTER_PT + 20
+    assert max(right for _, right, _ in written) <= pdf_sheet.WIDTH_PT - pdf_sheet.MARGIN_PT + 1
+    body = [y for _, _, y in written if y > pdf_sheet.FOOTER_PT]
+    assert min(body) > pdf_sheet.FOOTER_PT + 20
 
 
 def test_a_document_has_the_pictures_with_their_captions(

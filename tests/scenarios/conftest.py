@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -91,6 +92,7 @@ def opened(
     released_quiet_s: float = 5,
     first_looks: int = 0,
     hl7_folder: Path | None = None,
+    summary: Mapping[str, object] = MappingProxyType({}),
     **storage: object,
 ) -> Iterator[Site]:
     """Everything up, with leases short enough to be waited for; ``pacs`` is the first destination.
@@ -109,6 +111,7 @@ def opened(
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
             "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
             "delivery": {"retry_s": 1, "retry_max_s": 2},
+            "summary": dict(summary),
             "destination": [destination("pacs", pacs.port), *others],
         }
     )

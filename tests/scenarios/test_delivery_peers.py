@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 from sqlalchemy import Engine
 
-from db.studies.analyses import WrittenObject
+from db.studies.objects import WrittenObject
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
 from dicom_listener.ingest.quarantine import Quarantine

@@ -72,6 +72,10 @@ def test_the_demo_shows_what_came_back_and_leaves_nothing_running(tmp_path: Path
     assert of_ct in (
         {"present", "undetermined"} if "CT" in read_registry(WEIGHTS).modalities else {"not_eligible"}
     )
+    for entry in entries:
+        for sentence in entry["summary"]["sentences"]:
+            assert sentence["text"] in " ".join(text.split())
+    assert text.count("(Text by template)") == len(entries)
     assert "finding boxes lie on the lesion that was put in" in text
     assert list((tmp_path / "out" / "results").glob("*/9901-001.png"))
     assert list((tmp_path / "out" / "results").glob("*/report.txt"))

@@ -51,6 +51,11 @@ def test_a_head_comes_back_as_page_overlay_and_report(
     assert {dataset.StudyInstanceUID for dataset in stored} == {study.study_instance_uid}
     assert {dataset.PatientID for dataset in stored} == {study.datasets[0].PatientID}
     assert row["deliveries_stored"] == len(stored)
+    words = site.scalar("select jsonb_path_query_array(sentences, '$[*].text') from summaries")
+    (report,) = [dataset for dataset in stored if dataset.SOPClassUID == REPORT]
+    told = [item.get("TextValue", "") for item in report.ContentSequence[-1].ContentSequence]
+    assert words
+    assert all(any(sentence in text for text in told) for sentence in words)
 
 
 def test_a_study_is_finished_once_when_the_worker_is_killed(site: Site, mr_study: SampleStudy) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurotriage.core.evidence import Evidence
-from neurotriage.core.settings import WorkerSettings
+from neurotriage.core.settings import SummarySettings, WorkerSettings
+from neurotriage.core.summary import Language
 from neurotriage.core.values import (
     USUAL_KINDS,
     Analysis,
@@ -28,6 +29,7 @@ from tests.demo.made import head_pair, healthy_head_mr
 from tests.eligibility.rule import RULE
 from worker.analysis import analyse, select_series
 from worker.results import build
+from worker.summary import tell
 
 EXTRAS = frozenset(
     {
@@ -201,7 +203,8 @@ def _case(
     kinds: AbstractSet[ResultKind] = USUAL_KINDS,
 ) -> ViewerCase:
     assert manifest.study_instance_uid is not None
-    results = build(analysis, evidence, manifest, INSTALLATION, kinds=kinds).objects
+    words = tell(analysis, SummarySettings(language=Language.GERMAN, plain_language=True)).summary
+    results = build(analysis, evidence, manifest, INSTALLATION, kinds=kinds, summary=words).objects
     return ViewerCase(
         study_uid=manifest.study_instance_uid,
         sources=tuple(instance.path for series in manifest.series for instance in series.instances),

@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 
-from db.studies.analyses import WrittenObject
+from db.studies.objects import WrittenObject
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import write_durably
 from neurotriage.core.values import Outcome, ResultKind, ResultObject

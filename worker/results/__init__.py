@@ -2,6 +2,7 @@
 
 from worker.results.build import Results, build
 from worker.results.claims import claimed
+from worker.results.dataset import showing_text
 from worker.results.objects.capture import picture_of
 from worker.results.rejection import Ground, rejection_note
 from worker.results.wording.plain_text import report_text
@@ -14,4 +15,5 @@ __all__ = [
     "picture_of",
     "rejection_note",
     "report_text",
+    "showing_text",
 ]

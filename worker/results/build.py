@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from neurotriage.core.evidence import Evidence
+from neurotriage.core.summary import Summary
 from neurotriage.core.values import (
     EARLY,
     REPROCESSED,
@@ -57,15 +58,19 @@ def build(
     previous: Sequence[ObjectReference] = (),
     named: AbstractSet[ResultKind] = frozenset(ResultKind),
     images: ImagesBySeries = MappingProxyType({}),
+    summary: Summary | None = None,
+    telling: int = 0,
 ) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
     Every outcome has a page and a document. Overlays show the slices with a finding, or with evidence where
-    the outcome is open, in the style ``overlay``. The report needs an image to refer to, and names the
-    ``previous`` reports of the study that it replaces (PS3.3 C.17.2). Key objects refer to results of the
-    ``named`` kinds only: every destination of the key objects must receive those too. An object that cannot
-    be made is an ``Omission``; without a Study Instance UID nothing is made, for no archive could file it.
-    ``images``: those that an analysis has just read; of others the headers are read again.
+    the outcome is open, in the style ``overlay``. The report needs an image to refer to; it and the document
+    name the ``previous`` ones of the study that they replace (PS3.3 C.17.2). Key objects refer to results of
+    the ``named`` kinds only: every destination of the key objects must receive those too. An object that
+    cannot be made is an ``Omission``; without a Study Instance UID nothing is made, for no archive could file
+    it.
+    ``images``: those that an analysis has just read; of others the headers are read again. ``summary``: the
+    text that report and document show, within the same ``claims``; ``telling``: how many came before it.
 
     The same arguments give the same bytes. Reads the source files; writes none. Raises ``OSError`` where the
     storage fails.
@@ -87,6 +92,8 @@ def build(
         overlay,
         _rerun(source),
         source.patient,
+        summary,
+        telling,
     )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:
@@ -138,4 +145,4 @@ def _made(
         case ResultKind.PRESENTATION_STATE:
             yield from presentation_state.presentation_states(context, scene)
         case ResultKind.DOCUMENT:
-            yield document.document(context, scene)
+            yield document.document(context, scene, previous)

@@ -15,10 +15,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from neurotriage.core.patient import PatientIdentity
+from neurotriage.core.summary import Summary
 from neurotriage.core.values import (
     SERIES_LABELS,
     Analysis,
     Claims,
+    Outcome,
     OverlayStyle,
     Prediction,
     ResultKind,
@@ -53,6 +55,16 @@ _OVERLAYS = frozenset(
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
+def showing_text(outcome: Outcome, summary: Summary | None) -> frozenset[ResultKind]:
+    """The kinds of object that show the text about a study, or a part of it.
+
+    The page does so only where no picture fills it, or for a second opinion.
+    """
+    opinion = summary is not None and summary.opinion is not None
+    page = [ResultKind.PAGE] if opinion or not outcome.analysed else []
+    return frozenset({ResultKind.REPORT, ResultKind.DOCUMENT, *page})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultContext:
     """The values that all objects of one analysis share."""
@@ -66,6 +78,8 @@ class ResultContext:
     overlay: OverlayStyle = OverlayStyle.HEAT
     rerun: str = ""  # names a further analysis of the same images, whose objects need new UIDs
     patient: PatientIdentity | None = None  # whose the study is, where that was corrected
+    summary: Summary | None = None  # the text about the study
+    telling: int = 0  # how many texts about this analysis came before
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID (UUIDv5, PS3.5 B.2) that depends on everything that shapes an object, and on nothing else.
@@ -93,6 +107,10 @@ class ResultContext:
             *parts,
         )
 
+    def words_of(self, kind: ResultKind) -> Summary | None:
+        """The text that an object of this kind shows; None where it shows none."""
+        return self.summary if kind in showing_text(self.analysis.outcome, self.summary) else None
+
     @property
     def made_at(self) -> datetime:
         """When the study was analysed, in the time zone of the source (0008,0201)."""
@@ -111,13 +129,13 @@ def new_object(
 ) -> Dataset:
     """A data set with the modules that all result objects share (PS3.3 C.7 and C.12.1).
 
-    ``index``: 0-based within the kind. ``parts``: further values on which its SOP Instance UID depends.
-    Objects of the kinds in ``_OWN_SERIES`` have a series each.
+    ``index``: 0-based within the kind. ``parts``: further values on which its SOP Instance UID depends, as it
+    does on the words that it shows. Objects of the kinds in ``_OWN_SERIES`` have a series each.
     """
     dataset = Dataset()
     dataset.SpecificCharacterSet = source_character_set(context.header)
     dataset.SOPClassUID = sop_class_uid
-    dataset.SOPInstanceUID = context.uid(kind, str(index), *parts)
+    dataset.SOPInstanceUID = context.uid(kind, str(index), *parts, *_told(context, kind))
     dataset.InstanceCreatorUID = context.installation_uid
     dataset.StudyInstanceUID = context.study_uid
     copy_identity(context.header, dataset)
@@ -132,6 +150,15 @@ def new_object(
     _set_dates(context, dataset)
     _set_equipment(context, dataset)
     return dataset
+
+
+def _told(context: ResultContext, kind: ResultKind) -> Iterator[str]:
+    """The words that an object shows. The same words told again have another predecessor."""
+    words = context.words_of(kind)
+    if words is not None:
+        yield words.digest
+        if context.telling:
+            yield f"telling {context.telling}"
 
 
 def result_of(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:

@@ -62,6 +62,17 @@ def study_references(dataset: Dataset, objects: Sequence[ObjectReference]) -> Di
     return DicomSequence([study])
 
 
+def name_predecessors(dataset: Dataset, previous: Iterable[ObjectReference]) -> None:
+    """Predecessor Documents (PS3.3 C.17.2): those of ``previous`` of the same class, without itself."""
+    others = [
+        item
+        for item in previous
+        if item.sop_class_uid == dataset.SOPClassUID and item.sop_instance_uid != dataset.SOPInstanceUID
+    ]
+    if others:
+        dataset.PredecessorDocumentsSequence = study_references(dataset, others)
+
+
 def _reference(referenced: ObjectReference) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = referenced.sop_class_uid

@@ -4,6 +4,20 @@ Nothing of a DICOM header is among the facts: no name, identifier, date, descrip
 """
 
 from worker.summary.facts import Facts, facts_of
+from worker.summary.tell import Told, facts_from, tell
 from worker.summary.template import template
+from worker.summary.verify import Fault, Proposal, Refusal, Verdict, verify
 
-__all__ = ["Facts", "facts_of", "template"]
+__all__ = [
+    "Facts",
+    "Fault",
+    "Proposal",
+    "Refusal",
+    "Told",
+    "Verdict",
+    "facts_from",
+    "facts_of",
+    "tell",
+    "template",
+    "verify",
+]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from neurotriage.core.second_opinion import Opinion
 from neurotriage.core.values import (
     Analysis,
     Claims,
@@ -43,8 +44,9 @@ class Probability:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a text may say of a study; ``worker.summary.words`` rounds as the results do."""
+    """All that a text may say of a study; its sentences round as all results do."""
 
+    claims: Claims
     outcome: Outcome
     triage: Triage
     reasons: tuple[ReasonCode, ...]  # codes alone: a sentence may quote a header, or a rule of the site
@@ -63,28 +65,20 @@ class Facts:
     models: tuple[str, ...]  # name and version
     first_look: bool  # more images of the study may follow
     earlier_outcome: Outcome | None  # of an earlier revision of the study
-    age_band: str | None = None  # "60-69", only where configured
-    sex: str | None = None  # "female" or "male", only where configured
+    opinion: Opinion | None = None  # of another model on pictures, where one was asked
 
 
-def facts_of(
-    analysis: Analysis,
-    claims: Claims = Claims.RESEARCH,
-    earlier: Outcome | None = None,
-    *,
-    age_band: str | None = None,
-    sex: str | None = None,
-) -> Facts:
+def facts_of(analysis: Analysis, claims: Claims = Claims.RESEARCH, earlier: Outcome | None = None) -> Facts:
     """The facts that a text may rest on, within ``claims``.
 
-    ``earlier``: the outcome of an earlier revision of the study. ``age_band`` and ``sex`` are told only where
-    a site configured it.
+    ``earlier``: the outcome of an earlier revision of the study.
     """
     research = claims is Claims.RESEARCH
     kind = _kind(analysis) if research and analysis.outcome is Outcome.PRESENT else None
-    used = text.modalities_used(analysis)
+    used = tuple(name for name in text.modalities_used(analysis) if name in text.MODALITIES)
     analysed = [item for item in analysis.series if item.outcome.analysed]
     return Facts(
+        claims=claims,
         outcome=analysis.outcome,
         triage=analysis.triage,
         reasons=tuple(dict.fromkeys(reason.code for reason in analysis.reasons)),
@@ -103,8 +97,6 @@ def facts_of(
         models=tuple(dict.fromkeys(f"{p.model} {p.version}" for p in analysis.predictions)),
         first_look=FIRST_LOOK in analysis.degradations,
         earlier_outcome=earlier,
-        age_band=age_band,
-        sex=sex,
     )
 
 
@@ -127,7 +119,11 @@ def _kind(analysis: Analysis) -> tuple[str, float] | None:
 
 def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
     """The lesions of the deciding series, the largest first."""
-    modality_of = {item.series_instance_uid: item.modality for item in analysis.verdicts}
+    modality_of = {
+        item.series_instance_uid: item.modality
+        for item in analysis.verdicts
+        if item.modality in text.MODALITIES  # a header may hold anything
+    }
     order = list(dict.fromkeys(item.series_instance_uid for item in analysis.series if item.outcome.analysed))
     for largest in text.lesions(analysis):
         uid = largest.series_instance_uid
@@ -138,7 +134,7 @@ def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
         ]
         yield LesionFact(
             number=largest.lesion,
-            modality=modality_of.get(uid, ""),
+            modality=modality_of.get(uid, "?"),
             series=order.index(uid) + 1 if uid in order else 1,
             side=largest.side,
             size_mm=round(largest.size_mm),

@@ -1,14 +1,25 @@
 """The text that is always made, without a language model: deterministic, from the facts alone."""
 
-from neurotriage.core.summary import Language, Origin, Section, Sentence, Summary
+from neurotriage.core.summary import Language, Origin, Sentence, Summary
 from worker.summary.facts import Facts
+from worker.summary.phrases import VOCABULARIES, Vocabulary
+from worker.summary.statements import Statement, statements
 
 
 def template(facts: Facts, language: Language, *, plain: bool = False) -> Summary:
-    """The usual text on a study in one language; ``plain`` adds the version without medical terms."""
-    sections = [Section.FINDINGS, Section.IMPRESSION, Section.LIMITS, *([Section.PLAIN] if plain else [])]
+    """Everything that may be said of a study, in its usual words and order.
+
+    ``plain`` adds the version for readers without medical training.
+    """
+    vocabulary = VOCABULARIES[language]
     sentences = tuple(
-        Sentence(section, section.value, ("outcome",), f"{facts.outcome.value} ({language.value}).")
-        for section in sections
+        Sentence(item.section, item.phrase, item.facts, wordings(item, vocabulary)[0])
+        for item in statements(facts, plain=plain)
     )
-    return Summary(language, Origin.TEMPLATE, sentences)
+    return Summary(language, Origin.TEMPLATE, sentences, opinion=facts.opinion)
+
+
+def wordings(statement: Statement, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """All words in which a statement may be made, the usual ones first."""
+    words = {slot: vocabulary.words(value) for slot, value in statement.values.items()}
+    return tuple(phrase.format(**words) for phrase in vocabulary.phrases[statement.phrase])

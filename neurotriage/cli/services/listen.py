@@ -33,7 +33,7 @@ def listen() -> None:
     set_up_logging()
     settings = load_settings()
     require_protected_ports(settings)
-    database.require_schema(settings)
+    database.require_schema_apart(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -12,12 +12,14 @@ def register(app: typer.Typer) -> None:
 
 
 def work(
-    role: Role = typer.Option(..., help="analysis: models; delivery: results to their destinations."),
+    role: Role = typer.Option(
+        ..., help="analysis: models; delivery: results to their destinations; summary: asks a language model."
+    ),
     concurrency: int = typer.Option(
-        0, min=0, help="Child processes; 0 takes 1 for analysis, and one per destination for delivery."
+        0, min=0, help="Child processes; 0 takes one per destination for delivery, else 1."
     ),
 ) -> None:
-    """Serve one role of the queue: analysis or delivery.
+    """Serve one role of the queue: analysis, delivery or summary.
 
     Until SIGTERM; the running task is finished first.
 
@@ -39,6 +41,9 @@ def work(
         except BadWeights as error:
             typer.echo(f"weights: {error}", err=True)
             raise typer.Exit(1) from None
+    if role is Role.SUMMARY and not settings.summary.asks:
+        typer.echo("[summary] provider is none: there is no model to ask", err=True)
+        raise typer.Exit(1)
     Storage(settings.storage.root).shut()
-    default = 1 if role is Role.ANALYSIS else max(1, len(settings.destination))
+    default = max(1, len(settings.destination)) if role is Role.DELIVERY else 1
     run_worker(settings, role, concurrency=concurrency or default)

@@ -3,6 +3,7 @@
 import typer
 
 from neurotriage.cli import database
+from neurotriage.cli.serve_discovery import settings_beside_serve
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +15,9 @@ def migrate(
     back_to: str = typer.Option(
         "", help="Go back to this revision, for an older version; data of later revisions is lost."
     ),
+    check: bool = typer.Option(
+        False, "--check", help="Change nothing; exit code 1 if the tables are those of another version."
+    ),
 ) -> None:
     """Bring the database to this version's schema. Safe to run again.
 
@@ -21,6 +25,9 @@ def migrate(
     """
     from db import migrate as migrations
 
+    if check:
+        database.require_schema(settings_beside_serve())
+        return
     if reader and back_to:
         raise typer.BadParameter("--reader cannot be combined with --back-to")
     known = migrations.revisions()

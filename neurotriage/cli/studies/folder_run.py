@@ -22,6 +22,8 @@ from neurotriage.core.result_json import (
 )
 from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage, write_durably
+from neurotriage.core.summary import Summary
+from neurotriage.core.summary_text import summary_lines, summary_of
 from neurotriage.core.values import Analysis, Reason, ReasonCode, ResultObject, StudyManifest
 from neurotriage.dicom.manifest import FolderScan, scan_folder
 from neurotriage.dicom.uids import RUN_INSTALLATION_UID
@@ -29,6 +31,7 @@ from worker.analysis import Selection, analyse, failure, select_series
 from worker.results import Results, build, claimed, picture_of, report_text
 from worker.routing import wanted_kinds
 from worker.selection import SiteRules, read_rules
+from worker.summary import tell
 from worker.vision import Registry, read_registry
 
 if TYPE_CHECKING:
@@ -90,6 +93,11 @@ def line(entry: dict[str, Any]) -> str:
     return f"{uid}  {entry['outcome']}  {reasons}  {f'[{made}]' if made else ''}".rstrip()
 
 
+def told(entry: dict[str, Any]) -> list[str]:
+    """The text about the study of an entry of ``result.json``, as lines for a terminal."""
+    return [] if entry["summary"] is None else list(summary_lines(summary_of(entry["summary"])))
+
+
 class FolderRun:
     """One study of a folder, from files to files."""
 
@@ -107,6 +115,7 @@ class FolderRun:
         self._rules = rules
         self._models = models
         self._results = settings.results
+        self._text = settings.summary
         self._kinds = wanted_kinds(settings.destination)
         self._out = out
         self._study = study
@@ -119,7 +128,8 @@ class FolderRun:
         analysis: Analysis
         try:
             analysis, evidence = analyse(selection, self._registry.modalities, self._models, now)
-            results = self._build(analysis, evidence, selection)
+            words = self._tell(analysis)
+            results = self._build(analysis, evidence, selection, words)
         except Exception as error:  # noqa: BLE001 - a failure is the outcome of this study alone
             log.error(
                 "analysis_failed",
@@ -131,15 +141,19 @@ class FolderRun:
                 ReasonCode.INTERNAL_ERROR, f"the analysis failed: {type(error).__name__}: {error}"
             )
             analysis = failure(selection, reason, now)
-            results = self._build(analysis, Evidence(), selection)
+            words = self._tell(analysis)
+            results = self._build(analysis, Evidence(), selection, words)
         shown, _ = claimed(analysis, Evidence(), self._results.claims)
-        summary = report_text(shown) + passed_over_text(self._passed_over)
+        summary = report_text(shown, words) + passed_over_text(self._passed_over)
         write_durably(self._out / self._place / "summary.txt", summary.encode(), private=False)
         reported = replace(analysis, omissions=results.omissions)
         written = [self._write(result) for result in results.objects]
-        return study_entry(reported, written, passed_over=self._passed_over)
+        return study_entry(reported, written, passed_over=self._passed_over, summary=words)
 
-    def _build(self, analysis: Analysis, evidence: Evidence, selection: Selection) -> Results:
+    def _tell(self, analysis: Analysis) -> Summary:
+        return tell(analysis, self._text, self._results.claims).summary
+
+    def _build(self, analysis: Analysis, evidence: Evidence, selection: Selection, words: Summary) -> Results:
         return build(
             analysis,
             evidence,
@@ -150,6 +164,7 @@ class FolderRun:
             labels=self._results.labels,
             overlay=self._results.overlay,
             images=selection.images,
+            summary=words,
         )
 
     @property

@@ -91,7 +91,8 @@ def _entry(connection: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     if known.analysis is None:
         entry = unanalysed_entry(row, known.hops_s)
     else:
-        entry = study_entry(known.analysis, known.objects, known.hops_s)
+        words = None if known.text is None else known.text.summary
+        entry = study_entry(known.analysis, known.objects, known.hops_s, summary=words)
     served = {"as": row["priority"], "basis": row["priority_basis"], "evidence": row["priority_evidence"]}
     return {**entry, "served": served}
 

@@ -21,7 +21,7 @@ def run(
 
     Example: neurotriage run ./studies --out ./results
     """
-    from neurotriage.cli.studies.folder_run import line, run_folder  # pydicom and numpy take time to import
+    from neurotriage.cli.studies.folder_run import line, run_folder, told  # pydicom takes its time to import
     from neurotriage.core.process.log import set_up_logging
     from worker.vision import BadWeights
 
@@ -33,3 +33,5 @@ def run(
         raise typer.Exit(1) from None
     for entry in entries:
         typer.echo(line(entry))
+        for words in told(entry):
+            typer.echo(f"    {words}")

@@ -6,6 +6,8 @@ from typing import Any, Final
 import typer
 
 from neurotriage.cli import database
+from neurotriage.core.summary import Section
+from neurotriage.core.summary_text import origin_words
 
 # Details in which events of delivery of the same kind, destination and cause differ.
 _OF_ONE_EVENT: Final = ("sop_instance_uid", "objects")
@@ -48,6 +50,7 @@ def lines(known: Any) -> list[str]:
         f"Served as  {row['priority']} ({row['priority_evidence'] or 'nothing says otherwise'})",
         f"Reasons    {row['reasons'] or '-'}",
         *([f"Notes      {row['notes']}"] if row["notes"] else []),
+        *_impression(known.text),
         "",
         "Series",
     ]
@@ -59,6 +62,13 @@ def lines(known: Any) -> list[str]:
     if known.last_error:
         text += ["", "Last error", *(f"  {line}" for line in known.last_error.splitlines())]
     return [*text, ""]
+
+
+def _impression(text: Any) -> list[str]:
+    """The impression of the text that stands; `summary` shows the whole text."""
+    if text is None:
+        return []
+    return [f"Text       {text.summary.text_of(Section.IMPRESSION)} ({origin_words(text.summary)})"]
 
 
 def _hops(events: Sequence[Mapping[str, Any]]) -> list[str]:

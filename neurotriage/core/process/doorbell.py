@@ -13,9 +13,10 @@ from neurotriage.core.settings import Settings
 
 ANALYSE: Final = "neurotriage.analyse"  # argument: revisions.id
 DELIVER: Final = "neurotriage.deliver"  # argument: destination name
+SUMMARISE: Final = "neurotriage.summarise"  # argument: revisions.id
 # A question through the broker to every analysis worker: {"warm_in_s": seconds, or null}.
 WARM: Final = "neurotriage_warm"
-TASKS: Final = {Role.ANALYSIS: ANALYSE, Role.DELIVERY: DELIVER}
+TASKS: Final = {Role.ANALYSIS: ANALYSE, Role.DELIVERY: DELIVER, Role.SUMMARY: SUMMARISE}
 QUEUES: Final = {task: role.value for role, task in TASKS.items()}
 
 # Longer than the longest analysis, so that the broker never hands a running study to a second worker;

@@ -8,3 +8,4 @@ class Role(StrEnum):
 
     ANALYSIS = "analysis"
     DELIVERY = "delivery"
+    SUMMARY = "summary"

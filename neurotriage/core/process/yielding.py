@@ -3,8 +3,10 @@
 import os
 from typing import Final
 
-# Against another process of priority 0 it still gets a quarter of a core (sched(7): 335 to 1024).
-_NICE: Final = 5
+# Against another process of priority 0 it still gets a tenth of a core (sched(7): 110 to 1024). Where the
+# system groups processes by session, that holds between a listener and its ingester; the latter in a low
+# session of its own would be starved by whatever else the host does.
+_NICE: Final = 10
 
 
 def give_way() -> None:

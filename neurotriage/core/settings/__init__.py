@@ -43,6 +43,7 @@ from neurotriage.core.settings.section import (
     ServerTls,
     TlsSettings,
 )
+from neurotriage.core.settings.summary import ProviderModel, SecondOpinionSettings, SummarySettings
 
 __all__ = [
     "AE_TITLE",
@@ -63,9 +64,11 @@ __all__ = [
     "ObjectName",
     "Peer",
     "PrioritySettings",
+    "ProviderModel",
     "PullSettings",
     "RequiredSeries",
     "ResultsSettings",
+    "SecondOpinionSettings",
     "Section",
     "SelectionSettings",
     "SeriesSettings",
@@ -73,6 +76,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "StowSettings",
+    "SummarySettings",
     "TlsSettings",
     "WorkerSettings",
     "config_file",

@@ -36,6 +36,7 @@ from neurotriage.core.settings.processing import (
     SelectionSettings,
     WorkerSettings,
 )
+from neurotriage.core.settings.summary import SummarySettings
 
 ENVIRONMENT_PREFIX = "NEUROTRIAGE__"
 CONFIG_VARIABLE = "NEUROTRIAGE_CONFIG"
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     results: ResultsSettings = Field(default_factory=ResultsSettings)
+    summary: SummarySettings = Field(default_factory=SummarySettings)
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The text beside the results, and the language model that may choose its sentences."""
+"""The text beside the results, and the models of others that may be asked about it."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,34 +8,65 @@ from pydantic import Field, field_validator
 from neurotriage.core.settings.section import Section
 from neurotriage.core.summary import Language
 
+_THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 
-class SummarySettings(Section):
-    """``[summary]``: the text beside the results."""
 
-    language: Language = Field(Language.ENGLISH, description="en or de")
-    plain_language: bool = Field(False, description="adds a version for readers without medical training")
-    age_and_sex: bool = Field(
-        False, description="the language model is told the age in decades and the sex, if the header has them"
-    )
-    provider: Literal["none", "groq"] = Field(
-        "none", description="groq: a language model chooses and orders the sentences; each is checked"
-    )
-    model: str = Field("openai/gpt-oss-20b", min_length=1, description="name of the model at the provider")
+class ProviderModel(Section):
+    """A model of a provider, and how it is reached."""
+
+    provider: Literal["none", "groq"] = Field("none", description="none: nobody is asked")
+    model: str = Field(min_length=1, description="name of the model at the provider")
     base_url: str = Field("https://api.groq.com", pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")
-    key_file: Path | None = Field(None, description="holds the API key; none: GROQ_API_KEY is read")
+    key_file: Path | None = Field(None, description="holds the API key; none: the environment does")
     timeout_s: float = Field(10.0, gt=0, description="for one request")
-    retries: int = Field(2, ge=0, le=10, description="of a request that met 429, 5xx or a cut connection")
     seed: int = Field(0, ge=0)
-    wait_s: float = Field(60.0, gt=0, description="after this long the text of the template stays")
-    requests_per_minute: int = Field(20, ge=1)
-    failures_to_pause: int = Field(3, ge=1, description="failures in a row after which no request is made")
-    pause_s: float = Field(300.0, gt=0, description="for this long")
 
     @field_validator("base_url")
     @classmethod
     def _is_encrypted(cls, value: str) -> str:
         """Require https, except to this machine."""
         host = value.split("://", 1)[1].split("/", 1)[0]
-        if value.startswith("http://") and host.rsplit(":", 1)[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        if value.startswith("http://") and not host.startswith(_THIS_MACHINE):
             raise ValueError("must be https: the API key and facts about patients go there")
         return value
+
+    @property
+    def asked(self) -> bool:
+        """True if the model is to be asked."""
+        return self.provider != "none"
+
+
+class SecondOpinionSettings(ProviderModel):
+    """``[summary.second_opinion]``: a vision model that is shown a few slices."""
+
+    model: str = Field(
+        "meta-llama/llama-4-scout-17b-16e-instruct",
+        min_length=1,
+        description="name of the model at the provider",
+    )
+    send_pixels: bool = Field(False, description="consent: pictures of slices leave the site")
+    slices: int = Field(3, ge=1, le=5, description="at most this many are shown")
+
+    @property
+    def asked(self) -> bool:
+        """True if the model is to be asked: without consent it is not."""
+        return super().asked and self.send_pixels
+
+
+class SummarySettings(ProviderModel):
+    """``[summary]``: the text beside the results, which a language model may arrange."""
+
+    model: str = Field("openai/gpt-oss-20b", min_length=1, description="name of the model at the provider")
+    language: Language = Field(Language.ENGLISH, description="en or de")
+    plain_language: bool = Field(False, description="adds a version for readers without medical training")
+    retries: int = Field(2, ge=0, le=10, description="of a request that met 429, 5xx or a cut connection")
+    wait_s: float = Field(60.0, gt=0, description="after this long the text of the template stays")
+    requests_per_minute: int = Field(20, ge=1)
+    failures_to_pause: int = Field(3, ge=1, description="failures in a row after which no request is made")
+    pause_s: float = Field(300.0, gt=0, description="for this long")
+    second_opinion: SecondOpinionSettings = Field(default_factory=SecondOpinionSettings)
+
+    @property
+    def asks(self) -> bool:
+        """True if any model of somebody else is to be asked about a study."""
+        return self.asked or self.second_opinion.asked

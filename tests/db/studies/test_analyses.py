@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import NoResultFound
 
 from db.delivery import deliveries
-from db.studies import analyses, leases
-from db.studies.analyses import WrittenObject
+from db.studies import analyses, leases, objects
 from db.studies.instances import record_instances
 from db.studies.leases import Lease
+from db.studies.objects import WrittenObject
 from db.tables import (
     AnalysisRow,
     Delivery,
@@ -172,7 +172,7 @@ def test_of_a_study_that_was_never_analysed_nothing_is_known(engine: Engine) -> 
         held = claimed(connection, ready_revision(connection, 1))
         _analysed(connection, 1, _report(9), study="1.2.4")
         assert analyses.last_analysis(connection, held.study_id) is None
-        assert analyses.last_report(connection, held.study_id) == ()
+        assert objects.last_documents(connection, held.study_id) == ()
 
 
 def _end(connection: Connection, study_id: int, number: int, state: RevisionState) -> None:
@@ -220,7 +220,7 @@ def test_the_last_report_is_the_newest_of_the_study(engine: Engine) -> None:
         _analysed(connection, 2, _report(3))
         _analysed(connection, 3, written(4))  # without a report
         _analysed(connection, 1, _report(5), study="1.2.4")
-        (reference,) = analyses.last_report(connection, held.study_id)
+        (reference,) = objects.last_documents(connection, held.study_id)
         assert reference.sop_instance_uid == "2.25.3"
 
 

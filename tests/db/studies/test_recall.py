@@ -6,8 +6,8 @@ from sqlalchemy import Connection, Engine, text
 
 from db.corrections import identity
 from db.studies import analyses, assembly, leases, recall
-from db.studies.analyses import WrittenObject
 from db.studies.leases import Lease
+from db.studies.objects import WrittenObject
 from neurotriage.core.patient import PatientIdentity
 from neurotriage.core.states import RevisionState
 from tests.db.rows import NOW, analysed, analysis, claimed, ready_revision, receive, rejection, written

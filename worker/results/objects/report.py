@@ -6,6 +6,8 @@ many slices is outlined on some of them, and the comment gives the number of sli
 
 A report covers CT and MR together: image library and evidence refer to a key image of each, the comment
 describes both, and the regions lie on the deciding series (viewers draw one series only).
+
+The text about the study stands in a section of its own (``narrative``), after all that viewers look for.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,8 @@ from neurotriage.core.values import (
 )
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results.dataset import MODEL_NAME, ResultContext, new_object, result_of
-from worker.results.references import evidence_of, study_references
+from worker.results.objects.narrative import narrative
+from worker.results.references import evidence_of, name_predecessors
 from worker.results.regions import OutlinedFinding, head_frame, most_telling, outlined_findings
 from worker.results.sources.scene import Scene, middle
 from worker.results.sources.slices import SourceSlice
@@ -85,9 +88,12 @@ def report(
     )[0]
     dataset.update(root)
     dataset.ContentSequence.append(_evaluations(context, len(regions)))
+    words = context.words_of(ResultKind.REPORT)
+    if words is not None:
+        dataset.ContentSequence.append(narrative(words))
     _separate(dataset)
     _document(dataset, images)
-    _replace(dataset, previous)
+    name_predecessors(dataset, previous)
     return result_of(dataset, ResultKind.REPORT, 0)
 
 
@@ -271,10 +277,3 @@ def _document(dataset: Dataset, images: Sequence[SourceSlice]) -> None:
     dataset.PerformedProcedureCodeSequence = DicomSequence()
     dataset.ReferencedPerformedProcedureStepSequence = DicomSequence()
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence_of(dataset, images)
-
-
-def _replace(dataset: Dataset, previous: Sequence[ObjectReference]) -> None:
-    """Predecessor Documents (PS3.3 C.17.2), without this report itself."""
-    others = [item for item in previous if item.sop_instance_uid != dataset.SOPInstanceUID]
-    if others:
-        dataset.PredecessorDocumentsSequence = study_references(dataset, others)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from neurotriage.core.values import Analysis, Outcome, SeriesVerdict
+from neurotriage.core.second_opinion import Opinion
+from neurotriage.core.summary import Section
+from neurotriage.core.values import Analysis, Outcome, ResultKind, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Caption, legend_bar, panes, shown_slices
@@ -33,10 +35,12 @@ LEGEND_Y = FACTS_Y - 14
 
 HEADLINE_PX, REST_PX, SUMMARY_PX, VALUE_PX, SMALL_PX = 96, 37, 26, 25, 18
 CAPTION_PX, TABLE_PX, NOTE_PX = 19, 21, 20
+IMPRESSION_LINES = 6  # more than any impression has
 ROW_PX = 26  # a row of captions or of the legend
 LABEL_DY, VALUE_DY, SMALL_VALUES_DY = 27, 58, (50, 72)  # of the facts, below the line above them
 GAUGE_PX, GAUGE_COLUMN_PX = 180, 392
 TABLE_LINE_PX, REASON_X = 28, MARGIN_PX + 424
+SECOND_MODEL = "Second model, advice"
 FEW_ROWS = 4  # up to this many rows of the table have room for long reasons
 
 Colour = tuple[int, int, int]
@@ -45,6 +49,7 @@ RULE: Colour = (52, 60, 70)
 WHITE: Colour = (240, 243, 246)
 MUTED: Colour = (154, 164, 176)
 AMBER: Colour = (255, 196, 84)
+OPINION: Colour = (122, 196, 255)
 AMBER_GROUND: Colour = (52, 38, 8)
 
 _ACCENTS: dict[Outcome, Colour] = {
@@ -70,10 +75,14 @@ def page_picture(context: ResultContext, scene: Scene) -> Picture:
     notes = without_identity(text.notes(analysis), context.header)
     bottom_y = _lines(canvas, summary, SUMMARY_PX, WHITE, SUMMARY_Y, 3 if analysis.outcome.analysed else 4)
     bottom_y = _lines(canvas, notes, NOTE_PX, AMBER, bottom_y, 3)
+    words = context.words_of(ResultKind.PAGE)
+    if words is not None and not analysis.outcome.analysed:
+        impression = words.text_of(Section.IMPRESSION)
+        bottom_y = _lines(canvas, impression, NOTE_PX, MUTED, bottom_y, IMPRESSION_LINES)
     _headline(canvas, analysis.outcome, bottom_y)
     if analysis.outcome.analysed:
         _panes(canvas, context, scene, bottom_y)
-        _facts(canvas, analysis)
+        _facts(canvas, analysis, None if words is None else words.opinion)
     else:
         _table(canvas, context, bottom_y + 24, FOOTER_Y - 20, "Series of this study")
     _footer(canvas, context)
@@ -155,16 +164,17 @@ def _caption(
         write(canvas.draw, (x, y + ROW_PX * number), shorten(words, face, width_px), face, MUTED)
 
 
-def _facts(canvas: _Canvas, analysis: Analysis) -> None:
+def _facts(canvas: _Canvas, analysis: Analysis, opinion: Opinion | None) -> None:
     """A row of labelled values; the last, the models, takes the remaining width."""
     canvas.draw.line((MARGIN_PX, FACTS_Y, WIDTH_PX - MARGIN_PX, FACTS_Y), fill=RULE)
     x = MARGIN_PX
     prediction = text.deciding_prediction(analysis)
     if prediction is not None:
-        _gauge(canvas, x, prediction.probabilities[text.TUMOUR], prediction.threshold)
+        _gauge(canvas, x, prediction.probabilities[text.TUMOUR], prediction.threshold, opinion)
         x += GAUGE_COLUMN_PX
-    for label, value, width in _fact_columns(analysis):
-        write(canvas.draw, (x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), MUTED)
+    for label, value, width in _fact_columns(analysis, opinion):
+        colour = OPINION if label == SECOND_MODEL else MUTED  # that of its mark on the scale
+        write(canvas.draw, (x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), colour)
         _value(canvas, x, value, min(width - GAP_PX, WIDTH_PX - MARGIN_PX - x))
         x += width
 
@@ -179,8 +189,10 @@ def _value(canvas: _Canvas, left_x: int, value: str, width_px: int) -> None:
         write(canvas.draw, (left_x, FACTS_Y + place_dy), line, face, WHITE)
 
 
-def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -> None:
-    """The probability as a number, and on a scale with the threshold."""
+def _gauge(
+    canvas: _Canvas, left_x: int, probability: float, threshold: float, opinion: Opinion | None
+) -> None:
+    """The probability as a number, and on a scale with the threshold; a hollow mark for a second opinion."""
     face = font(VALUE_PX, True)
     label = f"Probability of tumour ({text.beside_threshold(probability, threshold)})"
     write(canvas.draw, (left_x, FACTS_Y + LABEL_DY), label, font(SMALL_PX), MUTED)
@@ -190,9 +202,12 @@ def _gauge(canvas: _Canvas, left_x: int, probability: float, threshold: float) -
     canvas.draw.rectangle((x, y, x + max(probability * GAUGE_PX, 2), y + 9), fill=WHITE)
     tick = x + threshold * GAUGE_PX
     canvas.draw.rectangle((tick - 1, y - 6, tick + 1, y + 15), fill=AMBER)
+    if opinion is not None and opinion.tumour is not None:
+        mark = x + opinion.tumour * GAUGE_PX
+        canvas.draw.ellipse((mark - 7, y - 3, mark + 7, y + 11), outline=OPINION, width=3)
 
 
-def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
+def _fact_columns(analysis: Analysis, opinion: Opinion | None) -> list[tuple[str, str, int]]:
     """Label, value and width in pixels of each fact."""
     lesions, alike = text.lesions(analysis), text.mimic(analysis)
     columns = []
@@ -202,6 +217,8 @@ def _fact_columns(analysis: Analysis) -> list[tuple[str, str, int]]:
         columns.append(("Side and size", text.place_words(lesions[0]), 192))
     elif lesions:
         columns.append(("Lesions", f"{len(lesions)} outlined", 192))
+    if opinion is not None:
+        columns.append((SECOND_MODEL, text.opinion_words(opinion), 216))
     triage = analysis.triage.value.capitalize()
     used = text.modalities_words(analysis)
     model = f"Model, on {used}" if used else "Model"

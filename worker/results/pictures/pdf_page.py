@@ -1,68 +1,78 @@
-"""The document for the referring physician: one A4 page in plain words, as PDF.
+"""The document for the referring physician: one or two A4 pages, as PDF.
 
 It does not name the patient. The archive shows the name beside the document, in any script; drawing it would
 need a typeface for every script, and a wrong or missing glyph in a name is worse than none. A printed or
 exported page therefore names the study by its UID alone.
+
+The text about the study takes the places where it is looked for: the impression below the headline, the
+findings below the pictures, then the limits, and the plain version in a box at the end.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import datetime
-from functools import cache
 
 from PIL import Image
-from reportlab.lib.colors import Color, HexColor
+from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4
-from reportlab.lib.utils import ImageReader, simpleSplit
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
+from neurotriage.core.summary import Language, Section
+from neurotriage.core.summary_text import HEADINGS, origin_words
 from neurotriage.core.values import Analysis, Claims, Outcome
 from neurotriage.core.wording import date_and_time
 from neurotriage.dicom.headers import MANUFACTURER
 from worker.results.dataset import ResultContext
 from worker.results.pictures.panes import COLOURS, Pane, panes
+from worker.results.pictures.pdf_sheet import (
+    AMBER,
+    BODY_END_PT,
+    BOLD,
+    GAP_PT,
+    INK,
+    INNER_PT,
+    MARGIN_PT,
+    MUTED,
+    REGULAR,
+    RULE,
+    Sheet,
+    box_pt,
+    height_pt,
+    lines_of,
+    register_fonts,
+)
 from worker.results.pictures.picture import colour_bar
-from worker.results.pictures.typeface import FONTS, drawable
 from worker.results.sources.scene import Scene
 from worker.results.wording import text
 from worker.results.wording.free_text import without_identity
 
-WIDTH_PT, HEIGHT_PT = A4
-MARGIN_PT, GAP_PT = 48.0, 14.0
-INNER_PT = WIDTH_PT - 2 * MARGIN_PT
-LARGEST_PANE_PT = (INNER_PT - GAP_PT) / 2
+LARGEST_PANE_PT, SMALLEST_PANE_PT = (INNER_PT - GAP_PT) / 2, 140.0
+CAPTIONS_PT = 76.0  # below the panes, with the scale of colours
+HEADINGS_PT = 74.0  # all headings below, and the space between parts
 PANE_PX = 720  # about 210 pixels an inch
-FOOTER_PT = 62.0
 MAX_ROWS = 12  # of the table of series
 # The tint keeps the brightness of the slice, so a print in grey does not show it.
 IN_GREY = "A print in grey shows the outlines only: the colours have the brightness of the slice beneath."
+TEXT_PT, PLAIN_PT, ROW_PT, ROW_GAP_PT, LABELS_PT = 9.5, 10.5, 9.5, 4.5, 160.0
 
-REGULAR, BOLD = "Inter", "Inter-SemiBold"
-INK, MUTED, RULE = HexColor("#16202b"), HexColor("#5b6875"), HexColor("#d3d9df")
-AMBER, AMBER_GROUND = HexColor("#7a4b00"), HexColor("#fdf1d8")
 _ACCENTS = {
     Outcome.PRESENT: HexColor("#b3321b"),
     Outcome.ABSENT: HexColor("#1f5f8b"),
     Outcome.UNDETERMINED: HexColor("#8a6400"),
 }
-_DECIDES = "The radiologist's report decides."
-_MEANINGS = {
-    Outcome.PRESENT: "The model found patterns that it associates with a tumour. This is not a diagnosis, "
-    f"and false alarms happen. {_DECIDES}",
-    Outcome.ABSENT: "The model found no pattern that it associates with a tumour. It can miss tumours, and "
-    f"it does not look for other disease. {_DECIDES}",
-    Outcome.UNDETERMINED: "The model gives no safe answer. That speaks neither for nor against a tumour. "
-    f"{_DECIDES}",
+# Stands on every document, whatever the text says.
+_DECIDES = {
+    Language.ENGLISH: "This software is not a medical device. The radiologist's report decides.",
+    Language.GERMAN: "Diese Software ist kein Medizinprodukt. Es gilt der Befund der Radiologie.",
 }
-_NOT_JUDGED = f"No model judged this study, which speaks neither for nor against a tumour. {_DECIDES}"
 
 
 def pdf_document(context: ResultContext, scene: Scene) -> bytes:
-    """The PDF file (ISO 32000-1) of one A4 page. The same arguments give the same bytes."""
-    _register_fonts()
+    """The PDF file (ISO 32000-1), of A4 pages. The same arguments give the same bytes."""
+    register_fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en-US")
     canvas.setTitle(f"AI head triage: {text.verdict(context.analysis.outcome).title}")
@@ -71,8 +81,7 @@ def pdf_document(context: ResultContext, scene: Scene) -> bytes:
     canvas.setProducer(MANUFACTURER)
     canvas.setDateFormatter(lambda *_: _pdf_date(context.made_at))
     canvas.setSubject(text.RESEARCH_NOTICE)
-    _Page(canvas, context, scene).draw()
-    canvas.showPage()
+    _Document(canvas, context, scene).draw()
     canvas.save()
     return buffer.getvalue()
 
@@ -83,185 +92,202 @@ def _pdf_date(when: datetime) -> str:
     return f"D:{when:%Y%m%d%H%M%S}{zone[:3]}'{zone[3:5]}'"
 
 
-@cache
-def _register_fonts() -> None:
-    for name, file in ((REGULAR, "Inter-Regular.ttf"), (BOLD, "Inter-SemiBold.ttf")):
-        pdfmetrics.registerFont(TTFont(name, str(FONTS / file)))
-
-
-class _Page:
-    """A page that is filled from the top; ``_y`` is the next baseline, in points from the bottom edge."""
+class _Document:
+    """The parts of the document in their order, on as many sheets as they need."""
 
     def __init__(self, canvas: Canvas, context: ResultContext, scene: Scene) -> None:
-        self._canvas = canvas
-        self._frame = context
+        self._sheet = Sheet(canvas, _footer(context))
+        self._context = context
         self._analysis: Analysis = context.analysis
+        self._summary = context.summary
+        self._language = Language.ENGLISH if context.summary is None else context.summary.language
         self._scene = scene
-        self._y = HEIGHT_PT - 40
         self._accent = _ACCENTS.get(self._analysis.outcome, INK)
 
     def draw(self) -> None:
-        self._banner()
+        analysed = self._analysis.outcome.analysed
         self._headline()
         self._gauge()
         # With triage-only claims the document states the outcome without its origin.
-        if self._frame.claims is Claims.RESEARCH and self._analysis.outcome.analysed:
-            self._pictures(panes(self._frame, self._scene, PANE_PX))
-        self._facts(_facts(self._frame))
-        if not self._analysis.outcome.analysed:
-            self._facts(_series_rows(self._frame), "Series of this study")
+        if self._context.claims is Claims.RESEARCH and analysed:
+            self._pictures(panes(self._context, self._scene, PANE_PX))
+        self._findings()
+        self._rows(_facts(self._context))
+        if not analysed:
+            self._rows(_series_rows(self._context), "Series of this study")
         self._limits()
-        self._footer()
+        self._plain()
+        self._sheet.finish()
 
-    def _write(
-        self, words: str, size_pt: float, font: str = REGULAR, colour: Color = INK, x: float = MARGIN_PT
-    ) -> None:
-        self._canvas.setFont(font, size_pt)
-        self._canvas.setFillColor(colour)
-        self._canvas.drawString(x, self._y, drawable(words))
-
-    def _wrapped(
-        self,
-        words: str,
-        size_pt: float,
-        lines: int,
-        x: float = MARGIN_PT,
-        font: str = REGULAR,
-        colour: Color = INK,
-    ) -> None:
-        """Text in at most ``lines`` lines, from the next row on."""
-        split = simpleSplit(drawable(words), font, size_pt, WIDTH_PT - MARGIN_PT - x)
-        if len(split) > lines:
-            split = [*split[: lines - 1], split[lines - 1].rstrip() + " …"]
-        for line in split:
-            self._write(line, size_pt, font, colour, x)
-            self._y -= 1.4 * size_pt
-
-    def _banner(self) -> None:
-        self._canvas.setFillColor(AMBER_GROUND)
-        self._canvas.rect(0, self._y - 12, WIDTH_PT, 60, stroke=0, fill=1)
-        self._write("AI head triage", 10, BOLD, AMBER)
-        self._canvas.drawRightString(WIDTH_PT - MARGIN_PT, self._y, text.RESEARCH_NOTICE)
-        self._y -= 56
+    def _sentences(self, section: Section) -> list[str]:
+        sentences = () if self._summary is None else self._summary.sentences
+        return [item.text for item in sentences if item.section is section]
 
     def _headline(self) -> None:
-        verdict = text.verdict(self._analysis.outcome)
-        self._write(verdict.headline, 28, BOLD, self._accent)
+        sheet, verdict = self._sheet, text.verdict(self._analysis.outcome)
+        sheet.write(verdict.headline, 28, BOLD, self._accent)
         if verdict.rest:
             used_pt = pdfmetrics.stringWidth(verdict.headline, BOLD, 28)
-            self._write(verdict.rest, 12, BOLD, self._accent, MARGIN_PT + used_pt + 10)
-        self._y -= 26
-        self._wrapped(text.summary(self._analysis, self._frame.claims), 11.5, 4, font=BOLD)
-        notes = without_identity(text.notes(self._analysis), self._frame.header)
-        self._wrapped(notes, 10, 3, colour=AMBER)
-        self._wrapped(_MEANINGS.get(self._analysis.outcome, _NOT_JUDGED), 10.5, 3)
-        self._y -= 8
+            sheet.write(verdict.rest, 12, BOLD, self._accent, MARGIN_PT + used_pt + 10)
+        sheet.y -= 26
+        # Why there is no clear answer is said by the reasons alone, which may quote a rule of the site.
+        told = self._sentences(Section.IMPRESSION)
+        reasons = text.summary(self._analysis, self._context.claims)
+        clear = self._analysis.outcome in (Outcome.PRESENT, Outcome.ABSENT)
+        first, *rest = told if told and clear else [reasons, *told]
+        sheet.wrapped(first, 11.5, font=BOLD)
+        sheet.wrapped(" ".join(rest), 10.5)
+        notes = without_identity(text.notes(self._analysis), self._context.header)
+        sheet.wrapped(notes, 10, colour=AMBER)
+        sheet.y -= 8
 
     def _gauge(self) -> None:
         """The probability on a scale with the threshold."""
+        sheet = self._sheet
         prediction = text.deciding_prediction(self._analysis)
         if prediction is None:
             return
         probability, threshold = prediction.probabilities[text.TUMOUR], prediction.threshold
-        self._write("Probability of tumour, by the model", 9, REGULAR, MUTED)
-        self._y -= 20
-        self._write(text.percent(probability), 17, BOLD, self._accent)
+        sheet.write("Probability of tumour, by the model", 9, REGULAR, MUTED)
+        sheet.y -= 20
+        sheet.write(text.percent(probability), 17, BOLD, self._accent)
         x, width = MARGIN_PT + 86, INNER_PT - 86
-        self._canvas.setFillColor(RULE)
-        self._canvas.roundRect(x, self._y + 1, width, 10, 5, stroke=0, fill=1)
-        self._canvas.setFillColor(self._accent)
-        self._canvas.roundRect(x, self._y + 1, max(probability * width, 10), 10, 5, stroke=0, fill=1)
+        sheet.canvas.setFillColor(RULE)
+        sheet.canvas.roundRect(x, sheet.y + 1, width, 10, 5, stroke=0, fill=1)
+        sheet.canvas.setFillColor(self._accent)
+        sheet.canvas.roundRect(x, sheet.y + 1, max(probability * width, 10), 10, 5, stroke=0, fill=1)
         tick = x + threshold * width
-        self._canvas.setFillColor(INK)
-        self._canvas.rect(tick - 0.75, self._y - 3, 1.5, 18, stroke=0, fill=1)
-        self._y -= 14
-        self._canvas.setFont(REGULAR, 8)
-        self._canvas.setFillColor(MUTED)
-        self._canvas.drawString(x, self._y, "0 %")
-        self._canvas.drawRightString(x + width, self._y, "100 %")
-        self._canvas.drawCentredString(
+        sheet.canvas.setFillColor(INK)
+        sheet.canvas.rect(tick - 0.75, sheet.y - 3, 1.5, 18, stroke=0, fill=1)
+        sheet.y -= 14
+        sheet.canvas.setFont(REGULAR, 8)
+        sheet.canvas.setFillColor(MUTED)
+        sheet.canvas.drawString(x, sheet.y, "0 %")
+        sheet.canvas.drawRightString(x + width, sheet.y, "100 %")
+        sheet.canvas.drawCentredString(
             min(max(tick, x + 75), x + width - 85),
-            self._y,
+            sheet.y,
             f"suspicious from {text.percent(threshold)}"
             if text.percent(probability) != text.percent(threshold)
             else text.beside_threshold(probability, threshold),
         )
-        self._y -= 20
+        sheet.y -= 20
+        self._opinion(x, width)
+
+    def _opinion(self, x: float, width: float) -> None:
+        """A second opinion on a scale of its own below ours: hollow, for nobody calibrated it."""
+        opinion = None if self._summary is None else self._summary.opinion
+        if opinion is None:
+            return
+        sheet = self._sheet
+        sheet.write("Second model, advice only", 9, REGULAR, MUTED)
+        sheet.y -= 18
+        sheet.write(text.opinion_words(opinion), 9, BOLD)
+        sheet.canvas.setStrokeColor(RULE)
+        sheet.canvas.roundRect(x, sheet.y, width, 8, 4, stroke=1, fill=0)
+        if opinion.tumour is not None:
+            sheet.canvas.setStrokeColor(INK)
+            filled = max(opinion.tumour * width, 8)
+            sheet.canvas.roundRect(x, sheet.y, filled, 8, 4, stroke=1, fill=0)
+        sheet.y -= 20
 
     def _pictures(self, shown: Sequence[Pane]) -> None:
         if not shown:
             return
-        side_pt = min((INNER_PT - (len(shown) - 1) * GAP_PT) / len(shown), LARGEST_PANE_PT)
-        self._y -= side_pt - 8
+        sheet = self._sheet
+        widest_pt = min((INNER_PT - (len(shown) - 1) * GAP_PT) / len(shown), LARGEST_PANE_PT)
+        side_pt = self._pane_pt(widest_pt)
+        sheet.need(side_pt + CAPTIONS_PT)
+        sheet.y -= side_pt - 8
         left_pt = [MARGIN_PT + number * (side_pt + GAP_PT) for number in range(len(shown))]
         for x, pane in zip(left_pt, shown, strict=True):
-            self._canvas.drawImage(_reader(Image.fromarray(pane.shown)), x, self._y, side_pt, side_pt)
+            sheet.canvas.drawImage(ImageReader(Image.fromarray(pane.shown)), x, sheet.y, side_pt, side_pt)
         captions = [[*filter(None, astuple(pane.caption)), "", ""] for pane in shown]
         for number, (font, colour) in enumerate(((BOLD, INK), (REGULAR, INK), (REGULAR, MUTED))):
-            self._y -= 12 if number == 0 else 11
+            sheet.y -= 12 if number == 0 else 11
             for x, lines in zip(left_pt, captions, strict=True):
-                line = simpleSplit(drawable(lines[number]), font, 8, side_pt)[:1]
-                self._write("".join(line), 8, font, colour, x)
+                line = lines_of(lines[number], 8, side_pt, font)[:1]
+                sheet.write("".join(line), 8, font, colour, x)
         if any(pane.heat for pane in shown):
-            self._y -= 14
-            self._write("0 %", 8, REGULAR, INK)
-            bar = _reader(Image.fromarray(colour_bar(160, 16)))
-            self._canvas.drawImage(bar, MARGIN_PT + 18, self._y, 40, 7)
-            self._write("100 %", 8, REGULAR, INK, MARGIN_PT + 62)
-            self._write(COLOURS, 8, REGULAR, MUTED, MARGIN_PT + 92)
-            self._y -= 11
-            self._write(IN_GREY, 8, REGULAR, MUTED)
-        self._y -= 18
+            sheet.y -= 14
+            sheet.write("0 %", 8, REGULAR, INK)
+            bar = ImageReader(Image.fromarray(colour_bar(160, 16)))
+            sheet.canvas.drawImage(bar, MARGIN_PT + 18, sheet.y, 40, 7)
+            sheet.write("100 %", 8, REGULAR, INK, MARGIN_PT + 62)
+            sheet.write(COLOURS, 8, REGULAR, MUTED, MARGIN_PT + 92)
+            sheet.y -= 11
+            sheet.write(IN_GREY, 8, REGULAR, MUTED)
+        sheet.y -= 18
 
-    def _facts(self, rows: Sequence[tuple[str, str]], title: str = "") -> None:
+    def _pane_pt(self, widest_pt: float) -> float:
+        """The side of a pane with which everything fits the sheet, or all but the plain version.
+
+        The widest where neither would leave a picture that is large enough.
+        """
+        rows = sum(
+            min(height_pt(value, ROW_PT, INNER_PT - LABELS_PT), 2 * 1.4 * ROW_PT) + ROW_GAP_PT
+            for _, value in _facts(self._context)
+        )
+        bullets = sum(height_pt(words, TEXT_PT, INNER_PT - 12) for words in self._bullets())
+        findings = height_pt(" ".join(self._sentences(Section.FINDINGS)), TEXT_PT)
+        apart_pt = self._sheet.y - BODY_END_PT - CAPTIONS_PT - rows - bullets - findings - HEADINGS_PT
+        plain = " ".join(self._sentences(Section.PLAIN))
+        fitting = [apart_pt - box_pt(plain, PLAIN_PT) if plain else apart_pt, apart_pt]
+        return next((min(side, widest_pt) for side in fitting if side >= SMALLEST_PANE_PT), widest_pt)
+
+    def _findings(self) -> None:
+        words = " ".join(self._sentences(Section.FINDINGS))
+        if words:
+            self._sheet.heading(HEADINGS[self._language][Section.FINDINGS], height_pt(words, TEXT_PT))
+            self._sheet.wrapped(words, TEXT_PT)
+            self._sheet.y -= 10
+
+    def _rows(self, rows: Sequence[tuple[str, str]], title: str = "") -> None:
+        sheet = self._sheet
         if title and rows:
-            self._y -= 6
-            self._write(title, 10.5, BOLD)
-            self._y -= 16
+            sheet.heading(title, 2 * ROW_PT)
         for label, value in rows:
-            self._canvas.setStrokeColor(RULE)
-            self._canvas.line(MARGIN_PT, self._y + 12, WIDTH_PT - MARGIN_PT, self._y + 12)
-            short = simpleSplit(drawable(label), REGULAR, 9.5, 150)[:1]
-            self._write("".join(short), 9.5, REGULAR, MUTED)
-            self._wrapped(value, 9.5, 2, MARGIN_PT + 160)
-            self._y -= 4.5
+            sheet.need(1.4 * ROW_PT)
+            sheet.rule(12)
+            sheet.write("".join(lines_of(label, ROW_PT, 150)[:1]), ROW_PT, REGULAR, MUTED)
+            sheet.wrapped(value, ROW_PT, MARGIN_PT + LABELS_PT, most=2)
+            sheet.y -= ROW_GAP_PT
+
+    def _bullets(self) -> list[str]:
+        return [*self._sentences(Section.LIMITS), _DECIDES[self._language]]
 
     def _limits(self) -> None:
-        self._y -= 8
-        self._write("Limits", 10.5, BOLD)
-        self._y -= 16
-        for words in _limits(self._analysis, self._frame.claims):
-            self._write("•", 9.5)
-            self._wrapped(words, 9.5, 2, MARGIN_PT + 12)
+        sheet, bullets = self._sheet, self._bullets()
+        height = sum(height_pt(words, TEXT_PT, INNER_PT - 12) for words in bullets) + 14
+        sheet.heading(HEADINGS[self._language][Section.LIMITS], height)
+        for words in bullets:
+            sheet.need(0)
+            sheet.write("•", TEXT_PT)
+            sheet.wrapped(words, TEXT_PT, MARGIN_PT + 12)
+        if self._summary is not None:
+            sheet.y -= 3
+            sheet.write(origin_words(self._summary), 8, REGULAR, MUTED)
+            sheet.y -= 14
 
-    def _footer(self) -> None:
-        self._y = FOOTER_PT
-        self._canvas.setStrokeColor(RULE)
-        self._canvas.line(MARGIN_PT, self._y + 14, WIDTH_PT - MARGIN_PT, self._y + 14)
-        for words in (
-            f"neurotriage {self._analysis.software_version}, {date_and_time(self._frame.made_at)}",
-            f"Study {self._frame.study_uid}",
-            "The patient is named by the archive beside this document, not on the page.",
-        ):
-            self._write(words, 8, REGULAR, MUTED)
-            self._y -= 12
+    def _plain(self) -> None:
+        words = " ".join(self._sentences(Section.PLAIN))
+        if words:
+            self._sheet.boxed(HEADINGS[self._language][Section.PLAIN], words, PLAIN_PT)
 
 
-def _reader(picture: Image.Image) -> ImageReader:
-    return ImageReader(picture)
+def _footer(context: ResultContext) -> tuple[str, ...]:
+    return (
+        f"neurotriage {context.analysis.software_version}, {date_and_time(context.made_at)}",
+        f"Study {context.study_uid}",
+        "The patient is named by the archive beside this document, not on the page.",
+    )
 
 
 def _facts(context: ResultContext) -> list[tuple[str, str]]:
     """Label and value of each fact that is known."""
     analysis = context.analysis
-    outlined, alike = text.lesions(analysis), text.mimic(analysis)
-    lesions = [
-        (f"Lesion {item.lesion}", text.place_words(item)) for item in outlined[: text.MAX_LESIONS_SHOWN]
-    ]
-    if len(outlined) > len(lesions):
-        lesions.append(("", f"and {len(outlined) - len(lesions)} more"))
+    alike = text.mimic(analysis)
     rows = [
-        *lesions,
         (text.MIMIC_NAME, "" if alike is None else f"{text.percent(alike)}, by the model"),
         ("Triage", analysis.triage.value.capitalize() if analysis.outcome.analysed else ""),
         ("Modalities used", text.modalities_words(analysis)),
@@ -283,12 +309,3 @@ def _series_rows(context: ResultContext) -> list[tuple[str, str]]:
     ]
     left = len(ordered) - len(rows)
     return [*rows, ("", f"and {left} more series")] if left else rows
-
-
-def _limits(analysis: Analysis, claims: Claims) -> Iterator[str]:
-    if analysis.outcome.marked and claims is Claims.RESEARCH:
-        yield "Colours, outline and size come from the model. They do not show how far a tumour extends."
-    if analysis.outcome.analysed:
-        yield "The model was trained on a limited number of studies; other scanners and patients may differ."
-        yield "It looks for tumours. Other disease may be missed."
-    yield "This software is not a medical device. Do not change a patient's treatment because of this page."

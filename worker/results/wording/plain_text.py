@@ -2,23 +2,28 @@
 
 from collections.abc import Iterator, Mapping
 
+from neurotriage.core.summary import Summary
+from neurotriage.core.summary_text import summary_lines
 from neurotriage.core.values import Analysis, Prediction, SeriesVerdict
 from neurotriage.core.wording import date_and_time
 from worker.results.wording import text
 
 
-def report_text(analysis: Analysis) -> str:
-    """Outcome, predictions, findings, series verdicts and degradations, each line with a line break."""
-    return "\n".join(_report_lines(analysis)) + "\n"
+def report_text(analysis: Analysis, summary: Summary | None = None) -> str:
+    """Outcome, the text about it, predictions, findings, series verdicts and degradations, as lines."""
+    return "\n".join(_report_lines(analysis, summary)) + "\n"
 
 
-def _report_lines(analysis: Analysis) -> Iterator[str]:
+def _report_lines(analysis: Analysis, summary: Summary | None) -> Iterator[str]:
     yield text.verdict(analysis.outcome).title
     yield text.summary(analysis)
     sentence = text.probability_sentence(analysis)
     if sentence:
         yield sentence
     yield ""
+    if summary is not None:
+        yield from summary_lines(summary)
+        yield ""
     study = analysis.study_instance_uid or "(no Study Instance UID)"
     yield f"Study      {study}, revision {analysis.revision}"
     yield f"Analysed   {date_and_time(analysis.analysed_at)}"

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from neurotriage.core.second_opinion import Opinion
 from neurotriage.core.values import (
     Analysis,
     Claims,
@@ -239,6 +240,12 @@ def probability_sentence(analysis: Analysis) -> str:
     alike = mimic(analysis)
     other = "" if alike is None else f" {MIMIC_NAME}: {percent(alike)}."
     return f"Probability of tumour {shown} (threshold {percent(prediction.threshold)}).{other}"
+
+
+def opinion_words(opinion: Opinion) -> str:
+    """A second opinion in few words: ``tumour, 80 %``."""
+    words = opinion.verdict.value.replace("_", " ")
+    return words if opinion.tumour is None else f"{words}, {percent(opinion.confidence)}"
 
 
 def model_names(analysis: Analysis) -> str:

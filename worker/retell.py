@@ -1,0 +1,140 @@
+"""The text of a study anew, with the objects that show it, from what is kept: nothing is analysed again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, Engine, select
+
+from db import events
+from db.studies import analyses, objects, summaries
+from db.studies.analyses import StandingAnalysis
+from db.studies.manifest import read_manifest
+from db.studies.objects import WrittenObject
+from db.studies.summaries import KeptSummary
+from db.tables import Study
+from neurotriage.core.evidence import Evidence
+from neurotriage.core.settings import Settings
+from neurotriage.core.storage import Storage
+from neurotriage.core.values import ObjectReference, ResultObject, StudyManifest
+from worker.keep import addresses_of, keep
+from worker.results import build, showing_text
+from worker.routing import wanted_kinds
+from worker.summary import Told, tell
+
+_REPLACED = "its text was made again"
+
+
+@dataclass(frozen=True, slots=True)
+class Retold:
+    """A text that was made again, and the objects that show it: none where the words are the same."""
+
+    told: Told
+    changed: bool
+    objects: tuple[ResultObject, ...] = ()
+    destinations: tuple[str, ...] = ()  # that are to get them
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """All that the results of a study are made of."""
+
+    standing: StandingAnalysis
+    manifest: StudyManifest
+    told: Told
+    before: KeptSummary | None  # the text that stands
+    telling: int
+    installation: str
+    previous: tuple[ObjectReference, ...]
+    sender: tuple[str, str]
+
+
+def retell(engine: Engine, settings: Settings, study_id: int, told: Told | None = None) -> Retold | None:
+    """Make what shows the text again, as a revision that names what it replaces.
+
+    ``told``: the text; without it, that of the template with today's settings. The claims are those of the
+    analysis. None where no analysis stands, or another took its place meanwhile.
+    Raises ``OSError`` where the storage fails or lacks what the analysis kept.
+    """
+    storage = Storage(settings.storage.root)
+    with engine.begin() as connection:
+        kept = _read(connection, settings, storage, study_id, told)
+    if kept is None:
+        return None
+    if kept.before is not None and kept.before.summary == kept.told.summary:
+        return Retold(kept.told, changed=False)
+    made = _build(kept, settings, storage)
+    written = [
+        keep(
+            storage,
+            kept.standing.revision_id,
+            result,
+            addresses_of(settings.destination, kept.standing.analysis, result, kept.sender),
+        )
+        for result in made
+    ]
+    with engine.begin() as connection:
+        connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
+        current = analyses.standing(connection, study_id)
+        if current is None or current.id != kept.standing.id:
+            return None
+        if summaries.count(connection, current.id) != kept.telling:
+            return None
+        _record(connection, study_id, kept, written)
+    destinations = dict.fromkeys(name for item in written for name in item.destinations)
+    return Retold(kept.told, changed=True, objects=made, destinations=tuple(destinations))
+
+
+def _read(
+    connection: Connection, settings: Settings, storage: Storage, study_id: int, told: Told | None
+) -> _Kept | None:
+    standing = analyses.standing(connection, study_id)
+    if standing is None:
+        return None
+    earlier = analyses.last_outcome(connection, study_id, before=standing.number)
+    return _Kept(
+        standing,
+        read_manifest(connection, standing.revision_id, storage),
+        told or tell(standing.analysis, settings.summary, standing.claims, earlier),
+        summaries.newest(connection, standing.id),
+        summaries.count(connection, standing.id),
+        analyses.installation_uid(connection),
+        objects.last_documents(connection, study_id),
+        analyses.sender(connection, study_id),
+    )
+
+
+def _build(kept: _Kept, settings: Settings, storage: Storage) -> tuple[ResultObject, ...]:
+    """The objects that show the text."""
+    data = storage.evidence(kept.standing.revision_id).read_bytes()
+    return build(
+        replace(kept.standing.analysis, omissions=()),
+        Evidence.from_bytes(data),
+        kept.manifest,
+        kept.installation,
+        claims=kept.standing.claims,
+        kinds=wanted_kinds(settings.destination)
+        & showing_text(kept.standing.analysis.outcome, kept.told.summary),
+        labels=settings.results.labels,
+        overlay=settings.results.overlay,
+        previous=kept.previous,
+        summary=kept.told.summary,
+        telling=kept.telling,
+    ).objects
+
+
+def _record(connection: Connection, study_id: int, kept: _Kept, written: Sequence[WrittenObject]) -> None:
+    """The text and its objects, in the place of those before."""
+    analysis_id = kept.standing.id
+    summaries.record(connection, analysis_id, KeptSummary(kept.told.summary, kept.told.facts_document()))
+    kinds = {item.result.kind for item in written}
+    cancelled = objects.supersede(connection, analysis_id, kinds, _REPLACED)
+    for item in written:
+        objects.record_object(connection, analysis_id, item, deliver=True)
+    events.record(
+        connection,
+        "told_again",
+        study_id=study_id,
+        revision_id=kept.standing.revision_id,
+        objects=len(written),
+        deliveries_cancelled=cancelled,
+    )
