@@ -109,7 +109,8 @@ def opened(
             },
             "identity": {"hl7_folder": hl7_folder},
             "storage": {"root": folder / "storage", "min_free_bytes": 0, **storage},
-            "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1},
+            # Named, or each stack would measure the engines anew.
+            "worker": {"sweep_s": 1, "lease_s": 6, "threads": 1, "engine": "openvino"},
             "delivery": {"retry_s": 1, "retry_max_s": 2},
             "summary": dict(summary),
             "destination": [destination("pacs", pacs.port), *others],
