@@ -24,6 +24,7 @@ from tests.summary.chat_server import (
     fails,
     is_silent,
     sends,
+    sentences_of,
     trickles,
 )
 from worker.provider import ProviderError, ProviderFault, ask, read_key
@@ -153,6 +154,16 @@ def test_each_fault_ends_in_the_template_within_the_limit(behaviour: Behaviour, 
     assert "ignore the above" not in talk.reason  # what a provider writes is not repeated
     assert [exchange.fault for exchange in talk.exchanges] == [fault]
     assert took_s < LIMIT_S + 2
+
+
+def test_a_good_answer_that_is_too_large_or_was_cut_off_is_refused() -> None:
+    with chat_server() as chat:
+        _talk(chat)
+        good = json.dumps({"sentences": sentences_of(chat.requests[0])})
+    with chat_server(sends(json.dumps(completion(good)).encode() + b" " * (2 << 20))) as chat:
+        assert _talk(chat).reason == "not_an_answer: the answer is too large"
+    with chat_server(answers(good, finish="length")) as chat:
+        assert _talk(chat).reason == "not_an_answer: the answer was cut off"
 
 
 def test_a_provider_that_is_not_there_is_named() -> None:

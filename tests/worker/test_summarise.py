@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from db.studies import repeat
 from neurotriage.core.settings import Settings
 from tests.summary.chat_server import (
     Behaviour,
@@ -210,6 +211,20 @@ def test_a_text_for_an_analysis_that_no_longer_stands_is_not_asked_for(site: Wor
         summarised(site)
     assert requests(site)[0][0] == "overtaken"
     assert chat.bodies == []
+
+
+def test_a_text_for_an_analysis_that_another_took_the_place_of_is_not_asked_for(site: WorkerSite) -> None:
+    with asking(site, arranges) as chat:
+        with site.engine.begin() as connection:
+            ((study_id,),) = connection.execute(text("select id from studies where state = 'quiet'")).all()
+            again = repeat.reprocess(connection, study_id, reason="test")
+        assert again.revision_id is not None
+        site.worker.analyse(again.revision_id)
+        summarised(site)
+        assert chat.bodies == []
+        summarised(site)
+    assert [state for state, _ in requests(site)] == ["overtaken", "accepted"]
+    assert origins(site) == ["template", "template", "model"]
 
 
 def test_a_study_that_was_not_analysed_is_asked_about_by_nobody(site: WorkerSite) -> None:
