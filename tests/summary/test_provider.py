@@ -27,9 +27,11 @@ from tests.summary.chat_server import (
     sentences_of,
     trickles,
 )
-from worker.provider import ProviderError, ProviderFault, ask, read_key
+from worker.provider import ProviderError, ProviderFault, read_key
+from worker.provider import ask as request
 from worker.summary import Facts, Fault, template
 from worker.summary.arranging import Conversation, converse
+from worker.summary.arranging.converse import Ask
 
 FACTS = made.present(lesions=(made.LEFT, made.RIGHT))
 LIMIT_S = 1.0
@@ -48,18 +50,17 @@ def _talk(
     wait_s: float = 20.0,
     retries: int = 0,
     slept: list[float] | None = None,
-    **gate: Any,
+    ask: Ask | None = None,
 ) -> Conversation:
     return converse(
         facts,
         language,
-        partial(ask, _settings(chat), KEY),
+        ask or partial(request, _settings(chat), KEY),
         author="some/model",
         wait_s=wait_s,
         request_s=LIMIT_S,
         retries=retries,
         sleep=(slept if slept is not None else []).append,
-        **gate,
     )
 
 
@@ -202,13 +203,13 @@ def test_a_lasting_fault_is_not_tried_again() -> None:
     assert len(chat.requests) == 1
 
 
-def _shut(within_s: float) -> None:
+def _shut(*_: object) -> str:
     raise ProviderError(ProviderFault.PAUSED, "left alone")
 
 
 def test_no_request_is_made_while_the_gate_is_shut() -> None:
     with chat_server() as chat:
-        talk = _talk(chat, gate=_shut)
+        talk = _talk(chat, ask=_shut)
     assert (talk.summary, chat.bodies) == (None, [])
     assert talk.reason == "paused: left alone"
 
