@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -100,3 +101,26 @@ def test_without_a_reader_of_text_nothing_is_sent(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     with pytest.raises(Withheld, match="no reader of text is installed"):
         TextFinder()
+
+
+class _Broken:
+    """A reader of text that fails: while it loads, or on a picture."""
+
+    def __init__(self, *, loads: bool) -> None:
+        self.loads = loads
+
+    def __call__(self, picture: object = None, params: object = None) -> "_Broken":
+        if params is not None and self.loads:
+            return self
+        raise RuntimeError("a model is missing")
+
+
+@pytest.mark.parametrize("loads", [False, True], ids=["loading", "reading"])
+def test_nothing_is_sent_where_the_reader_of_text_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool
+) -> None:
+    module = ModuleType("rapidocr")
+    monkeypatch.setattr(module, "RapidOCR", _Broken(loads=loads), raising=False)
+    monkeypatch.setitem(sys.modules, "rapidocr", module)
+    with pytest.raises(Withheld, match="the reader of text failed"):
+        _shown(tmp_path, TextFinder())

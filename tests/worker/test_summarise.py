@@ -59,7 +59,13 @@ def configure(
         "timeout_s": 2.0,
         "retries": 0,
         **summary,
-        "second_opinion": {"base_url": chat.url, "key_file": key, "send_pixels": True, **(opinion or {})},
+        "second_opinion": {
+            "base_url": chat.url,
+            "key_file": key,
+            "model": "some/vision",
+            "send_pixels": True,
+            **(opinion or {}),
+        },
     }
     site.worker.settings = Settings.model_validate(settings)
 

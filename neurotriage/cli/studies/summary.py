@@ -32,9 +32,10 @@ def summary(
 ) -> None:
     """Show the text about a study, its origin, its facts, and what models of others were asked.
 
-    With --again they are asked again, where [summary] has any. Else report and document are made of what was
-    kept, name those that they replace, and are sent; where the words stay the same, nothing is sent. Nothing
-    is analysed.
+    With --again they are asked again with today's settings, where [summary] has any; today's template takes
+    the place of the former text where no answer is accepted. Without any, report and document are made of
+    what was kept, name those that they replace, and are sent; where the words stay the same, nothing is sent.
+    Nothing is analysed.
 
     Example: neurotriage summary 1.2.826.0.1.3680043.8.498.1
     """
