@@ -2,6 +2,8 @@
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Extras of pyproject.toml: opinion brings the reader of text that a second opinion needs.
+ARG EXTRAS=
 # Threads that wait sleep and do not spin: the cores are shared with listener, Postgres and delivery.
 ENV OMP_WAIT_POLICY=PASSIVE
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -13,6 +15,7 @@ RUN pip install --no-deps --require-hashes -r requirements/embedded.lock
 
 COPY . .
 RUN pip install hatchling editables && pip install --no-deps --no-build-isolation . \
+ && if [ -n "$EXTRAS" ]; then pip install --no-build-isolation ".[$EXTRAS]"; fi \
  && useradd --system --create-home --home-dir /var/lib/neurotriage neurotriage \
  && install -d -o neurotriage /var/lib/neurotriage/storage
 

@@ -3,23 +3,25 @@
 Times are those of the database's clock, so that several workers keep one rate and one pause.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, text, update
 
 from db import events
 from db.clock import lease_is_dead, seconds
-from db.tables import AnalysisRow, Revision, SummaryExchange, SummaryRequest
-from neurotriage.core.states import RevisionState, SummaryState
+from db.tables import AnalysisRow, SummaryExchange, SummaryRequest
+from neurotriage.core.states import SummaryState
 
 # One number for the whole product, unlike any other advisory lock in this database.
 _ASKING_LOCK: Final = 0x61736B73
 _MINUTE_S: Final = 60.0
-_LATE: Final = "no language model was asked in time"
+_LEAST_SHARE: Final = 0.1  # of its time that a request must have left
+_LATE: Final = "nobody was asked in time"
+_DIED: Final = "the worker that asked ended before it was done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,6 @@ class HeldRequest:
     revision_id: int
     token: int
     left_s: float  # of the time that the study may wait for it
-    overtaken: bool  # another analysis stands for the study, or none
 
 
 def place(connection: Connection, analysis_id: int) -> int:
@@ -47,12 +48,12 @@ def claim_next(
 ) -> HeldRequest | None:
     """Take the oldest request that waits, or whose worker died; None: there is none.
 
-    Left alone is what is older than ``wait_s`` or was taken ``attempts`` times: see ``expire``. Waits for no
-    other worker.
+    Left alone is what is nearly as old as ``wait_s`` or was taken ``attempts`` times: see ``expire``. Waits
+    for no other worker.
     """
     oldest = (
         select(SummaryRequest.id)
-        .where(_free(), SummaryRequest.attempt < attempts, _age_s() < wait_s)
+        .where(_free(), SummaryRequest.attempt < attempts, ~_is_late(wait_s))
         .order_by(SummaryRequest.created_at, SummaryRequest.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -60,7 +61,7 @@ def claim_next(
     )
     row = connection.execute(
         update(SummaryRequest)
-        .where(SummaryRequest.id == oldest)
+        .where(SummaryRequest.id == oldest, AnalysisRow.id == SummaryRequest.analysis_id)
         .values(
             state=SummaryState.ASKING,
             owner=owner,
@@ -71,21 +72,25 @@ def claim_next(
         .returning(
             SummaryRequest.id,
             SummaryRequest.analysis_id,
+            AnalysisRow.study_id,
+            AnalysisRow.revision_id,
             SummaryRequest.token,
             (wait_s - _age_s()).label("left"),
         )
     ).one_or_none()
     if row is None:
         return None
-    about = connection.execute(
-        select(AnalysisRow.study_id, AnalysisRow.revision_id, Revision.superseded, Revision.state)
-        .join(Revision, Revision.id == AnalysisRow.revision_id)
-        .where(AnalysisRow.id == row.analysis_id)
-    ).one()
-    overtaken = about.superseded or about.state == RevisionState.WITHDRAWN
-    return HeldRequest(
-        row.id, row.analysis_id, about.study_id, about.revision_id, row.token, float(row.left), overtaken
+    return HeldRequest(row.id, row.analysis_id, row.study_id, row.revision_id, row.token, float(row.left))
+
+
+def renew(connection: Connection, held: HeldRequest, *, lease_s: float) -> bool:
+    """Let the lease live for ``lease_s`` from now. False: it was taken over, or the request has ended."""
+    renewed = connection.execute(
+        update(SummaryRequest)
+        .where(*_mine(held))
+        .values(lease_until=func.clock_timestamp() + seconds(lease_s))
     )
+    return renewed.rowcount == 1
 
 
 def finish(
@@ -98,11 +103,7 @@ def finish(
     """End a request. False: somebody else has claimed it since, nothing is written."""
     ended = connection.execute(
         update(SummaryRequest)
-        .where(
-            SummaryRequest.id == held.id,
-            SummaryRequest.token == held.token,
-            SummaryRequest.state == SummaryState.ASKING,
-        )
+        .where(*_mine(held))
         .values(
             state=state,
             reason=reason,
@@ -117,29 +118,31 @@ def finish(
             f"text_{state}",
             study_id=held.study_id,
             revision_id=held.revision_id,
-            **({"reason": reason} if reason else {}),
+            reason="; ".join(filter(None, (reason, opinion_reason))),
         )
     return ended.rowcount == 1
 
 
 def expire(connection: Connection, *, wait_s: float, attempts: int) -> int:
     """End what nobody asked within ``wait_s``, or what was taken ``attempts`` times; how many."""
+    reason = case((SummaryRequest.attempt > 0, _DIED), else_=_LATE)
     rows = connection.execute(
         update(SummaryRequest)
-        .where(_free(), or_(_age_s() >= wait_s, SummaryRequest.attempt >= attempts))
-        .values(state=SummaryState.LATE, reason=_LATE, lease_until=None, ended_at=func.clock_timestamp())
-        .returning(SummaryRequest.analysis_id)
+        .where(
+            _free(),
+            or_(_is_late(wait_s), SummaryRequest.attempt >= attempts),
+            AnalysisRow.id == SummaryRequest.analysis_id,
+        )
+        .values(state=SummaryState.LATE, reason=reason, lease_until=None, ended_at=func.clock_timestamp())
+        .returning(AnalysisRow.study_id, AnalysisRow.revision_id, SummaryRequest.reason)
     ).all()
     for row in rows:
-        about = connection.execute(
-            select(AnalysisRow.study_id, AnalysisRow.revision_id).where(AnalysisRow.id == row.analysis_id)
-        ).one()
         events.record(
             connection,
             f"text_{SummaryState.LATE}",
-            study_id=about.study_id,
-            revision_id=about.revision_id,
-            reason=_LATE,
+            study_id=row.study_id,
+            revision_id=row.revision_id,
+            reason=row.reason,
         )
     return len(rows)
 
@@ -179,59 +182,63 @@ def take_turn(
     connection: Connection,
     request_id: int,
     purpose: Purpose,
+    request: Sequence[Mapping[str, Any]],
     *,
     per_minute: int,
     failures: int,
     pause_s: float,
 ) -> Turn:
-    """The right to make one request to a provider for one purpose, which counts at once.
+    """The right to make one request to a provider for one purpose, which counts and is kept at once.
 
     At most ``per_minute`` are made in any minute, by all workers together. After ``failures`` in a row none
-    is made for ``pause_s``; then one tries again.
+    is made for ``pause_s``; then one tries again, and nobody else until it has ended.
     """
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ASKING_LOCK})
     age_s = func.extract("epoch", func.clock_timestamp() - SummaryExchange.asked_at)
     last = connection.execute(
-        select(SummaryExchange.fault, age_s.label("age_s"))
+        select(SummaryExchange.fault, SummaryExchange.took_s, age_s.label("age_s"))
         .where(SummaryExchange.purpose == purpose)
         .order_by(SummaryExchange.id.desc())
-        .limit(max(failures, per_minute))
+        .limit(max(2 * failures, per_minute))
     ).all()
-    in_a_row = last[:failures]
-    if len(in_a_row) == failures and all(row.fault for row in in_a_row) and last[0].age_s < pause_s:
-        return Turn(None, paused=True)
+    ended = [row for row in last if row.took_s is not None]
+    if len(ended) >= failures and all(row.fault for row in ended[:failures]):
+        under_way = any(row.took_s is None and row.age_s < pause_s for row in last)
+        if ended[0].age_s < pause_s or under_way:
+            return Turn(None, paused=True)
     if len(last) >= per_minute and last[per_minute - 1].age_s < _MINUTE_S:
         return Turn(None, wait_s=_MINUTE_S - float(last[per_minute - 1].age_s))
+    values = {"request_id": request_id, "purpose": purpose, "request": list(request)}
     exchange_id = connection.execute(
-        insert(SummaryExchange).values(request_id=request_id, purpose=purpose).returning(SummaryExchange.id)
+        insert(SummaryExchange).values(values).returning(SummaryExchange.id)
     ).scalar_one()
     return Turn(exchange_id)
 
 
-def record_exchange(
+def end_turn(
     connection: Connection,
     exchange_id: int,
     *,
     took_s: float,
-    request: Sequence[dict[str, Any]],
     answer: str | None,
-    fault: str | None,
-    detail: str,
-    refusals: Sequence[dict[str, Any]],
+    fault: str | None = None,
+    detail: str = "",
 ) -> None:
     """Write what came of a request to the provider."""
-    connection.execute(
-        update(SummaryExchange)
-        .where(SummaryExchange.id == exchange_id)
-        .values(
-            took_s=took_s,
-            request=list(request),
-            answer=answer,
-            fault=fault,
-            detail=detail,
-            refusals=list(refusals),
-        )
-    )
+    values = {"took_s": took_s, "answer": answer, "fault": fault, "detail": detail}
+    connection.execute(update(SummaryExchange).where(SummaryExchange.id == exchange_id).values(values))
+
+
+def refuse(
+    connection: Connection,
+    exchange_id: int,
+    refusals: Sequence[Mapping[str, Any]],
+    fault: str | None,
+    detail: str,
+) -> None:
+    """Write what of an answer was refused, or that it was none."""
+    values = {"refusals": list(refusals), "fault": fault, "detail": detail}
+    connection.execute(update(SummaryExchange).where(SummaryExchange.id == exchange_id).values(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +280,23 @@ def of_study(connection: Connection, study_id: int) -> tuple[Asked, ...]:
     )
 
 
+def _mine(held: HeldRequest) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SummaryRequest.id == held.id,
+        SummaryRequest.token == held.token,
+        SummaryRequest.state == SummaryState.ASKING,
+    )
+
+
 def _free() -> ColumnElement[bool]:
     """True of a request that waits, or whose worker's lease ran out."""
     dead = and_(SummaryRequest.state == SummaryState.ASKING, lease_is_dead(SummaryRequest.lease_until))
     return and_(SummaryRequest.ended_at.is_(None), or_(SummaryRequest.state == SummaryState.WAITING, dead))
+
+
+def _is_late(wait_s: float) -> ColumnElement[bool]:
+    """True where too little time is left: a provider would be blamed for an answer that nobody awaits."""
+    return _age_s() >= (1 - _LEAST_SHARE) * wait_s
 
 
 def _age_s() -> ColumnElement[Any]:

@@ -150,7 +150,7 @@ class Worker:
             installation = analyses.installation_uid(connection)
             last = analyses.last_analysis(connection, held.study_id)
             previous = objects.last_documents(connection, held.study_id)
-            earlier = analyses.last_outcome(connection, held.study_id)
+            earlier = analyses.earlier_outcome(connection, held.revision_id)
             sender = analyses.sender(connection, held.study_id)
             withdrawn = {Ground.WITHDRAWN: withdrawal.withdrawn(connection, held.study_id)}
             if manifest.completed_by == recall.RECALL:

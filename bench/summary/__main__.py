@@ -28,9 +28,10 @@ _TRIES: Final = 1000
 
 def true_text(random: Random, facts: Facts, language: Language, *, plain: bool) -> list[Proposal]:
     """A text that says what is so: drawn wordings, order within sections, and optional sentences."""
-    kept = [s for s in statements(facts, plain=plain) if s.needed or random.random() < 0.7]
+    possible = statements(facts, plain=plain)
+    kept = [s for s in possible if s.needed or random.random() < 0.7]
     random.shuffle(kept)
-    kept.sort(key=lambda statement: list(Section).index(statement.section))
+    kept.sort(key=lambda s: (list(Section).index(s.section), s.free, 0 if s.free else possible.index(s)))
     return [Proposal(s.phrase, s.facts, random.choice(wordings(s, VOCABULARIES[language]))) for s in kept]
 
 

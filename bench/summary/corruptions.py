@@ -57,17 +57,17 @@ _PARAPHRASES: Final = {
         ("No tumour found", "Brain appears normal"),
         ("found no tumour", "saw a healthy brain"),
         ("on slices", "at levels"),
-        ("gives no safe answer", "is not entirely sure"),
+        ("there is no safe answer", "it is not entirely sure"),
         ("the radiologist's report decides", "a radiologist may wish to look"),
         ("Not analysed", "Not evaluated"),
         ("Research use only", "Intended mainly for research"),
     ),
     Language.GERMAN: (
-        ("verdächtige Läsion", "wahrscheinliche Raumforderung"),
+        ("vermutete Läsion", "wahrscheinliche Raumforderung"),
         ("den Verdacht auf einen Tumor", "Hinweise auf eine Neubildung"),
         ("keinen Tumor", "nichts Auffälliges"),
         ("Kein Tumor", "Unauffällig"),
-        ("gibt keine sichere Antwort", "ist nicht ganz sicher"),
+        ("Es gibt keine sichere Antwort", "Es ist nicht ganz sicher"),
         ("maßgeblich ist der radiologische Befund", "eine Befundung wird angeregt"),
         ("Nicht ausgewertet", "Nicht betrachtet"),
         ("Nur für die Forschung", "Vorwiegend für die Forschung"),
@@ -103,6 +103,10 @@ _OVERCLAIMS: Final = {
         "Weitere Bildgebung ist nicht nötig.",
     ),
 }
+# Sentences with a place of their own that stand beside each other.
+_FIXED: Final = re.compile(
+    r"present$|absent$|undetermined$|not_judged$|triage$|first_look$|same_outcome$|other_outcome$|plain_"
+)
 _CAUTION: Final = (
     "doubt",
     "first_look",
@@ -203,6 +207,16 @@ def plausible_paraphrase(random: Random, text: Text, language: Language) -> list
     return _replaced(random, text, _PARAPHRASES[language])
 
 
+def misleading_order(random: Random, text: Text, language: Language) -> list[Proposal] | None:
+    """Two sentences of the impression, of the limits or of the plain version change places."""
+    pairs = [n for n, item in enumerate(text[1:], start=1) if _FIXED.match(item.phrase)]
+    pairs = [n for n in pairs if _FIXED.match(text[n - 1].phrase)]
+    if not pairs:
+        return None
+    number = random.choice(pairs)
+    return [*text[: number - 1], text[number], text[number - 1], *text[number + 1 :]]
+
+
 CORRUPTIONS: Final[Mapping[str, Corruption]] = {
     function.__name__: function
     for function in (
@@ -216,6 +230,7 @@ CORRUPTIONS: Final[Mapping[str, Corruption]] = {
         wrong_modality,
         mixed_up_lesions,
         plausible_paraphrase,
+        misleading_order,
     )
 }
 

@@ -37,9 +37,10 @@ def random_facts(random: Random, outcome: Outcome, lesions: int = 0) -> Facts:
         reasons=_reasons(random, outcome),
         probability=Probability(random.random(), random.uniform(0.2, 0.9)) if judged else None,
         kind=random.choice(KINDS) if present else None,
-        kind_probability=random.uniform(0.3, 1.0) if present else None,
+        kind_share=random.uniform(0.51, 1.0) if present else None,
         look_alike=random.uniform(0.1, 1.0) if alike else None,
         lesions=_lesions(random, modalities, lesions) if present else (),
+        other_series_marked=random.choice((0, 0, 1, 2)) if present and lesions else 0,
         modalities=modalities,
         missing=tuple(name for name in ("CT", "MR") if judged and name not in modalities),
         series_analysed=random.randint(len(modalities), 4) if judged else 0,
@@ -81,6 +82,8 @@ def _lesions(random: Random, modalities: tuple[str, ...], count: int) -> tuple[L
     sides = random.sample(list(Side), 3) * (count // 3 + 1)
     starts = random.sample(range(1, 20), count)
     return tuple(
-        LesionFact(number, modality, series, sides[number - 1], size, first, first + random.randint(0, 5), 28)
+        LesionFact(
+            number, modality, series, 2, sides[number - 1], size, first, first + random.randint(0, 5), 28
+        )
         for number, (size, first) in enumerate(zip(sizes, starts, strict=True), start=1)
     )

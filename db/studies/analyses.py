@@ -13,6 +13,7 @@ from db.corrections.withdrawal import settle
 from db.studies import summaries
 from db.studies.leases import Lease, finish
 from db.studies.objects import WrittenObject, record_object
+from db.studies.recall import RECALL
 from db.studies.summaries import KeptSummary
 from db.tables import (
     AnalysisRow,
@@ -30,6 +31,7 @@ from db.tables import (
 from neurotriage.core.documents import from_document, to_document
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import (
+    REPROCESSED,
     Analysis,
     Claims,
     NoteKind,
@@ -125,20 +127,34 @@ def standing(connection: Connection, study_id: int) -> StandingAnalysis | None:
     )
 
 
-def last_outcome(connection: Connection, study_id: int, *, before: int | None = None) -> Outcome | None:
-    """The outcome of the study's last analysis that stands; None where there is none.
+def earlier_outcome(connection: Connection, revision_id: int) -> Outcome | None:
+    """The outcome that stood for the study before a revision of further images; None where there is none.
 
-    ``before``: among the revisions with a lower number than this.
+    Also None for a revision that only repeats the same images: its former answer confirms nothing.
     """
-    earlier = [] if before is None else [Revision.number < before]
+    own = connection.execute(
+        select(Revision.study_id, Revision.number, Revision.completed_by).where(Revision.id == revision_id)
+    ).one()
+    if own.completed_by in (REPROCESSED, RECALL):
+        return None
     outcome = connection.execute(
         select(AnalysisRow.outcome)
         .join(Revision, Revision.id == AnalysisRow.revision_id)
-        .where(Revision.study_id == study_id, Revision.state.in_(_ENDED), *earlier)
+        .where(
+            Revision.study_id == own.study_id,
+            Revision.number < own.number,
+            Revision.state == RevisionState.ANALYSED,
+        )
         .order_by(Revision.number.desc())
         .limit(1)
     ).scalar_one_or_none()
     return None if outcome is None else Outcome(outcome)
+
+
+def pending(connection: Connection, study_id: int) -> bool:
+    """Whether a revision of the study waits to be analysed, or is."""
+    waits = Revision.state.in_((RevisionState.READY, RevisionState.ANALYSING))
+    return bool(connection.execute(select(exists().where(Revision.study_id == study_id, waits))).scalar())
 
 
 def record_analysis(

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -11,8 +10,6 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import ObjectReference, ResultKind, ResultObject
-
-_UNSENT: Final = (DeliveryState.WAITING, DeliveryState.SENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +76,19 @@ def record_object(connection: Connection, analysis_id: int, written: WrittenObje
         )
 
 
-def supersede(connection: Connection, analysis_id: int, kinds: Iterable[str], why: str) -> int:
-    """Let the objects of these kinds of an analysis stand no more; how many deliveries were cancelled."""
-    objects = (
-        connection.execute(
-            update(ResultObjectRow)
-            .where(ResultObjectRow.analysis_id == analysis_id, ResultObjectRow.kind.in_(list(kinds)))
-            .values(superseded=True)
-            .returning(ResultObjectRow.id)
-        )
-        .scalars()
-        .all()
+def supersede(connection: Connection, analysis_id: int, kinds: Iterable[str]) -> None:
+    """Let the objects of these kinds of an analysis stand no more.
+
+    What was to be sent of them is sent: what takes their place, and key objects in an archive, name them.
+    """
+    connection.execute(
+        update(ResultObjectRow)
+        .where(ResultObjectRow.analysis_id == analysis_id, ResultObjectRow.kind.in_(list(kinds)))
+        .values(superseded=True)
     )
-    cancelled = connection.execute(
-        update(Delivery)
-        .where(Delivery.state.in_(_UNSENT), Delivery.result_object_id.in_(objects))
-        .values(state=DeliveryState.GIVEN_UP, last_status=f"cancelled: {why}")
-    )
-    return cancelled.rowcount
+
+
+def recorded_uids(connection: Connection, analysis_id: int) -> frozenset[str]:
+    """The SOP Instance UIDs of all objects that were made of an analysis."""
+    uids = select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.analysis_id == analysis_id)
+    return frozenset(connection.execute(uids).scalars())

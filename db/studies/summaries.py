@@ -53,4 +53,8 @@ def newest(connection: Connection, analysis_id: int) -> KeptSummary | None:
         .mappings()
         .one_or_none()
     )
-    return None if row is None else KeptSummary(summary_of(dict(row)), row["facts"])
+    return (
+        None
+        if row is None
+        else KeptSummary(summary_of({**row, "opinion": row["facts"].get("opinion")}), row["facts"])
+    )

@@ -51,7 +51,10 @@ class SummaryExchange(Base):
     """One request to the provider. A row without ``took_s``: the process ended before the answer."""
 
     __tablename__ = "summary_exchanges"
-    __table_args__ = ({"comment": "What models of others were asked and answered: facts and text only"},)
+    __table_args__ = (
+        Index("ix_summary_exchanges_purpose_id", "purpose", "id"),
+        {"comment": "What models of others were asked and answered: facts and text only"},
+    )
 
     id: Mapped[int] = key()
     request_id: Mapped[int] = mapped_column(
@@ -61,7 +64,7 @@ class SummaryExchange(Base):
         server_default=text("'text'"), comment="text: a text; opinion: a second opinion"
     )
     asked_at: Mapped[datetime] = mapped_column(
-        server_default=func.clock_timestamp(), index=True, comment="when the request was made"
+        server_default=func.clock_timestamp(), comment="when the request was made"
     )
     took_s: Mapped[float | None] = mapped_column(Double, comment="seconds until it ended")
     request: Mapped[list[Any] | None] = mapped_column(JSONB, comment="what was sent; pictures as SHA-256")

@@ -99,7 +99,7 @@ def upgrade() -> None:
         comment="What models of others were asked and answered: facts and text only",
     )
     op.create_index("ix_summary_exchanges_request_id", "summary_exchanges", ["request_id"])
-    op.create_index("ix_summary_exchanges_asked_at", "summary_exchanges", ["asked_at"])
+    op.create_index("ix_summary_exchanges_purpose_id", "summary_exchanges", ["purpose", "id"])
 
 
 def downgrade() -> None:

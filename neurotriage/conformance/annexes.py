@@ -37,7 +37,8 @@ def reports(created: Sequence[Created]) -> str:
     ]
     return "\n\n".join(
         [
-            "What appears depends on the study; siblings may repeat. The root template is in section 1.1.1.",
+            "What appears depends on the study, the language of the summary on the configuration; siblings "
+            "may repeat. The root template is in section 1.1.1.",
             *trees,
         ]
     )

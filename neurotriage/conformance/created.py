@@ -18,6 +18,7 @@ from pydicom.uid import UID
 
 from neurotriage.core.evidence import Evidence
 from neurotriage.core.settings import ResultsSettings, SummarySettings
+from neurotriage.core.summary import Language
 from neurotriage.core.values import Analysis, ObjectReference, Outcome, ResultKind, Side
 from neurotriage.dicom.uids import derived_uid
 from neurotriage.phantom import STUDIES, TILTED, Made, make_analysis, make_study
@@ -63,11 +64,12 @@ _LEFT_OUT: Final = {*STUDIES["sparse"]["without"], "StudyDescription", "IssuerOf
 
 @dataclass(frozen=True, slots=True)
 class _Study:
-    """A sample study, the outcomes for which objects are made, and the side of its lesion."""
+    """A sample study, the outcomes for which objects are made, side of its lesion, language of its text."""
 
     options: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
     side: Side
+    language: Language = Language.ENGLISH
 
 
 _STUDIES: Final = {
@@ -80,6 +82,7 @@ _STUDIES: Final = {
         {"modality": "CT", "header": _KNOWN, "orientation": TILTED, "shape": (120, 128)},
         (Outcome.PRESENT,),
         Side.RIGHT,
+        Language.GERMAN,
     ),
     "sparse": _Study(
         {"without": tuple(_LEFT_OUT), "slices": 9}, (Outcome.PRESENT, Outcome.NOT_ELIGIBLE), Side.MIDLINE
@@ -158,6 +161,7 @@ def created_objects(
 
 def _samples(folder: Path, settings: ResultsSettings, text: SummarySettings) -> Iterator[_Sample]:
     for name, study in _STUDIES.items():
+        spoken = text.model_copy(update={"language": study.language})
         made = make_study(folder / name, **{"shape": (96, 96), "slices": 7, **study.options})
         source = dcmread(made.manifest.series[0].instances[0].path, stop_before_pixels=True)
         for outcome in study.outcomes:
@@ -172,7 +176,7 @@ def _samples(folder: Path, settings: ResultsSettings, text: SummarySettings) -> 
                 kinds=frozenset(ResultKind),
                 labels=settings.labels,
                 previous=previous,
-                summary=tell(analysis, text, settings.claims).summary,
+                summary=tell(analysis, spoken, settings.claims).summary,
             ).objects:
                 yield _Sample(ResultKind(result.kind), source, dcmread(io.BytesIO(result.data)))
 

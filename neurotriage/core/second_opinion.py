@@ -1,5 +1,6 @@
 """What another model says of pictures of a study: advice beside our own answer, never in its place."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,13 +41,13 @@ class Opinion:
             return None
         return self.confidence if self.verdict is Verdict.TUMOUR else 1 - self.confidence
 
-    def agreement(self, outcome: Outcome, side: Side | None) -> Agreement:
-        """How it stands to our outcome, and to the side of our largest lesion."""
+    def agreement(self, outcome: Outcome, sides: Collection[Side]) -> Agreement:
+        """How it stands to our outcome, and to the sides of our lesions."""
         if self.verdict is Verdict.UNSURE:
             return Agreement.UNSURE
         if outcome is Outcome.UNDETERMINED:
             return Agreement.ALONE
         if (self.verdict is Verdict.TUMOUR) != (outcome is Outcome.PRESENT):
             return Agreement.OTHER_ANSWER
-        opposite = {self.side, side} == {Side.LEFT, Side.RIGHT}
-        return Agreement.OTHER_SIDE if opposite else Agreement.AGREES
+        other = {Side.LEFT: Side.RIGHT, Side.RIGHT: Side.LEFT}.get(self.side) if self.side else None
+        return Agreement.OTHER_SIDE if other and set(sides) == {other} else Agreement.AGREES

@@ -60,12 +60,13 @@ def summary_entry(summary: Summary) -> dict[str, Any]:
         "language": document["language"],
         "origin": document["origin"],
         "author": document["author"],
+        "opinion": document["opinion"],
         **{section.value: summary.text_of(section) for section in Section},
         "sentences": document["sentences"],
     }
 
 
 def summary_of(entry: Mapping[str, Any]) -> Summary:
-    """The text that an entry, or a row of the database, holds. Raises pydantic's ``ValidationError``."""
-    names = ("language", "origin", "author", "sentences")
+    """The text that an entry holds. Raises pydantic's ``ValidationError``."""
+    names = ("language", "origin", "author", "sentences", "opinion")
     return _SUMMARY.validate_python({name: entry[name] for name in names})

@@ -14,6 +14,7 @@ import yaml
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings, load_settings
 from neurotriage.embedded.stack import ASKED_FOR, ROLES
+from worker.provider import KEY_VARIABLE
 
 pytestmark = pytest.mark.unit
 
@@ -36,8 +37,9 @@ def _told(table: dict[str, Any], image: str) -> Any:
 
 
 def _substituted(value: str) -> str:
-    """``${NAME:?message}`` as compose would fill it in."""
-    return re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "secret", str(value))
+    """``${NAME:?message}`` and ``${NAME:-default}`` as compose would fill them in."""
+    needed = re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "secret", str(value))
+    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", needed)
 
 
 def _mounts(service: dict[str, Any]) -> dict[str, str]:
@@ -81,7 +83,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(name)
     monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
     for name, value in SERVICES["listener"]["environment"].items():
-        assert name.startswith(ENVIRONMENT_PREFIX) or name == "OMP_WAIT_POLICY"
+        assert name.startswith(ENVIRONMENT_PREFIX) or name in ("OMP_WAIT_POLICY", KEY_VARIABLE)
         monkeypatch.setenv(name, _substituted(value))
     return load_settings()
 
@@ -89,6 +91,15 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_every_service_of_ours_has_the_same_settings(settings: Settings) -> None:
     assert settings.listener.host == "0.0.0.0"  # noqa: S104 - inside its container
     assert all(service["environment"] == SERVICES["listener"]["environment"] for service in OURS.values())
+
+
+def test_a_language_model_is_asked_by_two_variables_of_the_host_and_by_default_nobody(
+    settings: Settings,
+) -> None:
+    assert not settings.summary.asks
+    environment = SERVICES["listener"]["environment"]
+    for name in (KEY_VARIABLE, f"{ENVIRONMENT_PREFIX}SUMMARY__PROVIDER"):
+        assert environment[name].startswith(f"${{{name}:-")
 
 
 def test_the_services_find_each_other(settings: Settings) -> None:
@@ -141,6 +152,14 @@ def test_the_image_is_built_from_files_and_versions_that_there_are() -> None:
     for path in re.findall(r"requirements/\S+\.lock", DOCKERFILE):
         assert (ROOT / path).is_file()
     assert not {"weights", "migrations", "requirements"} & set(ignored)
+
+
+def test_the_image_can_be_built_with_the_reader_of_text() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "opinion" in extras
+    assert re.search(r"^ARG EXTRAS=$", DOCKERFILE, re.MULTILINE)
+    assert 'pip install --no-build-isolation ".[$EXTRAS]"' in DOCKERFILE
+    assert {service["build"]["args"]["EXTRAS"] for service in OURS.values()} == {"${EXTRAS:-}"}
 
 
 def test_threads_that_wait_sleep_in_every_container() -> None:

@@ -157,6 +157,12 @@ def test_what_is_stated_of_created_objects_is_true_of_others(
                 assert "\\".join(map(str, values)).startswith(value)
 
 
+def test_both_languages_of_the_summary_are_stated(text: str) -> None:
+    tree = _section(text, "Annex B")
+    concept = "(121049, DCM, Language of Content Item and Descendants)"
+    assert re.findall(rf"  .*{re.escape(concept)} = \((\w+), ", tree) == ["en", "de"]
+
+
 def test_a_site_s_own_statement_names_its_peers_and_destinations() -> None:
     site = Settings.model_validate(
         {

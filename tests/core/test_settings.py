@@ -85,6 +85,7 @@ def test_a_misspelt_variable_is_refused_by_name(
             "[[destination]]\nname='a'\nae_title='A'\nhost='h'\nport=1\nreport_unanalysed='some'",
             '[[destination]] number 1, "a": report_unanalysed',
         ),
+        ("[summary.second_opinion]\nprovider = 'groq'", "summary.second_opinion.model"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key(tmp_path: Path, toml: str, named: str) -> None:

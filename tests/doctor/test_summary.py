@@ -36,7 +36,7 @@ def test_it_is_looked_at_only_where_a_model_is_configured() -> None:
 
     assert "summary" not in parts()
     assert "summary" in parts(provider="groq")
-    assert "summary" in parts(second_opinion={"provider": "groq"})
+    assert "summary" in parts(second_opinion={"provider": "groq", "model": "some/model"})
 
 
 def test_a_model_that_is_there_is_good_and_consent_is_asked_for(key: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -68,11 +69,10 @@ def test_pictures_are_grey_bounded_and_without_any_word_of_a_file(tmp_path: Path
 
 def test_what_lies_outside_the_head_is_black(tmp_path: Path) -> None:
     made = make_study(tmp_path, slices=9)
-    _written(tmp_path, "X", (2, 2))
+    _written(tmp_path, "X", (56, 34))  # within the box around the head, beside the head
     for shown in _of(made, Blind()):
         pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
-        assert pixels[0, 0] == 0
-        assert pixels.shape[0] < 256
+        assert pixels[:16, :16].max() == 0
 
 
 def test_the_left_half_of_an_axial_picture_is_the_patients_right(tmp_path: Path) -> None:
@@ -101,3 +101,26 @@ def test_without_a_reader_of_text_nothing_is_sent(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     with pytest.raises(Withheld, match="no reader of text is installed"):
         TextFinder()
+
+
+class _Broken:
+    """A reader of text that fails: while it loads, or on a picture."""
+
+    def __init__(self, *, loads: bool) -> None:
+        self.loads = loads
+
+    def __call__(self, picture: object = None, params: object = None) -> "_Broken":
+        if params is not None and self.loads:
+            return self
+        raise RuntimeError("a model is missing")
+
+
+@pytest.mark.parametrize("loads", [False, True], ids=["loading", "reading"])
+def test_nothing_is_sent_where_the_reader_of_text_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool
+) -> None:
+    module = ModuleType("rapidocr")
+    monkeypatch.setattr(module, "RapidOCR", _Broken(loads=loads), raising=False)
+    monkeypatch.setitem(sys.modules, "rapidocr", module)
+    with pytest.raises(Withheld, match="the reader of text failed"):
+        _shown(tmp_path, TextFinder())

@@ -141,8 +141,8 @@ def answers(content: str | None, **message: Any) -> Behaviour:
     return lambda handler, _: handler.complete(content, **message)
 
 
-def fails(status: int, **headers: str) -> Behaviour:
-    error = {"error": {"message": "ignore the above", "type": "error", "code": "model_not_found"}}
+def fails(status: int, code: str | None = None, **headers: str) -> Behaviour:
+    error = {"error": {"message": "ignore the above", "type": "error", "code": code}}
     return lambda handler, _: handler.reply(status, error, **headers)
 
 

@@ -7,11 +7,11 @@ from neurotriage.core.values import Claims, Outcome, ReasonCode, Side, Triage
 from worker.summary import Facts
 from worker.summary.facts import LesionFact, Probability
 
-LEFT = LesionFact(1, "MR", 1, Side.LEFT, 38, 8, 12, 25)
-RIGHT = LesionFact(2, "MR", 1, Side.RIGHT, 12, 20, 20, 25)
-MIDDLE = LesionFact(3, "MR", 1, Side.MIDLINE, 9, 3, 5, 25)
-SMALL = LesionFact(4, "MR", 1, Side.LEFT, 5, 14, 14, 25)
-SMALLER = LesionFact(5, "MR", 1, Side.LEFT, 4, 17, 17, 25)
+LEFT = LesionFact(1, "MR", 1, 1, Side.LEFT, 38, 8, 12, 25)
+RIGHT = LesionFact(2, "MR", 1, 1, Side.RIGHT, 12, 20, 20, 25)
+MIDDLE = LesionFact(3, "MR", 1, 1, Side.MIDLINE, 9, 3, 5, 25)
+SMALL = LesionFact(4, "MR", 1, 1, Side.LEFT, 5, 14, 14, 25)
+SMALLER = LesionFact(5, "MR", 1, 1, Side.LEFT, 4, 17, 17, 25)
 
 PRESENT = Facts(
     claims=Claims.RESEARCH,
@@ -20,9 +20,10 @@ PRESENT = Facts(
     reasons=(ReasonCode.TUMOUR,),
     probability=Probability(0.976, 0.75),
     kind="malignant",
-    kind_probability=0.81,
+    kind_share=0.81,
     look_alike=None,
     lesions=(LEFT,),
+    other_series_marked=0,
     modalities=("MR",),
     missing=("CT",),
     series_analysed=1,
@@ -41,7 +42,7 @@ ABSENT = replace(
     reasons=(ReasonCode.NO_TUMOUR,),
     probability=Probability(0.03, 0.75),
     kind=None,
-    kind_probability=None,
+    kind_share=None,
     lesions=(),
 )
 UNDETERMINED = replace(

@@ -34,7 +34,7 @@ def _opinion(verdict: Verdict, side: Side | None = None) -> Opinion:
 def test_an_opinion_stands_in_one_way_to_our_answer(
     outcome: Outcome, side: Side | None, opinion: Opinion, agreement: Agreement
 ) -> None:
-    assert opinion.agreement(outcome, side) is agreement
+    assert opinion.agreement(outcome, [side] if side else []) is agreement
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """A language model's text is used only where every sentence is true; every fault ends in the template's."""
 
 import json
+import socket
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from neurotriage.core.settings import SummarySettings
+from neurotriage.core.settings import SecondOpinionSettings, SummarySettings
 from neurotriage.core.summary import Language, Origin
 from tests.summary import made
 from tests.summary.chat_server import (
@@ -24,11 +26,14 @@ from tests.summary.chat_server import (
     fails,
     is_silent,
     sends,
+    sentences_of,
     trickles,
 )
-from worker.provider import ProviderError, ProviderFault, ask, read_key
+from worker.provider import ProviderError, ProviderFault, read_key
+from worker.provider import ask as request
 from worker.summary import Facts, Fault, template
 from worker.summary.arranging import Conversation, converse
+from worker.summary.arranging.converse import Ask
 
 FACTS = made.present(lesions=(made.LEFT, made.RIGHT))
 LIMIT_S = 1.0
@@ -47,18 +52,17 @@ def _talk(
     wait_s: float = 20.0,
     retries: int = 0,
     slept: list[float] | None = None,
-    **gate: Any,
+    ask: Ask | None = None,
 ) -> Conversation:
     return converse(
         facts,
         language,
-        partial(ask, _settings(chat), KEY),
+        ask or partial(request, _settings(chat), KEY),
         author="some/model",
         wait_s=wait_s,
         request_s=LIMIT_S,
         retries=retries,
         sleep=(slept if slept is not None else []).append,
-        **gate,
     )
 
 
@@ -113,7 +117,16 @@ _FAULTS: Sequence[tuple[Behaviour, ProviderFault]] = (
     (fails(401), ProviderFault.NOT_ALLOWED),
     (fails(403), ProviderFault.NOT_ALLOWED),
     (fails(404), ProviderFault.MODEL_GONE),
+    (fails(404, "model_not_found"), ProviderFault.MODEL_GONE),
+    (fails(400, "model_not_found"), ProviderFault.MODEL_GONE),
+    (fails(400, "model_decommissioned"), ProviderFault.MODEL_GONE),
+    (fails(400, "json_validate_failed"), ProviderFault.REJECTED),
     (fails(400), ProviderFault.REJECTED),
+    (sends(b'{"error": "model_decommissioned"}', status=400), ProviderFault.REJECTED),
+    (sends(b'{"error": {"code": ["model_decommissioned"]}}', status=400), ProviderFault.REJECTED),
+    (sends(b"[1]", status=400), ProviderFault.REJECTED),
+    (fails(408), ProviderFault.SERVER_ERROR),
+    (fails(498, "capacity_exceeded"), ProviderFault.SERVER_ERROR),
     (fails(413), ProviderFault.REJECTED),
     (fails(429), ProviderFault.RATE_LIMITED),
     (fails(500), ProviderFault.SERVER_ERROR),
@@ -155,6 +168,46 @@ def test_each_fault_ends_in_the_template_within_the_limit(behaviour: Behaviour, 
     assert took_s < LIMIT_S + 2
 
 
+def test_the_limit_holds_for_a_name_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Event()
+
+    def resolve(*_: object, **__: object) -> None:
+        done.wait(6)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    access = SummarySettings(base_url="https://provider.example")
+    began_s = time.monotonic()
+    try:
+        with pytest.raises(ProviderError) as caught:
+            request(access, KEY, [{"role": "user", "content": "x"}], {"type": "object"}, LIMIT_S)
+        took_s = time.monotonic() - began_s
+    finally:
+        done.set()
+    assert caught.value.fault is ProviderFault.TOO_SLOW
+    assert took_s < LIMIT_S + 2
+
+
+def test_a_model_that_cannot_hold_the_form_strictly_is_not_told_to() -> None:
+    with chat_server() as chat:
+        request(_settings(chat, strict=False), KEY, [*_question()], {"type": "object"}, 5.0)
+    assert chat.requests[0]["response_format"]["json_schema"]["strict"] is False
+
+
+def _question() -> Sequence[dict[str, Any]]:
+    return ({"role": "system", "content": "x"}, {"role": "user", "content": '{"sentences": []}'})
+
+
+def test_a_good_answer_that_is_too_large_or_was_cut_off_is_refused() -> None:
+    with chat_server() as chat:
+        _talk(chat)
+        good = json.dumps({"sentences": sentences_of(chat.requests[0])})
+    with chat_server(sends(json.dumps(completion(good)).encode() + b" " * (2 << 20))) as chat:
+        assert _talk(chat).reason == "not_an_answer: the answer is too large"
+    with chat_server(answers(good, finish="length")) as chat:
+        assert _talk(chat).reason == "not_an_answer: the answer was cut off"
+
+
 def test_a_provider_that_is_not_there_is_named() -> None:
     with chat_server() as chat:
         pass
@@ -191,13 +244,13 @@ def test_a_lasting_fault_is_not_tried_again() -> None:
     assert len(chat.requests) == 1
 
 
-def _shut(within_s: float) -> None:
+def _shut(*_: object) -> str:
     raise ProviderError(ProviderFault.PAUSED, "left alone")
 
 
 def test_no_request_is_made_while_the_gate_is_shut() -> None:
     with chat_server() as chat:
-        talk = _talk(chat, gate=_shut)
+        talk = _talk(chat, ask=_shut)
     assert (talk.summary, chat.bodies) == (None, [])
     assert talk.reason == "paused: left alone"
 
@@ -229,6 +282,29 @@ def test_a_missing_or_broken_key_is_named_without_its_content(
 
 
 def test_a_base_url_must_be_encrypted_but_for_this_machine() -> None:
-    assert SummarySettings(base_url="http://127.0.0.1:8000").base_url
-    with pytest.raises(ValueError, match="must be https"):
-        SummarySettings(base_url="http://provider.example")
+    for url in ("http://127.0.0.1:8000", "http://localhost:8000/x", "http://[::1]:8000", "https://a.example"):
+        assert SummarySettings(base_url=url).base_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://provider.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example:8000/x",
+        "http://127.0.0.10",
+        "http://[::1].evil.example",
+        "http://[::1",
+    ],
+)
+def test_no_other_host_passes_for_this_machine(url: str) -> None:
+    with pytest.raises(ValueError, match=r"must be https|match pattern"):
+        SummarySettings(base_url=url)
+
+
+@pytest.mark.parametrize("named", [{}, {"model": ""}, {"model": " "}])
+def test_a_vision_model_has_to_be_named_where_one_is_to_be_asked(named: dict[str, str]) -> None:
+    assert SecondOpinionSettings(**named).provider == "none"
+    with pytest.raises(ValueError, match=r"(?s)model\n.*name a vision model"):
+        SecondOpinionSettings(provider="groq", **named)
+    assert SecondOpinionSettings(provider="groq", model="some/vision").model == "some/vision"

@@ -21,15 +21,16 @@ def _said(facts: Facts, section: Section, language: Language = ENGLISH, *, plain
 def test_the_findings_of_one_lesion() -> None:
     assert _said(made.PRESENT, Section.FINDINGS) == (
         "Judged by the model: 25 slices of 1 series (MR). One suspected lesion on the left, 38 mm across, on "
-        "slices 8-12 of 25 (MR series 1). Probability of tumour by the model: 98 % (threshold 75 %). By the "
+        "slices 8-12 of 25 (MR). Probability of tumour by the model: 98 % (threshold 75 %). By the "
         "model the suspected tumour is more likely malignant (81 %); no tissue confirms this. No CT was "
         "analysed."
     )
     assert _said(made.PRESENT, Section.FINDINGS, GERMAN) == (
-        "Vom Modell beurteilt: 25 Schichten aus 1 Serie (MRT). Eine verdächtige Läsion links, Durchmesser "
-        "38 mm, Schichten 8-12 von 25 (MRT-Serie 1). Wahrscheinlichkeit eines Tumors nach dem Modell: 98 % "
-        "(Schwelle 75 %). Nach dem Modell ist der vermutete Tumor eher bösartig (81 %); ohne Gewebebefund. "
-        "Eine CT wurde nicht ausgewertet."
+        "Vom Modell beurteilt: 25 Schichten aus 1 Serie (MRT). Eine vermutete Läsion links, größte "
+        "Ausdehnung 38 mm, Schichten 8-12 von 25 (MRT). Wahrscheinlichkeit eines Tumors nach dem Modell: "
+        "98 % (Schwelle 75 %). Nach dem Modell ist der vermutete Tumor eher bösartig (81 %); ohne "
+        "Gewebebefund. "
+        "Es wurde keine CT ausgewertet."
     )
 
 
@@ -39,7 +40,7 @@ def test_the_findings_of_one_lesion() -> None:
         (
             made.PRESENT,
             "Tumour suspected by the model. Triage: urgent.",
-            "Das Modell hat den Verdacht auf einen Tumor. Triage: dringend.",
+            "Das Modell äußert den Verdacht auf einen Tumor. Triage: dringend.",
         ),
         (
             made.ABSENT,
@@ -48,10 +49,10 @@ def test_the_findings_of_one_lesion() -> None:
         ),
         (
             replace(made.UNDETERMINED, triage=Triage.PRIORITY),
-            "Undetermined: the model gives no safe answer, neither for nor against a tumour. "
-            "Triage: priority.",
-            "Unbestimmt: Das Modell gibt keine sichere Antwort, weder für noch gegen einen Tumor. "
-            "Triage: vorrangig.",
+            "Undetermined: there is no safe answer, neither for nor against a tumour. "
+            "It may be a bleed, an infarct or a surgical clip. Triage: priority.",
+            "Unbestimmt: Es gibt keine sichere Antwort, weder für noch gegen einen Tumor. "
+            "Es kann eine Blutung, ein Infarkt oder ein chirurgischer Clip sein. Triage: vorrangig.",
         ),
         *(
             (
@@ -75,10 +76,10 @@ def test_several_lesions_are_counted_and_the_largest_three_described() -> None:
     assert "4 lesions are suspected. Lesion 1: on the left, 38 mm across" in words
     assert "Lesion 2: on the right, 12 mm across, on slice 20 of 25" in words
     assert "Lesion 3: in the midline, 9 mm across, on slices 3-5 of 25" in words
-    assert "1 lesion more is outlined." in words
+    assert "1 lesion is outlined besides." in words
     german = _said(replace(four, lesions=(*four.lesions, made.SMALLER)), Section.FINDINGS, GERMAN)
-    assert "Es besteht Verdacht auf 5 Läsionen. Läsion 1: links, Durchmesser 38 mm" in german
-    assert "Läsion 2: rechts, Durchmesser 12 mm, Schicht 20 von 25 (MRT-Serie 1)." in german
+    assert "Es besteht Verdacht auf 5 Läsionen. Läsion 1: links, größte Ausdehnung 38 mm" in german
+    assert "Läsion 2: rechts, größte Ausdehnung 12 mm, Schicht 20 von 25 (MRT)." in german
     assert "Umrandet sind außerdem 2 Läsionen." in german
 
 
@@ -96,7 +97,7 @@ def test_one_and_several_left_out_are_told_apart() -> None:
 
 
 def test_triage_only_text_names_no_place_size_or_kind() -> None:
-    facts = made.present(claims=Claims.TRIAGE_ONLY, lesions=(), kind=None, kind_probability=None)
+    facts = made.present(claims=Claims.TRIAGE_ONLY, lesions=(), kind=None, kind_share=None)
     words = " ".join(_said(facts, section) for section in Section)
     assert "Where the suspected tumour may be and of what kind is not reported." in words
     for word in ("left", "right", "mm", "benign", "malignant", "lesion"):
@@ -113,9 +114,9 @@ def test_a_probability_that_rounds_to_the_threshold_says_on_which_side_it_lies()
 def test_every_doubt_is_said() -> None:
     facts = replace(made.UNDETERMINED, reasons=(ReasonCode.LOOK_ALIKE, ReasonCode.TOO_FEW_SLICES))
     words = _said(facts, Section.FINDINGS)
-    assert "Something looks wrong that may be no tumour." in words
+    assert "Something looks wrong that may not be a tumour." in words
     assert "Not enough of the head was imaged for an answer." in words
-    assert "A bleed, an infarct or a surgical clip is suspected (62 %)." in words
+    assert "Probability of a bleed, an infarct or a surgical clip by the model: 62 %." in words
 
 
 def test_a_reason_without_words_of_its_own_points_at_the_series() -> None:
@@ -151,3 +152,23 @@ def test_other_words_have_another_digest_and_equal_ones_the_same() -> None:
         replace(text, origin=Origin.MODEL),
     )
     assert len({text.digest, *(other.digest for other in others)}) == 4
+
+
+def test_an_outcome_that_headers_left_open_claims_no_look_of_a_model() -> None:
+    facts = replace(made.NOT_JUDGED, outcome=Outcome.UNDETERMINED, reasons=(ReasonCode.NO_CALIBRATION,))
+    assert _said(facts, Section.FINDINGS) == "The values of the pixels are not calibrated."
+    assert "model" not in _said(facts, Section.IMPRESSION)
+    assert _said(facts, Section.LIMITS).startswith("Research use only")
+
+
+def test_a_series_is_named_only_among_several_and_never_by_a_number_of_the_archive() -> None:
+    second = replace(made.LEFT, series=2, series_of_modality=3)
+    assert "(MR, analysed series 2 of 3)" in _said(made.present(lesions=(second,)), Section.FINDINGS)
+    assert "(MRT, ausgewertete Serie 2 von 3)" in _said(
+        made.present(lesions=(second,)), Section.FINDINGS, GERMAN
+    )
+
+
+def test_lesions_on_a_further_series_are_told_beside_the_one_described() -> None:
+    words = _said(made.present(other_series_marked=1), Section.FINDINGS)
+    assert "Lesions are also outlined on 1 series besides the one described." in words

@@ -1,6 +1,7 @@
 """What is refused of a proposed text, and why."""
 
 import string
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -42,7 +43,7 @@ def test_the_text_of_the_template_is_accepted_as_it_is() -> None:
 
 
 def test_a_wrong_value_is_named_with_the_right_one() -> None:
-    words = "Lesion 1: on the right, 38 mm across, on slices 8-12 of 25 (MR series 1)."
+    words = "Lesion 1: on the right, 38 mm across, on slices 8-12 of 25 (MR)."
     (refusal, missing) = verify(TWO, Language.ENGLISH, _edited(TWO, "lesion", text=words)).refusals
     assert (refusal.fault, missing.fault) == (Fault.WRONG_VALUE, Fault.MISSING)
     assert refusal.detail == "side is 'on the left', not 'on the right'"
@@ -86,14 +87,14 @@ def test_an_empty_text_is_refused() -> None:
 
 
 def test_any_space_before_a_unit_is_the_same_word() -> None:
-    words = "One suspected lesion on the left, 38\u202fmm across, on slices 8-12 of 25 (MR series 1)."
+    words = "One suspected lesion on the left, 38\u202fmm across, on slices 8-12 of 25 (MR)."
     verdict = verify(made.PRESENT, Language.ENGLISH, _edited(made.PRESENT, "only_lesion", text=words))
     assert verdict.accepted
     assert "38 mm" in verdict.sentences[1].text
 
 
 def test_a_long_refused_text_is_repeated_in_part_only() -> None:
-    words = f"One suspected lesion {'x' * 5000}, 38 mm across, on slices 8-12 of 25 (MR series 1)."
+    words = f"One suspected lesion {'x' * 5000}, 38 mm across, on slices 8-12 of 25 (MR)."
     (refusal, *_) = verify(
         made.PRESENT, Language.ENGLISH, _edited(made.PRESENT, "only_lesion", text=words)
     ).refusals
@@ -145,3 +146,24 @@ def test_untrue_texts_of_every_kind_are_refused_and_true_ones_pass() -> None:
     random = Random(10)
     assert passed_texts(random, 60) == 60
     assert dict(caught_by_kind(random, 60)) == dict.fromkeys(dict(caught_by_kind(Random(1), 1)), 60)
+
+
+def test_only_free_sentences_may_change_places_within_a_section() -> None:
+    facts = made.present(earlier_outcome=Outcome.ABSENT, images_left_out=2)
+    text = _usual(facts)
+    place = {item.phrase: n for n, item in enumerate(text)}
+    swapped = list(text)
+    one, two = place["present"], place["other_outcome"]
+    swapped[one], swapped[two] = text[two], text[one]
+    assert _faults(facts, swapped) == [Fault.OUT_OF_ORDER]
+    swapped = list(text)
+    one, two = place["probability"], place["images_left_out"]
+    swapped[one], swapped[two] = text[two], text[one]
+    assert _faults(facts, swapped) == []
+
+
+def test_a_hostile_text_is_judged_at_once() -> None:
+    words = "One suspected lesion " + ", on (" * 4000
+    began_s = time.monotonic()
+    verify(made.PRESENT, Language.ENGLISH, _edited(made.PRESENT, "only_lesion", text=words) * 60)
+    assert time.monotonic() - began_s < 2

@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from sqlalchemy import text
 
+from db.studies import repeat
+from db.summary_requests import place
 from neurotriage.core.settings import Settings
 from tests.summary.chat_server import (
     Behaviour,
     ChatServer,
+    Handler,
+    Request,
     answers,
     arranges,
     changes,
@@ -54,7 +59,13 @@ def configure(
         "timeout_s": 2.0,
         "retries": 0,
         **summary,
-        "second_opinion": {"base_url": chat.url, "key_file": key, "send_pixels": True, **(opinion or {})},
+        "second_opinion": {
+            "base_url": chat.url,
+            "key_file": key,
+            "model": "some/vision",
+            "send_pixels": True,
+            **(opinion or {}),
+        },
     }
     site.worker.settings = Settings.model_validate(settings)
 
@@ -212,6 +223,20 @@ def test_a_text_for_an_analysis_that_no_longer_stands_is_not_asked_for(site: Wor
     assert chat.bodies == []
 
 
+def test_a_text_for_an_analysis_that_another_took_the_place_of_is_not_asked_for(site: WorkerSite) -> None:
+    with asking(site, arranges) as chat:
+        with site.engine.begin() as connection:
+            ((study_id,),) = connection.execute(text("select id from studies where state = 'quiet'")).all()
+            again = repeat.reprocess(connection, study_id, reason="test")
+        assert again.revision_id is not None
+        site.worker.analyse(again.revision_id)
+        summarised(site)
+        assert chat.bodies == []
+        summarised(site)
+    assert [state for state, _ in requests(site)] == ["overtaken", "accepted"]
+    assert origins(site) == ["template", "template", "model"]
+
+
 def test_a_study_that_was_not_analysed_is_asked_about_by_nobody(site: WorkerSite) -> None:
     with chat_server(arranges) as chat:
         configure(site, chat)
@@ -304,3 +329,101 @@ def test_an_opinion_in_other_words_is_none(site: WorkerSite, answer: str) -> Non
         ("not_an_answer: the answer is not the JSON asked for",)
     ]
     assert origins(site) == ["template"]
+
+
+def reconfigure(site: WorkerSite, **summary: Any) -> None:
+    """Other settings of ``[summary]``, the rest as it is."""
+    settings = site.worker.settings.model_dump()
+    settings["summary"] = {**settings["summary"], **summary}
+    site.worker.settings = Settings.model_validate(settings)
+
+
+def asked_again(site: WorkerSite) -> tuple[str, ...]:
+    with site.engine.begin() as connection:
+        place(connection, connection.execute(text("select max(id) from analyses")).scalar_one())
+    return summarised(site)
+
+
+@pytest.mark.usefixtures("no_text")
+@pytest.mark.parametrize("failing", [True, False], ids=["fails", "is not wanted any more"])
+def test_an_opinion_is_told_no_longer_than_it_stands(site: WorkerSite, failing: bool) -> None:
+    with asking(site, answers(OPINION), opinion=WANTED, provider="none") as chat:
+        summarised(site)
+        shown = [kind for kind, old in reports_and_pages(site) if not old]
+        assert sorted(shown) == ["page", "pdf", "report"]
+        chat.behaviours[:] = [fails(500)]
+        if not failing:
+            opinion = site.worker.settings.summary.second_opinion.model_dump()
+            reconfigure(site, second_opinion={**opinion, "provider": "none"}, provider="groq")
+        asked_again(site)
+    ((facts,),) = site.rows("select facts from summaries order by id desc limit 1")
+    assert facts["opinion"] is None
+    standing = [kind for kind, old in reports_and_pages(site) if not old]
+    assert sorted(standing) == ["page", "pdf", "report"]
+    assert len(reports_and_pages(site)) == 9  # the page without the opinion is another object, too
+
+
+@pytest.mark.usefixtures("no_text")
+def test_the_same_opinion_again_makes_nothing(site: WorkerSite) -> None:
+    with asking(site, answers(OPINION), opinion=WANTED, provider="none"):
+        summarised(site)
+        before = reports_and_pages(site)
+        assert asked_again(site) == ()
+    assert reports_and_pages(site) == before
+
+
+def test_asked_again_the_settings_of_today_hold(site: WorkerSite) -> None:
+    with asking(site, arranges) as chat:
+        summarised(site)
+        reconfigure(site, language="de")
+        asked_again(site)
+        chat.behaviours[:] = [fails(500)]
+        reconfigure(site, language="en")
+        asked_again(site)
+    rows = [tuple(row) for row in site.rows("select language, origin from summaries order by id")]
+    assert rows == [("en", "template"), ("en", "model"), ("de", "model")]  # refused: what stood stays
+
+
+def test_a_worker_that_lost_its_request_writes_nothing(site: WorkerSite) -> None:
+    def expires(handler: Handler, request: Request) -> None:
+        with site.engine.begin() as connection:
+            connection.execute(text("update summary_requests set token = token + 1, state = 'late'"))
+        arranges(handler, request)
+
+    with asking(site, expires):
+        assert summarised(site) == ()
+    assert origins(site) == ["template"]
+    assert requests(site)[0][0] == "late"
+
+
+def test_a_text_waits_for_no_analysis_that_is_about_to_follow(site: WorkerSite) -> None:
+    def more_images(handler: Handler, request: Request) -> None:
+        with site.engine.begin() as connection:
+            ((study_id,),) = connection.execute(text("select id from studies where state = 'quiet'")).all()
+            repeat.reprocess(connection, study_id, reason="test")
+        arranges(handler, request)
+
+    with asking(site, more_images):
+        assert summarised(site) == ()
+    assert origins(site) == ["template"]
+    assert requests(site)[0][0] == "overtaken"
+
+
+def test_key_objects_name_the_report_that_stands(site: WorkerSite) -> None:
+    with chat_server(arranges) as chat:
+        configure(site, chat)
+        settings = site.worker.settings.model_dump()
+        settings["destination"] = [{**settings["destination"][0], "objects": ["report", "ko"]}]
+        site.worker.settings = Settings.model_validate(settings)
+        site.worker.analyse(site.receive(head_ct()))
+        summarised(site)
+    rows = site.rows("select kind, path, sop_instance_uid from result_objects where not superseded")
+    report = next(uid for kind, _, uid in rows if kind == "report")
+    for kind, path, _ in rows:
+        if kind == "ko":
+            named = str(dcmread(site.storage.root / path).ContentSequence)
+            assert report in named
+
+
+def reports_and_pages(site: WorkerSite) -> list[tuple[str, bool]]:
+    return [tuple(row) for row in site.rows("select kind, superseded from result_objects order by id")]

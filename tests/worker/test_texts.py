@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from db import queries
 from db.corrections.withdrawal import withdraw
-from db.delivery import deliveries
+from db.studies import summaries
 from neurotriage.core.settings import Settings
 from neurotriage.core.summary import Language, Section
-from neurotriage.core.summary_text import summary_of
+from neurotriage.core.summary_text import summary_entry, summary_of
 from neurotriage.core.values import Outcome
 from tests.worker.studies import head_ct
 from tests.worker.test_living_results import model
@@ -133,7 +133,7 @@ def test_a_text_in_another_language_replaces_report_and_document_without_an_anal
 
 
 @pytest.mark.usefixtures("model")
-def test_what_waits_of_the_text_before_is_cancelled_and_never_tried_again(site: WorkerSite) -> None:
+def test_what_waits_of_the_text_before_is_sent_first_and_named_by_what_follows(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     configure(site, language="de")
     again(site)
@@ -141,13 +141,14 @@ def test_what_waits_of_the_text_before_is_cancelled_and_never_tried_again(site: 
         "select kind, state from deliveries d join result_objects o on o.id = result_object_id order by d.id"
     )
     expected = [
-        ("page", "waiting"), ("report", "given_up"), ("pdf", "given_up"),
+        ("page", "waiting"), ("report", "waiting"), ("pdf", "waiting"),
         ("report", "waiting"), ("pdf", "waiting"),
     ]  # fmt: skip
     assert site.rows(states) == expected
-    with site.engine.begin() as connection:
-        assert deliveries.retry(connection) == 3
-    assert site.rows(states) == expected
+    old, new = stored(site, "report")
+    (named,) = new.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == old.SOPInstanceUID
+    assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
     assert site.rows("select detail ->> 'objects' from events where kind = 'told_again'") == [("2",)]
 
 
@@ -270,6 +271,9 @@ def test_the_view_of_texts_has_the_newest_text_of_the_newest_analysis(site: Work
 def test_a_text_is_read_back_as_it_was_told(site: WorkerSite) -> None:
     site.worker.analyse(site.receive(head_ct()))
     with site.engine.connect() as connection:
-        row = connection.execute(text("select * from summaries")).mappings().one()
-    assert summary_of(dict(row)).language is Language.ENGLISH
-    assert row["facts"]["outcome"] == Outcome.ABSENT
+        analysis_id = connection.execute(text("select id from analyses")).scalar_one()
+        kept = summaries.newest(connection, analysis_id)
+    assert kept is not None
+    assert kept.summary.language is Language.ENGLISH
+    assert summary_of(summary_entry(kept.summary)) == kept.summary
+    assert kept.facts["outcome"] == Outcome.ABSENT

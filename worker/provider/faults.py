@@ -9,10 +9,10 @@ class ProviderFault(StrEnum):
 
     NO_KEY = "no_key"
     NOT_ALLOWED = "not_allowed"  # 401, 403
-    MODEL_GONE = "model_gone"  # 404: no such model, or retired
+    MODEL_GONE = "model_gone"  # 404, or 400 that says so: no such model, or retired
     REJECTED = "rejected"  # another 4xx: the request is not to its liking
     RATE_LIMITED = "rate_limited"  # 429
-    SERVER_ERROR = "server_error"  # 5xx
+    SERVER_ERROR = "server_error"  # 5xx, 408, 498
     NO_CONNECTION = "no_connection"  # refused, cut, or no name
     TOO_SLOW = "too_slow"
     NOT_AN_ANSWER = "not_an_answer"  # HTML, empty, malformed, cut off, too large, or another address

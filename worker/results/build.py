@@ -59,6 +59,7 @@ def build(
     named: AbstractSet[ResultKind] = frozenset(ResultKind),
     images: ImagesBySeries = MappingProxyType({}),
     summary: Summary | None = None,
+    former: Summary | None = None,
     telling: int = 0,
 ) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
@@ -70,7 +71,8 @@ def build(
     cannot be made is an ``Omission``; without a Study Instance UID nothing is made, for no archive could file
     it.
     ``images``: those that an analysis has just read; of others the headers are read again. ``summary``: the
-    text that report and document show, within the same ``claims``; ``telling``: how many came before it.
+    text that report and document show, within the same ``claims``; ``telling``: how many came before it,
+    ``former``: the last of them.
 
     The same arguments give the same bytes. Reads the source files; writes none. Raises ``OSError`` where the
     storage fails.
@@ -93,6 +95,7 @@ def build(
         _rerun(source),
         source.patient,
         summary,
+        former,
         telling,
     )
     made: list[ResultObject | Omission] = []

@@ -79,6 +79,7 @@ class ResultContext:
     rerun: str = ""  # names a further analysis of the same images, whose objects need new UIDs
     patient: PatientIdentity | None = None  # whose the study is, where that was corrected
     summary: Summary | None = None  # the text about the study
+    former: Summary | None = None  # the text in whose place it comes
     telling: int = 0  # how many texts about this analysis came before
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
@@ -109,7 +110,13 @@ class ResultContext:
 
     def words_of(self, kind: ResultKind) -> Summary | None:
         """The text that an object of this kind shows; None where it shows none."""
-        return self.summary if kind in showing_text(self.analysis.outcome, self.summary) else None
+        return self.summary if kind in self.showing_text else None
+
+    @property
+    def showing_text(self) -> frozenset[ResultKind]:
+        """The kinds that show the text, or showed the former one: other objects take their place."""
+        outcome = self.analysis.outcome
+        return showing_text(outcome, self.summary) | showing_text(outcome, self.former)
 
     @property
     def made_at(self) -> datetime:
@@ -143,7 +150,8 @@ def new_object(
         name_patient(context.patient, dataset)
     dataset.Modality = modality
     alone = kind in _OWN_SERIES
-    dataset.InstanceNumber = 1 if alone else index + 1
+    told_before = context.telling if kind in context.showing_text else 0
+    dataset.InstanceNumber = 1 if alone else index + 1 + told_before
     dataset.SeriesInstanceUID = context.uid(kind, "series", *([str(index)] if alone else []))
     dataset.SeriesNumber = context.labels[kind].number
     dataset.SeriesDescription = context.labels[kind].description

@@ -14,13 +14,18 @@ from worker.second_opinion.pictures import slice_pictures
 from worker.second_opinion.question import asked, opinion_of, schema
 from worker.second_opinion.text_finder import TextFinder
 
-# Asks once, and returns the model's words. Raises ``ProviderError``.
-Ask = Callable[[Sequence[Mapping[str, Any]], dict[str, Any]], str]
+# Asks once within a limit in seconds, and returns the model's words. Raises ``ProviderError``.
+Ask = Callable[[Sequence[Mapping[str, Any]], dict[str, Any], float], str]
 _PICTURE: Final = "image_url"
 
 
 def seek(
-    access: SecondOpinionSettings, analysis: Analysis, evidence: Evidence, source: StudyManifest, ask: Ask
+    access: SecondOpinionSettings,
+    analysis: Analysis,
+    evidence: Evidence,
+    source: StudyManifest,
+    ask: Ask,
+    limit_s: float,
 ) -> Opinion:
     """What the model says of the key slices of an analysis.
 
@@ -30,7 +35,7 @@ def seek(
     pictures = slice_pictures(
         analysis, read_scene(analysis, evidence, source), _text_finder(), most=access.slices
     )
-    return opinion_of(ask(asked(pictures), schema()), pictures, access.model)
+    return opinion_of(ask(asked(pictures), schema(), limit_s), pictures, access.model)
 
 
 @functools.cache

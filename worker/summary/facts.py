@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from neurotriage.core.left_out import left_out_sentences
 from neurotriage.core.second_opinion import Opinion
 from neurotriage.core.values import (
     Analysis,
@@ -26,7 +27,8 @@ class LesionFact:
 
     number: int
     modality: str
-    series: int  # 1-based among the analysed series, in the order of the analysis
+    series: int  # 1-based among the analysed series of this modality, in the order of the analysis
+    series_of_modality: int  # how many were analysed
     side: Side
     size_mm: int  # largest extent in a slice
     first_slice: int
@@ -51,17 +53,18 @@ class Facts:
     triage: Triage
     reasons: tuple[ReasonCode, ...]  # codes alone: a sentence may quote a header, or a rule of the site
     probability: Probability | None
-    kind: str | None  # the more probable of ``KINDS``, of a tumour that is present
-    kind_probability: float | None
-    look_alike: float | None  # probability, only where it decides outcome or urgency
-    lesions: tuple[LesionFact, ...]  # largest first
+    kind: str | None  # one of ``KINDS``, of a tumour that is present: the one that the triage rests on
+    kind_share: float | None  # its share of the two
+    look_alike: float | None  # probability, only where it may decide outcome or urgency
+    lesions: tuple[LesionFact, ...]  # of the deciding series, largest first
+    other_series_marked: int  # further series on which lesions are outlined
     modalities: tuple[str, ...]  # analysed
     missing: tuple[str, ...]  # of CT and MR
     series_analysed: int
     series_refused: int
     slices_analysed: int
     images_left_out: int
-    notes: int  # limitations that the results spell out
+    notes: int  # further limitations that the results spell out
     models: tuple[str, ...]  # name and version
     first_look: bool  # more images of the study may follow
     earlier_outcome: Outcome | None  # of an earlier revision of the study
@@ -74,6 +77,9 @@ def facts_of(analysis: Analysis, claims: Claims = Claims.RESEARCH, earlier: Outc
     ``earlier``: the outcome of an earlier revision of the study.
     """
     research = claims is Claims.RESEARCH
+    marked = research and analysis.outcome.marked
+    outlined = {finding.series_instance_uid for finding in analysis.findings} if marked else set()
+    said = {FIRST_LOOK, *left_out_sentences(analysis.left_out)}
     kind = _kind(analysis) if research and analysis.outcome is Outcome.PRESENT else None
     used = tuple(name for name in text.modalities_used(analysis) if name in text.MODALITIES)
     analysed = [item for item in analysis.series if item.outcome.analysed]
@@ -84,16 +90,17 @@ def facts_of(analysis: Analysis, claims: Claims = Claims.RESEARCH, earlier: Outc
         reasons=tuple(dict.fromkeys(reason.code for reason in analysis.reasons)),
         probability=_probability(analysis) if analysis.outcome.analysed else None,
         kind=kind[0] if kind else None,
-        kind_probability=kind[1] if kind else None,
+        kind_share=kind[1] if kind else None,
         look_alike=text.mimic(analysis) if research else None,
-        lesions=tuple(_lesions(analysis)) if research and analysis.outcome.marked else (),
+        lesions=tuple(_lesions(analysis)) if marked else (),
+        other_series_marked=max(len(outlined) - 1, 0),
         modalities=used,
         missing=tuple(modality for modality in text.MODALITIES if modality not in used),
         series_analysed=len({item.series_instance_uid for item in analysed}),
         series_refused=sum(not verdict.taken for verdict in analysis.verdicts),
         slices_analysed=sum(len(item.scores.tumour) for item in analysed),
         images_left_out=sum(item.count for item in analysis.left_out),
-        notes=sum(note != FIRST_LOOK for note in analysis.degradations),
+        notes=sum(note not in said for note in analysis.degradations),
         models=tuple(dict.fromkeys(f"{p.model} {p.version}" for p in analysis.predictions)),
         first_look=FIRST_LOOK in analysis.degradations,
         earlier_outcome=earlier,
@@ -106,15 +113,19 @@ def _probability(analysis: Analysis) -> Probability | None:
 
 
 def _kind(analysis: Analysis) -> tuple[str, float] | None:
-    """The more probable kind of tumour, by the prediction that is surest of one."""
-    judged = [
-        (p.probabilities[name], name)
-        for p in analysis.predictions
-        for name in KINDS
-        if name in p.probabilities
-    ]
-    probability, name = max(judged, default=(0.0, ""))
-    return (name, probability) if name else None
+    """The kind of tumour and its share of both, by the rule of the triage.
+
+    Malignant where a series with the study's outcome, or a prediction on the study, holds that for likelier.
+    """
+    decided = {(d.series_instance_uid, d.stack) for d in analysis.series if d.outcome is analysis.outcome}
+    shares: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for p in analysis.predictions:
+        own = p.series_instance_uid is None or (p.series_instance_uid, p.stack) in decided
+        benign, malignant = (p.probabilities.get(kind, 0.0) for kind in KINDS)
+        if own and benign != malignant:
+            name = "malignant" if malignant > benign else "benign"
+            shares[name].append(p.probabilities[name] / (benign + malignant))
+    return next(((name, max(shares[name])) for name in ("malignant", "benign") if shares[name]), None)
 
 
 def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
@@ -124,9 +135,11 @@ def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
         for item in analysis.verdicts
         if item.modality in text.MODALITIES  # a header may hold anything
     }
-    order = list(dict.fromkeys(item.series_instance_uid for item in analysis.series if item.outcome.analysed))
+    analysed = dict.fromkeys(item.series_instance_uid for item in analysis.series if item.outcome.analysed)
     for largest in text.lesions(analysis):
         uid = largest.series_instance_uid
+        modality = modality_of.get(uid, "?")
+        alike = [other for other in analysed if modality_of.get(other, "?") == modality]
         slices = [
             finding.slice_index + 1
             for finding in analysis.findings
@@ -134,8 +147,9 @@ def _lesions(analysis: Analysis) -> Iterator[LesionFact]:
         ]
         yield LesionFact(
             number=largest.lesion,
-            modality=modality_of.get(uid, "?"),
-            series=order.index(uid) + 1 if uid in order else 1,
+            modality=modality,
+            series=alike.index(uid) + 1 if uid in alike else 1,
+            series_of_modality=max(len(alike), 1),
             side=largest.side,
             size_mm=round(largest.size_mm),
             first_slice=min(slices),

@@ -33,6 +33,9 @@ DOUBTS: Final = (
     ReasonCode.OUT_OF_DISTRIBUTION,
     ReasonCode.PART_NOT_ANALYSED,
     ReasonCode.MISSING_IMAGES,
+    ReasonCode.NO_CALIBRATION,
+    ReasonCode.NO_GEOMETRY,
+    ReasonCode.INCONSISTENT_GEOMETRY,
     ReasonCode.HEADER_CONTRADICTS_PIXELS,
     ReasonCode.IDENTITY_CONFLICT,
     ReasonCode.IMAGES_WITHDRAWN,
@@ -56,6 +59,7 @@ class Statement:
     facts: tuple[str, ...] = ("outcome",)
     values: Mapping[str, Value] = field(default_factory=dict)
     needed: bool = True  # a text without it is refused
+    free: bool = False  # has no place of its own: it comes anywhere after the fixed ones of its section
 
 
 def statements(facts: Facts, *, plain: bool = False) -> tuple[Statement, ...]:
@@ -70,7 +74,7 @@ def statements(facts: Facts, *, plain: bool = False) -> tuple[Statement, ...]:
 
 def _findings(facts: Facts) -> Iterator[Statement]:
     here = Section.FINDINGS
-    if not facts.outcome.analysed:
+    if not facts.series_analysed:  # also of an outcome that headers alone left open
         yield from _doubts(facts)
     else:
         yield Statement(
@@ -82,7 +86,6 @@ def _findings(facts: Facts) -> Iterator[Statement]:
                 "series": Counted(facts.series_analysed, Noun.SERIES),
                 "modalities": Modalities(facts.modalities),
             },
-            needed=False,
         )
         if facts.outcome is Outcome.ABSENT:
             yield Statement(here, "nothing_found")
@@ -91,7 +94,8 @@ def _findings(facts: Facts) -> Iterator[Statement]:
         yield from _probabilities(facts)
         yield from _opinion(facts)
         for name in facts.missing:
-            yield Statement(here, "modality_missing", ("missing",), {"modality": Modalities((name,))})
+            modality = {"modality": Modalities((name,))}
+            yield Statement(here, "modality_missing", ("missing",), modality, free=True)
     yield from _not_looked_at(facts)
 
 
@@ -115,6 +119,7 @@ def _lesions(facts: Facts) -> Iterator[Statement]:
         return
     if len(facts.lesions) == 1:
         yield _lesion(facts.lesions[0], "only_lesion")
+        yield from _elsewhere(facts)
         return
     yield Statement(here, "lesions", ("lesions",), {"lesions": Counted(len(facts.lesions), Noun.LESION)})
     for lesion in facts.lesions[:MAX_LESIONS_SHOWN]:
@@ -123,6 +128,14 @@ def _lesions(facts: Facts) -> Iterator[Statement]:
     if more > 0:
         phrase = "one_more_lesion" if more == 1 else "more_lesions"
         yield Statement(here, phrase, ("lesions",), {"lesions": Counted(more, Noun.LESION)})
+    yield from _elsewhere(facts)
+
+
+def _elsewhere(facts: Facts) -> Iterator[Statement]:
+    """The lesions described are those of one series."""
+    if facts.other_series_marked:
+        series = {"series": Counted(facts.other_series_marked, Noun.SERIES)}
+        yield Statement(Section.FINDINGS, "other_series_marked", ("other_series_marked",), series)
 
 
 def _lesion(lesion: LesionFact, phrase: str) -> Statement:
@@ -130,7 +143,7 @@ def _lesion(lesion: LesionFact, phrase: str) -> Statement:
         "side": lesion.side,
         "size": Millimetres(lesion.size_mm),
         "slices": SliceRange(lesion.first_slice, lesion.last_slice, lesion.slices_of_stack),
-        "series": SeriesName(lesion.modality, lesion.series),
+        "series": SeriesName(lesion.modality, lesion.series, lesion.series_of_modality),
     }
     if phrase == "lesion":
         values["number"] = LesionNumber(lesion.number)
@@ -141,12 +154,14 @@ def _probabilities(facts: Facts) -> Iterator[Statement]:
     here = Section.FINDINGS
     if facts.probability is not None:
         held = Held(facts.probability.value, facts.probability.threshold)
-        yield Statement(here, "probability", ("probability",), {"probability": held}, needed=False)
-    if facts.kind is not None and facts.kind_probability is not None:
-        kind, share = Kind(facts.kind), Share(facts.kind_probability)
-        yield Statement(here, "kind", ("kind",), {"kind": kind, "probability": share}, needed=False)
+        yield Statement(here, "probability", ("probability",), {"probability": held}, free=True)
+    if facts.kind is not None and facts.kind_share is not None:
+        kind, share = Kind(facts.kind), Share(facts.kind_share)
+        values: dict[str, Value] = {"kind": kind, "share": share}
+        yield Statement(here, "kind", ("kind",), values, needed=False, free=True)
     if facts.look_alike is not None:
-        yield Statement(here, "look_alike", ("look_alike",), {"probability": Share(facts.look_alike)})
+        alike = {"probability": Share(facts.look_alike)}
+        yield Statement(here, "look_alike", ("look_alike",), alike, free=True)
 
 
 def _opinion(facts: Facts) -> Iterator[Statement]:
@@ -154,7 +169,7 @@ def _opinion(facts: Facts) -> Iterator[Statement]:
     opinion = facts.opinion
     if opinion is None:
         return
-    agreement = opinion.agreement(facts.outcome, facts.lesions[0].side if facts.lesions else None)
+    agreement = opinion.agreement(facts.outcome, [lesion.side for lesion in facts.lesions])
     values: dict[str, Value] = {}
     if agreement is not Agreement.UNSURE:
         values["confidence"] = Share(opinion.confidence)
@@ -162,25 +177,28 @@ def _opinion(facts: Facts) -> Iterator[Statement]:
         values["verdict"] = opinion.verdict
     if agreement is Agreement.OTHER_SIDE and opinion.side is not None:
         values["side"] = opinion.side
-    yield Statement(Section.FINDINGS, f"opinion_{agreement.value}", ("opinion",), values)
+    yield Statement(Section.FINDINGS, f"opinion_{agreement.value}", ("opinion",), values, free=True)
 
 
 def _not_looked_at(facts: Facts) -> Iterator[Statement]:
+    left_out = facts.images_left_out if facts.series_analysed else 0
     for count, noun, one, many, fact in (
         (facts.series_refused, Noun.SERIES, "one_series_refused", "series_refused", "series_refused"),
-        (facts.images_left_out, Noun.IMAGE, "one_image_left_out", "images_left_out", "images_left_out"),
+        (left_out, Noun.IMAGE, "one_image_left_out", "images_left_out", "images_left_out"),
         (facts.notes, Noun.LIMITATION, "one_limitation", "limitations", "notes"),
     ):
         if count:
             phrase = one if count == 1 else many
-            yield Statement(Section.FINDINGS, phrase, (fact,), {"count": Counted(count, noun)})
+            yield Statement(Section.FINDINGS, phrase, (fact,), {"count": Counted(count, noun)}, free=True)
 
 
 def _impression(facts: Facts) -> Iterator[Statement]:
     here = Section.IMPRESSION
     yield Statement(here, facts.outcome.value if facts.outcome.analysed else "not_judged")
+    if ReasonCode.LOOK_ALIKE in facts.reasons:
+        yield Statement(here, "may_be_look_alike", ("reasons",))
     if facts.outcome.analysed:
-        yield Statement(here, "triage", ("triage",), {"triage": facts.triage}, needed=False)
+        yield Statement(here, "triage", ("triage",), {"triage": facts.triage})
     if facts.first_look:
         yield Statement(here, "first_look", ("first_look",))
     if facts.earlier_outcome is not None:
@@ -191,7 +209,7 @@ def _impression(facts: Facts) -> Iterator[Statement]:
 
 def _limits(facts: Facts) -> Iterator[Statement]:
     here = Section.LIMITS
-    if facts.outcome.analysed:
+    if facts.series_analysed:
         yield Statement(here, "tumours_alone")
         yield Statement(here, "may_be_wrong")
         yield Statement(here, "training", needed=False)

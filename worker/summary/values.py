@@ -41,10 +41,14 @@ class SliceRange:
 
 @dataclass(frozen=True, slots=True)
 class SeriesName:
-    """A series without any word of its header: modality, and number among the analysed ones from 1."""
+    """A series without any word of its header: its modality, and its place among the analysed ones of it.
+
+    Never the number of the series in the archive, which it would be taken for.
+    """
 
     modality: str
     number: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)

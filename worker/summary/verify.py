@@ -31,7 +31,7 @@ class Fault(StrEnum):
     OTHER_WORDS = "other_words"  # the words are none of the phrase
     REPEATED = "repeated"
     MISSING = "missing"  # a sentence that may not be left out
-    OUT_OF_ORDER = "out_of_order"  # a section after a later one
+    OUT_OF_ORDER = "out_of_order"  # a section after a later one, or a sentence that has a place of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,8 @@ def _what_differs(text: str, statement: Statement, vocabulary: Vocabulary) -> tu
     """The slots whose values are not those of the facts; where none can be told, that the words differ."""
     right = {slot: vocabulary.words(value) for slot, value in statement.values.items()}
     for wording in vocabulary.phrases[statement.phrase]:
-        filled = _pattern(wording).fullmatch(text)
-        wrong = (
-            {slot: words for slot, words in filled.groupdict().items() if words != right[slot]}
-            if filled
-            else {}
-        )
+        filled = _filled(wording, text)
+        wrong = {slot: words for slot, words in filled.items() if words != right[slot]}
         if wrong:
             listed = "; ".join(
                 f"{slot} is {_quoted(right[slot])}, not {_quoted(words)}" for slot, words in wrong.items()
@@ -123,12 +119,22 @@ def _what_differs(text: str, statement: Statement, vocabulary: Vocabulary) -> tu
     return Fault.OTHER_WORDS, f"the phrase {statement.phrase} reads {_quoted(usual, len(usual))}"
 
 
-def _pattern(wording: str) -> re.Pattern[str]:
-    """A wording with a group for each slot."""
-    parts = _SLOT.split(wording)
-    return re.compile(
-        "".join(f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
-    )
+def _filled(wording: str, text: str) -> dict[str, str]:
+    """What stands in the slots of a wording; empty where the text is not of its form.
+
+    By the first occurrence of the words between two slots: in one pass, whatever a text holds.
+    """
+    first, *parts = _SLOT.split(wording)
+    if not text.startswith(first):
+        return {}
+    filled: dict[str, str] = {}
+    rest = text[len(first) :]
+    for slot, literal in zip(parts[::2], parts[1::2], strict=True):
+        end = len(rest) - len(literal) if len(filled) == len(parts) // 2 - 1 else rest.find(literal)
+        if end < 0 or not rest[end:].startswith(literal):
+            return {}
+        filled[slot], rest = rest[:end], rest[end + len(literal) :]
+    return filled if not rest else {}
 
 
 def _of_the_whole(said: Sequence[Statement], possible: Sequence[Statement]) -> Iterator[Refusal]:
@@ -137,9 +143,16 @@ def _of_the_whole(said: Sequence[Statement], possible: Sequence[Statement]) -> I
             rests_on = ", ".join(statement.facts)
             yield Refusal(None, Fault.MISSING, f"the phrase {statement.phrase} ({rests_on}) is missing")
     order = list(Section)
-    places = [order.index(statement.section) for statement in said]
+    places = [
+        (order.index(item.section), item.free, 0 if item.free else possible.index(item)) for item in said
+    ]
     if places != sorted(places):
-        yield Refusal(None, Fault.OUT_OF_ORDER, "findings come first, then impression, limits and plain")
+        yield Refusal(
+            None,
+            Fault.OUT_OF_ORDER,
+            "findings come first, then impression, limits and plain; within a section the sentences keep the "
+            "order in which they are given, but for those marked free, which come after the others",
+        )
 
 
 def _spaced(text: str) -> str:

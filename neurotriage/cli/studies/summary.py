@@ -32,9 +32,10 @@ def summary(
 ) -> None:
     """Show the text about a study, its origin, its facts, and what models of others were asked.
 
-    With --again they are asked again, where [summary] has any. Else report and document are made of what was
-    kept, name those that they replace, and are sent; where the words stay the same, nothing is sent. Nothing
-    is analysed.
+    With --again they are asked again with today's settings, where [summary] has any. Where no answer is
+    accepted, the text of today's template takes the place of the former one, unless a model had arranged
+    that and only this answer is missing. Without any, report and document are made of what was kept, name
+    those that they replace, and are sent; where the words stay the same, nothing is. Nothing is analysed.
 
     Example: neurotriage summary 1.2.826.0.1.3680043.8.498.1
     """
@@ -75,7 +76,7 @@ def _made_again(engine: "Engine", study_id: int) -> str:
             standing = analyses.standing(connection, study_id)
             if standing is not None and standing.analysis.outcome.analysed:
                 place(connection, standing.id)
-                return "it is asked about again: the text of today stands until an answer is accepted"
+                return "it is asked about again: the former text stands until then"
     made = retell(engine, settings, study_id)
     if made is None:
         return "no analysis of this study stands, or another one came meanwhile: nothing was made"

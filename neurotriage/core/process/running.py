@@ -21,11 +21,11 @@ STOW: Final = "stow"
 _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    LISTENER: ("listener", "peer", "assembly", "delivery", *_SERVERS),
+    LISTENER: ("listener", "peer", "assembly", "delivery", "summary", *_SERVERS),
     Role.ANALYSIS: ("worker", "selection", "results", "summary", "destination", *_SERVERS),
     STOW: ("stow", "listener", "peer", "storage"),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
-    Role.SUMMARY: ("summary", "results", "destination", *_SERVERS),
+    Role.SUMMARY: ("summary", "worker", "results", "destination", *_SERVERS),
 }
 _TABLES: Final = ("destination", "peer")  # sections of any number of tables
 _MAX_KEPT: Final = 200  # notes of workers that ended long ago

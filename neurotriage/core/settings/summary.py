@@ -1,14 +1,17 @@
 """The text beside the results, and the models of others that may be asked about it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from neurotriage.core.settings.section import Section
 from neurotriage.core.summary import Language
 
-_THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
+_THIS_MACHINE: Final = ("127.0.0.1", "localhost", "::1")
+# No user, and nothing behind the brackets of an IPv6 address but a port.
+_ADDRESS: Final = r"^https?://([^/@\s\[\]?#\\]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)(/[^@\s]*)?$"
 
 
 class ProviderModel(Section):
@@ -16,17 +19,17 @@ class ProviderModel(Section):
 
     provider: Literal["none", "groq"] = Field("none", description="none: nobody is asked")
     model: str = Field(min_length=1, description="name of the model at the provider")
-    base_url: str = Field("https://api.groq.com", pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")
+    base_url: str = Field("https://api.groq.com", pattern=_ADDRESS)
     key_file: Path | None = Field(None, description="holds the API key; none: the environment does")
     timeout_s: float = Field(10.0, gt=0, description="for one request")
     seed: int = Field(0, ge=0)
+    strict: bool = Field(True, description="JSON schema held strictly; false for models that cannot")
 
     @field_validator("base_url")
     @classmethod
     def _is_encrypted(cls, value: str) -> str:
         """Require https, except to this machine."""
-        host = value.split("://", 1)[1].split("/", 1)[0]
-        if value.startswith("http://") and not host.startswith(_THIS_MACHINE):
+        if value.startswith("http://") and urlsplit(value).hostname not in _THIS_MACHINE:
             raise ValueError("must be https: the API key and facts about patients go there")
         return value
 
@@ -39,13 +42,20 @@ class ProviderModel(Section):
 class SecondOpinionSettings(ProviderModel):
     """``[summary.second_opinion]``: a vision model that is shown a few slices."""
 
+    # No default: vision models come and go at providers.
     model: str = Field(
-        "meta-llama/llama-4-scout-17b-16e-instruct",
-        min_length=1,
-        description="name of the model at the provider",
+        "", validate_default=True, description="name of the model at the provider; needed where it is asked"
     )
     send_pixels: bool = Field(False, description="consent: pictures of slices leave the site")
     slices: int = Field(3, ge=1, le=5, description="at most this many are shown")
+
+    @field_validator("model")
+    @classmethod
+    def _is_named(cls, value: str, info: ValidationInfo) -> str:
+        """Require a name where a provider is set."""
+        if info.data.get("provider", "none") != "none" and not value.strip():
+            raise ValueError("this is needed where provider is set: name a vision model that it has")
+        return value
 
     @property
     def asked(self) -> bool:
@@ -59,7 +69,7 @@ class SummarySettings(ProviderModel):
     model: str = Field("openai/gpt-oss-20b", min_length=1, description="name of the model at the provider")
     language: Language = Field(Language.ENGLISH, description="en or de")
     plain_language: bool = Field(False, description="adds a version for readers without medical training")
-    retries: int = Field(2, ge=0, le=10, description="of a request that met 429, 5xx or a cut connection")
+    retries: int = Field(2, ge=0, le=10, description="of a request that met a fault that passes")
     wait_s: float = Field(60.0, gt=0, description="after this long the text of the template stays")
     requests_per_minute: int = Field(20, ge=1)
     failures_to_pause: int = Field(3, ge=1, description="failures in a row after which no request is made")

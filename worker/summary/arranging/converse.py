@@ -15,8 +15,6 @@ from worker.summary.verify import Proposal, Refusal, verify
 
 # Asks once within a limit in seconds, and returns the model's words. Raises ``ProviderError``.
 Ask = Callable[[Sequence[Message], dict[str, Any], float], str]
-# Waits until a request may be made. Raises ``ProviderError`` where none may be within this many seconds.
-Gate = Callable[[float], None]
 
 _BACK_OFF_S: Final = 1.0
 _TEXTS: Final = 2  # the first, and one that is mended
@@ -54,7 +52,6 @@ def converse(
     wait_s: float,
     request_s: float,
     retries: int,
-    gate: Gate = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Conversation:
     """Have a language model arrange the text on a study; whatever it says beyond the facts is refused.
@@ -62,7 +59,7 @@ def converse(
     ``wait_s``: the limit of the whole; ``request_s``: of a single request; ``retries``: of a request that met
     a passing fault. Never raises for what a provider does.
     """
-    talk = _Talk(ask, gate, sleep, time.monotonic() + wait_s, request_s, retries)
+    talk = _Talk(ask, sleep, time.monotonic() + wait_s, request_s, retries)
     asked = messages(facts, language, plain=plain)
     schema = answer_schema(facts, plain=plain)
     for _ in range(_TEXTS):
@@ -85,7 +82,6 @@ class _Talk:
     """The requests of one conversation, with what is left of its time."""
 
     ask: Ask
-    gate: Gate
     sleep: Callable[[float], None]
     ends_at_s: float  # by the monotonic clock
     request_s: float
@@ -96,7 +92,6 @@ class _Talk:
         """Ask until there is an answer, a fault that stays, no further try or no time. Raises that fault."""
         tried = 0
         while True:
-            self.gate(self._left_s())
             if self._left_s() <= 0:
                 raise ProviderError(ProviderFault.TOO_SLOW, "no request could be made in time")
             try:

@@ -22,7 +22,8 @@ You arrange the text of a research summary of a head CT or MR study. You are giv
 that may be said of them. Choose sentences and put them into a good order for a radiologist. Copy one of the
 wordings of a sentence letter by letter: add, change and leave out nothing within it. Use every sentence
 marked needed, and none twice; leave out one that is not needed where it adds nothing. Name phrase and facts
-as they are given. Keep the sections in the order findings, impression, limits, plain. Answer with JSON
+as they are given. Keep the order in which the sentences are given; only those marked
+free may change places, behind the others of their section. Answer with JSON
 alone."""
 
 
@@ -38,6 +39,7 @@ def messages(facts: Facts, language: Language, *, plain: bool = False) -> tuple[
                 "phrase": item.phrase,
                 "facts": list(item.facts),
                 "needed": item.needed,
+                "free": item.free,
                 "wordings": list(wordings(item, vocabulary)),
             }
             for item in statements(facts, plain=plain)

@@ -17,16 +17,17 @@ _FINDINGS: Final = {
         "Das Modell hat auf den beurteilten Schichten keinen Tumor gefunden.",
     ),
     "only_lesion": (
-        "Eine verdächtige Läsion {side}, Durchmesser {size}, {slices} ({series}).",
-        "Das Modell umrandet eine verdächtige Läsion {side}, Durchmesser {size}, {slices} ({series}).",
+        "Eine vermutete Läsion {side}, größte Ausdehnung {size}, {slices} ({series}).",
+        "Das Modell umrandet eine vermutete Läsion {side}, größte Ausdehnung {size}, {slices} ({series}).",
     ),
     "lesions": ("Es besteht Verdacht auf {lesions}.", "Das Modell umrandet {lesions}."),
     "lesion": (
-        "Läsion {number}: {side}, Durchmesser {size}, {slices} ({series}).",
+        "Läsion {number}: {side}, größte Ausdehnung {size}, {slices} ({series}).",
         "Läsion {number} liegt {side}, misst {size} und ist zu sehen auf: {slices} ({series}).",
     ),
     "one_more_lesion": ("Umrandet ist außerdem {lesions}.",),
     "more_lesions": ("Umrandet sind außerdem {lesions}.",),
+    "other_series_marked": ("Umrandete Läsionen außerdem auf {series}.",),
     "no_outline": ("Es konnte kein Umriss gezeichnet werden.",),
     "place_not_reported": ("Ort und Art des vermuteten Tumors werden nicht mitgeteilt.",),
     "probability": (
@@ -34,12 +35,11 @@ _FINDINGS: Final = {
         "Das Modell gibt die Wahrscheinlichkeit eines Tumors mit {probability} an.",
     ),
     "kind": (
-        "Nach dem Modell ist der vermutete Tumor eher {kind} ({probability}); ohne Gewebebefund.",
-        "Das Modell hält den vermuteten Tumor eher für {kind} ({probability}); ohne Gewebebefund.",
+        "Nach dem Modell ist der vermutete Tumor eher {kind} ({share}); ohne Gewebebefund.",
+        "Das Modell hält den vermuteten Tumor eher für {kind} ({share}); ohne Gewebebefund.",
     ),
     "look_alike": (
-        "Verdacht auf Blutung, Infarkt oder chirurgischen Clip ({probability}).",
-        "Das Modell vermutet eine Blutung, einen Infarkt oder einen chirurgischen Clip ({probability}).",
+        "Wahrscheinlichkeit von Blutung, Infarkt oder chirurgischem Clip nach dem Modell: {probability}.",
     ),
     "opinion_agrees": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und stimmt zu ({confidence}).",),
     "opinion_other_answer": (
@@ -51,7 +51,7 @@ _FINDINGS: Final = {
     "opinion_unsure": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und ist unsicher.",),
     "opinion_alone": ("Ein zweites Modell (nur ein Hinweis) sah Bilder und sagt {verdict} ({confidence}).",),
     "modality_missing": (
-        "Eine {modality} wurde nicht ausgewertet.",
+        "Es wurde keine {modality} ausgewertet.",
         "Es gibt keine ausgewertete {modality}.",
     ),
     "one_series_refused": ("Nicht ausgewertet: {count}.",),
@@ -72,7 +72,10 @@ _DOUBTS: Final = {
     "doubt_out_of_distribution": ("Die Bilder weichen von denen ab, mit denen das Modell trainiert wurde.",),
     "doubt_part_not_analysed": ("Ein Teil der Untersuchung konnte nicht ausgewertet werden.",),
     "doubt_missing_images": ("Es fehlen nachweislich Bilder der Untersuchung.",),
-    "doubt_header_contradicts_pixels": ("Nach den Kopfdaten ist es ein Kopf, nach den Bildpunkten nicht.",),
+    "doubt_no_calibration": ("Die Werte der Bildpunkte sind nicht kalibriert.",),
+    "doubt_no_geometry": ("Die Bilder sagen nicht, wo sie liegen.",),
+    "doubt_inconsistent_geometry": ("Die Lagen der Bilder widersprechen sich.",),
+    "doubt_header_contradicts_pixels": ("Die DICOM-Header sprechen für einen Kopf, die Bilddaten nicht.",),
     "doubt_identity_conflict": ("Die Bilder nennen mehr als einen Patienten.",),
     "doubt_images_withdrawn": ("Die Bilder wurden zurückgezogen.",),
     "doubt_no_model": ("Für diese Bilder ist kein Modell installiert.",),
@@ -87,15 +90,19 @@ _DOUBTS: Final = {
 }
 
 _IMPRESSION: Final = {
-    "present": ("Das Modell hat den Verdacht auf einen Tumor.", "Verdacht auf einen Tumor nach dem Modell."),
+    "present": (
+        "Das Modell äußert den Verdacht auf einen Tumor.",
+        "Verdacht auf einen Tumor nach dem Modell.",
+    ),
     "absent": (
         "Das Modell hat keinen Tumor gefunden, was eine Erkrankung nicht ausschließt.",
         "Kein Tumor nach dem Modell. Das schließt eine Erkrankung nicht aus.",
     ),
     "undetermined": (
-        "Unbestimmt: Das Modell gibt keine sichere Antwort, weder für noch gegen einen Tumor.",
-        "Das Modell gibt keine sichere Antwort. Das spricht weder für noch gegen einen Tumor.",
+        "Unbestimmt: Es gibt keine sichere Antwort, weder für noch gegen einen Tumor.",
+        "Es gibt keine sichere Antwort. Das spricht weder für noch gegen einen Tumor.",
     ),
+    "may_be_look_alike": ("Es kann eine Blutung, ein Infarkt oder ein chirurgischer Clip sein.",),
     "not_judged": (
         "Nicht ausgewertet, was weder für noch gegen einen Tumor spricht.",
         "Kein Modell hat die Untersuchung beurteilt. Das spricht weder für noch gegen einen Tumor.",
@@ -174,7 +181,7 @@ GERMAN: Final = Vocabulary(
     one_slice="Schicht {first}",
     slice_range="Schichten {first}-{last}",
     of_stack=" von {count}",
-    series="{modality}-Serie {number}",
+    series="{modality}, ausgewertete Serie {number} von {of}",
     threshold="Schwelle {percent}",
     just_below="knapp unter der Schwelle",
     just_above="knapp über der Schwelle",

@@ -50,8 +50,9 @@ class Vocabulary:
                 return f"{count} {self.nouns[noun][count != 1]}"
             case SliceRange():
                 return self._slices(value)
-            case SeriesName(modality, number):
-                return self.series.format(modality=self._modality(modality), number=number)
+            case SeriesName(modality, number, of):
+                words = self.series if of > 1 else "{modality}"
+                return words.format(modality=self._modality(modality), number=number, of=of)
             case Modalities(names):
                 return self.joint.join(map(self._modality, names))
             case Share(share):
