@@ -14,7 +14,8 @@ from neurotriage.core.volume import Volume
 from tests.eligibility.rule import RULE
 from tests.vision.synthetic import ct_head
 from worker.imaging.build import build_volume
-from worker.vision import Models, analyse_volumes, load_models
+from worker.vision import EngineRequest, Models, analyse_volumes, load_models
+from worker.vision.engines import OPENVINO
 
 pytest.importorskip("nibabel", reason="nibabel reads the volumes (extra: training)")
 
@@ -23,7 +24,8 @@ from training.data.volumes import VolumeRow, read_rows, read_volume
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return load_models(WorkerSettings().weights, threads=1)
+    # Named: without a folder of measurements the reference runs, which takes twice as long.
+    return load_models(WorkerSettings().weights, threads=1, engine=EngineRequest(OPENVINO))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,7 @@ def test_the_study_rule_was_chosen_for_the_committed_weights(models: Models) -> 
     assert not models.degradations()
 
 
+@pytest.mark.timeout(600)
 def test_no_healthy_volume_is_present_and_no_tumour_is_absent(rows: list[VolumeRow], models: Models) -> None:
     outcomes = {row: analyse_volumes([read_volume(row)], models)[0].outcome for row in rows}
     assert [row.path.name for row, o in outcomes.items() if not row.tumour and o is Outcome.PRESENT] == []
