@@ -195,7 +195,7 @@ class Worker:
         analysis = replace(analysis, omissions=results.omissions)
         written = self._write(held, analysis, evidence, results.objects, sender)
         written += self._withdraw(held, analysis, installation, withdrawn, written)
-        asks = self.settings.summary.asks and analysis.outcome.analysed
+        asks = self.settings.summary.asks and told.facts.series_analysed > 0
         with self.engine.begin() as connection:
             recorded = analyses.record_analysis(
                 connection,

@@ -92,3 +92,11 @@ def test_again_makes_the_text_of_the_study_before_it_is_shown(
     shown = _say("summary", STUDY, "--again").stdout
     assert "nothing was made" in shown
     assert "Text ausgewählt von again" in shown
+
+
+@pytest.mark.usefixtures("study")
+def test_again_without_what_the_analysis_kept_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(tmp_path))
+    assert "cannot be read or written (No such file or directory)" in _say("summary", STUDY, "--again").stdout

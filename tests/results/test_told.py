@@ -212,3 +212,9 @@ def test_the_plain_text_has_every_sentence_under_its_heading(mr: Made) -> None:
         assert told(Language.GERMAN).text_of(section) in flat
     assert "(Text nach Vorlage)" in flat
     assert max(map(len, words.splitlines())) < 130
+
+
+@pytest.mark.parametrize(("language", "stated"), [(Language.ENGLISH, b"en-US"), (Language.GERMAN, b"de-DE")])
+def test_the_pdf_states_the_language_of_its_sentences(language: Language, stated: bytes, mr: Made) -> None:
+    document = read(made_of(mr, told(language), kinds={DOCUMENT})[DOCUMENT])
+    assert b"/Lang (" + stated + b")" in document.EncapsulatedDocument

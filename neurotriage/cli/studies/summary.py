@@ -77,7 +77,10 @@ def _made_again(engine: "Engine", study_id: int) -> str:
             if standing is not None and standing.analysis.outcome.analysed:
                 place(connection, standing.id)
                 return "it is asked about again: the former text stands until then"
-    made = retell(engine, settings, study_id)
+    try:
+        made = retell(engine, settings, study_id)
+    except OSError as error:
+        return f"what the analysis kept cannot be read or written ({error.strerror}): nothing was made"
     if made is None:
         return "no analysis of this study stands, or another one came meanwhile: nothing was made"
     if not made.changed:

@@ -64,17 +64,23 @@ _ACCENTS = {
     Outcome.UNDETERMINED: HexColor("#8a6400"),
 }
 # Stands on every document, whatever the text says.
+_LANGS = {Language.ENGLISH: "en-US", Language.GERMAN: "de-DE"}
 _DECIDES = {
     Language.ENGLISH: "This software is not a medical device. The radiologist's report decides.",
     Language.GERMAN: "Diese Software ist kein Medizinprodukt. Es gilt der Befund der Radiologie.",
 }
 
 
+def _lang(context: ResultContext) -> str:
+    """The language of the sentences (ISO 32000-1 14.9.2), which readers aloud go by."""
+    return "en-US" if context.summary is None else _LANGS[context.summary.language]
+
+
 def pdf_document(context: ResultContext, scene: Scene) -> bytes:
     """The PDF file (ISO 32000-1), of A4 pages. The same arguments give the same bytes."""
     register_fonts()
     buffer = io.BytesIO()
-    canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en-US")
+    canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang=_lang(context))
     canvas.setTitle(f"AI head triage: {text.verdict(context.analysis.outcome).title}")
     canvas.setAuthor(MANUFACTURER)
     canvas.setCreator(f"{MANUFACTURER} {context.analysis.software_version}")
