@@ -62,7 +62,7 @@ def _settings(output: Path, pacs_port: int) -> Settings:
             "listener": {"port": 0},
             "assembly": {"quiet_s": _QUIET_S},
             "storage": {"root": output / "storage", "min_free_bytes": 0},
-            "worker": {"sweep_s": _SWEEP_S},
+            "worker": {"sweep_s": _SWEEP_S, "engine": "openvino"},  # named: nobody waits for a measurement
             "destination": [
                 {
                     "name": "pacs",
