@@ -1,7 +1,6 @@
 """The database for commands: connections, and errors as sentences."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +90,8 @@ def require_schema(settings: Settings) -> None:
 
 def require_schema_apart(settings: Settings) -> None:
     """As ``require_schema``, by another process: a listener never needs the 30 MB that the check imports."""
+    import subprocess  # takes as long as a third of --help
+
     words = [sys.executable, "-m", "neurotriage", "migrate", "--check"]
     environment = {**os.environ, **environment_of(settings)}
     try:

@@ -158,7 +158,9 @@ def look_at_weights(settings: Settings) -> Iterator[Check]:
         registry = read_registry(settings.worker.weights)
         registry.verify_all()
         yield ok("hashes", ", ".join(f"{card.name} {card.version}" for card in registry.cards.values()))
-        models = models_for(settings.worker, registry, Storage(settings.storage.root).engines)
+        measured = Storage(settings.storage.root).engines
+        # To measure takes all cores for a while, and other checks wait for an answer meanwhile.
+        models = models_for(settings.worker, registry, measured if measured.is_dir() else None)
         for modality in sorted(models.cards):
             model = models.required(modality)
             if model.note:

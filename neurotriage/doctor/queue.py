@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from neurotriage.core.process.doorbell import WARM, celery_app
 from neurotriage.core.process.role import Role
@@ -25,7 +26,7 @@ def look_at_queue(settings: Settings) -> Iterator[Check]:
         app = celery_app(settings)
         yield _round_trip(app)
         yield from _workers(app, settings)
-    except (OperationalError, OSError, ValueError) as error:
+    except (OperationalError, RedisError, OSError, ValueError) as error:
         yield failed(
             "broker",
             f"does not answer: {first_line(error)}",

@@ -4,14 +4,16 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from dicom_listener.admission import tls as tls_module
 from dicom_listener.admission.certificates import Pair, TestAuthority, expiries
@@ -78,10 +80,14 @@ def answer_over_tls(port: int, context: ssl.SSLContext, *, calling: bytes = b"SE
 ACCEPTED, REJECTED, CLOSED = 2, 3, 0
 
 
-def causes(capfd: pytest.CaptureFixture[str], seen: list[str]) -> str:
-    """What was logged so far."""
-    seen.append("".join(capfd.readouterr()))
-    return "".join(seen)
+Logged = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """What is logged, by any thread: output that is captured loses what is written while it is read."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -146,15 +152,14 @@ def test_whoever_cannot_prove_itself_is_refused_and_a_row_names_the_cause(
     engine: Engine,
     quarantine: Quarantine,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    logged: Logged,
     stranger: Callable[..., ssl.SSLContext],
     cause: str,
 ) -> None:
     listener, port = listen(listener=encrypted)
     assert answer_over_tls(port, stranger(authority, tmp_path / "other", peer)) == CLOSED
-    seen: list[str] = []
-    until(lambda: "handshake_failed" in causes(capfd, seen))
-    assert cause in causes(capfd, seen)
+    until(lambda: "handshake_failed" in str(logged))
+    assert cause in str(logged)
     assert answer_over_tls(port, client(authority, peer)) == ACCEPTED
     listener.stop()
     ingest_notes(engine, listener.spool, quarantine)
@@ -163,16 +168,15 @@ def test_whoever_cannot_prove_itself_is_refused_and_a_row_names_the_cause(
 
 
 def test_plain_dicom_on_a_port_with_tls_and_tls_on_a_plain_port_are_named(
-    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, capfd: pytest.CaptureFixture[str]
+    listen: Listen, encrypted: dict[str, object], authority: TestAuthority, logged: Logged
 ) -> None:
-    seen: list[str] = []
     listener, port = listen(listener={**encrypted, "also": [{"port": 0}]})
     plain = connect(port)
     plain.sendall(a_associate_rq())
     assert closes(plain, within_s=5)
-    until(lambda: "plain DICOM on a port with TLS" in causes(capfd, seen))
+    until(lambda: "plain DICOM on a port with TLS" in str(logged))
     assert answer_over_tls(listener.ports[1], client(authority)) == CLOSED
-    until(lambda: "it spoke TLS to a port without TLS" in causes(capfd, seen))
+    until(lambda: "it spoke TLS to a port without TLS" in str(logged))
 
 
 def test_several_ports_are_served_at_once(
@@ -278,16 +282,14 @@ def test_a_network_port_without_tls_needs_a_word() -> None:
         require_protected_ports(settings(also=[{"host": "10.0.0.1", "port": 104}]))
 
 
-def test_a_port_in_plain_text_takes_named_networks_only(
-    listen: Listen, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_in_plain_text_takes_named_networks_only(listen: Listen, logged: Logged) -> None:
     _, port = listen(listener={"host": "0.0.0.0", "unencrypted": ["10.9.9.0/24"]})  # noqa: S104
     own = _own_address()
     if own is None:
         pytest.skip("this host has no address but loopback")
     stranger = socket.create_connection((own, port), timeout=10)
     assert closes(stranger, within_s=5)
-    until(lambda: "its address is in no network of this port's" in "".join(capfd.readouterr()))
+    until(lambda: "its address is in no network of this port's" in str(logged))
 
 
 def _own_address() -> str | None:

@@ -110,11 +110,11 @@ class Models:
         return network_model(card, rule, self.weights_dir, self.engine, self.threads or 0)
 
 
-def models_for(settings: WorkerSettings, registry: Registry, engines_dir: Path) -> Models:
+def models_for(settings: WorkerSettings, registry: Registry, engines_dir: Path | None) -> Models:
     """The models that the settings of ``[worker]`` ask for.
 
-    ``engines_dir``: measurements and files of ``neurotriage engines`` on this host. Raises BadWeights as
-    ``load_models`` does.
+    ``engines_dir``: measurements and files of engines on this host; None: nothing is measured. Raises
+    BadWeights as ``load_models`` does.
     """
     return load_models(
         registry,

@@ -30,7 +30,9 @@ def summary(
         False, "--again", help="First make the text, report and document anew with the present settings."
     ),
 ) -> None:
-    """Show the text about a study, its origin, its facts, and what models of others were asked.
+    """Show the text about a study, and what it rests on.
+
+    Also its origin, its facts, and what models of others were asked and answered.
 
     With --again they are asked again with today's settings, where [summary] has any. Where no answer is
     accepted, the text of today's template takes the place of the former one, unless a model had arranged

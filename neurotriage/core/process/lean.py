@@ -3,7 +3,6 @@
 ``python -m neurotriage.core.process.lean MODULE`` runs a module so. Each takes 5 to 15 MB of every process.
 """
 
-import runpy
 import sys
 from collections.abc import Iterable
 from typing import Final
@@ -26,5 +25,7 @@ def command(module: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    import runpy
+
     leave_out((*PIXELS, *_OTHERS))
     runpy.run_module(sys.argv[1], run_name="__main__")
