@@ -42,7 +42,7 @@ def test_the_table_shows_every_engine_and_the_choice_is_kept(
     sha256 = read_cards(weights).card("random").sha256
     kept = read_choice(tmp_path / "storage" / "engines", sha256, 1)
     assert kept is not None
-    assert kept.engine in ENGINES
+    assert kept.engine in set(ENGINES) - {"onnxruntime-int8"}  # that one is chosen by training alone
 
 
 def test_a_model_that_answers_otherwise_than_at_its_export_is_not_verified(weights: Path) -> None:

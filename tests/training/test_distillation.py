@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.torchvision_guard import torchvision
 from tests.training.conftest import write_manifest
 from training.fit import train
 from training.fit.checkpoint import AnotherRun
@@ -17,7 +18,6 @@ from training.fit.settings import SMALL_PX, TrainingSettings
 from training.fit.train import Run
 from training.release.export import enter, trained_px, written
 from worker.vision.network import MOBILENET_V2, RESNET50, Network, SliceNet, SliceOutputs
-from worker.vision.torchvision_guard import torchvision
 
 OF_MR = [name for name, subject in MODELS.items() if subject.modality == "MR"]
 

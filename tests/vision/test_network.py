@@ -145,6 +145,6 @@ def test_what_each_member_of_an_ensemble_sees_can_be_had() -> None:
 
 
 def test_torchvision_imports_beside_a_torch_without_cuda() -> None:
-    from worker.vision.torchvision_guard import torchvision
+    from tests.torchvision_guard import torchvision
 
     assert callable(torchvision().models.resnet50)
