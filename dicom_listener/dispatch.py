@@ -62,7 +62,7 @@ def sweep(engine: Engine, app: Celery, settings: Settings) -> Swept | None:
             texts = summary_requests.to_ring(connection, every_s=every_s)
     calls: list[tuple[str, int | str]] = [(ANALYSE, revision) for revision in revisions]
     calls += [(DELIVER, destination) for destination in destinations]
-    calls += [(SUMMARISE, request) for request in texts]
+    calls += [(SUMMARISE, revision) for revision in texts]
     for task, argument in calls:
         if not ring(app, task, argument):
             raise Unavailable("the broker does not answer")
