@@ -19,6 +19,8 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, VerificationPresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE
 
+from neurotriage.core.storage import atomic_write
+
 _SYNTAXES: Final = [
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, JPEGLosslessSV1,
     JPEGLSLossless, JPEG2000Lossless, JPEG2000,
@@ -85,6 +87,8 @@ class StandInPacs:
             assert isinstance(request, C_STORE)  # noqa: S101 (the handler of EVT_C_STORE)
             uid = str(request.AffectedSOPInstanceUID)
             path = self._received.get(uid, self._folder / f"{len(self._received) + 1:05d}.dcm")
-            path.write_bytes(event.encoded_dataset())
+            # Whoever looks meanwhile reads the whole file, also when an instance comes again.
+            with atomic_write(path, durable=False, private=False) as part:
+                part.write_bytes(event.encoded_dataset())
             self._received[uid] = path
         return _SUCCESS

@@ -231,7 +231,9 @@ from neurotriage.embedded import EmbeddedPostgres, EmbeddedValkey
 for server in EmbeddedPostgres(Path(sys.argv[1], "p"), durable=False), EmbeddedValkey(Path(sys.argv[1], "v")):
     server.start()
     print(server.pid, flush=True)
-time.sleep(600)
+# A signal that comes just before a sleep begins is handled after it only: no long sleep.
+while True:
+    time.sleep(0.1)
 """
 
 
