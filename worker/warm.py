@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Networks get slices of one size, whatever the study; one batch is enough.
 _SHAPE_PX: Final = (256, 256)
-_SLICES: Final = 16
+_SLICES: Final = 8
 
 
 def warm_up(

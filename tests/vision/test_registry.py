@@ -181,6 +181,19 @@ def test_reading_cards_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
+def test_loading_a_network_imports_no_compiler() -> None:
+    """Torch imports its compiler and sympy (1.5 s) to draw random numbers for weights without memory."""
+    code = (
+        "import sys, pathlib; from worker.vision import read_registry\n"
+        "from worker.vision.registry.loading import load_network\n"
+        "folder = pathlib.Path('weights')\n"
+        "networks = [load_network(card, folder) for card in read_registry(folder).cards.values()]\n"
+        "sys.exit(bool({'torch._dynamo', 'sympy'} & sys.modules.keys()))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
 def test_one_hash_check_speaks_of_networks_and_of_the_fusion(tmp_path: Path) -> None:
     registry = read_registry(with_fusion(both_weights(tmp_path)))
     network, fusion = registry.card("random-CT"), registry.fusion

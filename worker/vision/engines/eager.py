@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from worker.vision.engines.interface import EngineUnavailable
 from worker.vision.network import Network, SliceOutputs
@@ -17,11 +16,23 @@ def folded(network: Network) -> Network:
     """The network in evaluation mode, each batch norm folded into the convolution before it, in place."""
     network.eval()
     for module in list(network.modules()):
-        for (place, layer), (after, norm) in pairwise(list(module.named_children())):
+        for (_, layer), (after, norm) in pairwise(list(module.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, place, fuse_conv_bn_eval(layer, norm))
+                _fold(layer, norm)
                 setattr(module, after, nn.Identity())
     return network
+
+
+@torch.no_grad()
+def _fold(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """The arithmetic of ``torch.nn.utils.fusion``, which makes a second copy of every weight."""
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise ValueError("a batch norm without running statistics cannot be folded")
+    rescale = torch.rsqrt(variance + norm.eps)
+    layer.weight.mul_((norm.weight * rescale).reshape(-1, 1, 1, 1))
+    bias = torch.zeros_like(mean) if layer.bias is None else layer.bias
+    layer.bias = nn.Parameter((bias - mean) * rescale * norm.weight + norm.bias)
 
 
 class TorchEngine:

@@ -130,9 +130,12 @@ def _bottlenecks(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequen
 
 
 def _normal_convolutions(network: nn.Module) -> None:
-    """Start as He et al., ICCV 2015: a convolution's outputs have the variance of its inputs."""
+    """Start as He et al., ICCV 2015: a convolution's outputs have the variance of its inputs.
+
+    Weights without memory are left alone: torch 2.13 would import its compiler and sympy for their numbers.
+    """
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out")
 
 
