@@ -14,7 +14,7 @@ from neurotriage.demo.patient import Patient
 Field = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contrast:
     """Value of every tissue: arbitrary units for MR, HU for CT.
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from neurotriage.demo import dicom
@@ -62,14 +65,14 @@ def head_mr() -> SampleStudy:
 def head_ct() -> SampleStudy:
     """A head CT without contrast medium: a slightly dense mass with oedema."""
     header = dicom.study_header("DEMO^HEAD CT", "CT head without contrast", datetime.now(UTC))
-    person = patient(load_head(), CT_LESION)
+    person = _person(CT_LESION)
     return sample_study("head CT with a mass", header, [scan_ct(header, person, number=2)], CT_LESION, person)
 
 
 def mr_study(name: str, person_name: str, lesion: SampleLesion | None, scan: Scan, seed: int) -> SampleStudy:
     """T1 after contrast and FLAIR of the demo's head, healthy where there is no lesion."""
     header = dicom.study_header(person_name, "MR head with contrast", datetime.now(UTC))
-    person = patient(load_head(), lesion)
+    person = _person(lesion)
     return sample_study(name, header, [scan_mr(header, person, scan, seed)], lesion, person)
 
 
@@ -89,18 +92,39 @@ def scan_mr(header: Dataset, person: Patient, scan: Scan, seed: int) -> Scanned:
         (dicom.FLAIR_TURBO, FLAIR),
     )
     for number, (sequence, contrast) in enumerate(sequences, 1):
-        slices = sample(person, signal(person, contrast), scan, outside=0)
-        slices = receive(slices, _MR_NOISE, seed=10 * seed + number)
+        slices = _mr_slices(person, contrast, scan, 10 * seed + number)
         series.append(dicom.mr_series(header, scan, slices, sequence, number))
     return Scanned(scan, tuple(series))
 
 
 def scan_ct(header: Dataset, person: Patient, number: int) -> Scanned:
     """Measure a CT, as the series with this number."""
-    coarse = _coarse(CT_SCAN)
-    density = sample(person, signal(person, CT), coarse, outside=-1000)
-    slices = reconstruct(density, CT_SCAN.matrix, _CT_NOISE_HU, seed=3)
-    return Scanned(coarse, (dicom.ct_series(header, CT_SCAN, slices, number),))
+    return Scanned(_coarse(CT_SCAN), (dicom.ct_series(header, CT_SCAN, _ct_slices(person), number),))
+
+
+# A person, as its pixels, takes seconds to draw; studies of the same one differ in their headers alone.
+_drawn = lru_cache(maxsize=4)
+
+
+@_drawn
+def _person(lesion: SampleLesion | None) -> Patient:
+    return patient(load_head(), lesion)
+
+
+@_drawn
+def _mr_slices(person: Patient, contrast: Contrast, scan: Scan, seed: int) -> NDArray[np.float32]:
+    return receive(sample(person, signal(person, contrast), scan, outside=0), _MR_NOISE, seed=seed)
+
+
+@_drawn
+def _ct_slices(person: Patient) -> NDArray[np.float32]:
+    density = sample(person, signal(person, CT), _coarse(CT_SCAN), outside=-1000)
+    return reconstruct(density, CT_SCAN.matrix, _CT_NOISE_HU, seed=3)
+
+
+@_drawn
+def _boxes(person: Patient, scan: Scan) -> tuple[Mapping[int, Box], Mapping[int, Box]]:
+    return boxes(person, scan)
 
 
 def _coarse(scan: Scan) -> Scan:
@@ -116,7 +140,7 @@ def sample_study(
     tumours: dict[str, Box] = {}
     abnormalities: dict[str, Box] = {}
     for measured in scanned if lesion is not None else ():
-        tumour, abnormality = boxes(person, measured.scan)
+        tumour, abnormality = _boxes(person, measured.scan)
         tumours |= by_instance(tumour, measured.series, measured.scan.matrix)
         abnormalities |= by_instance(abnormality, measured.series, measured.scan.matrix)
     datasets = tuple(dataset for measured in scanned for series in measured.series for dataset in series)
