@@ -23,7 +23,7 @@ from worker.delivery import deliver
 from worker.memory import limit_memory
 from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 from worker.selection import BUILT_IN_ALONE, read_rules
-from worker.summarise import summarise
+from worker.telling.summarise import summarise
 
 log = structlog.get_logger()
 

@@ -49,6 +49,13 @@ def test_a_negative_says_what_was_covered_and_that_it_rules_nothing_out(tmp_path
     )
 
 
+def test_a_series_of_two_stacks_is_one_series(tmp_path: Path) -> None:
+    analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.ABSENT)
+    (stack,) = analysis.series
+    two = replace(analysis, series=(stack, replace(stack, stack=2)))
+    assert summary(two).startswith("No tumour found by the model on 18 slices of 1 series.")
+
+
 def test_the_lesion_is_told_of_the_series_that_decided(tmp_path: Path) -> None:
     analysis, _ = make_analysis(make_study(tmp_path, slices=9), Outcome.PRESENT)
     unsure = replace(analysis.findings[0], series_instance_uid="1.2.3", size_mm=99.0, slice_index=0)

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import highdicom as hd
@@ -185,6 +186,21 @@ def test_other_words_make_another_object_in_the_same_series_and_leave_the_others
             assert (other.sop_instance_uid != result.sop_instance_uid) == shows, kind
             assert other.series_instance_uid == result.series_instance_uid
             assert shows or other.data == result.data
+
+
+def test_what_is_told_again_is_dated_then_in_the_series_of_before(mr: Made) -> None:
+    kinds = {PAGE, REPORT, ResultKind.KEY_OBJECTS}
+    later = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    before = made_of(mr, told(), kinds=kinds)
+    after = made_of(mr, told(), kinds=kinds, telling=1, retold_at=later)
+    for kind in (REPORT, ResultKind.KEY_OBJECTS):
+        old, new = read(before[kind]), read(after[kind])
+        written = later.astimezone(timezone(timedelta(hours=int(new.TimezoneOffsetFromUTC) // 100)))
+        for name in ("Content", "InstanceCreation"):
+            assert new[f"{name}Date"].value == written.strftime("%Y%m%d")
+            assert new[f"{name}Time"].value == written.strftime("%H%M%S")
+        assert (new.SeriesDate, new.SeriesTime) == (old.SeriesDate, old.SeriesTime)
+    assert after[PAGE].data == before[PAGE].data
 
 
 def test_the_text_is_in_result_json_and_comes_back_equal(mr: Made) -> None:

@@ -14,13 +14,15 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.summary import Language, Section
 from neurotriage.core.summary_text import summary_entry, summary_of
 from neurotriage.core.values import Outcome
+from tests.summary.chat_server import arranges, chat_server
+from tests.worker import asking
 from tests.worker.studies import head_ct
 from tests.worker.test_living_results import model
 from tests.worker.test_tasks import WorkerSite, site
-from worker import retell as retelling
 from worker.results import build
-from worker.retell import Retold, retell
 from worker.summary import template
+from worker.telling import retell as retelling
+from worker.telling.retell import Retold, retell
 
 __all__ = ["model", "site"]  # fixtures
 
@@ -76,6 +78,14 @@ def test_a_study_that_is_not_analysed_and_one_that_failed_have_a_text_too(site: 
     site.worker.analyse(site.receive(head_ct(StudyInstanceUID="2.25.300", SeriesInstanceUID="2.25.301")))
     rows = site.rows("select facts ->> 'outcome' from summaries order by id")
     assert rows == [("not_eligible",), ("failed",)]
+
+
+def test_a_study_of_which_nothing_was_analysed_is_asked_about_by_nobody(site: WorkerSite) -> None:
+    with chat_server(arranges) as chat:
+        asking.configure(site, chat)
+        site.worker.analyse(site.receive(head_ct()))  # no model
+        assert site.rows("select outcome from analyses") == [("not_eligible",)]
+        assert (asking.requests(site), chat.bodies) == ([], [])
 
 
 @pytest.mark.usefixtures("model")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 
 from neurotriage.core.evidence import Evidence
@@ -61,6 +62,7 @@ def build(
     summary: Summary | None = None,
     former: Summary | None = None,
     telling: int = 0,
+    retold_at: datetime | None = None,
 ) -> Results:
     """The result objects of a study, of the given ``kinds``, in the order of ``ResultKind``.
 
@@ -72,7 +74,7 @@ def build(
     it.
     ``images``: those that an analysis has just read; of others the headers are read again. ``summary``: the
     text that report and document show, within the same ``claims``; ``telling``: how many came before it,
-    ``former``: the last of them.
+    ``former``: the last of them, in whose place it came at ``retold_at``.
 
     The same arguments give the same bytes. Reads the source files; writes none. Raises ``OSError`` where the
     storage fails.
@@ -97,6 +99,7 @@ def build(
         summary,
         former,
         telling,
+        retold_at,
     )
     made: list[ResultObject | Omission] = []
     for kind in ResultKind:

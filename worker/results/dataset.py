@@ -81,6 +81,7 @@ class ResultContext:
     summary: Summary | None = None  # the text about the study
     former: Summary | None = None  # the text in whose place it comes
     telling: int = 0  # how many texts about this analysis came before
+    retold_at: datetime | None = None  # when this text took the place of another
 
     def uid(self, kind: ResultKind, *parts: str) -> str:
         """A UID (UUIDv5, PS3.5 B.2) that depends on everything that shapes an object, and on nothing else.
@@ -121,7 +122,15 @@ class ResultContext:
     @property
     def made_at(self) -> datetime:
         """When the study was analysed, in the time zone of the source (0008,0201)."""
-        return self.analysis.analysed_at.astimezone(_zone(self.header, self.analysis.analysed_at))
+        return self._local(self.analysis.analysed_at)
+
+    def written_at(self, kind: ResultKind) -> datetime:
+        """When an object of this kind came to be: later where its text, or an object that it names, did."""
+        follows = kind in self.showing_text or kind is ResultKind.KEY_OBJECTS
+        return self._local(self.retold_at) if self.retold_at and follows else self.made_at
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(_zone(self.header, self.analysis.analysed_at))
 
 
 def _by_site(analysis: Analysis) -> Iterator[str]:
@@ -155,7 +164,7 @@ def new_object(
     dataset.SeriesInstanceUID = context.uid(kind, "series", *([str(index)] if alone else []))
     dataset.SeriesNumber = context.labels[kind].number
     dataset.SeriesDescription = context.labels[kind].description
-    _set_dates(context, dataset)
+    _set_dates(context, kind, dataset)
     _set_equipment(context, dataset)
     return dataset
 
@@ -240,12 +249,12 @@ def _zone(header: Dataset, analysed_at: datetime) -> timezone:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def _set_dates(context: ResultContext, dataset: Dataset) -> None:
-    made = context.made_at
+def _set_dates(context: ResultContext, kind: ResultKind, dataset: Dataset) -> None:
+    made, written = context.made_at, context.written_at(kind)
     dataset.TimezoneOffsetFromUTC = made.strftime("%z")[:5]
-    for name in ("InstanceCreation", "Series", "Content"):
-        setattr(dataset, f"{name}Date", made.strftime("%Y%m%d"))
-        setattr(dataset, f"{name}Time", made.strftime("%H%M%S"))
+    for name, moment in (("InstanceCreation", written), ("Series", made), ("Content", written)):
+        setattr(dataset, f"{name}Date", moment.strftime("%Y%m%d"))
+        setattr(dataset, f"{name}Time", moment.strftime("%H%M%S"))
 
 
 def _set_equipment(context: ResultContext, dataset: Dataset) -> None:

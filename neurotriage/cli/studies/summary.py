@@ -70,7 +70,7 @@ def summary(
 def _made_again(engine: "Engine", study_id: int) -> str:
     from db.studies import analyses
     from db.summary_requests import place
-    from worker.retell import retell  # pydicom and numpy take their time to import
+    from worker.telling.retell import retell  # pydicom and numpy take their time to import
 
     settings = settings_beside_serve()
     if settings.summary.asks:

@@ -299,8 +299,9 @@ def slices_of_stack(analysis: Analysis, finding: Finding) -> int:
 
 
 def _coverage(analysis: Analysis) -> str:
-    slices = sum(len(item.scores.tumour) for item in analysis.series if item.outcome.analysed)
-    series = sum(item.outcome.analysed for item in analysis.series)
+    stacks = [item for item in analysis.series if item.outcome.analysed]
+    slices = sum(len(stack.scores.tumour) for stack in stacks)
+    series = len({stack.series_instance_uid for stack in stacks})
     if not slices:
         return "No tumour found by the model."
     return f"No tumour found by the model on {counted(slices, 'slice')} of {series} series."

@@ -22,11 +22,11 @@ from neurotriage.core.storage import Storage
 from neurotriage.core.summary import Origin
 from worker.lease import Heartbeat
 from worker.provider import OPINION_KEY_VARIABLE, ProviderError, ProviderFault, ask, read_key
-from worker.retell import retell, tell_of
 from worker.second_opinion import Withheld, seek, without_pictures
 from worker.summary import Facts, Told, template
 from worker.summary.arranging import Conversation, converse
-from worker.turns import Turns
+from worker.telling.retell import retell, tell_of
+from worker.telling.turns import Turns
 
 log = structlog.get_logger()
 

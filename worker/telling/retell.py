@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, select
 
@@ -140,6 +141,7 @@ def _build(kept: _Kept, settings: Settings, storage: Storage) -> tuple[ResultObj
         summary=kept.told.summary,
         former=former,
         telling=kept.telling,
+        retold_at=datetime.now(UTC),
     ).objects
 
 
