@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db.clock import lease_is_dead, seconds
+from db.pauses import ANALYSIS, paused
 from db.priority import rank
 from db.studies.leases import free
 from db.tables import AnalysisRow, Delivery, DestinationLease, ResultObjectRow, Revision, Study
@@ -27,12 +28,15 @@ def try_lock(connection: Connection) -> bool:
 def revisions_to_ring(connection: Connection, *, every_s: float) -> list[int]:
     """Ids of revisions that wait for a worker, or whose worker's lease ran out; in the order of the ids.
 
-    Left out is what was rung for within ``every_s``. The order does not matter: a worker takes the revision
-    whose turn it is, whichever the message names.
+    Left out is what was rung for within ``every_s``; while analysis is paused, there is none. The order does
+    not matter: a worker takes the revision whose turn it is, whichever the message names.
     """
     quiet = or_(Revision.rung_at.is_(None), Revision.rung_at < func.clock_timestamp() - seconds(every_s))
     rows = connection.execute(
-        update(Revision).where(free(), quiet).values(rung_at=func.clock_timestamp()).returning(Revision.id)
+        update(Revision)
+        .where(free(), quiet, ~paused(ANALYSIS))
+        .values(rung_at=func.clock_timestamp())
+        .returning(Revision.id)
     )
     return sorted(row.id for row in rows)
 
@@ -72,7 +76,7 @@ def _ranks(connection: Connection) -> dict[str, int]:
         .join(ResultObjectRow, ResultObjectRow.id == Delivery.result_object_id)
         .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
         .join(Study, Study.id == AnalysisRow.study_id)
-        .where(or_(waits, Delivery.proof_due_at <= now))
+        .where(or_(waits, Delivery.proof_due_at <= now), ~paused(Delivery.destination))
         .group_by(Delivery.destination)
     )
     return {row[0]: row[1] for row in rows}

@@ -242,7 +242,7 @@ class Worker:
         written = []
         for result in made:
             addresses = addresses_of(self.settings.destination, analysis, result, sender)
-            written.append(keep(self.storage, held.revision_id, result, addresses))
+            written.append(keep(self.storage, held.revision_id, result, addresses, self.settings.destination))
         return written
 
     def _withdraw(

@@ -18,9 +18,15 @@ def addresses_of(
 
 
 def keep(
-    storage: Storage, revision_id: int, result: ResultObject, addresses: tuple[str, ...]
+    storage: Storage,
+    revision_id: int,
+    result: ResultObject,
+    addresses: tuple[str, ...],
+    destinations: Iterable[Destination] = (),
 ) -> WrittenObject:
-    """Write an object durably, before any row refers to it."""
+    """Write an object durably, before any row refers to it; it is held for those that say ``hold``."""
     path = storage.result(revision_id, result.sop_instance_uid)
     write_durably(path, result.data)
-    return WrittenObject(result, path.relative_to(storage.root), addresses)
+    holding = {destination.name for destination in destinations if destination.hold}
+    held = frozenset(address for address in addresses if address.partition("/")[0] in holding)
+    return WrittenObject(result, path.relative_to(storage.root), addresses, held)

@@ -58,7 +58,7 @@ def withdraw(connection: Connection, study_id: int, why: str, **detail: Any) -> 
     cancelled = connection.execute(
         update(Delivery)
         .where(
-            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+            Delivery.state.in_((DeliveryState.HELD, DeliveryState.WAITING, DeliveryState.SENDING)),
             Delivery.result_object_id.in_(
                 select(ResultObjectRow.id)
                 .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)

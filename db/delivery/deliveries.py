@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, update
 
-from db import events
+from db import events, pauses
 from db.clock import seconds
 from db.delivery.destinations import SendingRight, held
 from db.priority import rank
@@ -68,7 +68,8 @@ def due(
 ) -> list[DueDelivery]:
     """At most ``limit`` deliveries that wait for a destination and are due, study by study.
 
-    The most urgent studies come first, of a class the oldest; ``oldest_first``: whatever their class.
+    The most urgent studies come first, of a class the oldest; ``oldest_first``: whatever their class. None
+    while the destination is paused.
     ``sending`` counts as waiting: its sender is gone, or it would hold the lease. The UIDs of results are
     derived, so sending one twice is harmless.
     """
@@ -76,6 +77,7 @@ def due(
         Delivery.destination == destination,
         Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
         Delivery.next_try_at <= func.clock_timestamp(),
+        ~pauses.paused(destination),
     )
     return deliveries(connection, *waits, limit=limit, oldest_first=oldest_first)
 
@@ -117,13 +119,17 @@ def deliveries(
 
 
 def begin(connection: Connection, right: SendingRight, delivery_id: int) -> bool:
-    """Mark a delivery as being sent; one attempt more. False: the right was lost, or it was cancelled."""
+    """Mark a delivery as being sent; one attempt more.
+
+    False: the right was lost, it was cancelled, or the destination was paused.
+    """
     moved = connection.execute(
         update(Delivery)
         .where(
             Delivery.id == delivery_id,
             Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
             exists().where(*held(right)),
+            ~pauses.paused(right.destination),
         )
         .values(state=DeliveryState.SENDING, attempts=Delivery.attempts + 1)
     )

@@ -13,6 +13,7 @@ from db import events
 from db.clock import seconds
 from db.delivery.deliveries import FRESH, DueDelivery, deliveries, hold_revisions
 from db.delivery.destinations import SendingRight, held
+from db.pauses import paused
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
@@ -28,6 +29,7 @@ def due(connection: Connection, destination: str, *, revision_id: int | None = N
         Delivery.destination == destination,
         Delivery.state == DeliveryState.STORED,
         Delivery.proof_due_at <= func.clock_timestamp(),
+        ~paused(destination),
     ]
     if revision_id is not None:
         where.append(AnalysisRow.revision_id == revision_id)

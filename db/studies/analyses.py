@@ -312,7 +312,7 @@ def _superseded(connection: Connection, held: Lease) -> bool:
     cancelled = connection.execute(
         update(Delivery)
         .where(
-            Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)),
+            Delivery.state.in_((DeliveryState.HELD, DeliveryState.WAITING, DeliveryState.SENDING)),
             Delivery.result_object_id.in_(objects),
         )
         .values(state=DeliveryState.GIVEN_UP, last_status="cancelled: a newer revision was analysed")

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from db import events
+from db import events, pauses
 from db.clock import lease_is_dead, seconds
 from db.studies.turns import Head, next_turn
 from db.tables import Revision, Study
@@ -62,7 +62,8 @@ def claim(connection: Connection, revision_id: int, *, owner: str, lease_s: floa
 
 
 def claim_next(connection: Connection, *, owner: str, lease_s: float, attempts: int) -> Lease | None:
-    """Take the revision whose turn it is (``db.studies.turns``), as ``claim`` does. None: none is free.
+    """Take the revision whose turn it is (``db.studies.turns``), as ``claim`` does. None: none is free, or
+    analysis is paused.
 
     One that was taken ``attempts`` times is left to ``fail_abandoned``. Waits for no other worker: what one
     has locked to claim it is left to that one.
@@ -95,7 +96,12 @@ def _heads(connection: Connection, locked: Collection[int], attempts: int) -> li
         select(Revision.id, Study.priority, Revision.passed_over)
         .ext(distinct_on(Study.priority))
         .join(Study, Study.id == Revision.study_id)
-        .where(free(), Revision.attempt < attempts, Revision.id.not_in(locked))
+        .where(
+            free(),
+            Revision.attempt < attempts,
+            Revision.id.not_in(locked),
+            ~pauses.paused(pauses.ANALYSIS),
+        )
         .order_by(Study.priority, since, Revision.id)
     )
     return [Head(row.id, Priority(row.priority), row.passed_over) for row in rows]

@@ -19,6 +19,7 @@ class WrittenObject:
     result: ResultObject
     path: Path  # below the storage root
     destinations: tuple[str, ...]
+    held: frozenset[str] = frozenset()  # those of them that get it once somebody releases it
 
 
 def last_documents(connection: Connection, study_id: int) -> tuple[ObjectReference, ...]:
@@ -69,7 +70,7 @@ def record_object(connection: Connection, analysis_id: int, written: WrittenObje
                 {
                     "result_object_id": object_id,
                     "destination": name,
-                    "state": DeliveryState.WAITING,
+                    "state": DeliveryState.HELD if name in written.held else DeliveryState.WAITING,
                 }
                 for name in written.destinations
             ],

@@ -15,6 +15,7 @@ from db.tables.corrections import IdentityCorrection, RejectedInstance
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
+from db.tables.pauses import Pause
 from db.tables.received import (
     Association,
     Instance,
@@ -40,6 +41,7 @@ __all__ = [
     "Installation",
     "Instance",
     "ModelVersion",
+    "Pause",
     "PredictionRow",
     "Quarantined",
     "RefusedAssociation",

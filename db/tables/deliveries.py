@@ -31,7 +31,7 @@ class Delivery(Base):
     destination: Mapped[str] = mapped_column(
         comment="name in the configuration; behind a slash the peer that sent the study"
     )
-    state: Mapped[str] = mapped_column(comment="waiting, sending, stored, refused or given_up")
+    state: Mapped[str] = mapped_column(comment="held, waiting, sending, stored, refused or given_up")
     waiting_since: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="since when it has waited without a break"
     )

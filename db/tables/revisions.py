@@ -28,7 +28,7 @@ class Revision(Base):
     study_id: Mapped[int] = parent("studies.id")
     number: Mapped[int] = mapped_column(Integer, comment="1 for the first revision of a study")
     state: Mapped[str] = mapped_column(
-        index=True, comment="ready, analysing, analysed, unchanged, failed or withdrawn"
+        index=True, comment="ready, analysing, analysed, unchanged, failed, cancelled or withdrawn"
     )
     superseded: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="a newer revision was analysed, or it was withdrawn"

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from neurotriage import __version__
+from neurotriage.cli.operations import pause, release
 from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
@@ -57,6 +58,8 @@ COMMANDS = (
     retry,
     reprocess,
     recall,
+    release,
+    pause,
     commitments,
     identity,
     reject,

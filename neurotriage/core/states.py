@@ -18,6 +18,7 @@ class RevisionState(StrEnum):
     ANALYSED = "analysed"
     UNCHANGED = "unchanged"  # the selected instances equal those last analysed
     FAILED = "failed"  # attempts used up
+    CANCELLED = "cancelled"  # somebody said that it is not to be analysed
     WITHDRAWN = "withdrawn"  # its images are another patient's, or no longer the study's
 
 
@@ -32,6 +33,7 @@ class CommitmentState(StrEnum):
 class DeliveryState(StrEnum):
     """Progress of one object towards one destination."""
 
+    HELD = "held"  # until somebody releases it
     WAITING = "waiting"
     SENDING = "sending"
     STORED = "stored"

@@ -276,7 +276,7 @@ def test_deliveries_are_counted_by_where_they_have_got_to(engine: Engine) -> Non
             connection.execute(text("update deliveries set state = :state where id = :id"), values)
         row = _row(connection)
     counts = ("deliveries", "deliveries_stored", "deliveries_waiting", "deliveries_refused")
-    assert [row[name] for name in counts] == [6, 2, 2, 2]
+    assert [row[name] for name in counts] == [7, 2, 3, 2]
 
 
 def test_deliveries_of_a_replaced_revision_are_not_counted_but_stay_in_their_view(engine: Engine) -> None:

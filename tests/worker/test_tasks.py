@@ -115,6 +115,17 @@ def test_the_page_waits_for_those_who_want_it_and_their_bell_is_rung(site: Worke
     assert site.broker.llen("delivery") == 1
 
 
+def test_results_for_a_destination_that_holds_wait_for_somebody(site: WorkerSite) -> None:
+    settings = site.worker.settings.model_dump()
+    settings["destination"][0]["hold"] = True
+    settings["destination"][1]["report_unanalysed"] = "all"
+    site.worker.settings = Settings.model_validate(settings)
+    site.worker.analyse(site.receive(head_ct()))
+    assert sorted(site.rows("select destination, state from deliveries")) == [
+        ("archive", "waiting"), ("pacs", "held"),
+    ]  # fmt: skip
+
+
 def test_no_broker_changes_nothing(site: WorkerSite) -> None:
     settings = site.worker.settings.model_copy(
         update={"broker": type(site.worker.settings.broker)(url="redis://127.0.0.1:1/0")}

@@ -78,6 +78,7 @@ def retell(
             kept.standing.revision_id,
             result,
             addresses_of(settings.destination, kept.standing.analysis, result, kept.sender),
+            settings.destination,
         )
         for result in made
     ]

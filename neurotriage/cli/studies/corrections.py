@@ -1,14 +1,11 @@
-"""What ``identity`` and ``reject`` share: they show what they would take back, and ask."""
+"""What ``identity`` and ``reject`` share: they show what they would take back."""
 
-import getpass
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-
-_REASON_LENGTH = 200
 
 
 def found_studies(engine: "Engine", study: str) -> list[int]:
@@ -28,25 +25,3 @@ def found_studies(engine: "Engine", study: str) -> list[int]:
                 f"images {known.images}, results at destinations {known.stored}"
             )
     return study_ids
-
-
-def ask(question: str, *, yes: bool) -> None:
-    """End with exit code 1 unless the answer is yes."""
-    if not yes and not typer.confirm(question):
-        typer.echo("nothing was changed")
-        raise typer.Exit(1)
-
-
-def checked_reason(reason: str) -> str:
-    """``reason``, or the default one. Raises ``typer.BadParameter``."""
-    if not reason.isprintable() or len(reason) > _REASON_LENGTH:
-        raise typer.BadParameter(f"--reason: one line of at most {_REASON_LENGTH} characters")
-    return reason or "asked for by command"
-
-
-def made_by() -> str:
-    """Who asks, for the record."""
-    try:
-        return f"command by {getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user without a name
-        return "command"

@@ -3,7 +3,8 @@
 import typer
 
 from neurotriage.cli import database
-from neurotriage.cli.studies.corrections import ask, checked_reason, found_studies, made_by
+from neurotriage.cli.asked import ask, checked_reason, made_by
+from neurotriage.cli.studies.corrections import found_studies
 from neurotriage.core.patient import PatientIdentity
 
 

@@ -3,7 +3,8 @@
 import typer
 
 from neurotriage.cli import database
-from neurotriage.cli.studies.corrections import ask, checked_reason, found_studies
+from neurotriage.cli.asked import ask, checked_reason
+from neurotriage.cli.studies.corrections import found_studies
 
 
 def register(app: typer.Typer) -> None:

@@ -123,6 +123,8 @@ def _fate(objects: Sequence[Mapping[str, Any]]) -> str:
     parts += proofs or filter(None, [sent["proof"]])
     if sent["state"] in ("waiting", "sending"):
         parts.append(f"next try {min(item['next_try_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
+    elif sent["state"] == "held":
+        parts.append("until somebody releases it (neurotriage release)")
     elif sent["state"] == "stored" and sent["proof_due_at"] is not None:
         parts.append(f"next look {min(item['proof_due_at'] for item in objects):%Y-%m-%d %H:%M:%S}")
     if sent["alarmed_at"] is not None:

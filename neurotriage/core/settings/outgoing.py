@@ -93,6 +93,7 @@ class Destination(Section):
     rejection_notes: bool = Field(
         False, description="gets a rejection note (IOCM) for results that are withdrawn"
     )
+    hold: bool = Field(False, description="results wait until somebody releases them (`neurotriage release`)")
     report_unanalysed: Literal["head", "all", "none"] = "head"
     objects: Annotated[tuple[ObjectName, ...], BeforeValidator(_spelt_out)] = Field(
         ("page", "overlay", "report"), min_length=1, description="the kinds of object that it receives"
@@ -100,6 +101,13 @@ class Destination(Section):
     overlay: Literal["findings", "series", "none"] = Field(
         "findings", description="overlays of the slices that matter, of every slice, or none"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_other_word(cls, value: str) -> str:
+        if value == "analysis":
+            raise ValueError("taken: `neurotriage pause analysis` means another thing")
+        return value
 
     @field_validator("ae_title", "host", "port", "url")
     @classmethod

@@ -1,0 +1,59 @@
+"""A study that is not to be analysed or sent, because somebody said so."""
+
+from sqlalchemy import Connection, func, select, update
+
+from db import events
+from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision, Study
+from neurotriage.core.states import DeliveryState, RevisionState
+from neurotriage.core.values import NoteKind
+
+_UNSENT = (DeliveryState.HELD, DeliveryState.WAITING)
+
+
+def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) -> tuple[int, int]:
+    """Analyse no revision of a study that waits, and send none of its results that do.
+
+    Returns how many revisions and how many deliveries were cancelled. A worker that analyses one loses it;
+    an object on its way arrives. Rejection notes are sent all the same. Further images make a new
+    revision; the same ones again do not.
+    """
+    connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
+    revisions = connection.execute(
+        update(Revision)
+        .where(
+            Revision.study_id == study_id,
+            Revision.state.in_((RevisionState.READY, RevisionState.ANALYSING)),
+        )
+        .values(
+            state=RevisionState.CANCELLED,
+            token=Revision.token + 1,
+            owner=None,
+            lease_until=None,
+            ended_at=func.clock_timestamp(),
+        )
+        .returning(Revision.id)
+    ).scalars()
+    cancelled = sorted(revisions)
+    deliveries = connection.execute(
+        update(Delivery)
+        .where(
+            Delivery.state.in_(_UNSENT),
+            Delivery.result_object_id.in_(
+                select(ResultObjectRow.id)
+                .join(AnalysisRow, AnalysisRow.id == ResultObjectRow.analysis_id)
+                .where(AnalysisRow.study_id == study_id, ResultObjectRow.kind != NoteKind.REJECTION)
+            ),
+        )
+        .values(state=DeliveryState.GIVEN_UP, last_status=f"cancelled by {made_by}: {reason}"[:500])
+    ).rowcount
+    if cancelled or deliveries:
+        events.record(
+            connection,
+            RevisionState.CANCELLED,
+            study_id=study_id,
+            revision_id=cancelled[-1] if cancelled else None,
+            by=made_by,
+            reason=reason,
+            deliveries=deliveries,
+        )
+    return len(cancelled), deliveries

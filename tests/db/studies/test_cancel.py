@@ -1,0 +1,122 @@
+"""What somebody cancels is not analysed or sent; what is held waits for somebody who releases it."""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection, Engine, text
+
+from db.delivery import deliveries
+from db.delivery.release import release
+from db.studies import leases
+from db.studies.cancel import cancel
+from tests.db.rows import (
+    analysed,
+    claimed,
+    event_kinds,
+    ready_revision,
+    receive,
+    rejection,
+    sending_right,
+    written,
+)
+
+
+def _study_id(connection: Connection, study: str = "1.2.3") -> int:
+    statement = text("select id from studies where study_instance_uid = :uid")
+    return int(connection.execute(statement, {"uid": study}).scalar_one())
+
+
+def _states(connection: Connection) -> list[str]:
+    return list(connection.execute(text("select state from deliveries order by id")).scalars())
+
+
+def test_a_revision_that_waits_is_not_analysed(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1, study="1.2.3")
+        other = ready_revision(connection, 1, study="1.2.4")
+        assert cancel(connection, _study_id(connection), made_by="test", reason="phantom") == (1, 0)
+        held = leases.claim_next(connection, owner="w", lease_s=60, attempts=3)
+        assert held is not None
+        assert held.revision_id == other
+        assert event_kinds(connection).count("cancelled") == 1
+
+
+def test_a_worker_that_has_it_loses_it(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = claimed(connection, ready_revision(connection, study="1.2.3"))
+        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (1, 0)
+        assert not leases.renew(connection, held, lease_s=60)
+        assert leases.is_lost(connection, held)
+
+
+def test_the_same_images_again_change_nothing_and_further_ones_are_analysed(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ready_revision(connection, 1, study="1.2.3")
+        cancel(connection, _study_id(connection), made_by="test", reason="")
+    with engine.begin() as connection:
+        receive(connection, 1, study="1.2.3")
+        assert leases.claim_next(connection, owner="w", lease_s=60, attempts=3) is None
+        more = ready_revision(connection, 1, 2, study="1.2.3")
+        held = leases.claim_next(connection, owner="w", lease_s=60, attempts=3)
+        assert held is not None
+        assert held.revision_id == more
+
+
+def test_results_that_wait_or_are_held_are_not_sent_but_rejection_notes_are(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = replace(written(1, "pacs", "other"), held=frozenset({"other"}))
+        analysed(
+            connection,
+            claimed(connection, ready_revision(connection, study="1.2.3")),
+            held,
+            rejection(2, "pacs"),
+        )
+        assert _states(connection) == ["waiting", "held", "waiting"]
+        assert cancel(connection, _study_id(connection), made_by="test", reason="phantom") == (0, 2)
+        assert _states(connection) == ["given_up", "given_up", "waiting"]
+        said = connection.execute(text("select last_status from deliveries order by id")).scalars().first()
+        assert said == "cancelled by test: phantom"
+        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
+
+
+def test_an_object_on_its_way_arrives(engine: Engine) -> None:
+    with engine.begin() as connection:
+        analysed(
+            connection, claimed(connection, ready_revision(connection, study="1.2.3")), written(1, "pacs")
+        )
+        right = sending_right(connection)
+        (item,) = deliveries.due(connection, "pacs")
+        assert deliveries.begin(connection, right, item.id)
+        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
+        assert _states(connection) == ["sending"]
+
+
+def test_what_is_held_is_not_due_until_it_is_released(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for study in ("1.2.3", "1.2.4"):
+            own = replace(written(int(study[-1]), "pacs", "other"), held=frozenset({"pacs"}))
+            analysed(connection, claimed(connection, ready_revision(connection, study=study)), own)
+        assert (deliveries.due(connection, "pacs"), len(deliveries.due(connection, "other"))) == ([], 2)
+        assert deliveries.retry(connection) == 2  # those to the other
+        assert deliveries.due(connection, "pacs") == []
+        first = [_study_id(connection)]
+        assert release(connection, study_ids=first, destination="other", made_by="test") == 0
+        assert release(connection, study_ids=first, destination="pacs", made_by="test") == 1
+        assert len(deliveries.due(connection, "pacs")) == 1
+        assert release(connection, study_ids=None, destination=None, made_by="test") == 1
+        assert len(deliveries.due(connection, "pacs")) == 2
+        assert event_kinds(connection).count("released") == 2
+
+
+def test_results_that_are_held_are_given_up_where_newer_ones_take_their_place(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number in (1, 2):
+            own = replace(written(number, "pacs"), held=frozenset({"pacs"}))
+            analysed(connection, claimed(connection, ready_revision(connection, number, study="1.2.3")), own)
+        assert _states(connection) == ["given_up", "held"]
+
+
+def test_held_results_count_as_waiting(engine: Engine) -> None:
+    with engine.begin() as connection:
+        own = replace(written(1, "pacs"), held=frozenset({"pacs"}))
+        analysed(connection, claimed(connection, ready_revision(connection, study="1.2.3")), own)
+        assert connection.execute(text("select deliveries_waiting from study_results")).scalar_one() == 1
