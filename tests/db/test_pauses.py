@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db import pauses, sweep
-from db.delivery import deliveries, proof
+from db.delivery import deliveries, destinations, proof
 from db.studies import leases
 from tests.db.rows import analysed, claimed, event_kinds, ready_revision, sending_right, stored, written
 
@@ -59,9 +59,11 @@ def test_to_a_destination_that_rests_nothing_is_sent_or_asked(engine: Engine, ad
         assert deliveries.due(connection, address) == []
         assert not deliveries.begin(connection, right, item.id)
         assert len(deliveries.due(connection, "other")) == 1
+        destinations.release(connection, right)
         assert sweep.destinations_to_ring(connection, every_s=0) == ["other"]
         pauses.resume(connection, "pacs", made_by="test")
-        stored(connection, right)
+        assert sweep.destinations_to_ring(connection, every_s=0) == ["other", address]
+        stored(connection, sending_right(connection, address))
     _pause(engine, "pacs")
     with engine.begin() as connection:
         assert proof.due(connection, address) == []

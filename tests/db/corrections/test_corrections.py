@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from db.corrections import identity, rejections
 from db.corrections.withdrawal import withdrawn
+from db.delivery.release import release
 from db.studies import assembly, leases
 from db.studies.analyses import record_analysis
 from db.studies.instances import record_instances
@@ -160,3 +161,13 @@ def test_an_object_that_was_being_sent_is_withdrawn_there_too_and_once(engine: E
         assert [one.reference.sop_instance_uid for one in withdrawn(connection, study_id)] == ["2.25.1"]
         analysed(connection, claimed(connection, _frozen(connection, study_id)), written(4, "pacs"))
         assert withdrawn(connection, study_id) == []
+
+
+def test_what_is_held_of_a_corrected_study_is_never_sent(engine: Engine) -> None:
+    with engine.begin() as connection:
+        study_id = _come(connection, image(1, "A"))
+        held = replace(written(1, "pacs"), held=frozenset({"pacs"}))
+        analysed(connection, claimed(connection, _frozen(connection, study_id)), held)
+        _correct(connection, study_id, "B")
+        assert release(connection, study_ids=None, destination=None, made_by="test") == 0
+        assert connection.execute(text("select state from deliveries")).scalar_one() == "given_up"
