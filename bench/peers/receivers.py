@@ -106,12 +106,13 @@ def product(
 ) -> Iterator[Product]:
     """Ours, by default as ``neurotriage serve`` runs it: Postgres with fsync, workers beside.
 
-    No study gets quiet, so that no analysis disturbs.
+    No study gets quiet or a first look, and no engine is measured, so that no analysis disturbs.
     """
     defaults = {
         "listener": {"port": 0},
-        "assembly": {"quiet_s": NEVER_QUIET_S},
+        "assembly": {"quiet_s": NEVER_QUIET_S, "released_quiet_s": NEVER_QUIET_S, "first_looks": 0},
         "storage": {"root": folder / "storage", "min_free_bytes": 0},
+        "worker": {"engine": "openvino"},
     }
     wanted = Settings.model_validate({**defaults, **(settings or {})})
     with Stack(wanted, folder / "servers", ephemeral=not durable, roles=tuple(roles)) as stack:
