@@ -7,7 +7,7 @@ import pytest
 
 from neurotriage.core.process import lean
 
-HEAVY = {*lean.NEVER_CALLED, "sqlalchemy"}
+HEAVY = {*lean.NEVER_CALLED, "sqlalchemy", "cryptography"}
 
 
 @pytest.mark.parametrize(
