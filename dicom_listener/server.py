@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
 from dicom_listener.admission.admission import Admission
-from dicom_listener.admission.certificates import WARN_DAYS, expiries
+from dicom_listener.admission.expiring import tell_expiries
 from dicom_listener.admission.peers import ListedHosts
 from dicom_listener.admission.places import Places
 from dicom_listener.admission.quotas import Quotas
@@ -37,7 +36,7 @@ from dicom_listener.ports import Port, open_port
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, open_spool
 from neurotriage.core.errors import Unavailable
-from neurotriage.core.settings import ConfigurationError, Settings
+from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 
 log = structlog.get_logger()
@@ -263,22 +262,6 @@ class Listener:
         holder: Hashable | None = next(bound, None) or self._hosts.host_of(user.peer_host)
         return self._places.finish_handshake(user, holder)
 
-    def _tell_expiries(self) -> None:
-        """An alarm for each certificate that ends soon or has ended."""
-        for port in self._ports:
-            tls = port.settings.tls
-            try:
-                found = expiries(tls.certificate, tls.ca) if tls is not None else []
-            except ConfigurationError as error:
-                log.error("certificate_unreadable", error=str(error))
-                continue
-            for expiry in found:
-                days = expiry.days_left(datetime.now(UTC))
-                if days < WARN_DAYS:
-                    log.error(
-                        "certificate_ends", file=str(expiry.file), subject=expiry.subject, days=round(days, 1)
-                    )
-
     def _note_rejected(self, noted: RefusedAssociations) -> None:
         try:
             self.spool.note_rejected(noted)
@@ -290,6 +273,7 @@ class Listener:
 
     async def _watch(self, around: Surroundings) -> None:
         """Hold all connections to their deadlines; tell and save what was counted."""
+        encrypted = [port.settings.tls for port in self._ports if port.settings.tls is not None]
         save_at = time.monotonic() + _SAVE_INTERVAL_S
         tell_at = time.monotonic()
         saving: Future[None] | None = None
@@ -304,9 +288,9 @@ class Listener:
                 save_at = now + _SAVE_INTERVAL_S
                 around.refusals.flush()
                 saving = self._save_quotas(around.disk)
-            if now >= tell_at:
+            if encrypted and now >= tell_at:
                 tell_at = now + _EXPIRY_INTERVAL_S
-                around.disk.submit(self._tell_expiries)
+                around.disk.submit(tell_expiries, encrypted)
 
     def _save_quotas(self, disk: Executor) -> "Future[None] | None":
         document = self._quotas.unsaved()

@@ -45,7 +45,7 @@ class Speeds:
 def measure(ours: Product, folder: Path, study: DrawnStudy, rounds: int) -> Speeds:
     """Interleaved rounds, after one that warms up. Each study sent is new to its receiver.
 
-    Raises ``RuntimeError`` where a receiver does not have what it acknowledged.
+    Raises ``RuntimeError`` where a receiver does not have what it acknowledged, or an analysis ran beside.
     """
     os.sync()  # the drawn study is not to be written while receivers write
     speeds = Speeds()
@@ -67,6 +67,8 @@ def measure(ours: Product, folder: Path, study: DrawnStudy, rounds: int) -> Spee
                     else:
                         rate = study.count / _taken_s(receiver, study, associations)
                         kept.per_s[receiver.name][associations].append(rate)
+    if ours.scalar("select count(*) from revisions"):
+        raise RuntimeError("a study was complete, so its analysis took processor time of our turns alone")
     return speeds
 
 

@@ -33,7 +33,7 @@ _NO_DELAY: Final = {"TCP_NODELAY": "1"}
 class Receiver:
     """A storage SCP on this host.
 
-    ``stored`` counts its instances from outside, where it keeps any. ``forget`` deletes what it has not
+    ``stored`` counts its instances from outside, where it keeps any. ``forget`` drops what it has not
     synced, which would be written while another receiver is measured.
     """
 
@@ -106,12 +106,13 @@ def product(
 ) -> Iterator[Product]:
     """Ours, by default as ``neurotriage serve`` runs it: Postgres with fsync, workers beside.
 
-    No study gets quiet, so that no analysis disturbs.
+    No study gets quiet or a first look, and no engine is measured, so that no analysis disturbs.
     """
     defaults = {
         "listener": {"port": 0},
-        "assembly": {"quiet_s": NEVER_QUIET_S},
+        "assembly": {"quiet_s": NEVER_QUIET_S, "released_quiet_s": NEVER_QUIET_S, "first_looks": 0},
         "storage": {"root": folder / "storage", "min_free_bytes": 0},
+        "worker": {"engine": "openvino"},
     }
     wanted = Settings.model_validate({**defaults, **(settings or {})})
     with Stack(wanted, folder / "servers", ephemeral=not durable, roles=tuple(roles)) as stack:
@@ -167,8 +168,9 @@ def _count(folder: Path) -> int:
 
 
 def _empty(folder: Path) -> None:
+    """Cut its files; where ext4 has no journal, deleted ones slow down whoever creates others for minutes."""
     for path in folder.iterdir():
-        path.unlink()
+        os.truncate(path, 0)
 
 
 @contextmanager

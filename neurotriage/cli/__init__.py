@@ -94,7 +94,7 @@ def main() -> None:
     """Run the command line; errors that are no bug end it with a line, not a traceback."""
     calm_threads()
     if sys.argv[1:2] == ["listen"]:
-        lean.leave_out(lean.PIXELS)  # it parses nothing that it receives
+        lean.leave_out(lean.NEVER_CALLED)  # it parses nothing that it receives
     try:
         app()
     except ConfigurationError as error:

@@ -302,6 +302,16 @@ def _own_address() -> str | None:
         return None if address.startswith("127.") else address
 
 
+def test_a_listener_tells_which_of_its_certificates_ends_soon(
+    listen: Listen, authority: TestAuthority, tmp_path: Path, logged: Logged
+) -> None:
+    short = TestAuthority(tmp_path).pair("short", [], days=3)
+    tls = {"certificate": str(short.certificate), "key": str(short.key), "ca": str(authority.certificate)}
+    listen(listener={"tls": tls})
+    until(lambda: any(entry["event"] == "certificate_ends" for entry in logged))
+    assert [entry["subject"] for entry in logged if entry["event"] == "certificate_ends"] == ["CN=short"]
+
+
 @pytest.mark.unit
 def test_the_end_of_every_certificate_is_known(authority: TestAuthority, tmp_path: Path) -> None:
     short = TestAuthority(tmp_path, days=10).pair("short", [], days=3)

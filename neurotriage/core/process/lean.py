@@ -1,16 +1,19 @@
 """Processes without the libraries that their imports load and they never call, as pydicom does with numpy.
 
-``python -m neurotriage.core.process.lean MODULE`` runs a module so. Each takes 5 to 15 MB of every process.
+``python -m neurotriage.core.process.lean MODULE`` runs a module so. Each takes 4 to 15 MB of every process.
 """
 
 import sys
 from collections.abc import Iterable
 from typing import Final
 
-# pydicom's, for pixels; whoever imports them as an option goes on without.
-PIXELS: Final = ("numpy", "PIL")
-# Of structlog, for tracebacks in a terminal; of kombu, for messages that nobody sends us.
-_OTHERS: Final = ("rich", "yaml")
+# Whoever imports them as an option goes on without.
+NEVER_CALLED: Final = (
+    *("numpy", "PIL"),  # of pydicom, for pixels
+    *("requests", "tqdm"),  # of pydicom, for test files from the network
+    "rich",  # of structlog, for tracebacks in a terminal
+    "yaml",  # of kombu, for messages that nobody sends us
+)
 
 
 def leave_out(names: Iterable[str]) -> None:
@@ -27,5 +30,5 @@ def command(module: str) -> list[str]:
 if __name__ == "__main__":
     import runpy
 
-    leave_out((*PIXELS, *_OTHERS))
+    leave_out(NEVER_CALLED)
     runpy.run_module(sys.argv[1], run_name="__main__")
