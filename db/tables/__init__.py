@@ -15,6 +15,7 @@ from db.tables.corrections import IdentityCorrection, RejectedInstance
 from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
+from db.tables.processes import Process
 from db.tables.received import (
     Association,
     Instance,
@@ -41,6 +42,7 @@ __all__ = [
     "Instance",
     "ModelVersion",
     "PredictionRow",
+    "Process",
     "Quarantined",
     "RefusedAssociation",
     "RefusedContext",

@@ -211,12 +211,14 @@ def open_spool(settings: StorageSettings, name: str) -> Spool:
     """
     storage = Storage(settings.root)
     make_private(storage.spools)
-    percent_bytes = storage.total_bytes() / 100
+    total_bytes = storage.total_bytes()
     return Spool(
         storage,
         name,
-        min_free_bytes=max(settings.min_free_bytes, int(settings.min_free_percent * percent_bytes)),
-        resume_free_bytes=max(settings.resume_free_bytes, int(settings.resume_free_percent * percent_bytes)),
+        min_free_bytes=settings.reserved_bytes(total_bytes),
+        resume_free_bytes=max(
+            settings.resume_free_bytes, int(settings.resume_free_percent * total_bytes / 100)
+        ),
     )
 
 

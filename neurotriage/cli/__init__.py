@@ -5,6 +5,7 @@ import sys
 import typer
 
 from neurotriage import __version__
+from neurotriage.cli.operations import status
 from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
@@ -49,6 +50,7 @@ COMMANDS = (
     pull,
     migrate,
     run,
+    status,
     results,
     summary,
     why,

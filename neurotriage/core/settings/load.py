@@ -33,6 +33,7 @@ from neurotriage.core.settings.outgoing import DeliverySettings, Destination, Re
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    OperationsSettings,
     SelectionSettings,
     WorkerSettings,
 )
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     summary: SummarySettings = Field(default_factory=SummarySettings)
+    operations: OperationsSettings = Field(default_factory=OperationsSettings)
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 

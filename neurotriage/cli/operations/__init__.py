@@ -1,0 +1,1 @@
+"""Commands for whoever operates the installation: how it stands."""
