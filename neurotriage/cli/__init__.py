@@ -6,7 +6,7 @@ import typer
 
 from neurotriage import __version__
 from neurotriage.cli.operations import status
-from neurotriage.cli.services import demo, listen, serve, stow, work
+from neurotriage.cli.services import demo, listen, metrics, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
     commitments,
@@ -46,6 +46,7 @@ COMMANDS = (
     listen,
     stow,
     work,
+    metrics,
     import_folder,
     pull,
     migrate,

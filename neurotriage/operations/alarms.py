@@ -8,10 +8,9 @@ from db.operations.destinations import DestinationLoad
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
 from neurotriage.core.priority import Priority
-from neurotriage.core.process import running
-from neurotriage.core.process.role import Role
 from neurotriage.core.settings import OperationsSettings, Settings
 from neurotriage.operations.facts import Facts
+from neurotriage.operations.roles import needed_roles
 from neurotriage.operations.values import Alarm, AlarmCode, Disk, Stored
 
 _GB: Final = 1e9
@@ -38,11 +37,8 @@ def _unknown(facts: Facts) -> Iterator[Alarm]:
 def _processes(found: tuple[RunningProcess, ...] | None, settings: Settings) -> Iterator[Alarm]:
     if found is None:
         return
-    needed = [running.LISTENER, Role.ANALYSIS]
-    needed += [Role.DELIVERY] if settings.destination else []
-    needed += [Role.SUMMARY] if settings.summary.asks else []
     alive = {item.role for item in found if not item.is_gone}
-    for role in needed:
+    for role in needed_roles(settings):
         if role not in alive:
             seen = max((item.last_seen_at for item in found if item.role == role), default=None)
             yield Alarm(AlarmCode.ROLE_ABSENT, role, seen, None, f"no process of the role {role} runs")

@@ -35,6 +35,7 @@ from neurotriage.core.settings.outgoing import (
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    MetricsSettings,
     OperationsSettings,
     SelectionSettings,
     WorkerSettings,
@@ -62,6 +63,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTls",
     "ListeningPort",
+    "MetricsSettings",
     "ObjectName",
     "OperationsSettings",
     "Peer",

@@ -33,6 +33,7 @@ from neurotriage.core.settings.outgoing import DeliverySettings, Destination, Re
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    MetricsSettings,
     OperationsSettings,
     SelectionSettings,
     WorkerSettings,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     summary: SummarySettings = Field(default_factory=SummarySettings)
     operations: OperationsSettings = Field(default_factory=OperationsSettings)
+    metrics: MetricsSettings | None = None
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 

@@ -63,3 +63,11 @@ class OperationsSettings(Section):
     disk_alarm_days: float = Field(
         7.0, ge=0, description="the disk will be full sooner, at the rate of the last days"
     )
+
+
+class MetricsSettings(Section):
+    """``[metrics]``: metrics and health by HTTP; the service runs where the table is there."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(9464, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    cache_s: float = Field(5.0, gt=0, description="tables are asked no more often than this")
