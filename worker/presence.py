@@ -30,26 +30,34 @@ class PresenceKeeper:
     def __init__(self, engine: Engine, role: str, loaded: "Callable[[], tuple[Model, ...]]") -> None:
         self._presence = Presence(engine, role)
         self._loaded = loaded
-        self._stop = threading.Event()
+        self._stopping = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def tell_now(self) -> None:
+        """Tell at once, because models were loaded."""
+        self._wake.set()
+
     def end(self) -> None:
         """Stop telling, and delete the row."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         self._thread.join(_JOIN_S)
         self._presence.leave()
 
     def _run(self) -> None:
         while True:
+            self._wake.clear()
+            if self._stopping:
+                return
             try:
                 self._tell()
             except (Unavailable, SQLAlchemyError) as error:  # a worker works on without it
                 log.warning("presence_not_told", kind=type(error).__name__)
-            if self._stop.wait(BEAT_EVERY_S):
-                return
+            self._wake.wait(BEAT_EVERY_S)
 
     def _tell(self) -> None:
         models = self._loaded()

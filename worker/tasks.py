@@ -8,6 +8,7 @@ The parent of a prefork worker never imports torch: a child forked after a torch
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -53,12 +54,13 @@ def worker_app(settings: Settings, role: Role) -> Celery:
 
     work = {Role.ANALYSIS: analyse_revision, Role.DELIVERY: deliver_to, Role.SUMMARY: summarise_next}
     app.task(name=TASKS[role])(work[role])
-    _tell_presence(worker, role)
+    tell_presence = _presence(worker, role)
     if role is Role.ANALYSIS:
         readiness = Readiness()
 
         def warm_early(**_: Any) -> None:
             warm = worker.warm_up()
+            tell_presence()
             from worker.vision.memory import on_gpu  # imports torch, which the parent must not
 
             if not on_gpu():  # a GPU's driver maps its memory into the process
@@ -70,8 +72,8 @@ def worker_app(settings: Settings, role: Role) -> Celery:
     return app
 
 
-def _tell_presence(worker: Worker, role: Role) -> None:
-    """Have each process of the pool tell that it runs, from its fork to its end."""
+def _presence(worker: Worker, role: Role) -> Callable[[], None]:
+    """Have each process of the pool tell that it runs, from fork to end; the function has it tell at once."""
     kept: list[PresenceKeeper] = []  # at most one in a process
 
     def appear(**_: Any) -> None:
@@ -84,6 +86,12 @@ def _tell_presence(worker: Worker, role: Role) -> None:
 
     worker_process_init.connect(appear, weak=False)
     worker_process_shutdown.connect(disappear, weak=False)
+
+    def tell_now() -> None:
+        for keeper in kept:
+            keeper.tell_now()
+
+    return tell_now
 
 
 def run_worker(settings: Settings, role: Role, *, concurrency: int) -> None:

@@ -13,9 +13,8 @@ from db.operations.flow import flow
 from db.operations.processes import processes
 from db.operations.queue import queue
 from db.operations.sizes import sizes
-from dicom_listener.spool.listing import names_in
-from dicom_listener.spool.spool import written_at
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.spool_files import names_in, written_at
 from neurotriage.core.storage import Storage
 from neurotriage.operations.facts import DiskFacts, Facts, Section
 

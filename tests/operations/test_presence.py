@@ -6,18 +6,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text, update
 
 from db.clock import seconds
-from db.operations.presence import Presence
+from db.operations.presence import BEAT_EVERY_S, Presence
 from db.operations.processes import GONE_AFTER_S, LoadedModel, RunningProcess, processes
 from db.tables import Process
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.process.running import LISTENER
 from neurotriage.core.settings import CONFIG_VARIABLE
 from tests.conftest import until
+from worker.presence import PresenceKeeper
 
 MODEL = LoadedModel("mr", "0.3.0", "openvino")
 
@@ -106,6 +109,23 @@ def test_without_postgres_telling_is_unavailable_and_leaving_is_silent(engine: E
     with pytest.raises(Unavailable):
         Presence(engine, "analysis").tell()
     Presence(engine, "analysis").leave()
+
+
+def test_a_worker_tells_its_models_at_once_when_they_are_loaded(engine: Engine) -> None:
+    card, running = (
+        SimpleNamespace(name="mr", version="0.3.0"),
+        SimpleNamespace(name="openvino", device="cpu"),
+    )
+    loaded: list[Any] = []
+    keeper = PresenceKeeper(engine, "analysis", lambda: tuple(loaded))
+    keeper.start()
+    until(lambda: len(_processes(engine)) == 1)
+    loaded.append(SimpleNamespace(card=card, engine=running))
+    keeper.tell_now()
+    until(lambda: _processes(engine)[0].models == (MODEL,), within_s=BEAT_EVERY_S / 2)
+    assert _processes(engine)[0].device == "cpu"
+    keeper.end()
+    assert _processes(engine) == ()
 
 
 @pytest.fixture
