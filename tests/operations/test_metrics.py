@@ -114,11 +114,21 @@ def test_rules_and_dashboard_ask_for_metrics_and_labels_that_exist(expr: str) ->
         assert {value for _, value in pairs} <= told[name]
 
 
-def test_every_label_in_a_sentence_of_a_rule_is_one_of_its_metric() -> None:
+def _shown_labels() -> list[tuple[str, set[str]]]:
+    """The expression and the labels that its sentence or legend shows, of each rule and each curve."""
     rules: Any = yaml.safe_load((MONITORING / "alerts.yml").read_text())
-    for rule in rules["groups"][0]["rules"]:
-        known = set.union(*(LABELS[name] for name, _ in SELECTOR.findall(rule["expr"])))
-        assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= known, rule["alert"]
+    dashboard: Any = json.loads((MONITORING / "grafana.json").read_text())
+    shown = [
+        (rule["expr"], set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])))
+        for rule in rules["groups"][0]["rules"]
+    ]
+    curves = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    return shown + [(curve["expr"], set(re.findall(r"{{(\w+)}}", curve["legendFormat"]))) for curve in curves]
+
+
+def test_sentences_and_legends_show_labels_that_exist() -> None:
+    for expr, labels in _shown_labels():
+        assert labels <= set.union(*(LABELS[name] for name, _ in SELECTOR.findall(expr))), expr
 
 
 @pytest.fixture
