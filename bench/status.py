@@ -23,6 +23,7 @@ from neurotriage.core.settings import Settings
 from neurotriage.core.storage import Storage
 from neurotriage.embedded import EmbeddedPostgres
 from neurotriage.operations import gather, make_snapshot
+from neurotriage.operations.reading import BY_INDEX
 
 _RUNS: Final = 5
 _ROWS: Final = (
@@ -115,6 +116,7 @@ def main() -> None:
 def _measure(engine: Engine, folder: Path, what: str) -> None:
     for name, statement in _QUERIES.items():
         with engine.connect() as connection:
+            connection.execute(text(BY_INDEX))
             took = [_seconds(connection, statement) for _ in range(_RUNS)]
             print(
                 f"{name:10} {1000 * median(took):7.1f} ms  read whole: {scans(connection, statement) or '-'}"

@@ -21,7 +21,7 @@ from neurotriage.operations.facts import DiskFacts, Facts, Section
 # A section that takes longer is left out: whoever asks would rather see the others.
 _STATEMENT_LIMIT_MS: Final = 5_000
 # What is asked for was written lately and lies in memory: an index finds it at the same cost in any history.
-_BY_INDEX: Final = "set local random_page_cost = 1.1"
+BY_INDEX: Final = "set local random_page_cost = 1.1"
 
 _QUERIES: Final[Mapping[Section, Callable[[Connection], Any]]] = {
     Section.QUEUE: queue,
@@ -40,7 +40,7 @@ def gather(engine: Engine, storage: Storage) -> Facts:
     for section, query in _QUERIES.items():
         try:
             with outage_as_unavailable(), reader.begin() as connection:
-                connection.execute(text(f"set local statement_timeout = {_STATEMENT_LIMIT_MS}; {_BY_INDEX}"))
+                connection.execute(text(f"set local statement_timeout = {_STATEMENT_LIMIT_MS}; {BY_INDEX}"))
                 found[section] = query(connection)
         except Unavailable as error:
             missing[section] = str(error)
