@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from db.engine import connect
+from db.operations.presence import BEAT_EVERY_S, Presence
 from dicom_listener.assembly import Assembler
 from dicom_listener.backlog import Backlog
 from dicom_listener.commitment.decide import decide
@@ -33,6 +34,7 @@ from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import Spools
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.process import running
 from neurotriage.core.process.doorbell import celery_app
 from neurotriage.core.process.log import set_up_logging
 from neurotriage.core.process.yielding import give_way
@@ -79,6 +81,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
             _Loop("commitments", lambda: _decide(settings, stop, behind, decided)),
             _Loop("reports", lambda: _report(settings, stop, decided)),
+            _Loop("presence", lambda: _tell(settings, stop)),
         ]
         folder = settings.identity.hl7_folder
         if folder is not None:
@@ -254,6 +257,15 @@ def _merge(settings: Settings, folder: Path, stop: threading.Event) -> None:
     engine = connect(settings.database.url)
     drop = MergeDrop(engine, folder)
     _repeat("merges", (drop.step,), stop, lambda: stop.wait(_MERGE_EVERY_S))
+    engine.dispose()
+
+
+def _tell(settings: Settings, stop: threading.Event) -> None:
+    """Tell that the listener runs; it has no connection to Postgres of its own."""
+    engine = connect(settings.database.url)
+    presence = Presence(engine, running.LISTENER)
+    _repeat("presence", (presence.tell,), stop, lambda: stop.wait(BEAT_EVERY_S))
+    presence.leave()
     engine.dispose()
 
 

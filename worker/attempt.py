@@ -53,6 +53,7 @@ from worker.warm import warm_up
 
 if TYPE_CHECKING:
     from worker.vision import Models
+    from worker.vision.model import Model
 
 log = structlog.get_logger()
 
@@ -95,6 +96,11 @@ class Worker:
         from worker.vision import models_for  # imports torch, which the parent must not
 
         return models_for(self.settings.worker, self.registry, self.storage.engines)
+
+    def loaded(self) -> "tuple[Model, ...]":
+        """The models that this process has loaded so far; loads none."""
+        models: Models | None = vars(self).get("models")
+        return () if models is None else models.loaded
 
     def warm_up(self) -> bool:
         """Load every model and run a whole analysis; False where that failed, which is logged only."""

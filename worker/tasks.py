@@ -8,11 +8,12 @@ The parent of a prefork worker never imports torch: a child forked after a torch
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 
 from neurotriage.core.process import running
 from neurotriage.core.process.doorbell import DELIVER, TASKS, celery_app, ring
@@ -21,6 +22,7 @@ from neurotriage.core.settings import Settings
 from worker.attempt import Worker, owner_name
 from worker.delivery import deliver
 from worker.memory import limit_memory
+from worker.presence import PresenceKeeper
 from worker.readiness import Readiness, keep_own_logging, take_work_when_warm
 from worker.selection import BUILT_IN_ALONE, read_rules
 from worker.telling.summarise import summarise
@@ -52,11 +54,13 @@ def worker_app(settings: Settings, role: Role) -> Celery:
 
     work = {Role.ANALYSIS: analyse_revision, Role.DELIVERY: deliver_to, Role.SUMMARY: summarise_next}
     app.task(name=TASKS[role])(work[role])
+    tell_presence = _presence(worker, role)
     if role is Role.ANALYSIS:
         readiness = Readiness()
 
         def warm_early(**_: Any) -> None:
             warm = worker.warm_up()
+            tell_presence()
             from worker.vision.memory import on_gpu  # imports torch, which the parent must not
 
             if not on_gpu():  # a GPU's driver maps its memory into the process
@@ -66,6 +70,28 @@ def worker_app(settings: Settings, role: Role) -> Celery:
         worker_process_init.connect(warm_early, weak=False)
         take_work_when_warm(app, readiness)
     return app
+
+
+def _presence(worker: Worker, role: Role) -> Callable[[], None]:
+    """Have each process of the pool tell that it runs, from fork to end; the function has it tell at once."""
+    kept: list[PresenceKeeper] = []  # at most one in a process
+
+    def appear(**_: Any) -> None:
+        kept.append(PresenceKeeper(worker.engine, role, worker.loaded))
+        kept[-1].start()
+
+    def disappear(**_: Any) -> None:
+        while kept:
+            kept.pop().end()
+
+    worker_process_init.connect(appear, weak=False)
+    worker_process_shutdown.connect(disappear, weak=False)
+
+    def tell_now() -> None:
+        for keeper in kept:
+            keeper.tell_now()
+
+    return tell_now
 
 
 def run_worker(settings: Settings, role: Role, *, concurrency: int) -> None:

@@ -16,6 +16,7 @@ from db.tables.deliveries import Delivery, DestinationLease
 from db.tables.events import Event
 from db.tables.installation import Installation
 from db.tables.pauses import Pause
+from db.tables.processes import Process
 from db.tables.received import (
     Association,
     Instance,
@@ -43,6 +44,7 @@ __all__ = [
     "ModelVersion",
     "Pause",
     "PredictionRow",
+    "Process",
     "Quarantined",
     "RefusedAssociation",
     "RefusedContext",

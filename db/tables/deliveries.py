@@ -1,6 +1,7 @@
 """Deliveries, and who may send."""
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -14,6 +15,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, key, parent
 
+# What an admin may have to look at: it is to be sent, or an alarm stands.
+OPEN: Final = "state in ('held', 'waiting', 'sending') or alarmed_at is not null"
+
 
 class Delivery(Base):
     """A result object on its way to a destination, and the proof that it arrived."""
@@ -23,6 +27,8 @@ class Delivery(Base):
         UniqueConstraint("result_object_id", "destination"),
         Index("ix_deliveries_due", "destination", "state", "next_try_at"),
         Index("ix_deliveries_unproven", "destination", "proof_due_at"),
+        Index("ix_deliveries_stored_at", "stored_at", postgresql_where=text("stored_at is not null")),
+        Index("ix_deliveries_open", "destination", postgresql_where=text(OPEN)),
         {"comment": "One result object to one destination"},
     )
 

@@ -84,6 +84,13 @@ class Instance(Base):
     __tablename__ = "instances"
     __table_args__ = (
         UniqueConstraint("study_id", "sop_instance_uid", "digest"),
+        # They come in this order, so a summary of blocks finds them, and costs receiving nothing.
+        Index(
+            "ix_instances_received_at",
+            "received_at",
+            postgresql_using="brin",
+            postgresql_with={"autosummarize": "on"},
+        ),
         {"comment": "One row per distinct instance received; the bytes lie in the store, by digest"},
     )
 
@@ -167,6 +174,7 @@ class Quarantined(Base):
             "sop_instance_uid",
             postgresql_where=text("sop_instance_uid <> ''"),
         ),
+        Index("ix_quarantined_quarantined_at", "quarantined_at"),
         {"comment": "What was received and could not be used; the bytes are kept"},
     )
 

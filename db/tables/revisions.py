@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     ForeignKey,
+    Index,
     Integer,
     UniqueConstraint,
     func,
@@ -21,6 +22,7 @@ class Revision(Base):
     __tablename__ = "revisions"
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
+        Index("ix_revisions_ended_at", "ended_at", postgresql_where=text("ended_at is not null")),
         {"comment": "A frozen list of a study's instances, and how far its analysis has come"},
     )
 

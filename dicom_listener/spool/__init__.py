@@ -11,8 +11,9 @@ from dicom_listener.spool.file_meta import (
 )
 from dicom_listener.spool.incoming import Incoming
 from dicom_listener.spool.notes import note_end
-from dicom_listener.spool.spool import Spool, open_spool, written_at
+from dicom_listener.spool.spool import Spool, open_spool
 from dicom_listener.spool.spools import Spooled, Spools
+from neurotriage.core.spool_files import written_at
 
 __all__ = [
     "COMMITMENT_LIMIT_BYTES",

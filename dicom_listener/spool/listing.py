@@ -1,8 +1,9 @@
 """The files of spool folders in order of arrival."""
 
-import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from neurotriage.core.spool_files import names_in
 
 
 def by_arrival(folders: Iterable[Path], suffix: str, known: Collection[str] = ()) -> list[Path]:
@@ -18,11 +19,3 @@ def by_arrival(folders: Iterable[Path], suffix: str, known: Collection[str] = ()
         if name.endswith(suffix) and name not in known
     ]
     return [folder / name for name, folder in sorted(found)]
-
-
-def names_in(folder: Path) -> list[str]:
-    """The names in a folder, in any order; none where there is no such folder, or it is closed to us."""
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - as above
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []

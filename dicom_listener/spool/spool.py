@@ -10,12 +10,9 @@ No part of a file name comes from the network.
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import RefusedContexts
@@ -27,10 +24,10 @@ from dicom_listener.spool.listing import by_arrival
 from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import StorageSettings
+from neurotriage.core.spool_files import new_name
 from neurotriage.core.storage import Storage, make_private, write_durably
 from neurotriage.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 
-_TIME_DIGITS: Final = 20  # of a name: nanoseconds since 1970
 # Notes of each kind that wait for Postgres; more would tell an admin nothing new.
 _MAX_NOTES: Final = 1000
 # Notes of ended associations; without one, a study only waits for its quiet timer.
@@ -126,7 +123,7 @@ class Spool:
             return incoming.commit()
 
     def _begin(self, folder: Path, meta: bytes) -> Incoming:
-        return Incoming(self._tmp, folder, _new_name(), meta, self.room.require)
+        return Incoming(self._tmp, folder, new_name(), meta, self.room.require)
 
     def note_refused(
         self, association: AssociationInfo, contexts: Sequence[tuple[str, Sequence[str]]]
@@ -166,11 +163,11 @@ class Spool:
             raise OSError(errno.EDQUOT, f"{_MAX_NOTES} notes wait to be recorded")
         note = requested.to_json()
         self.room.require(len(note))
-        write_durably(self._commitments / f"{_new_name()}.json", note)
+        write_durably(self._commitments / f"{new_name()}.json", note)
 
     def _write_note(self, folder: Path, note: bytes) -> None:
         """A note may be lost in a power cut, but is never half there."""
-        name = f"{_new_name()}.json"
+        name = f"{new_name()}.json"
         temporary = self._tmp / name
         try:
             temporary.write_bytes(note)
@@ -211,22 +208,12 @@ def open_spool(settings: StorageSettings, name: str) -> Spool:
     """
     storage = Storage(settings.root)
     make_private(storage.spools)
-    percent_bytes = storage.total_bytes() / 100
+    total_bytes = storage.total_bytes()
     return Spool(
         storage,
         name,
-        min_free_bytes=max(settings.min_free_bytes, int(settings.min_free_percent * percent_bytes)),
-        resume_free_bytes=max(settings.resume_free_bytes, int(settings.resume_free_percent * percent_bytes)),
+        min_free_bytes=settings.reserved_bytes(total_bytes),
+        resume_free_bytes=max(
+            settings.resume_free_bytes, int(settings.resume_free_percent * total_bytes / 100)
+        ),
     )
-
-
-def _new_name() -> str:
-    """A name that nobody else has; names sort by the time at which writing began."""
-    return f"{time.time_ns():0{_TIME_DIGITS}d}-{uuid4().hex}"
-
-
-def written_at(path: Path) -> datetime:
-    """When writing of a spooled file began, by its name; 1970 where the name is not one of ours."""
-    digits = path.name.partition("-")[0]
-    is_ours = len(digits) == _TIME_DIGITS and digits.isascii() and digits.isdigit()
-    return datetime.fromtimestamp(int(digits) / 1e9 if is_ours else 0.0, UTC)

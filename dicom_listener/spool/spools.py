@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from dicom_listener.spool.listing import by_arrival, names_in
+from dicom_listener.spool.listing import by_arrival
+from neurotriage.core.spool_files import names_in
 from neurotriage.core.storage import Storage
 
 

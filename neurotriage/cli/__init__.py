@@ -5,8 +5,8 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli.operations import pause, release
-from neurotriage.cli.services import demo, listen, serve, stow, work
+from neurotriage.cli.operations import pause, release, status
+from neurotriage.cli.services import demo, listen, metrics, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
     commitments,
@@ -46,10 +46,12 @@ COMMANDS = (
     listen,
     stow,
     work,
+    metrics,
     import_folder,
     pull,
     migrate,
     run,
+    status,
     results,
     summary,
     why,

@@ -49,6 +49,19 @@ def _explained(engine: "Engine", settings: Settings, error: "DBAPIError") -> str
     return "; ".join(filter(None, [message, _advice(settings, error)]))
 
 
+def remedy(engine: "Engine", settings: Settings) -> str:
+    """What to do where the database could not be asked: schema, server or address; empty if all are well."""
+    from sqlalchemy.exc import DBAPIError
+
+    from db import migrate
+
+    try:
+        problem = migrate.problem(engine)
+    except DBAPIError as error:
+        problem = _explained(engine, settings, error)
+    return f"database: {problem}" if problem else ""
+
+
 def _advice(settings: Settings, error: "DBAPIError") -> str:
     """The remedy; empty if none is known."""
     if error.statement is not None:  # the server was reached

@@ -18,8 +18,12 @@ def print_whole(table: "Table") -> None:
 
     for column in table.columns:
         column.overflow = "fold"
-    folds = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if folds else _PIPE_COLUMNS).print(table)
+    Console(width=terminal_width()).print(table)
+
+
+def terminal_width() -> int | None:
+    """What a console of ``rich`` is told: None for a terminal, which knows its own width; else long lines."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
 
 
 def progress() -> "Progress":

@@ -37,8 +37,10 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Started where the configuration asks for them.
 STOW: Final = "stow"
+METRICS: Final = "metrics"
 ASKED_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     STOW: (STOW,),
+    METRICS: (METRICS,),
     Role.SUMMARY: ("work", "--role", Role.SUMMARY),
 }
 _LISTENING_WITHIN_S: Final = 60.0
@@ -60,6 +62,8 @@ def _asked_for(settings: Settings, roles: tuple[str, ...]) -> Iterator[str]:
         yield STOW
     if settings.summary.asks and Role.ANALYSIS in roles:
         yield Role.SUMMARY
+    if settings.metrics is not None:
+        yield METRICS
 
 
 class Stack:

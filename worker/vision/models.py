@@ -60,6 +60,11 @@ class Models:
             return self.fall_back(modality, why)
         return self._loaded[modality]
 
+    @property
+    def loaded(self) -> tuple[Model, ...]:
+        """The models that are loaded now."""
+        return tuple(self._loaded.values())
+
     def fused_member(self, card: ModelCard) -> int | None:
         """Which network of this model gives the fusion its features, by its place; None where none does."""
         return self.fusion.place_in(card) if self.fusion else None

@@ -18,12 +18,14 @@ from neurotriage.core.storage import Storage, write_durably
 
 LISTENER: Final = "listen"
 STOW: Final = "stow"
+METRICS: Final = "metrics"
 _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: ("listener", "peer", "assembly", "delivery", "summary", *_SERVERS),
     Role.ANALYSIS: ("worker", "selection", "results", "summary", "destination", *_SERVERS),
     STOW: ("stow", "listener", "peer", "storage"),
+    METRICS: ("metrics", "operations", "destination", "summary", *_SERVERS),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
     Role.SUMMARY: ("summary", "worker", "results", "destination", *_SERVERS),
 }

@@ -35,6 +35,8 @@ from neurotriage.core.settings.outgoing import (
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    MetricsSettings,
+    OperationsSettings,
     SelectionSettings,
     WorkerSettings,
 )
@@ -61,7 +63,9 @@ __all__ = [
     "ListenerSettings",
     "ListenerTls",
     "ListeningPort",
+    "MetricsSettings",
     "ObjectName",
+    "OperationsSettings",
     "Peer",
     "PrioritySettings",
     "ProviderModel",

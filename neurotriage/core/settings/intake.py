@@ -198,6 +198,10 @@ class StorageSettings(Section):
         20 * 1024**3, ge=0, description="of files set aside; above, the oldest are deleted, their rows stay"
     )
 
+    def reserved_bytes(self, total_bytes: int) -> int:
+        """With less free space than this, on a disk of ``total_bytes``, nothing is received."""
+        return max(self.min_free_bytes, int(self.min_free_percent * total_bytes / 100))
+
 
 _FINGERPRINT: Final = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 _SUBJECT: Final = re.compile(r" *[A-Za-z]+ *=[^,=]+(, *[A-Za-z]+ *=[^,=]+)*")

@@ -33,6 +33,8 @@ from neurotriage.core.settings.outgoing import DeliverySettings, Destination, Re
 from neurotriage.core.settings.processing import (
     BrokerSettings,
     DatabaseSettings,
+    MetricsSettings,
+    OperationsSettings,
     SelectionSettings,
     WorkerSettings,
 )
@@ -71,6 +73,8 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     summary: SummarySettings = Field(default_factory=SummarySettings)
+    operations: OperationsSettings = Field(default_factory=OperationsSettings)
+    metrics: MetricsSettings | None = None
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 

@@ -52,3 +52,22 @@ class WorkerSettings(Section):
     )
     max_attempts: int = Field(3, ge=1, description="attempts at one revision before it ends failed")
     sweep_s: float = Field(10.0, gt=0, description="how often the tables are swept for work that waits")
+
+
+class OperationsSettings(Section):
+    """``[operations]``: from when on ``neurotriage status`` tells an alarm."""
+
+    urgent_alarm_s: float = Field(600.0, gt=0, description="an urgent study waits for a worker for longer")
+    routine_alarm_s: float = Field(3600.0, gt=0, description="a routine study waits for a worker for longer")
+    spool_alarm_s: float = Field(300.0, gt=0, description="what was received is not recorded for longer")
+    disk_alarm_days: float = Field(
+        7.0, ge=0, description="the disk will be full sooner, at the rate of the last days"
+    )
+
+
+class MetricsSettings(Section):
+    """``[metrics]``: metrics and health by HTTP; the service runs where the table is there."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(9464, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    cache_s: float = Field(5.0, gt=0, description="tables are asked no more often than this")

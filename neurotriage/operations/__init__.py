@@ -1,0 +1,10 @@
+"""How the installation stands: facts of tables and disk, and the snapshot that is made of them.
+
+Whoever shows the snapshot, or tells its alarms, renders it for itself.
+"""
+
+from neurotriage.operations.reading import gather
+from neurotriage.operations.snapshot import make_snapshot
+from neurotriage.operations.values import Alarm, AlarmCode, Snapshot
+
+__all__ = ["Alarm", "AlarmCode", "Snapshot", "gather", "make_snapshot"]

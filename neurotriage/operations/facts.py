@@ -1,0 +1,47 @@
+"""What is known of the installation at a moment, as tables and disk say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from db.operations.destinations import DestinationLoad
+from db.operations.flow import Flow
+from db.operations.processes import RunningProcess
+from db.operations.queue import QueuedClass
+from db.operations.sizes import Sizes
+
+
+class Section(StrEnum):
+    """The parts of the facts; each can be missing on its own."""
+
+    QUEUE = "queue"
+    PROCESSES = "processes"
+    FLOW = "flow"
+    DESTINATIONS = "destinations"
+    SIZES = "sizes"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """The file system of the storage folder, and what lies in the spools unrecorded."""
+
+    total_bytes: int
+    free_bytes: int
+    spool_files: int
+    spool_oldest_at: datetime | None  # by the clock of the host that received it
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Each section, or None with the reason in ``missing``."""
+
+    at: datetime
+    queue: tuple[QueuedClass, ...] | None = None
+    processes: tuple[RunningProcess, ...] | None = None
+    flow: Flow | None = None
+    destinations: tuple[DestinationLoad, ...] | None = None
+    sizes: Sizes | None = None
+    disk: DiskFacts | None = None
+    missing: Mapping[Section, str] = field(default_factory=dict)

@@ -1,0 +1,74 @@
+"""Reads the facts: a few queries, each in a read-only transaction of its own, and two looks at the disk."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from db.engine import is_outage, outage_as_unavailable
+from db.operations.destinations import destinations
+from db.operations.flow import flow
+from db.operations.processes import processes
+from db.operations.queue import queue
+from db.operations.sizes import sizes
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.spool_files import names_in, written_at
+from neurotriage.core.storage import Storage
+from neurotriage.operations.facts import DiskFacts, Facts, Section
+
+# A section that takes longer is left out: whoever asks would rather see the others.
+_STATEMENT_LIMIT_MS: Final = 5_000
+# What is asked for was written lately and lies in memory: an index finds it at the same cost in any history.
+BY_INDEX: Final = "set local random_page_cost = 1.1"
+
+_QUERIES: Final[Mapping[Section, Callable[[Connection], Any]]] = {
+    Section.QUEUE: queue,
+    Section.PROCESSES: processes,
+    Section.FLOW: flow,
+    Section.DESTINATIONS: destinations,
+    Section.SIZES: sizes,
+}
+
+
+def gather(engine: Engine, storage: Storage) -> Facts:
+    """The facts now. What cannot be had is named in ``missing``; nothing is raised for it."""
+    found: dict[Section, Any] = {}
+    missing: dict[Section, str] = {}
+    reader = engine.execution_options(postgresql_readonly=True)
+    for section, query in _QUERIES.items():
+        try:
+            with outage_as_unavailable(), reader.begin() as connection:
+                connection.execute(text(f"set local statement_timeout = {_STATEMENT_LIMIT_MS}; {BY_INDEX}"))
+                found[section] = query(connection)
+        except Unavailable as error:
+            missing[section] = str(error)
+            if _is_away(error):
+                missing |= {other: str(error) for other in _QUERIES if other not in found}
+                break
+    try:
+        found[Section.DISK] = _disk(storage)
+    except OSError as error:
+        missing[Section.DISK] = f"{error.filename or storage.root}: {error.strerror}"
+    return Facts(
+        at=datetime.now(UTC),
+        missing=missing,
+        **{section.value: value for section, value in found.items()},
+    )
+
+
+def _is_away(error: Unavailable) -> bool:
+    """Whether no connection can be had, so that every other query would wait in vain, too."""
+    cause = error.__cause__
+    return not isinstance(cause, DBAPIError) or (is_outage(cause) and cause.statement is None)
+
+
+def _disk(storage: Storage) -> DiskFacts:
+    """Raises ``OSError`` where there is no storage folder."""
+    free_bytes, total_bytes = storage.free_bytes(), storage.total_bytes()
+    folders = [storage.spool(name) / "new" for name in names_in(storage.spools)]
+    names = [(name, folder) for folder in folders for name in names_in(folder) if name.endswith(".dcm")]
+    oldest = min(names, default=None)
+    oldest_at = None if oldest is None else written_at(oldest[1] / oldest[0])
+    return DiskFacts(total_bytes, free_bytes, len(names), oldest_at)
