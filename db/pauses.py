@@ -1,6 +1,5 @@
 """Analysis, or what goes to a destination, rests while somebody works on it: nothing is lost meanwhile."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -52,14 +51,14 @@ def resume(connection: Connection, name: str, *, made_by: str) -> bool:
     return bool(was_paused)
 
 
-def standing(connection: Connection) -> Sequence[StandingPause]:
+def standing(connection: Connection) -> tuple[StandingPause, ...]:
     """All that rests now, by name."""
     rows = connection.execute(
         select(Pause.name, Pause.since, Pause.until, Pause.made_by, Pause.reason)
         .where(_lasts())
         .order_by(Pause.name)
     )
-    return [StandingPause(*row) for row in rows]
+    return tuple(StandingPause(*row) for row in rows)
 
 
 def paused(name: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:

@@ -25,6 +25,7 @@ def standing(facts: Facts, settings: Settings, disk: Disk | None, stored: Stored
         *_failed(facts),
         *_disk(disk, stored, settings.operations, facts.at),
         *(alarm for item in facts.destinations or () for alarm in _destination(item)),
+        *_pauses(facts, settings.operations),
     )
 
 
@@ -98,3 +99,10 @@ def _destination(item: DestinationLoad) -> Iterator[Alarm]:
     if item.objects_ended_last_day:
         text = "refused or given up within a day: they are sent no more unless `neurotriage retry` is called"
         yield Alarm(AlarmCode.DELIVERY_ENDED, item.name, None, item.objects_ended_last_day, text)
+
+
+def _pauses(facts: Facts, limits: OperationsSettings) -> Iterator[Alarm]:
+    for item in facts.pauses or ():
+        if (facts.at - item.since).total_seconds() > limits.paused_alarm_s:
+            text = f"it has rested for more than {limits.paused_alarm_s:.0f} s ({item.made_by})"
+            yield Alarm(AlarmCode.PAUSED_LONG, item.name, item.since, None, text)

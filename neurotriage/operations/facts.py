@@ -10,6 +10,7 @@ from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
 from db.operations.sizes import Sizes
+from db.pauses import StandingPause
 
 
 class Section(StrEnum):
@@ -20,6 +21,7 @@ class Section(StrEnum):
     FLOW = "flow"
     DESTINATIONS = "destinations"
     SIZES = "sizes"
+    PAUSES = "pauses"
     DISK = "disk"
 
 
@@ -43,5 +45,6 @@ class Facts:
     flow: Flow | None = None
     destinations: tuple[DestinationLoad, ...] | None = None
     sizes: Sizes | None = None
+    pauses: tuple[StandingPause, ...] | None = None
     disk: DiskFacts | None = None
     missing: Mapping[Section, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from db import pauses
 from db.engine import is_outage, outage_as_unavailable
 from db.operations.destinations import destinations
 from db.operations.flow import flow
@@ -29,6 +30,7 @@ _QUERIES: Final[Mapping[Section, Callable[[Connection], Any]]] = {
     Section.FLOW: flow,
     Section.DESTINATIONS: destinations,
     Section.SIZES: sizes,
+    Section.PAUSES: pauses.standing,
 }
 
 

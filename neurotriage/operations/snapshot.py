@@ -27,6 +27,7 @@ def make_snapshot(facts: Facts, settings: Settings) -> Snapshot:
         processes=facts.processes,
         flow=facts.flow,
         destinations=_with_configured(facts.destinations, settings),
+        pauses=facts.pauses,
         disk=disk,
         stored=stored,
         missing=dict(facts.missing),
@@ -80,7 +81,7 @@ def _with_configured(
         return None
     known = {item.name.partition("/")[0] for item in found}
     quiet = [
-        DestinationLoad(item.name, 0, None, "", 0, 0, None, 0, 0, 0)
+        DestinationLoad(item.name, 0, 0, None, "", 0, 0, None, 0, 0, 0)
         for item in settings.destination
         if item.name not in known
     ]

@@ -10,6 +10,7 @@ from db.operations.destinations import DestinationLoad
 from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
+from db.pauses import StandingPause
 from neurotriage.operations.facts import Section
 
 # Raised where a field of the document changes its meaning or goes; new fields do not raise it.
@@ -30,6 +31,7 @@ class AlarmCode(StrEnum):
     DELIVERY_WAITS = "delivery_waits"
     DELIVERY_UNPROVEN = "delivery_unproven"
     DELIVERY_ENDED = "delivery_ended"
+    PAUSED_LONG = "paused_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Snapshot:
     processes: tuple[RunningProcess, ...] | None
     flow: Flow | None
     destinations: tuple[DestinationLoad, ...] | None
+    pauses: tuple[StandingPause, ...] | None
     disk: Disk | None
     stored: Stored | None
     missing: Mapping[Section, str]

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
 from bench.status import fill
+from db import pauses
 from neurotriage.cli import app
 from neurotriage.cli.operations.status_tables import shown
 from neurotriage.core.settings import CONFIG_VARIABLE
@@ -63,6 +64,15 @@ def test_a_busy_installation_is_told_in_every_section(engine: Engine) -> None:
     assert told["missing"] == {}
     assert {alarm["code"] for alarm in told["alarms"]} >= {"delivery_waits", "role_absent"}
     assert "the destination does not answer" in _say().stdout
+
+
+def test_what_rests_is_told(engine: Engine) -> None:
+    assert "Paused" not in _say().stdout
+    with engine.begin() as connection:
+        pauses.pause(connection, "analysis", made_by="command by test", reason="maintenance", for_s=None)
+    said = _say().stdout
+    assert "analysis since" in said
+    assert "until somebody resumes it (command by test: maintenance)" in said
 
 
 def test_without_postgres_it_says_so_tells_the_disk_and_ends_with_1(

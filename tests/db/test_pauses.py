@@ -80,7 +80,7 @@ def test_a_pause_with_an_end_ends_by_itself(engine: Engine) -> None:
         assert (standing.name, standing.made_by, standing.reason) == ("analysis", "test", "maintenance")
     _let_time_pass(engine)
     with engine.begin() as connection:
-        assert pauses.standing(connection) == []
+        assert pauses.standing(connection) == ()
         assert leases.claim_next(connection, owner="w", lease_s=60, attempts=3) is not None
         assert not pauses.resume(connection, pauses.ANALYSIS, made_by="test")
 

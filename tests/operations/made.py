@@ -7,6 +7,7 @@ from db.operations.flow import Counts, Flow, Hop, Spread
 from db.operations.processes import LoadedModel, RunningProcess
 from db.operations.queue import QueuedClass
 from db.operations.sizes import Sizes
+from db.pauses import StandingPause
 from neurotriage.core.priority import Priority
 from neurotriage.core.settings import Destination, Settings, StorageSettings
 from neurotriage.operations.facts import DiskFacts, Facts
@@ -40,6 +41,7 @@ def load(name: str = "pacs", **changes: object) -> DestinationLoad:
         "objects_waiting": 0,
         "oldest_waiting_s": None,
         "last_answer": "",
+        "objects_held": 0,
         "objects_alarmed": 0,
         "objects_unproven": 0,
         "alarmed_since": None,
@@ -48,6 +50,10 @@ def load(name: str = "pacs", **changes: object) -> DestinationLoad:
         "objects_ended_last_day": 0,
     }
     return DestinationLoad(name, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def paused(name: str, for_s: float) -> StandingPause:
+    return StandingPause(name, AT - timedelta(seconds=for_s), None, "command by test", "maintenance")
 
 
 def waiting(priority: Priority, count: int, oldest_s: float | None, analysing: int = 0) -> QueuedClass:

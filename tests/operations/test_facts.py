@@ -1,5 +1,6 @@
 """What is read from tables and disk, and what is said of what cannot be read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -159,6 +160,16 @@ def test_a_destination_is_told_with_what_waits_and_its_last_answer(engine: Engin
     assert (told.objects_alarmed, told.objects_unproven, told.objects_ended_last_day) == (1, 0, 1)
     assert (told.objects_stored_last_hour, told.objects_stored_last_day) == (1, 1)
     assert told.alarmed_since is not None
+
+
+def test_what_is_held_is_told_apart_and_its_study_is_not_delivered(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = replace(written(1, "pacs"), held=frozenset({"pacs"}))
+        analysed(connection, claimed(connection, ready_revision(connection)), held, written(2, "pacs"))
+        stored(connection, sending_right(connection))
+        told = _only(destinations.destinations(connection))
+        assert flow.flow(connection).last_day.studies_delivered == 0
+    assert (told.objects_held, told.objects_waiting, told.oldest_waiting_s) == (1, 0, None)
 
 
 def test_what_a_newer_revision_cancelled_is_no_end_to_look_at(engine: Engine) -> None:

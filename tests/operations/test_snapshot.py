@@ -10,7 +10,7 @@ from neurotriage.core.priority import Priority
 from neurotriage.core.settings import OperationsSettings, Settings, StorageSettings
 from neurotriage.operations import AlarmCode, make_snapshot
 from neurotriage.operations.facts import DiskFacts, Facts, Section
-from tests.operations.made import AT, EMPTY, FLOW, GB, SETTINGS, WELL, load, process, waiting
+from tests.operations.made import AT, EMPTY, FLOW, GB, SETTINGS, WELL, load, paused, process, waiting
 
 pytestmark = pytest.mark.unit
 
@@ -110,6 +110,7 @@ def test_configured_destinations_are_told_also_where_nothing_went_there() -> Non
         ),
         (replace(WELL, destinations=(load(objects_unproven=1),)), (AlarmCode.DELIVERY_UNPROVEN, "pacs")),
         (replace(WELL, destinations=(load(objects_ended_last_day=1),)), (AlarmCode.DELIVERY_ENDED, "pacs")),
+        (replace(WELL, pauses=(paused("analysis", 86_401),)), (AlarmCode.PAUSED_LONG, "analysis")),
     ],
 )
 def test_each_cause_raises_its_alarm_once(facts: Facts, alarm: tuple[AlarmCode, str]) -> None:
@@ -121,7 +122,8 @@ def test_each_cause_raises_its_alarm_once(facts: Facts, alarm: tuple[AlarmCode, 
     [
         replace(WELL, queue=(waiting(Priority.URGENT, 1, 599), waiting(Priority.BACKLOG, 900, 9e6))),
         replace(WELL, disk=DiskFacts(1000 * GB, 81 * GB, 3, AT - timedelta(seconds=299))),
-        replace(WELL, destinations=(load(objects_waiting=3, oldest_waiting_s=10),)),
+        replace(WELL, destinations=(load(objects_waiting=3, objects_held=9, oldest_waiting_s=10),)),
+        replace(WELL, pauses=(paused("pacs", 86_399),)),
     ],
 )
 def test_what_is_within_the_limits_raises_none(facts: Facts) -> None:

@@ -14,6 +14,7 @@ from db.operations.destinations import DestinationLoad
 from db.operations.flow import Flow, Spread
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
+from db.pauses import StandingPause
 from neurotriage.operations.facts import Section
 from neurotriage.operations.values import Alarm, Backlog, Disk, Snapshot, Stored
 
@@ -52,6 +53,7 @@ def shown(snapshot: Snapshot) -> RenderableType:
         ),
         *_section("Flow", missing.get(Section.FLOW), snapshot.flow, _flow),
         *_section("Destinations", missing.get(Section.DESTINATIONS), snapshot.destinations, _destinations),
+        *_pauses(snapshot.pauses or ()),
         *_section("Disk", missing.get(Section.DISK), snapshot.disk, _disk),
         *_section("Stored", missing.get(Section.SIZES), snapshot.stored, _stored),
     )
@@ -149,11 +151,14 @@ def _spread(spread: Spread | None) -> tuple[str, str, str]:
 def _destinations(destinations: tuple[DestinationLoad, ...]) -> RenderableType:
     if not destinations:
         return Text("  none is configured")
-    table = _table("objects to", ">waiting", ">oldest", ">stored 1 h", ">24 h", ">ended", "last answer")
+    table = _table(
+        "objects to", ">waiting", ">held", ">oldest", ">stored 1 h", ">24 h", ">ended", "last answer"
+    )
     for item in destinations:
         table.add_row(
             escape(item.name),
             str(item.objects_waiting),
+            str(item.objects_held),
             _age(item.oldest_waiting_s),
             str(item.objects_stored_last_hour),
             str(item.objects_stored_last_day),
@@ -161,6 +166,16 @@ def _destinations(destinations: tuple[DestinationLoad, ...]) -> RenderableType:
             escape(item.last_answer or _NONE),
         )
     return table
+
+
+def _pauses(pauses: tuple[StandingPause, ...]) -> Iterator[RenderableType]:
+    """Nothing where nothing rests, which is usual."""
+    if pauses:
+        yield Text("\nPaused", style="bold yellow")
+    for item in pauses:
+        until = "somebody resumes it" if item.until is None else f"{item.until:%m-%d %H:%M}"
+        reason = f": {item.reason}" if item.reason else ""
+        yield Text(f"  {item.name} since {item.since:%m-%d %H:%M} until {until} ({item.made_by}{reason})")
 
 
 def _disk(disk: Disk) -> Text:
