@@ -84,6 +84,8 @@ class Instance(Base):
     __tablename__ = "instances"
     __table_args__ = (
         UniqueConstraint("study_id", "sop_instance_uid", "digest"),
+        # For ``db.retention``; without storage commitment it is empty.
+        Index("ix_instances_promised", "digest", postgresql_where=text("committed_at IS NOT NULL")),
         {"comment": "One row per distinct instance received; the bytes lie in the store, by digest"},
     )
 
