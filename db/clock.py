@@ -4,7 +4,7 @@ from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 
-def seconds(value: float) -> ColumnElement[object]:
+def seconds(value: float | ColumnElement[float]) -> ColumnElement[object]:
     """An interval of ``value`` seconds, to be added to a time of the database's clock."""
     return func.make_interval(0, 0, 0, 0, 0, 0, value)
 

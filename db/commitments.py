@@ -176,6 +176,13 @@ def undecided(
     ]
 
 
+def some_undecided(connection: Connection) -> bool:
+    """Whether there is a transaction of which it is not decided what is committed."""
+    table = CommitmentTransaction
+    waits = exists().where(table.state == CommitmentState.WAITING, table.decided_at.is_(None))
+    return bool(connection.execute(select(waits)).scalar())
+
+
 def _references(row: RowMapping) -> tuple[Reference, ...]:
     return tuple((sop_class, instance) for sop_class, instance in row["asked"])
 

@@ -1,5 +1,6 @@
 """The history: a move and its event are one transaction."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, insert
@@ -22,3 +23,12 @@ def record(
     connection.execute(
         insert(Event).values(kind=kind, study_id=study_id, revision_id=revision_id, detail=detail)
     )
+
+
+def record_all(connection: Connection, kind: str, details: Mapping[int, Mapping[str, Any]]) -> None:
+    """Add an event to each of several studies, with its detail, as ``record`` does to one."""
+    if details:
+        connection.execute(
+            insert(Event),
+            [{"kind": kind, "study_id": study_id, "detail": detail} for study_id, detail in details.items()],
+        )

@@ -1,6 +1,7 @@
 """How far the database is behind the spool, by peer."""
 
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -9,6 +10,7 @@ from neurotriage.core.reception import Sender
 
 # A study waits no longer than this for unread files of peers that sent none of its instances.
 OTHER_PEER_S: Final = 1.0
+_TELL_EVERY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,24 @@ class Backlog:
             for age_s in ((now - arrived_at).total_seconds(),)
         ]
         return max(0.0, (now - self.listed_until).total_seconds(), *ages_s)
+
+
+class LatestBacklog:
+    """How far recording is behind the spool, as ingest last said it to others.
+
+    An older answer errs on the safe side: what was recorded since counts as unrecorded, and what came since
+    is younger than the listing.
+    """
+
+    def __init__(self) -> None:
+        self._latest: Backlog | None = None
+        self._told_at = 0.0
+
+    def tell(self, backlog: Callable[[], Backlog]) -> None:
+        """Keep a new answer, a few times a second."""
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self._latest, self._told_at = backlog(), time.monotonic()
+
+    def __call__(self) -> Backlog | None:
+        """None before ingest has listed the spool for the first time: nothing is certain then."""
+        return self._latest

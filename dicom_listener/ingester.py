@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,14 +22,14 @@ import structlog
 from db.engine import connect
 from db.operations.presence import BEAT_EVERY_S, Presence
 from dicom_listener.assembly import Assembler
-from dicom_listener.backlog import Backlog
-from dicom_listener.commitment.decide import decide
+from dicom_listener.backlog import LatestBacklog
+from dicom_listener.commitment.decide import decide, some_undecided
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.dispatch import sweep
 from dicom_listener.hl7.drop import MergeDrop
 from dicom_listener.ingest.header_readers import HeaderReaders
 from dicom_listener.ingest.ingest import Ingest, Ingested
-from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.notes import ingest_notes, ingest_requests
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.spool import Spools
 from neurotriage.core.errors import Unavailable
@@ -47,7 +46,6 @@ log = structlog.get_logger()
 _PAUSE_S: Final = 0.1
 # One step of ingest waits this long for a header.
 _STEP_S: Final = 0.05
-_TELL_EVERY_S: Final = 0.25
 _ASSEMBLE_EVERY_S: Final = 0.25
 _DECIDE_EVERY_S: Final = 0.25
 _REPORT_EVERY_S: Final = 2.0
@@ -74,12 +72,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with _alone(storage.root / "spool", stop):
         if stop.is_set():
             return
-        frozen, decided, behind = threading.Event(), threading.Event(), _Behind()
+        frozen, decided, latest = threading.Event(), threading.Event(), LatestBacklog()
         loops = [
-            _Loop("ingest", lambda: _ingest(settings, stop, behind)),
-            _Loop("assembly", lambda: _assemble(settings, stop, behind, frozen)),
+            _Loop("ingest", lambda: _ingest(settings, stop, latest)),
+            _Loop("assembly", lambda: _assemble(settings, stop, latest, frozen)),
             _Loop("sweep", lambda: _sweep(settings, stop, frozen)),
-            _Loop("commitments", lambda: _decide(settings, stop, behind, decided)),
+            _Loop("commitments", lambda: _decide(settings, stop, latest, decided)),
             _Loop("reports", lambda: _report(settings, stop, decided)),
             _Loop("presence", lambda: _tell(settings, stop)),
         ]
@@ -141,28 +139,7 @@ def _require_alive(loops: Sequence[_Loop]) -> None:
         raise ThreadEnded(", ".join(ended))
 
 
-class _Behind:
-    """How far recording is behind the spool, as ingest last said it.
-
-    An older answer errs on the safe side: what was recorded since counts as unrecorded, and what came since
-    is younger than the listing.
-    """
-
-    def __init__(self) -> None:
-        self._latest: Backlog | None = None
-        self._told_at = 0.0
-
-    def tell(self, ingest: Ingest) -> None:
-        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
-            self._latest, self._told_at = ingest.backlog(), time.monotonic()
-
-    @property
-    def latest(self) -> Backlog | None:
-        """None before ingest has listed the spool for the first time: nothing is certain then."""
-        return self._latest
-
-
-def _ingest(settings: Settings, stop: threading.Event, behind: _Behind) -> None:
+def _ingest(settings: Settings, stop: threading.Event, latest: LatestBacklog) -> None:
     """Record the files of every spool."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
@@ -184,12 +161,14 @@ def _ingest(settings: Settings, stop: threading.Event, behind: _Behind) -> None:
                 log.info("ingested", **asdict(done))
 
         # Told also where recording fails, for then it is behind.
-        steps = step, lambda: behind.tell(ingest)
+        steps = step, lambda: latest.tell(ingest.backlog)
         _repeat("ingest", steps, stop, lambda: stop.wait(_PAUSE_S if ingest.idle else 0.0))
     engine.dispose()
 
 
-def _assemble(settings: Settings, stop: threading.Event, behind: _Behind, frozen: threading.Event) -> None:
+def _assemble(
+    settings: Settings, stop: threading.Event, latest: LatestBacklog, frozen: threading.Event
+) -> None:
     """Record the notes of the spools, and freeze each study once it is complete."""
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
@@ -198,7 +177,7 @@ def _assemble(settings: Settings, stop: threading.Event, behind: _Behind, frozen
     assembler = Assembler(engine, settings)
 
     def freeze() -> None:
-        backlog = behind.latest
+        backlog = latest()
         if backlog is not None and assembler.step(backlog):
             frozen.set()
 
@@ -207,15 +186,28 @@ def _assemble(settings: Settings, stop: threading.Event, behind: _Behind, frozen
     engine.dispose()
 
 
-def _decide(settings: Settings, stop: threading.Event, behind: _Behind, decided: threading.Event) -> None:
-    """Decide what of the instances that peers ask about is committed."""
+def _decide(
+    settings: Settings, stop: threading.Event, latest: LatestBacklog, decided: threading.Event
+) -> None:
+    """Record requests for storage commitment, and decide what of the instances in them is committed.
+
+    While nobody asks, Postgres is not asked either: requests come from nowhere but the spool.
+    """
     engine = connect(settings.database.url)
     storage = Storage(settings.storage.root)
+    spools = Spools(storage)
+    quarantine = Quarantine(engine, storage, settings.storage.max_quarantine_bytes)
+    some_wait = True  # of those that an earlier process recorded
 
     def step() -> None:
-        backlog = behind.latest
-        if backlog is not None and decide(engine, storage, backlog, datetime.now(UTC)):
+        nonlocal some_wait
+        some_wait |= ingest_requests(engine, spools, quarantine) > 0
+        backlog = latest()
+        if not some_wait or backlog is None:
+            return
+        if decide(engine, storage, backlog, datetime.now(UTC)):
             decided.set()
+        some_wait = some_undecided(engine)
 
     _repeat("commitments", (step,), stop, lambda: stop.wait(_DECIDE_EVERY_S))
     engine.dispose()

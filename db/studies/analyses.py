@@ -9,6 +9,7 @@ from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events, summary_requests
+from db.corrections.rejections import NOTE
 from db.corrections.withdrawal import settle
 from db.studies import summaries
 from db.studies.leases import Lease, finish
@@ -86,14 +87,15 @@ def last_analysis(connection: Connection, study_id: int) -> LastAnalysis | None:
 
 
 def sender(connection: Connection, study_id: int) -> tuple[str, str]:
-    """Calling AE title and address of the peer that a study came from first; results of ours do not count.
+    """Calling AE title and address of the peer that a study came from first.
 
-    Raises SQLAlchemy's ``NoResultFound`` where the study has no instance.
+    Results of ours do not count, and rejection notes only where nothing else came. Raises SQLAlchemy's
+    ``NoResultFound`` where the study has no instance.
     """
     row = connection.execute(
         select(Instance.peer_ae_title, Instance.peer_host)
         .where(Instance.study_id == study_id, ~Instance.own_result)
-        .order_by(Instance.id)
+        .order_by(Instance.removed.is_not_distinct_from(NOTE), Instance.id)
         .limit(1)
     ).one()
     return row.peer_ae_title, row.peer_host

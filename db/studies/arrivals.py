@@ -1,8 +1,9 @@
 """What is known of an open study: which images came, when, on which association, and where they lie."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Float, Select, cast, exists, func, literal_column, select
 
 from db.tables import Instance, Revision, RevisionInstance, Series, Study
 from neurotriage.core.placement import Placement
@@ -57,16 +58,23 @@ class StudyArrivals:
     completed: bool  # whether another revision was made
 
 
-def open_studies(connection: Connection) -> list[OpenStudy]:
-    """All open studies, the most urgent first, of a class the longest idle."""
+def _open_studies() -> Select[int, str, float, str]:
     idle = func.extract("epoch", func.clock_timestamp() - Study.last_received_at)
     version: ColumnElement[str] = literal_column("studies.xmin::text")
-    rows = connection.execute(
-        select(Study.id, Study.study_instance_uid, idle, version)
+    return (
+        select(Study.id, Study.study_instance_uid, cast(idle, Float), version)
         .where(Study.state == StudyState.OPEN)
         .order_by(Study.priority, Study.last_received_at)
     )
-    return [OpenStudy(row[0], row[1], float(row[2]), row[3]) for row in rows]
+
+
+# Asked several times a second: to build it takes as long as its answer.
+_OPEN_STUDIES: Final = _open_studies()
+
+
+def open_studies(connection: Connection) -> list[OpenStudy]:
+    """All open studies, the most urgent first, of a class the longest idle."""
+    return [OpenStudy(*row) for row in connection.execute(_OPEN_STUDIES)]
 
 
 def read_arrivals(connection: Connection, study: OpenStudy) -> StudyArrivals:

@@ -1,6 +1,7 @@
 """How associations ended: evidence that nothing of a study is on its way any more."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -13,26 +14,32 @@ from neurotriage.core.reception import Sender
 KEPT: Final = 20_000
 
 
-def record_ended(
-    connection: Connection,
-    association_id: str,
-    peer: Sender,
-    *,
-    released: bool,
-    ended_at: datetime,
-    kept: int = KEPT,
-) -> None:
-    """Record the end of an association once; the newest ``kept`` rows stay."""
+@dataclass(frozen=True, slots=True)
+class AssociationEnd:
+    """How and when an association ended; ``released``: by A-RELEASE."""
+
+    association_id: str
+    peer: Sender
+    released: bool
+    ended_at: datetime
+
+
+def record_ended(connection: Connection, ends: Sequence[AssociationEnd], *, kept: int = KEPT) -> None:
+    """Record the end of each association once; the newest ``kept`` rows stay."""
+    if not ends:
+        return
     connection.execute(
-        insert(Association)
-        .values(
-            association_id=association_id,
-            peer_ae_title=peer[0],
-            peer_host=peer[1],
-            released=released,
-            ended_at=ended_at,
-        )
-        .on_conflict_do_nothing(index_elements=[Association.association_id])
+        insert(Association).on_conflict_do_nothing(index_elements=[Association.association_id]),
+        [
+            {
+                "association_id": end.association_id,
+                "peer_ae_title": end.peer[0],
+                "peer_host": end.peer[1],
+                "released": end.released,
+                "ended_at": end.ended_at,
+            }
+            for end in ends
+        ],
     )
     newest = select(func.max(Association.id)).scalar_subquery()
     connection.execute(delete(Association).where(Association.id <= newest - kept))

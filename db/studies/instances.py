@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import BigInteger, Connection, Float, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.clock import seconds
+from db.columns import columns
 from db.corrections.rejections import NOTE, ReceivedNote, take_note
 from db.corrections.withdrawal import withdraw
 from db.studies import priority
@@ -251,13 +252,12 @@ def _open(connection: Connection, ages_s: Mapping[int, float]) -> None:
     closed = connection.execute(
         select(Study.id).where(Study.id.in_(ages_s), Study.state != StudyState.OPEN).order_by(Study.id)
     ).scalars()
-    for study_id in closed.all():
-        events.record(connection, "received", study_id=study_id)
-    for study_id, age_s in ages_s.items():
-        came_at = func.clock_timestamp() - seconds(age_s)
-        later = case(
-            (Study.state == StudyState.OPEN, func.greatest(Study.last_received_at, came_at)), else_=came_at
-        )
-        connection.execute(
-            update(Study).where(Study.id == study_id).values(state=StudyState.OPEN, last_received_at=later)
-        )
+    events.record_all(connection, "received", {study_id: {} for study_id in closed})
+    came = columns(study_id=(BigInteger, list(ages_s)), age_s=(Float, list(ages_s.values())))
+    came_at = func.clock_timestamp() - seconds(came.c.age_s)
+    later = case(
+        (Study.state == StudyState.OPEN, func.greatest(Study.last_received_at, came_at)), else_=came_at
+    )
+    connection.execute(
+        update(Study).where(Study.id == came.c.study_id).values(state=StudyState.OPEN, last_received_at=later)
+    )

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import BigInteger, Connection, String, exists, func, select, update
 
 from db import events
+from db.columns import columns
 from db.studies.leases import free
 from db.tables import Revision, Study
 from neurotriage.core.priority import Basis, Judgement, Priority, after_sent_again, combined
@@ -33,6 +34,8 @@ def note(
             ((Study.state == StudyState.QUIET) & analysed).label("over"),
         ).where(Study.id.in_(judged))
     )
+    moved: dict[int, Judgement] = {}
+    told = set()
     for row in rows.all():
         before = _judgement(row.priority, row.priority_basis, row.priority_evidence)
         now = before
@@ -40,7 +43,10 @@ def note(
             now = after_sent_again(now)
         now = reduce(combined, judged[row.id], now)
         if now is not None and now != before:
-            _write(connection, row.id, now, told=before is not None or now.basis is not Basis.NOTHING)
+            moved[row.id] = now
+            if before is not None or now.basis is not Basis.NOTHING:
+                told.add(row.id)
+    _write(connection, moved, told)
 
 
 def prioritise(connection: Connection, study_id: int, priority: Priority) -> None:
@@ -48,7 +54,8 @@ def prioritise(connection: Connection, study_id: int, priority: Priority) -> Non
 
     What waits of it moves at once. Locks the study's row.
     """
-    _write(connection, study_id, Judgement(priority, Basis.COMMAND, "neurotriage prioritise"))
+    now = Judgement(priority, Basis.COMMAND, "neurotriage prioritise")
+    _write(connection, {study_id: now}, {study_id})
 
 
 def hold_back(connection: Connection, study_id: int, evidence: str) -> None:
@@ -56,7 +63,7 @@ def hold_back(connection: Connection, study_id: int, evidence: str) -> None:
 
     It stays there until there is evidence for an urgent one, or an admin's word. Locks its row.
     """
-    _write(connection, study_id, Judgement(Priority.BACKLOG, Basis.REPEATED, evidence))
+    _write(connection, {study_id: Judgement(Priority.BACKLOG, Basis.REPEATED, evidence)}, {study_id})
 
 
 def waiting(connection: Connection) -> Mapping[Priority, int]:
@@ -76,11 +83,24 @@ def _judgement(priority: str, basis: str, evidence: str) -> Judgement | None:
     return Judgement(Priority(priority), Basis(basis), evidence) if basis else None
 
 
-def _write(connection: Connection, study_id: int, now: Judgement, *, told: bool = True) -> None:
+def _write(connection: Connection, moved: Mapping[int, Judgement], told: Collection[int]) -> None:
+    """Write the class of each study; ``told``: those of which it is an event."""
+    if not moved:
+        return
+    now = columns(
+        study_id=(BigInteger, list(moved)),
+        priority=(String, [judged.priority for judged in moved.values()]),
+        basis=(String, [judged.basis for judged in moved.values()]),
+        evidence=(String, [judged.evidence for judged in moved.values()]),
+    )
     connection.execute(
         update(Study)
-        .where(Study.id == study_id)
-        .values(priority=now.priority, priority_basis=now.basis, priority_evidence=now.evidence)
+        .where(Study.id == now.c.study_id)
+        .values(priority=now.c.priority, priority_basis=now.c.basis, priority_evidence=now.c.evidence)
     )
-    if told:
-        events.record(connection, "prioritised", study_id=study_id, priority=now.priority, basis=now.basis)
+    details = {
+        study_id: {"priority": judged.priority, "basis": judged.basis}
+        for study_id, judged in moved.items()
+        if study_id in told
+    }
+    events.record_all(connection, "prioritised", details)

@@ -91,6 +91,8 @@ class Instance(Base):
             postgresql_using="brin",
             postgresql_with={"autosummarize": "on"},
         ),
+        # For ``db.retention``; without storage commitment it is empty.
+        Index("ix_instances_promised", "digest", postgresql_where=text("committed_at IS NOT NULL")),
         {"comment": "One row per distinct instance received; the bytes lie in the store, by digest"},
     )
 

@@ -49,6 +49,7 @@ class Assembler:
         self._engine, self._settings = engine, settings
         self._read: dict[int, _Read] = {}
         self._counts = Counts(settings)
+        self._ended: Mapping[str, bool] = {}
 
     def step(self, backlog: Backlog | None = None) -> list[int]:
         """Make the revisions that are due; their ids.
@@ -102,8 +103,13 @@ class Assembler:
             self._read[study.id] = _Read(version, facts, again_at)
 
     def _released(self, connection: Connection) -> Mapping[str, bool]:
-        facts = (read.facts for read in self._read.values())
-        return ended(connection, {name for one in facts if one for name in one.associations if name})
+        """Of the associations of the open studies that have ended: whether each was released."""
+        facts = [read.facts for read in self._read.values() if read.facts]
+        names = {name for one in facts for name in one.associations if name}
+        known = {name: released for name, released in self._ended.items() if name in names}
+        # How one has ended does not change.
+        self._ended = known | dict(ended(connection, names - known.keys()))
+        return self._ended
 
     def _judge(self, study: OpenStudy, released: Mapping[str, bool], backlog: Backlog | None) -> int | None:
         read = self._read.get(study.id)

@@ -54,6 +54,12 @@ def decide(
     return len(due)
 
 
+def some_undecided(engine: Engine) -> bool:
+    """Whether a transaction waits to be decided, due or not. Raises ``Unavailable`` without Postgres."""
+    with outage_as_unavailable(), engine.connect() as connection:
+        return commitments.some_undecided(connection)
+
+
 def _decide(connection: Connection, storage: Storage, transaction: Undecided, all_recorded: bool) -> int:
     uids = {instance for _, instance in transaction.references}
     held = commitments.lock_instances(connection, uids)

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,9 +22,7 @@ from neurotriage.core.errors import Refused
 from neurotriage.core.process.log import set_up_logging
 from neurotriage.core.values import ReasonCode
 from neurotriage.dicom.commitment import read_report
-from neurotriage.dicom.headers import describe, digest_of_file, read_header
-from neurotriage.dicom.placement import placement_of
-from neurotriage.dicom.rejections import read_rejection
+from neurotriage.dicom.recorded import read_recorded
 
 # Commands, each with the number of a child in four bytes; FORK comes with the socket of the child.
 FORK: Final = b"F"
@@ -60,9 +58,7 @@ def _answer(kind: str, path: Path, digest: str) -> dict[str, object]:
     try:
         if kind == "report":
             return {kind: read_report(path)}
-        dataset = read_header(path)
-        known = describe(dataset, path, digest or digest_of_file(path))
-        return {kind: replace(known, placement=placement_of(dataset), rejection=read_rejection(dataset))}
+        return {kind: read_recorded(path, digest)}
     except Refused as refused:
         return {"reason": {"code": refused.reason.code, "text": refused.reason.text}}
     except MemoryError:

@@ -1,7 +1,7 @@
 """Records the spooled notes of the listener: what was rejected, how associations ended, what is to be
 committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 from db.commitments import record_request
 from db.engine import outage_as_unavailable
 from db.refusals import record_refused_association, record_refused_context
-from db.studies.associations import record_ended
+from db.studies.associations import AssociationEnd, record_ended
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.refused_associations import RefusedAssociations
 from dicom_listener.refused_contexts import NOTE_LIMIT_BYTES, RefusedContexts
@@ -30,12 +30,12 @@ _REQUESTS_AT_ONCE: Final = 10
 _LIMIT_BYTES: Final = max(NOTE_LIMIT_BYTES, COMMITMENT_LIMIT_BYTES)
 
 
-# Records what a note says, in the transaction given; the number of things recorded.
-_Record = Callable[[Connection, bytes], int]
+# Records what notes say, in the transaction given; the number of things recorded.
+_Record = Callable[[Connection, Sequence[bytes]], int]
 
 
 def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
-    """Record spooled notes, a few hundred at most; the number of things recorded.
+    """Record notes of what was refused and of what ended, a few hundred at most; the number of things.
 
     A note that cannot be recorded is moved into quarantine.
     Raises ``Unavailable`` while Postgres does not answer; the notes stay where they are.
@@ -44,43 +44,50 @@ def ingest_notes(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
         (spool.refused(), _NOTES_AT_ONCE, _record_contexts),
         (spool.rejected(), _NOTES_AT_ONCE, _record_refusals),
         (spool.ended(), _ENDED_AT_ONCE, _record_ended),
-        (spool.commitments(), _REQUESTS_AT_ONCE, _record_commitment),
     )
     return sum(_ingest(engine, notes[:at_once], quarantine, record) for notes, at_once, record in kinds)
 
 
-def _record_contexts(connection: Connection, content: bytes) -> int:
-    note = RefusedContexts.from_json(content)
-    for sop_class, syntaxes in note.contexts:
-        record_refused_context(connection, note.peer, sop_class, syntaxes)
-    return len(note.contexts)
+def ingest_requests(engine: Engine, spool: Spooled, quarantine: Quarantine) -> int:
+    """Record requests for storage commitment as ``ingest_notes`` does notes, a few at most; their number."""
+    return _ingest(engine, spool.commitments()[:_REQUESTS_AT_ONCE], quarantine, _record_commitments)
 
 
-def _record_refusals(connection: Connection, content: bytes) -> int:
-    note = RefusedAssociations.from_json(content)
-    for refusal, times in note.times.items():
-        peer = refusal.calling_ae_title, refusal.peer_host
-        record_refused_association(connection, refusal.cause, peer, refusal.called_ae_title, times=times)
-    return len(note.times)
+def _record_contexts(connection: Connection, contents: Sequence[bytes]) -> int:
+    notes = [RefusedContexts.from_json(content) for content in contents]
+    for note in notes:
+        for sop_class, syntaxes in note.contexts:
+            record_refused_context(connection, note.peer, sop_class, syntaxes)
+    return sum(len(note.contexts) for note in notes)
 
 
-def _record_ended(connection: Connection, content: bytes) -> int:
-    note = EndedAssociation.from_json(content)
-    record_ended(connection, note.association_id, note.peer, released=note.released, ended_at=note.ended_at)
-    return 1
+def _record_refusals(connection: Connection, contents: Sequence[bytes]) -> int:
+    notes = [RefusedAssociations.from_json(content) for content in contents]
+    for note in notes:
+        for refusal, times in note.times.items():
+            peer = refusal.calling_ae_title, refusal.peer_host
+            record_refused_association(connection, refusal.cause, peer, refusal.called_ae_title, times=times)
+    return sum(len(note.times) for note in notes)
 
 
-def _record_commitment(connection: Connection, content: bytes) -> int:
-    note = RequestedCommitment.from_json(content)
-    record_request(
-        connection,
-        note.request,
-        peer_ae_title=note.peer_ae_title,
-        called_ae_title=note.called_ae_title,
-        peer_host=note.report_host,
-        requested_at=note.requested_at,
-    )
-    return 1
+def _record_ended(connection: Connection, contents: Sequence[bytes]) -> int:
+    notes = map(EndedAssociation.from_json, contents)
+    ends = [AssociationEnd(n.association_id, n.peer, n.released, n.ended_at) for n in notes]
+    record_ended(connection, ends)
+    return len(ends)
+
+
+def _record_commitments(connection: Connection, contents: Sequence[bytes]) -> int:
+    for note in map(RequestedCommitment.from_json, contents):
+        record_request(
+            connection,
+            note.request,
+            peer_ae_title=note.peer_ae_title,
+            called_ae_title=note.called_ae_title,
+            peer_host=note.report_host,
+            requested_at=note.requested_at,
+        )
+    return len(contents)
 
 
 def _ingest(engine: Engine, paths: list[Path], quarantine: Quarantine, record: _Record) -> int:
@@ -90,7 +97,7 @@ def _ingest(engine: Engine, paths: list[Path], quarantine: Quarantine, record: _
     try:
         contents = [_content(path) for path in paths]
         with outage_as_unavailable(), engine.begin() as connection:
-            recorded = sum(record(connection, content) for content in contents)
+            recorded = record(connection, contents)
         for path in paths:
             path.unlink()
             quarantine.forget(path.name)

@@ -15,6 +15,7 @@ from pydicom.sequence import Sequence as DatasetSequence
 from neurotriage.core.wording import counted
 from neurotriage.dicom.headers import MALFORMED, UNREADABLE_VALUE, value_of
 from neurotriage.dicom.peer_text import peer_text
+from neurotriage.dicom.plain import plain_numbers, tag_of
 
 # struct codes of binary numbers that were encoded under a text or unknown value representation (PS3.5 6.2).
 _BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -34,6 +35,10 @@ def numbers(dataset: Dataset, name: str) -> tuple[float, ...]:
 
     Reads text, values of an unknown value representation (UN), and decimal commas, too.
     """
+    tag = tag_of(dataset, name)
+    plain = None if tag is None else plain_numbers(dataset, tag)
+    if plain is not None or tag is None:
+        return plain or ()
     content = value(dataset, name)
     several = isinstance(content, Sequence) and not isinstance(content, (str, bytes))
     parts = tuple(content) if several else (content,) if content is not None else ()

@@ -6,24 +6,23 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pydicom
 from pydicom import charset
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.placement import Placement
 from neurotriage.core.rejection import RejectionNote
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.data_set import digest_of_file
 from neurotriage.dicom.patients import patient_key
 from neurotriage.dicom.peer_text import peer_text
+from neurotriage.dicom.plain import plain_integer, plain_text, tag_of
 
 # pydicom 3.0 assumes that Python's codec removes the escape sequences of ISO 2022 IR 58 (PS3.5 annex K). It
 # does not, and they would stay in names.
@@ -34,7 +33,6 @@ _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _TEXT_LIMIT: Final = 256
 # Limit of a bigint column; some devices exceed the 32 bits of IS (PS3.5 6.2) with numbers made of dates.
 _NUMBER_LIMIT: Final = 2**63 - 1
-_CHUNK_BYTES: Final = 1 << 20
 
 # Errors that pydicom raises for bytes that are no data set, or a value that does not fit its type.
 MALFORMED: Final = (
@@ -182,10 +180,10 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
     return InstanceHeader(
         path=path,
         digest=digest,
-        sop_instance_uid=_uid(dataset, "SOPInstanceUID") or _uid(meta, "MediaStorageSOPInstanceUID"),
-        sop_class_uid=_uid(dataset, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID"),
-        study_instance_uid=_uid(dataset, "StudyInstanceUID"),
-        series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+        sop_instance_uid=uid(dataset, "SOPInstanceUID") or uid(meta, "MediaStorageSOPInstanceUID"),
+        sop_class_uid=uid(dataset, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID"),
+        study_instance_uid=uid(dataset, "StudyInstanceUID"),
+        series_instance_uid=uid(dataset, "SeriesInstanceUID"),
         modality=text(dataset, "Modality").upper(),
         patient_id=text(dataset, "PatientID"),
         issuer_of_patient_id=text(dataset, "IssuerOfPatientID"),
@@ -203,7 +201,7 @@ def describe(dataset: Dataset, path: Path, digest: str) -> InstanceHeader:
         model_name=text(dataset, "ManufacturerModelName"),
         station_name=text(dataset, "StationName"),
         claims_ours=_claims_ours(dataset),
-        creator_uid=_uid(dataset, "InstanceCreatorUID"),
+        creator_uid=uid(dataset, "InstanceCreatorUID"),
         requested_priority=_requested_priority(dataset),
         study_priority=text(dataset, "StudyPriorityID"),
         patient_location=text(dataset, "CurrentPatientLocation"),
@@ -231,7 +229,7 @@ def is_own_result(dataset: Dataset) -> bool:
 
     No proof, but enough to leave out an object that is never analysed; the listener looks in our records.
     """
-    return _claims_ours(dataset) and _uid(dataset, "SOPClassUID") in RESULT_CLASSES
+    return _claims_ours(dataset) and uid(dataset, "SOPClassUID") in RESULT_CLASSES
 
 
 def _claims_ours(dataset: Dataset) -> bool:
@@ -244,25 +242,14 @@ def _claims_ours(dataset: Dataset) -> bool:
         return False
 
 
-def digest_of_file(path: Path) -> str:
-    """SHA-256 (hex) of the encoded data set: everything after the File Meta."""
-    summary = sha256()
-    with path.open("rb") as file:
-        file.seek(_data_set_offset(file.read(144)))
-        while chunk := file.read(_CHUNK_BYTES):
-            summary.update(chunk)
-    return summary.hexdigest()
-
-
-def _data_set_offset(start: bytes) -> int:
-    """PS3.10 7.1: 128 bytes, "DICM", then (0002,0000) UL 4 with the length of the rest of the group."""
-    if start[128:132] != b"DICM" or start[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
-        return 0
-    return 144 + int.from_bytes(start[140:144], "little")
-
-
 def text(dataset: Dataset, name: str) -> str:
     """An attribute as one trimmed line of at most 256 characters; "" where it is absent or unreadable."""
+    tag = tag_of(dataset, name)
+    if tag is None:
+        return ""
+    plain = plain_text(dataset, tag)
+    if plain is not None:
+        return peer_text(plain, _TEXT_LIMIT)
     value = _get(dataset, name)
     if value is None:
         return ""
@@ -270,12 +257,17 @@ def text(dataset: Dataset, name: str) -> str:
     return peer_text(joined, _TEXT_LIMIT)
 
 
-def _uid(dataset: Dataset, name: str) -> str:
+def uid(dataset: Dataset, name: str) -> str:
+    """An attribute that is a usable UID; "" where it is not."""
     value = text(dataset, name)
     return value if _UID.fullmatch(value) else ""
 
 
 def _number(dataset: Dataset, name: str) -> int | None:
+    tag = tag_of(dataset, name)
+    plain = None if tag is None else plain_integer(dataset, tag)
+    if plain is not None:
+        return plain
     value = _get(dataset, name)
     try:
         number = None if value is None else int(value)
@@ -286,13 +278,13 @@ def _number(dataset: Dataset, name: str) -> int | None:
 
 def value_of(dataset: Dataset, name: str) -> Any:
     """The value of an attribute by keyword; None where it is absent, or malformed and so of no use."""
-    tag = tag_for_keyword(name)
-    if tag is None or tag not in dataset.keys():  # noqa: SIM118 - Dataset's own ``in`` is slow
+    tag = tag_of(dataset, name)
+    if tag is None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return dataset[BaseTag(tag)].value
+            return dataset[tag].value
         except UNREADABLE_VALUE:
             return None
 

@@ -12,9 +12,9 @@ from pydicom import Dataset
 
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import ReasonCode
+from neurotriage.dicom.data_set import digest_of_file
 from neurotriage.dicom.headers import (
     InstanceHeader,
-    digest_of_file,
     is_own_result,
     read_header,
     read_instance,

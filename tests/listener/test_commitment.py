@@ -15,7 +15,7 @@ from dicom_listener.admission.peers import report_host
 from dicom_listener.commitment.decide import WAIT_S, decide
 from dicom_listener.commitment.reporter import Reporter
 from dicom_listener.ingest.ingest import Ingest
-from dicom_listener.ingest.notes import ingest_notes
+from dicom_listener.ingest.notes import ingest_requests
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
 from dicom_listener.spool import read_received
@@ -45,11 +45,11 @@ class Site:
 
     def record(self) -> None:
         """Requests and images that lie in the spool become rows."""
-        ingest_notes(self.engine, self.listener.spool, self.quarantine)
+        ingest_requests(self.engine, self.listener.spool, self.quarantine)
         self.ingest.drain()
 
     def decide(self, wait_s: float = WAIT_S) -> int:
-        ingest_notes(self.engine, self.listener.spool, self.quarantine)
+        ingest_requests(self.engine, self.listener.spool, self.quarantine)
         backlog = self.ingest.backlog()
         return decide(self.engine, self.storage, backlog, datetime.now(UTC), wait_s=wait_s)
 

@@ -321,7 +321,8 @@ def test_slow_files_of_one_peer_hold_up_no_study_of_another(
     count = "select count(*) from instances"
     with HeaderReaders(deadline_s=60.0) as readers:
         ingest = ingest_with(readers)
-        while rows(engine, count) != [(len(good),)]:
+        begun = time.monotonic()
+        while rows(engine, count) != [(len(good),)] or time.monotonic() - begun <= OTHER_PEER_S:
             ingest.step(0.05)
             peers, now = {("GOOD", "127.0.0.1")}, datetime.now(UTC)
             assert len(readers.pids) <= READERS + SLOW_READERS

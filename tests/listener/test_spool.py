@@ -14,7 +14,8 @@ from dicom_listener.spool.room import Room
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import StorageSettings
 from neurotriage.core.storage import Storage
-from neurotriage.dicom.headers import digest_of_file, read_instance
+from neurotriage.dicom.data_set import digest_of_file
+from neurotriage.dicom.headers import read_instance
 from tests.listener.conftest import PARTIES, data_set_of, encoded, instance, spooled
 
 pytestmark = pytest.mark.unit

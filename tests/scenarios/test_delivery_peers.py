@@ -23,7 +23,7 @@ from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
 from neurotriage.core.storage import Storage, write_durably
 from neurotriage.core.values import Outcome, ResultObject
-from neurotriage.dicom.headers import digest_of_file
+from neurotriage.dicom.data_set import digest_of_file
 from neurotriage.embedded.process import free_port
 from neurotriage.phantom import INSTALLATION, make_analysis, make_study
 from tests.conftest import absent

@@ -25,6 +25,7 @@ from db.tables import (
     SeriesVerdictRow,
 )
 from neurotriage.core.documents import from_document
+from neurotriage.core.rejection import RejectionNote, RejectionTitle
 from neurotriage.core.states import RevisionState
 from neurotriage.core.values import Claims, Outcome, ResultKind
 from tests.db.rows import (
@@ -238,6 +239,17 @@ def test_the_sender_of_a_study_is_who_sent_its_first_image(engine: Engine) -> No
         assert analyses.sender(connection, study_id) == ("CT2", "127.0.0.1")
         with pytest.raises(NoResultFound):
             analyses.sender(connection, study_id + 100)
+
+
+def test_whoever_rejects_images_beforehand_is_not_the_sender_of_the_study(engine: Engine) -> None:
+    rejected = RejectionNote(RejectionTitle("113037"), (("1.2.3", "1.2.3.1.9"),))
+    note = replace(header(7), sop_instance_uid="2.25.7", rejection=rejected)
+    with engine.begin() as connection:
+        record_instances(connection, [(note, replace(RECEPTION, peer_ae_title="ARCHIVE"))])
+        (study_id,) = connection.execute(text("select id from studies")).scalars()
+        assert analyses.sender(connection, study_id)[0] == "ARCHIVE"
+        record_instances(connection, [(header(1), replace(RECEPTION, peer_ae_title="CT2"))])
+        assert analyses.sender(connection, study_id)[0] == "CT2"
 
 
 def test_the_installation_keeps_its_uid(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, TextClause, select, text
 
 from db.studies import assembly
 from db.studies.arrivals import open_studies, read_arrivals
-from db.studies.associations import ended, record_ended
+from db.studies.associations import AssociationEnd, ended, record_ended
 from db.studies.instances import record_instances
 from db.tables import Association, Event, Revision, RevisionInstance, Series
 from neurotriage.core.placement import Placement
@@ -106,11 +106,15 @@ def test_what_closure_needs_is_read_back_as_it_was_recorded(engine: Engine) -> N
         assert open_studies(connection)[0].version != study.version
 
 
+def _end(name: str, *, released: bool) -> AssociationEnd:
+    return AssociationEnd(name, ("CT", "h"), released, NOW)
+
+
 def test_the_table_of_associations_is_bounded_and_the_first_end_counts(engine: Engine) -> None:
     with engine.begin() as connection:
         for number in range(6):
-            record_ended(connection, f"a{number}", ("CT", "h"), released=number != 4, ended_at=NOW, kept=3)
-        record_ended(connection, "a4", ("CT", "h"), released=True, ended_at=NOW)
+            record_ended(connection, [_end(f"a{number}", released=number != 4)], kept=3)
+        record_ended(connection, [_end("a4", released=True), _end("a4", released=True)])
         assert ended(connection, {"a0", "a4", "a5", "unknown"}) == {"a4": False, "a5": True}
         assert len(connection.execute(select(Association.id)).all()) == 3
 
