@@ -54,10 +54,10 @@ class Attendance:
 
 
 @contextmanager
-def crowd(port: int, sizes: Sizes, tls_port: int | None = None) -> Iterator[Callable[[], Attendance]]:
+def crowd(port: int, sizes: Sizes, tls_port: int) -> Iterator[Callable[[], Attendance]]:
     """The crowd has arrived within; the function sends it away and says how it went.
 
-    ``tls_port``: a port of the listener that speaks TLS; without one nobody is silent there.
+    ``tls_port``: the port of the listener that speaks TLS.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -82,19 +82,18 @@ def crowd(port: int, sizes: Sizes, tls_port: int | None = None) -> Iterator[Call
         process.join()
 
 
-def _come(port: int, sizes: Sizes, tls_port: int | None, parent: Connection) -> None:
+def _come(port: int, sizes: Sizes, tls_port: int, parent: Connection) -> None:
     asyncio.run(_stay(port, sizes, tls_port, parent))
 
 
-async def _stay(port: int, sizes: Sizes, tls_port: int | None, parent: Connection) -> None:
+async def _stay(port: int, sizes: Sizes, tls_port: int, parent: Connection) -> None:
     kinds: list[tuple[_Behaviour, int, int]] = [
         (_silent, sizes.idle // 2, port),
         (_idle, sizes.idle - sizes.idle // 2, port),
         (_slow, sizes.slow, port),
         (_dribbling, sizes.dribbling, port),
+        (_silent_in_tls, sizes.silent_tls, tls_port),
     ]
-    if tls_port is not None:
-        kinds.append((_silent_in_tls, sizes.silent_tls, tls_port))
     attendance, listed, strangers = Attendance(), cycle(_LISTED_OF_FIVE), cycle(_STRANGERS)
     members = [
         _member(behaviour, next(listed) or next(strangers), where, attendance)

@@ -15,7 +15,8 @@ from bench.peers.drawn import DrawnStudy
 from bench.peers.processes import Usage
 from bench.peers.raw import RawPeer
 from bench.peers.receivers import Product, product, storescu
-from neurotriage.embedded.process import LOOPBACK
+from dicom_listener.admission.certificates import TestAuthority
+from neurotriage.embedded.process import LOOPBACK, free_port
 
 WORKER: Final = "WARD"
 ECHO_LIMIT_S: Final = 1.0
@@ -24,6 +25,8 @@ BACK_LIMIT_S: Final = 30.0
 BASE_LIMIT_PERCENT: Final = 10.0
 _ECHO_EVERY_S: Final = 0.1
 _POLL_S: Final = 0.5
+# The listener's pools start their threads as they are needed, and keep them.
+_POOLED_THREADS: Final = 20
 _REST_S: Final = 2.0
 
 PEERS: Final = [
@@ -52,24 +55,19 @@ class Work:
         return 100 * len(self.refused) / max(1, len(self.asked))
 
 
-def siege(
-    folder: Path,
-    sizes: Sizes,
-    *,
-    work_s: float,
-    images: int,
-    tls_port_of: Callable[[Product], int | None] = lambda _: None,
-) -> list[Figure]:
+def siege(folder: Path, sizes: Sizes, *, work_s: float, images: int) -> list[Figure]:
     """What the crowd costs the listed peer and the listener, all of whose parts are warm by then.
 
     ``work_s``: how long the peer works among the crowd, and half of it before and after. ``images``: of each
-    study that it sends. ``tls_port_of`` gives the port of the listener that speaks TLS, where it has one.
+    study that it sends.
     """
     study = DrawnStudy.draw(folder / "study", images, 256)
-    with product(folder, roles=("listen",), settings={"peer": PEERS}) as ours:
+    tls_port = free_port()
+    listener = {"port": 0, "also": [_encrypted(folder / "certificates", tls_port)]}
+    with product(folder, roles=("listen",), settings={"peer": PEERS, "listener": listener}) as ours:
         calm = work(ours, study, work_s / 2)
         base = _at_rest(ours)
-        with crowd(ours.port, sizes, tls_port_of(ours)) as go:
+        with crowd(ours.port, sizes, tls_port) as go:
             besieged = work(ours, study, work_s)
             attendance = go()
         back_s = _back_s(ours, base)
@@ -94,6 +92,14 @@ def siege(
             for what, more in _more_percent(base, now).items()
         ),
     ]
+
+
+def _encrypted(folder: Path, port: int) -> dict[str, object]:
+    """A port beside the plain one that speaks TLS, for those who never end their handshake."""
+    authority = TestAuthority(folder, days=1)
+    own = authority.pair("listener", [LOOPBACK])
+    files = {"certificate": own.certificate, "key": own.key, "ca": authority.certificate}
+    return {"host": LOOPBACK, "port": port, "tls": files}
 
 
 def work(ours: Product, study: DrawnStudy, seconds: float) -> Work:
@@ -157,6 +163,6 @@ def _back_s(ours: Product, base: Usage) -> float:
 def _more_percent(base: Usage, now: Usage) -> dict[str, float]:
     return {
         "descriptors": 100 * (now.descriptors / base.descriptors - 1),
-        "threads": 100 * (now.threads / base.threads - 1),
+        "threads": 100 * max(0, now.threads - base.threads - _POOLED_THREADS) / base.threads,
         "memory": 100 * (now.memory_bytes / base.memory_bytes - 1),
     }
