@@ -1,7 +1,6 @@
 """Runs a command within the system calls, socket families and mappings that a unit allows, without systemd.
 
-Called as ``python -m tests.deploy.sandbox UNIT COMMAND...``: so it is seen, where no systemd runs, what a library
-cannot live without.
+``python -m tests.deploy.sandbox UNIT COMMAND...`` so shows, where no systemd runs, what a library needs.
 """
 
 import ctypes
