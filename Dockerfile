@@ -16,7 +16,8 @@ RUN pip install --no-deps --require-hashes -r requirements/embedded.lock
 COPY . .
 RUN pip install hatchling editables && pip install --no-deps --no-build-isolation . \
  && if [ -n "$EXTRAS" ]; then pip install --no-build-isolation ".[$EXTRAS]"; fi \
- && useradd --system --create-home --home-dir /var/lib/neurotriage neurotriage \
+ && groupadd --system --gid 999 neurotriage \
+ && useradd --system --uid 999 --gid 999 --create-home --home-dir /var/lib/neurotriage neurotriage \
  && install -d -o neurotriage /var/lib/neurotriage/storage
 
 USER neurotriage

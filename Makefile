@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check unit lint types format validate lock clean install
+.PHONY: demo test check unit lint types format validate lock sbom licences clean install
 
 demo: install
 	@$(BIN)/neurotriage demo
@@ -57,6 +57,13 @@ lock:
 	@for extra in embedded dev; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --python-version 3.11 --generate-hashes \
 	    --override requirements/without-torch.txt --no-header --no-annotate -q -o requirements/$$extra.lock; done
+
+# What an installation is made of (CycloneDX), and under which licences.
+sbom: install
+	@$(BIN)/python -m deploy.sbom build/sbom.cdx.json
+
+licences: install
+	@$(BIN)/python -m deploy.licences docs/third-party-licences.md
 
 clean:
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

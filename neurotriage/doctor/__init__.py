@@ -12,6 +12,7 @@ from neurotriage.doctor.database import look_at_database
 from neurotriage.doctor.destinations import look_at_destination
 from neurotriage.doctor.hl7 import look_at_hl7
 from neurotriage.doctor.host import look_at_configuration, look_at_storage, look_at_weights
+from neurotriage.doctor.installation import look_at_installation
 from neurotriage.doctor.intake import look_at_intake
 from neurotriage.doctor.listener import echo_instructions, look_at_listener
 from neurotriage.doctor.queue import look_at_queue
@@ -34,6 +35,7 @@ class Options:
     destination: str = ""  # check only this one; all if empty
     store: bool = False  # store a test study in each destination
     await_echo_s: float = 0.0  # wait for C-ECHOs from the destinations; 0 does not wait
+    install: bool = False  # look at how the services are installed on this host
 
 
 def probes(settings: Settings, options: Options) -> list[Probe]:
@@ -43,6 +45,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
     return [
         Probe("configuration", _LIMIT_S, partial(look_at_configuration, settings)),
         Probe("configuration", _LIMIT_S, partial(look_at_intake, settings)),
+        *(
+            [Probe("installation", _LIMIT_S, partial(look_at_installation, settings))]
+            if options.install
+            else []
+        ),
         Probe("storage", _LIMIT_S, partial(look_at_storage, settings)),
         Probe("database", _LIMIT_S, partial(look_at_database, settings)),
         Probe("queue", _LIMIT_S, partial(look_at_queue, settings)),

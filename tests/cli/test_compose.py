@@ -12,7 +12,14 @@ import typer
 import yaml
 
 from neurotriage.cli import app
-from neurotriage.core.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings, load_settings
+from neurotriage.core.settings import (
+    CONFIG_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    MetricsSettings,
+    Settings,
+    StowSettings,
+    load_settings,
+)
 from neurotriage.embedded.stack import ASKED_FOR, ROLES
 from worker.provider import KEY_VARIABLE
 
@@ -29,7 +36,11 @@ DATA_FOLDERS: Final = {
     "valkey/valkey:9": "/data",
     "orthancteam/orthanc": "/var/lib/orthanc/db",
 }
-PROGRAMS: Final = {"postgres:18": {"pg_isready", "psql"}, "valkey/valkey:9": {"valkey-cli"}}
+PROGRAMS: Final = {
+    "postgres:18": {"pg_isready", "psql"},
+    "valkey/valkey:9": {"valkey-cli"},
+    "neurotriage:": {"python"},
+}
 
 
 def _told(table: dict[str, Any], image: str) -> Any:
@@ -48,9 +59,20 @@ def _mounts(service: dict[str, Any]) -> dict[str, str]:
 
 def test_all_parts_of_the_product_and_a_pacs_are_there() -> None:
     assert set(SERVICES) == {
-        *("postgres", "valkey", "migrate", "listener", "analysis", "delivery", "summary", "orthanc"),
+        *(
+            "postgres",
+            "valkey",
+            "migrate",
+            "listener",
+            "stow",
+            "metrics",
+            "analysis",
+            "delivery",
+            "summary",
+            "orthanc",
+        ),
     }
-    assert set(OURS) == {"migrate", "listener", "analysis", "delivery", "summary"}
+    assert set(OURS) == {"migrate", "listener", "stow", "metrics", "analysis", "delivery", "summary"}
     assert 'ENTRYPOINT ["neurotriage"]' in DOCKERFILE
 
 
@@ -73,7 +95,10 @@ def test_the_services_run_what_serve_runs_and_what_the_tests_break() -> None:
         "analysis": ROLES["analysis"],
         "delivery": ROLES["delivery"],
         "summary": ASKED_FOR["summary"],
+        "stow": ASKED_FOR["stow"],
+        "metrics": ASKED_FOR["metrics"],
     }
+    assert {name for name in OURS if "profiles" in OURS[name]} == set(ASKED_FOR)
 
 
 @pytest.fixture
@@ -141,7 +166,40 @@ def test_health_is_asked_with_programs_that_the_image_has() -> None:
         for needed, how in service.get("depends_on", {}).items()
         if how["condition"] == "service_healthy"
     }
-    assert awaited == set(asked)
+    assert awaited == {name for name in asked if name not in OURS}
+    assert set(asked) - awaited == {name for name in OURS if "ports" in OURS[name]}
+
+
+def test_health_of_a_door_is_asked_at_the_port_that_it_opens(settings: Settings) -> None:
+    ports = {
+        "listener": settings.listener.port,
+        "stow": StowSettings().port,
+        "metrics": MetricsSettings().port,
+    }
+    for name, port in ports.items():
+        assert f"'127.0.0.1', {port})" in OURS[name]["healthcheck"]["test"][1]
+        assert OURS[name]["ports"][0].endswith(f":{port}")
+
+
+def test_no_service_of_ours_may_become_another_user_or_write_beside_its_data(settings: Settings) -> None:
+    assert re.search(r"^USER neurotriage$", DOCKERFILE, re.MULTILINE)
+    for service in OURS.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["tmpfs"] == ["/tmp"]
+        assert not service.get("privileged")
+
+
+def test_studies_by_stow_are_taken_where_a_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SERVICES["stow"]["environment"]["NEUROTRIAGE__STOW"]
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    monkeypatch.setenv("NEUROTRIAGE__STOW", _substituted(told))
+    assert load_settings().stow is None
+    monkeypatch.setenv("NEUROTRIAGE__STOW", '{"host": "0.0.0.0", "unencrypted": true}')
+    stow = load_settings().stow
+    assert stow is not None
+    assert stow.port == StowSettings().port
 
 
 def test_the_image_is_built_from_files_and_versions_that_there_are() -> None:

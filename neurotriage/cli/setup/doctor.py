@@ -35,6 +35,11 @@ def doctor(
         min=0.0,
         help="While no listener runs: wait this many seconds for a C-ECHO from each destination.",
     ),
+    install: bool = typer.Option(
+        False,
+        "--install",
+        help="Look at this host's installation, too: user, file modes, open files, clock, units of systemd.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check the whole set-up, and say what to correct.
@@ -54,7 +59,9 @@ def doctor(
         raise typer.Exit(2)
     if await_echo:
         typer.echo(examination.echo_instructions(settings), err=True)
-    asked = examination.Options(destination=destination, store=store, await_echo_s=await_echo)
+    asked = examination.Options(
+        destination=destination, store=store, await_echo_s=await_echo, install=install
+    )
     parts = examination.examine(examination.probes(settings, asked))
     if as_json:
         typer.echo(json.dumps([asdict(part) for part in parts], indent=2))
