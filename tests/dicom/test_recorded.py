@@ -16,7 +16,9 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, MRImageStorage
 
+from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason
 from neurotriage.dicom import recorded
@@ -117,6 +119,18 @@ def test_what_the_file_meta_alone_names_is_recorded(tmp_path: Path) -> None:
     )
     path = write(tmp_path / "file.dcm", data)
     assert read_recorded(path).sop_instance_uid == "2.25.3.77"
+    _assert_same(path)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_what_is_not_encoded_as_its_file_meta_says_is_recorded_as_analysis_reads_it(
+    tmp_path: Path, syntax: UID
+) -> None:
+    parties = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1")
+    data_set = part10(instance())
+    meta = file_meta(parties, MRImageStorage, "2.25.3.1", syntax)
+    path = write(tmp_path / "file.dcm", meta + data_set[data_set_offset(data_set) :])
+    assert isinstance(_outcome(read_recorded, path), Reason)
     _assert_same(path)
 
 
