@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.datadict import keyword_for_tag
@@ -158,6 +158,15 @@ def _number(dataset: Dataset, name: str) -> int | None:
     return describe(dataset, Path("file"), "").series_number if name == "SeriesNumber" else None
 
 
+# pydicom 3.0 raises IndexError for a name of these with an empty component.
+_LOSES_NAMES = ("ISO 2022 IR 87", "ISO 2022 IR 159")
+
+
+@pytest.mark.parametrize("charset", _LOSES_NAMES)
+def test_a_name_that_ends_in_carets_is_read_in_every_character_set(charset: str) -> None:
+    assert _read_back("PatientName", "PN", b"DOE^JOHN^^", charset, little=True)[0] == "'DOE^JOHN^^'"
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     name=st.sampled_from(NAMES),
@@ -178,6 +187,7 @@ def _number(dataset: Dataset, name: str) -> int | None:
 def test_a_value_is_read_as_pydicom_converts_it(
     name: str, vr: str | None, value: bytes, charset: str, little: bool
 ) -> None:
+    assume(not (charset in _LOSES_NAMES and b"^" in value))
     with _pydicom_alone():
         by_pydicom = _read_back(name, vr, value, charset, little)
     assert _read_back(name, vr, value, charset, little) == by_pydicom
