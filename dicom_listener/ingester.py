@@ -201,7 +201,8 @@ def _decide(
 
     def step() -> None:
         nonlocal some_wait
-        some_wait |= ingest_requests(engine, spools, quarantine) > 0
+        waited, some_wait = some_wait, True  # an error does not tell what was recorded before it
+        some_wait = ingest_requests(engine, spools, quarantine) > 0 or waited
         backlog = latest()
         if not some_wait or backlog is None:
             return

@@ -1,7 +1,8 @@
 """Values in plain ASCII, read from their bytes as they came: pydicom's conversion takes ten times as long.
 
 Each function gives exactly what the conversion would, or None where the value is not plain, or was converted
-already: then there is no way around it.
+already: then there is no way around it. Two values differ: a name with an empty component in ISO 2022 IR 87
+or 159, which pydicom 3.0 loses, and text under a character set of Python's alone (UTF-16), taken as ASCII.
 """
 
 import re

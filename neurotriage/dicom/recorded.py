@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from neurotriage.core.errors import Refused
 from neurotriage.dicom.data_set import data_set_offset, digest_of_file
@@ -27,6 +27,8 @@ from neurotriage.dicom.rejections import read_rejection
 _START_BYTES: Final = 1 << 12
 # Float, Double Float and other Pixel Data (PS3.3 C.7.6.3, C.7.6.24).
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+# Whoever reads the pixels goes by the File Meta, also where it is wrong: so does the header.
+_NOT_PLAIN: Final = frozenset((DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian))
 
 
 def read_recorded(path: Path, digest: str = "") -> InstanceHeader:
@@ -54,12 +56,14 @@ def _data_set(path: Path) -> Dataset | None:
             meta = file_start(start)
             if meta is None or meta.data_set_at != data_set_offset(start):
                 return None
+            if meta.transfer_syntax_uid in _NOT_PLAIN:
+                return None
             file.seek(meta.data_set_at)
             implicit = meta.transfer_syntax_uid == ImplicitVRLittleEndian
             dataset = read_dataset(file, implicit, is_little_endian=True, stop_when=_at_pixels)
     except (Refused, RecursionError, MemoryError, *UNREADABLE_VALUE):
         return None
-    # Neither is found in what is compressed or big endian, and the File Meta may name what is not here.
+    # The File Meta may name what is not here.
     return dataset if uid(dataset, "SOPInstanceUID") and uid(dataset, "SOPClassUID") else None
 
 

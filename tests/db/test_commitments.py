@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, delete, text
+from sqlalchemy import Connection, Engine, delete, event, text
 
 from db import commitments, refusals, retention
 from db.commitments import DueReport, Held
@@ -60,6 +60,17 @@ def test_what_was_promised_is_what_may_not_be_deleted(engine: Engine) -> None:
         connection.execute(delete(Instance).where(retention.may_be_deleted()))
         left = connection.execute(text("select sop_instance_uid from instances")).scalars().all()
     assert left == [uids[0]]
+
+
+def test_promised_bytes_are_found_without_reading_every_instance(engine: Engine) -> None:
+    asked: list[str] = []
+    with engine.begin() as connection:
+        connection.execute(text("set local enable_seqscan = off"))
+        event.listen(connection, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        retention.promised(connection, {"ab"})
+        plan = connection.exec_driver_sql(f"explain {asked[0]}", {"digest_1_1": "ab"}).scalars().all()
+    assert "ix_instances_promised" in plan[0] + plan[1]
+    assert any("Index Cond: (digest" in line.replace("((", "(") for line in plan)
 
 
 def test_a_promise_that_is_given_again_keeps_its_first_time(engine: Engine) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, MRImageStorage
 
+from dicom_listener.spool.file_meta import AssociationInfo, file_meta
 from neurotriage.core.errors import Refused
 from neurotriage.core.values import Reason
 from neurotriage.dicom import recorded
@@ -120,6 +122,18 @@ def test_what_the_file_meta_alone_names_is_recorded(tmp_path: Path) -> None:
     _assert_same(path)
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_what_is_not_encoded_as_its_file_meta_says_is_recorded_as_analysis_reads_it(
+    tmp_path: Path, syntax: UID
+) -> None:
+    parties = AssociationInfo("SENDER", "NEUROTRIAGE", "127.0.0.1")
+    data_set = part10(instance())
+    meta = file_meta(parties, MRImageStorage, "2.25.3.1", syntax)
+    path = write(tmp_path / "file.dcm", meta + data_set[data_set_offset(data_set) :])
+    assert isinstance(_outcome(read_recorded, path), Reason)
+    _assert_same(path)
+
+
 _PADDED = st.binary(max_size=80).map(lambda value: value + b" " * (len(value) % 2))
 _PLAIN = st.text(st.sampled_from("0123456789.,+-eE \\^=~\0\x1b\tAÄ"), max_size=60).map(
     lambda value: value.encode("latin-1")
@@ -144,6 +158,15 @@ def _number(dataset: Dataset, name: str) -> int | None:
     return describe(dataset, Path("file"), "").series_number if name == "SeriesNumber" else None
 
 
+# pydicom 3.0 raises IndexError for a name of these with an empty component.
+_LOSES_NAMES = ("ISO 2022 IR 87", "ISO 2022 IR 159")
+
+
+@pytest.mark.parametrize("charset", _LOSES_NAMES)
+def test_a_name_that_ends_in_carets_is_read_in_every_character_set(charset: str) -> None:
+    assert _read_back("PatientName", "PN", b"DOE^JOHN^^", charset, little=True)[0] == "'DOE^JOHN^^'"
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     name=st.sampled_from(NAMES),
@@ -164,6 +187,7 @@ def _number(dataset: Dataset, name: str) -> int | None:
 def test_a_value_is_read_as_pydicom_converts_it(
     name: str, vr: str | None, value: bytes, charset: str, little: bool
 ) -> None:
+    assume(not (charset in _LOSES_NAMES and b"^" in value))
     with _pydicom_alone():
         by_pydicom = _read_back(name, vr, value, charset, little)
     assert _read_back(name, vr, value, charset, little) == by_pydicom

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
@@ -24,7 +25,13 @@ MADE = "select number, completed_by from revisions order by number"
 RULES = {"quiet_s": 600, "released_quiet_s": 3}
 
 
-def _receive(spool: Spool, ingest: Ingest, numbers: Iterable[int], series: int = 1) -> None:
+def _receive(
+    spool: Spool,
+    ingest: Ingest,
+    numbers: Iterable[int],
+    series: int = 1,
+    parties: AssociationInfo = ONE,
+) -> None:
     for number in numbers:
         image = instance(
             number=1000 * series + number,
@@ -34,7 +41,7 @@ def _receive(spool: Spool, ingest: Ingest, numbers: Iterable[int], series: int =
             BodyPartExamined="HEAD",
         )
         spool.receive(
-            ONE,
+            parties,
             sop_class_uid=MRImageStorage,
             sop_instance_uid=image.SOPInstanceUID,
             transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -71,6 +78,21 @@ def test_a_head_is_looked_at_early_and_the_whole_study_once_its_association_is_r
     assert rows(engine, query) == [(20,), (23,)]
     (detail,) = rows(engine, "select detail ->> 'evidence' from events where kind = 'quiet'")
     assert detail == ("1 association released, and nothing came for 3 s",)
+
+
+def test_the_end_of_each_association_is_seen_also_of_those_that_end_later(
+    engine: Engine, spool: Spool, ingest: Ingest, quarantine: Quarantine
+) -> None:
+    assembler = _assembler(engine, first_looks=0, released_quiet_s=0.2)
+    parties = [replace(ONE, association_id=name) for name in "ab"]
+    for number, one in enumerate(parties):
+        _receive(spool, ingest, (2 * number, 2 * number + 1), parties=one)
+    for one in parties:
+        assert _step(assembler, ingest) == []
+        spool.note_ended(one, released=True)
+        ingest_notes(engine, spool, quarantine)
+    until(lambda: _step(assembler, ingest) == [1], 20)
+    assert rows(engine, MADE) == [(1, "released")]
 
 
 def test_a_study_whose_association_was_aborted_waits_for_its_timer(
