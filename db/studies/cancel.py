@@ -7,15 +7,15 @@ from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision, Study
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import NoteKind
 
-_UNSENT = (DeliveryState.HELD, DeliveryState.WAITING)
+_UNSENT = (DeliveryState.HELD, DeliveryState.WAITING, DeliveryState.SENDING)
 
 
 def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) -> tuple[int, int]:
     """Analyse no revision of a study that waits, and send none of its results that do.
 
     Returns how many revisions and how many deliveries were cancelled. A worker that analyses one loses it;
-    an object on its way arrives. Rejection notes are sent all the same. Further images make a new
-    revision; the same ones again do not.
+    an object on its way arrives, or is not tried again. Rejection notes are sent
+    all the same. Further images make a new revision; the same ones again do not.
     """
     connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
     revisions = connection.execute(

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import Connection, Engine, text
 
 from db.delivery import deliveries
 from db.delivery.release import release
 from db.studies import leases
 from db.studies.cancel import cancel
+from neurotriage.core.states import DeliveryState
 from tests.db.rows import (
     analysed,
     claimed,
@@ -78,7 +80,8 @@ def test_results_that_wait_or_are_held_are_not_sent_but_rejection_notes_are(engi
         assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
 
 
-def test_an_object_on_its_way_arrives(engine: Engine) -> None:
+@pytest.mark.parametrize("ends", [DeliveryState.STORED, DeliveryState.WAITING])
+def test_an_object_on_its_way_arrives_or_is_not_tried_again(engine: Engine, ends: DeliveryState) -> None:
     with engine.begin() as connection:
         analysed(
             connection, claimed(connection, ready_revision(connection, study="1.2.3")), written(1, "pacs")
@@ -86,8 +89,12 @@ def test_an_object_on_its_way_arrives(engine: Engine) -> None:
         right = sending_right(connection)
         (item,) = deliveries.due(connection, "pacs")
         assert deliveries.begin(connection, right, item.id)
-        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
-        assert _states(connection) == ["sending"]
+        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 1)
+        assert deliveries.due(connection, "pacs") == []  # also where its sender was killed
+        assert deliveries.settle(connection, right, item, ends, "its answer")
+        arrived = ends is DeliveryState.STORED
+        assert _states(connection) == ["stored" if arrived else "given_up"]
+        assert deliveries.due(connection, "pacs") == []
 
 
 def test_what_is_held_is_not_due_until_it_is_released(engine: Engine) -> None:
