@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, func, select, update
 
 from db import events
+from db.delivery.deliveries import CANCELLED_BY
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision, Study
 from neurotriage.core.states import DeliveryState, RevisionState
 from neurotriage.core.values import NoteKind
@@ -44,7 +45,7 @@ def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) 
                 .where(AnalysisRow.study_id == study_id, ResultObjectRow.kind != NoteKind.REJECTION)
             ),
         )
-        .values(state=DeliveryState.GIVEN_UP, last_status=f"cancelled by {made_by}: {reason}"[:500])
+        .values(state=DeliveryState.GIVEN_UP, last_status=f"{CANCELLED_BY}{made_by}: {reason}"[:500])
     ).rowcount
     if cancelled or deliveries:
         events.record(

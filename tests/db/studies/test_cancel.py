@@ -97,6 +97,19 @@ def test_an_object_on_its_way_arrives_or_is_not_tried_again(engine: Engine, ends
         assert deliveries.due(connection, "pacs") == []
 
 
+def test_what_was_cancelled_is_sent_again_only_where_its_study_is_named(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = replace(written(1, "pacs", "other"), held=frozenset({"other"}))
+        analysed(connection, claimed(connection, ready_revision(connection, study="1.2.3")), held)
+        cancel(connection, _study_id(connection), made_by="test", reason="phantom")
+        assert deliveries.retry(connection) == 0
+        assert deliveries.retry(connection, destination="other") == 0
+        assert _states(connection) == ["given_up", "given_up"]
+        assert deliveries.retry(connection, study_ids=[_study_id(connection)], destination="pacs") == 1
+        assert deliveries.retry(connection) == 1  # it waits, as others do
+        assert _states(connection) == ["waiting", "given_up"]
+
+
 def test_what_is_held_is_not_due_until_it_is_released(engine: Engine) -> None:
     with engine.begin() as connection:
         for study in ("1.2.3", "1.2.4"):
