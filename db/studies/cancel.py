@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, func, select, update
 
-from db import events
+from db import events, summary_requests
 from db.delivery.deliveries import CANCELLED_BY
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision, Study
 from neurotriage.core.states import DeliveryState, RevisionState
@@ -15,7 +15,7 @@ def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) 
     """Analyse no revision of a study that waits, and send none of its results that do.
 
     Returns how many revisions and how many deliveries were cancelled. A worker that analyses one loses it;
-    an object on its way arrives, or is not tried again. Rejection notes are sent
+    an object on its way arrives, or is not tried again. No text of a model follows. Rejection notes are sent
     all the same. Further images make a new revision; the same ones again do not.
     """
     connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
@@ -47,6 +47,7 @@ def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) 
         )
         .values(state=DeliveryState.GIVEN_UP, last_status=f"{CANCELLED_BY}{made_by}: {reason}"[:500])
     ).rowcount
+    summary_requests.cancel(connection, study_id, f"{CANCELLED_BY}{made_by}")
     if cancelled or deliveries:
         events.record(
             connection,
