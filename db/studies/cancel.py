@@ -5,7 +5,7 @@ from sqlalchemy import Connection, func, select, update
 from db import events, summary_requests
 from db.delivery.deliveries import CANCELLED_BY
 from db.tables import AnalysisRow, Delivery, ResultObjectRow, Revision, Study
-from neurotriage.core.states import DeliveryState, RevisionState
+from neurotriage.core.states import DeliveryState, RevisionState, StudyState
 from neurotriage.core.values import NoteKind
 
 _UNSENT = (DeliveryState.HELD, DeliveryState.WAITING, DeliveryState.SENDING)
@@ -16,7 +16,8 @@ def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) 
 
     Returns how many revisions and how many deliveries were cancelled. A worker that analyses one loses it;
     an object on its way arrives, or is not tried again. No text of a model follows. Rejection notes are sent
-    all the same. Further images make a new revision; the same ones again do not.
+    all the same. Further images make a new revision, and so do those of a study that is open; the same ones
+    again do not.
     """
     connection.execute(select(Study.id).where(Study.id == study_id).with_for_update(key_share=True))
     revisions = connection.execute(
@@ -59,3 +60,9 @@ def cancel(connection: Connection, study_id: int, *, made_by: str, reason: str) 
             deliveries=deliveries,
         )
     return len(cancelled), deliveries
+
+
+def is_open(connection: Connection, study_id: int) -> bool:
+    """Whether images of a study still arrive, so that it will be analysed when they are complete."""
+    state = connection.execute(select(Study.state).where(Study.id == study_id)).scalar_one()
+    return state == StudyState.OPEN
