@@ -49,7 +49,7 @@ def cancel(
     Example: neurotriage cancel 1.2.826.0.1.3680043.8.498.1 --reason "phantom"
     """
     from db.studies.cancel import cancel as end
-    from db.studies.cancel import is_open
+    from db.studies.cancel import what_follows
 
     why = checked_reason(reason)
     with database.engine() as engine:
@@ -59,12 +59,10 @@ def cancel(
         for study_id in study_ids:
             with engine.begin() as connection:
                 revisions, deliveries = end(connection, study_id, made_by=made_by(), reason=why)
-                still_open = is_open(connection, study_id)
+                follows = what_follows(connection, study_id)
             typer.echo(f"revisions cancelled: {revisions}; results that are not sent: {deliveries}")
-            if still_open:
-                typer.echo(
-                    "images still arrive: it is analysed when they are complete; cancel it then", err=True
-                )
+            if follows:
+                typer.echo(follows, err=True)
 
 
 def _found(connection: "Connection", study: str) -> list[int]:

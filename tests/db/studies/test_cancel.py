@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from db.corrections import identity
 from db.delivery import deliveries
 from db.delivery.release import release
-from db.studies import leases
-from db.studies.cancel import cancel
+from db.studies import assembly, leases, recall
+from db.studies.cancel import cancel, what_follows
+from neurotriage.core.patient import PatientIdentity
 from neurotriage.core.states import DeliveryState
 from tests.db.rows import (
     analysed,
@@ -18,6 +20,7 @@ from tests.db.rows import (
     receive,
     rejection,
     sending_right,
+    stored,
     written,
 )
 
@@ -140,3 +143,22 @@ def test_held_results_count_as_waiting(engine: Engine) -> None:
         own = replace(written(1, "pacs"), held=frozenset({"pacs"}))
         analysed(connection, claimed(connection, ready_revision(connection, study="1.2.3")), own)
         assert connection.execute(text("select deliveries_waiting from study_results")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("by", ["correction", "recall"])
+def test_a_revision_that_takes_back_what_was_sent_is_made_all_the_same(engine: Engine, by: str) -> None:
+    with engine.begin() as connection:
+        analysed(
+            connection, claimed(connection, ready_revision(connection, study="1.2.3")), written(1, "pacs")
+        )
+        stored(connection, sending_right(connection))
+        study_id = _study_id(connection)
+        assert what_follows(connection, study_id) == ""
+        if by == "recall":
+            assert recall.analyse_again(connection, study_id, "model", "1")
+        else:
+            identity.correct(connection, study_id, PatientIdentity("B"), made_by="test", reason="")
+            assert assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+        assert cancel(connection, study_id, made_by="test", reason="") == (0, 0)
+        assert "takes back what was sent" in what_follows(connection, study_id)
+        assert leases.claim_next(connection, owner="w", lease_s=60, attempts=3) is not None
