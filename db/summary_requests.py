@@ -123,6 +123,30 @@ def finish(
     return ended.rowcount == 1
 
 
+def cancel(connection: Connection, study_id: int, reason: str) -> None:
+    """End what waits or is asked about a study; whoever asks writes no text any more."""
+    rows = connection.execute(
+        update(SummaryRequest)
+        .where(
+            SummaryRequest.ended_at.is_(None),
+            AnalysisRow.id == SummaryRequest.analysis_id,
+            AnalysisRow.study_id == study_id,
+        )
+        .values(
+            state=SummaryState.OVERTAKEN, reason=reason, lease_until=None, ended_at=func.clock_timestamp()
+        )
+        .returning(AnalysisRow.revision_id)
+    ).scalars()
+    for revision_id in rows.all():
+        events.record(
+            connection,
+            f"text_{SummaryState.OVERTAKEN}",
+            study_id=study_id,
+            revision_id=revision_id,
+            reason=reason,
+        )
+
+
 def expire(connection: Connection, *, wait_s: float, attempts: int) -> int:
     """End what nobody asked within ``wait_s``, or what was taken ``attempts`` times; how many."""
     reason = case((SummaryRequest.attempt > 0, _DIED), else_=_LATE)

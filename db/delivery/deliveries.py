@@ -17,6 +17,8 @@ from neurotriage.core.states import DeliveryState
 from neurotriage.core.values import NoteKind
 
 _STATUS_LIMIT = 500
+# How the status of what somebody cancelled begins (``db.studies.cancel``).
+CANCELLED_BY: Final = "cancelled by "
 # The columns of a delivery that starts anew.
 FRESH: Final = {
     "attempts": 0,
@@ -243,9 +245,9 @@ def retry(
 ) -> int:
     """Let deliveries wait again that were refused, given up or lost, and try waiting ones now; how many.
 
-    Results that newer ones replaced stay as they are. ``None`` means every study or every destination;
-    a destination stands for those behind its slash too. Pauses of queries at these destinations end. Locks
-    the deliveries.
+    Results that newer ones replaced stay as they are, and what somebody cancelled does where its study is
+    not named. ``None`` means every study or every destination; a destination stands for those behind its
+    slash too. Pauses of queries at these destinations end. Locks the deliveries.
     """
     lost = and_(Delivery.state == DeliveryState.STORED, Delivery.alarmed_at.is_not(None))
     ended = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.GIVEN_UP))
@@ -264,6 +266,9 @@ def retry(
     )
     if study_ids is not None:
         wanted = wanted.where(AnalysisRow.study_id.in_(study_ids))
+    else:
+        cancelled = Delivery.last_status.startswith(CANCELLED_BY) & (Delivery.state == DeliveryState.GIVEN_UP)
+        wanted = wanted.where(~cancelled)
     if destination is not None:
         named = or_(
             Delivery.destination == destination,

@@ -12,13 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.clock import seconds
 from db.engine import outage_as_unavailable
-from db.operations.processes import LoadedModel
+from db.operations.processes import FORGET_AFTER_S, LoadedModel
 from db.tables import Process
 from neurotriage import __version__
 
 BEAT_EVERY_S: Final = 10.0
-# Rows of hosts that never came back, such as containers that were replaced.
-_FORGET_AFTER_S: Final = 86_400.0
 
 
 class Presence:
@@ -51,7 +49,7 @@ class Presence:
         """Add the row. Those of processes of our host and role that were killed go, and any long silent."""
         pids = connection.execute(select(Process.pid).where(*self._of_our_role())).scalars()
         ended = [pid for pid in pids if pid == self._pid or not _runs(pid)]
-        silent = Process.last_seen_at < func.clock_timestamp() - seconds(_FORGET_AFTER_S)
+        silent = Process.last_seen_at < func.clock_timestamp() - seconds(FORGET_AFTER_S)
         connection.execute(
             delete(Process).where(or_(and_(*self._of_our_role(), Process.pid.in_(ended)), silent))
         )

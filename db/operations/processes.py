@@ -6,10 +6,13 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from db.clock import seconds
 from db.tables import Process
 
 # Several beats (``db.operations.presence``) may fail before a process counts as gone.
 GONE_AFTER_S: Final = 60.0
+# Rows of hosts that never came back, such as containers that were replaced.
+FORGET_AFTER_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class RunningProcess:
 
 
 def processes(connection: Connection) -> tuple[RunningProcess, ...]:
-    """Every process with a row, by role, host and process id."""
+    """Every process that told within a day that it runs, by role, host and process id."""
     silent_s = func.extract("epoch", func.clock_timestamp() - Process.last_seen_at)
     columns = Process.__table__.c
     rows = connection.execute(
@@ -56,7 +59,9 @@ def processes(connection: Connection) -> tuple[RunningProcess, ...]:
             silent_s.label("silent_s"),
             columns.device,
             columns.models,
-        ).order_by(columns.role, columns.host, columns.pid)
+        )
+        .where(Process.last_seen_at >= func.clock_timestamp() - seconds(FORGET_AFTER_S))
+        .order_by(columns.role, columns.host, columns.pid)
     ).mappings()
     return tuple(
         RunningProcess(

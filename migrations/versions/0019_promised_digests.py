@@ -10,6 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # Over ten million rows an index takes longer than a statement otherwise may.
+    op.execute("set local statement_timeout = 0")
     op.create_index(
         "ix_instances_promised", "instances", ["digest"], postgresql_where=sa.text("committed_at IS NOT NULL")
     )

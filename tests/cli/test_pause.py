@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from neurotriage.cli import app
 from neurotriage.core.settings import CONFIG_VARIABLE
-from tests.db.rows import analysed, claimed, ready_revision, written
+from tests.db.rows import analysed, claimed, ready_revision, receive, written
 
 Call = Callable[..., Result]
 
@@ -62,8 +62,19 @@ def test_a_study_is_cancelled_where_somebody_is_sure(call: Call, engine: Engine)
     assert call("cancel", "1.2.3").exit_code == 1  # nobody answers
     said = call("cancel", "1.2.3", "--yes", "--reason", "phantom")
     assert said.stdout == "revisions cancelled: 1; results that are not sent: 0\n"
+    assert said.stderr == ""
     with engine.connect() as connection:
         assert connection.execute(text("select state from revisions")).scalar_one() == "cancelled"
     history = call("why", "1.2.3").stdout
     assert "cancelled" in history
     assert "phantom" in history
+
+
+def test_whoever_cancels_a_study_whose_images_still_arrive_is_told_that_it_is_analysed(
+    call: Call, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        receive(connection, 1, study="1.2.3")
+    said = call("cancel", "1.2.3", "--yes")
+    assert said.stdout == "revisions cancelled: 0; results that are not sent: 0\n"
+    assert "it is analysed when they are complete" in said.stderr

@@ -103,6 +103,14 @@ def test_what_has_been_silent_for_a_day_is_forgotten_when_another_starts(engine:
     assert [p.role for p in _processes(engine)] == ["analysis"]
 
 
+def test_what_has_been_silent_for_a_day_is_told_of_no_more_though_nothing_starts(engine: Engine) -> None:
+    Presence(engine, "delivery").tell()
+    _age(engine, 86_300)
+    assert [p.role for p in _processes(engine)] == ["delivery"]
+    _age(engine, 200)
+    assert _processes(engine) == ()
+
+
 def test_without_postgres_telling_is_unavailable_and_leaving_is_silent(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("drop table processes"))

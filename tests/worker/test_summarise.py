@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from db import summary_requests
 from db.studies import repeat
+from db.studies.cancel import cancel
 from neurotriage.core.settings import Settings
 from tests.summary.chat_server import (
     Behaviour,
@@ -49,6 +50,20 @@ def test_results_are_delivered_at_once_and_the_models_text_follows_as_a_revision
     assert origins(site) == ["template", "model"]
     assert documents(site) == [("report", True), ("pdf", True), ("report", False), ("pdf", False)]
     assert names == tuple(site.rows("select distinct destination from deliveries")[0])
+
+
+def test_no_text_follows_for_a_study_that_was_cancelled(site: WorkerSite) -> None:
+    def cancels(handler: Handler, request: Request) -> None:
+        with site.engine.begin() as connection:
+            ((study_id,),) = connection.execute(text("select id from studies where state = 'quiet'")).all()
+            cancel(connection, study_id, made_by="test", reason="phantom")
+        arranges(handler, request)
+
+    with asking(site, cancels):
+        assert summarised(site) == ()
+    assert requests(site) == [("overtaken", "cancelled by test")]
+    assert site.rows("select distinct state from deliveries") == [("given_up",)]
+    assert origins(site) == ["template"]
 
 
 @pytest.mark.parametrize(

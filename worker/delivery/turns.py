@@ -35,12 +35,15 @@ class Turns:
         self._since_oldest += 1
 
     def passed_to_another(self, delivery: DueDelivery) -> bool:
-        """Whether a study that became due meanwhile, or that has waited longest, comes before this one's."""
+        """Whether a study that became due meanwhile, or that has waited longest, comes before this one's.
+
+        So it is where nothing is due any more: the destination was paused, or what waited was cancelled.
+        """
         if self._since_oldest >= PATIENCE:
             return True
         with self._engine.begin() as connection:
             first = deliveries.due(connection, self._address, limit=1)
-        return bool(first) and first[0].priority.rank < delivery.priority.rank
+        return not first or first[0].priority.rank < delivery.priority.rank
 
     def unproven(self) -> list[DueDelivery]:
         """The study whose proof is due, of several the most urgent; empty where there is none."""

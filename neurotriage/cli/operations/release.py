@@ -43,11 +43,13 @@ def cancel(
     """Do not analyse a study that waits, and send none of its results that do.
 
     What was sent stays where it is (`recall` and `reject` take it back). Further images make a study
-    that is analysed; `reprocess` analyses the study after all, `retry` sends its results.
+    that is analysed, and so do those of a study that is not complete yet; `reprocess` analyses the study
+    after all, `retry STUDY` sends its results.
 
     Example: neurotriage cancel 1.2.826.0.1.3680043.8.498.1 --reason "phantom"
     """
     from db.studies.cancel import cancel as end
+    from db.studies.cancel import what_follows
 
     why = checked_reason(reason)
     with database.engine() as engine:
@@ -57,7 +59,10 @@ def cancel(
         for study_id in study_ids:
             with engine.begin() as connection:
                 revisions, deliveries = end(connection, study_id, made_by=made_by(), reason=why)
+                follows = what_follows(connection, study_id)
             typer.echo(f"revisions cancelled: {revisions}; results that are not sent: {deliveries}")
+            if follows:
+                typer.echo(follows, err=True)
 
 
 def _found(connection: "Connection", study: str) -> list[int]:

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import Connection, Engine, text
 
+from db.corrections import identity
 from db.delivery import deliveries
 from db.delivery.release import release
-from db.studies import leases
-from db.studies.cancel import cancel
+from db.studies import assembly, leases, recall
+from db.studies.cancel import cancel, what_follows
+from neurotriage.core.patient import PatientIdentity
+from neurotriage.core.states import DeliveryState
 from tests.db.rows import (
     analysed,
     claimed,
@@ -16,6 +20,7 @@ from tests.db.rows import (
     receive,
     rejection,
     sending_right,
+    stored,
     written,
 )
 
@@ -78,7 +83,8 @@ def test_results_that_wait_or_are_held_are_not_sent_but_rejection_notes_are(engi
         assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
 
 
-def test_an_object_on_its_way_arrives(engine: Engine) -> None:
+@pytest.mark.parametrize("ends", [DeliveryState.STORED, DeliveryState.WAITING])
+def test_an_object_on_its_way_arrives_or_is_not_tried_again(engine: Engine, ends: DeliveryState) -> None:
     with engine.begin() as connection:
         analysed(
             connection, claimed(connection, ready_revision(connection, study="1.2.3")), written(1, "pacs")
@@ -86,8 +92,25 @@ def test_an_object_on_its_way_arrives(engine: Engine) -> None:
         right = sending_right(connection)
         (item,) = deliveries.due(connection, "pacs")
         assert deliveries.begin(connection, right, item.id)
-        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 0)
-        assert _states(connection) == ["sending"]
+        assert cancel(connection, _study_id(connection), made_by="test", reason="") == (0, 1)
+        assert deliveries.due(connection, "pacs") == []  # also where its sender was killed
+        assert deliveries.settle(connection, right, item, ends, "its answer")
+        arrived = ends is DeliveryState.STORED
+        assert _states(connection) == ["stored" if arrived else "given_up"]
+        assert deliveries.due(connection, "pacs") == []
+
+
+def test_what_was_cancelled_is_sent_again_only_where_its_study_is_named(engine: Engine) -> None:
+    with engine.begin() as connection:
+        held = replace(written(1, "pacs", "other"), held=frozenset({"other"}))
+        analysed(connection, claimed(connection, ready_revision(connection, study="1.2.3")), held)
+        cancel(connection, _study_id(connection), made_by="test", reason="phantom")
+        assert deliveries.retry(connection) == 0
+        assert deliveries.retry(connection, destination="other") == 0
+        assert _states(connection) == ["given_up", "given_up"]
+        assert deliveries.retry(connection, study_ids=[_study_id(connection)], destination="pacs") == 1
+        assert deliveries.retry(connection) == 1  # it waits, as others do
+        assert _states(connection) == ["waiting", "given_up"]
 
 
 def test_what_is_held_is_not_due_until_it_is_released(engine: Engine) -> None:
@@ -120,3 +143,22 @@ def test_held_results_count_as_waiting(engine: Engine) -> None:
         own = replace(written(1, "pacs"), held=frozenset({"pacs"}))
         analysed(connection, claimed(connection, ready_revision(connection, study="1.2.3")), own)
         assert connection.execute(text("select deliveries_waiting from study_results")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("by", ["correction", "recall"])
+def test_a_revision_that_takes_back_what_was_sent_is_made_all_the_same(engine: Engine, by: str) -> None:
+    with engine.begin() as connection:
+        analysed(
+            connection, claimed(connection, ready_revision(connection, study="1.2.3")), written(1, "pacs")
+        )
+        stored(connection, sending_right(connection))
+        study_id = _study_id(connection)
+        assert what_follows(connection, study_id) == ""
+        if by == "recall":
+            assert recall.analyse_again(connection, study_id, "model", "1")
+        else:
+            identity.correct(connection, study_id, PatientIdentity("B"), made_by="test", reason="")
+            assert assembly.freeze(connection, study_id, idle_s=0, completed_by="quiet")
+        assert cancel(connection, study_id, made_by="test", reason="") == (0, 0)
+        assert "takes back what was sent" in what_follows(connection, study_id)
+        assert leases.claim_next(connection, owner="w", lease_s=60, attempts=3) is not None
