@@ -5,6 +5,7 @@ import sys
 import typer
 
 from neurotriage import __version__
+from neurotriage.cli.operations import backup
 from neurotriage.cli.services import demo, listen, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
@@ -60,6 +61,7 @@ COMMANDS = (
     commitments,
     identity,
     reject,
+    backup,
     doctor,
     certs,
     conformance,
