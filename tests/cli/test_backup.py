@@ -39,7 +39,7 @@ def test_a_backup_is_made_checked_and_restored_by_command(
     made = CliRunner().invoke(app, ["backup", str(folder)])
     assert (made.exit_code, made.stderr) == (0, "")
     assert made.stdout.startswith(f"in {folder}: ")
-    assert made.stdout.endswith(" rows, 1 file (0.0 MB), of which 1 file had not been copied yet\n")
+    assert made.stdout.endswith(" rows, 1 file (0.0 MB), new: 1 file\n")
     checked = CliRunner().invoke(app, ["backup", str(folder), "--verify"])
     assert (checked.exit_code, "is whole" in checked.stdout) == (0, True)
     _choose(monkeypatch, empty_database_url, Storage(tmp_path / "restored"))

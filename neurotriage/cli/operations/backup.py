@@ -46,9 +46,7 @@ def backup(
         return
     with _servers(_beside_serve) as (engine, storage), _bar() as tell:
         manifest = back_up(engine, storage, folder, tell)
-    typer.echo(
-        f"in {folder}: {_amount(manifest)}, of which {_counted(manifest.copied, 'file')} had not been copied yet"
-    )
+    typer.echo(f"in {folder}: {_amount(manifest)}, new: {_counted(manifest.copied, 'file')}")
     if manifest.missing:
         missing = _counted(manifest.missing, "file")
         typer.echo(f"the storage lacks {missing} that the database names", err=True)
