@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from db import migrate
 from neurotriage.backup import BackupDamaged
+from neurotriage.backup.listing import ListedFile, new_listing
 from neurotriage.backup.manifest import BackupFolder
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import Settings
@@ -214,6 +215,36 @@ def test_no_flipped_byte_becomes_a_row_or_a_file(clinic: Clinic, fresh: Fresh) -
         assert contents(fresh.engine) == {}
         assert not list(fresh.storage.root.rglob(page.name))
     fresh.restore(clinic.folder)
+
+
+@pytest.mark.parametrize("name", ["../outside.dcm", "store/../../outside.dcm", "/tmp/outside.dcm"])
+def test_no_file_is_put_outside_of_the_storage(
+    clinic: Clinic, fresh: Fresh, name: str, tmp_path: Path
+) -> None:
+    place, manifest = BackupFolder(clinic.folder), clinic.back_up()
+    content = manifest.tables[0].content
+    with new_listing(tmp_path / "forged") as listing:
+        listing.put(ListedFile(name, content, 0))
+    place.write(manifest.model_copy(update={"listing": place.objects.add(tmp_path / "forged")}))
+    with pytest.raises(BackupDamaged, match="outside of the storage"):
+        fresh.restore(clinic.folder)
+    assert not fresh.storage.root.exists()
+    assert contents(fresh.engine) == {}
+
+
+def test_rows_that_a_service_writes_meanwhile_stop_a_restore(clinic: Clinic, fresh: Fresh) -> None:
+    manifest = clinic.back_up()
+
+    def tell(what: str, number: int, _total: int) -> None:
+        if (what, number) == ("files", manifest.files - 1):  # only the spool comes later
+            migrate.upgrade(fresh.engine)
+            with fresh.engine.begin() as connection:
+                receive(connection, 1, study="2.25.4")
+
+    with pytest.raises(Unavailable, match="the database is not empty"):
+        fresh.restore(clinic.folder, tell)
+    assert contents(fresh.engine)["instances"][0] == 1
+    assert not (fresh.storage.spools / "main" / "new").exists()
 
 
 def test_a_folder_without_a_backup_is_told(fresh: Fresh, tmp_path: Path) -> None:
