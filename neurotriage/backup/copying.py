@@ -1,5 +1,6 @@
 """Back up database and storage into a folder: see ``neurotriage.backup`` for the order of steps."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,13 +54,14 @@ class _Copying:
 
     def take(self, path: str) -> None:
         """Copy a file; one that is gone is left out."""
-        place = self.storage.root / path
         try:
-            status = place.stat()
-            kept = self._kept(path, status.st_size, status.st_mtime_ns)
-            content = kept or self.objects.add(place)
+            file = (self.storage.root / path).open("rb")
         except FileNotFoundError:
             return
+        with file:
+            status = os.fstat(file.fileno())
+            kept = self._kept(path, status.st_size, status.st_mtime_ns)
+            content = kept or self.objects.add(file)
         self.copied += kept is None
         self.listing.put(ListedFile(path, content, status.st_mtime_ns))
 
@@ -94,7 +96,7 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
             began_at=began_at,
             ended_at=datetime.now(UTC),
             tables=tables,
-            listing=objects.add(unfinished),
+            listing=_added(objects, unfinished),
             files=files,
             size_bytes=size_bytes,
             copied=copying.copied,
@@ -105,6 +107,11 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
     objects.sync()
     place.write(manifest)
     return manifest
+
+
+def _added(objects: Objects, path: Path) -> Content:
+    with path.open("rb") as file:
+        return objects.add(file)
 
 
 def _take_all(copying: _Copying, tell: Tell) -> None:

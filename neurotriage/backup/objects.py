@@ -63,10 +63,9 @@ class Objects:
         except FileNotFoundError:
             return False
 
-    def add(self, source: Path) -> Content:
-        """Add what a file holds. Raises ``OSError``."""
-        with source.open("rb") as file:
-            return self.write(lambda target: copy(file, target))
+    def add(self, file: BinaryIO) -> Content:
+        """Add the rest of a stream. Raises ``OSError``."""
+        return self.write(lambda target: copy(file, target))
 
     def write(self, fill: Callable[[Writing], object]) -> Content:
         """Add what ``fill`` writes. Raises ``OSError``; nothing was added then.

@@ -225,7 +225,8 @@ def test_no_file_is_put_outside_of_the_storage(
     content = manifest.tables[0].content
     with new_listing(tmp_path / "forged") as listing:
         listing.put(ListedFile(name, content, 0))
-    place.write(manifest.model_copy(update={"listing": place.objects.add(tmp_path / "forged")}))
+    with (tmp_path / "forged").open("rb") as file:
+        place.write(manifest.model_copy(update={"listing": place.objects.add(file)}))
     with pytest.raises(BackupDamaged, match="outside of the storage"):
         fresh.restore(clinic.folder)
     assert not fresh.storage.root.exists()

@@ -7,10 +7,13 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from db import migrate
+from db.engine import connect
 from neurotriage.cli import app
 from neurotriage.core.errors import SetupError, Unavailable
 from neurotriage.core.settings import CONFIG_VARIABLE
 from neurotriage.core.storage import Storage, write_durably
+from neurotriage.embedded import EmbeddedPostgres
 from tests.db.rows import receive
 
 
@@ -88,3 +91,28 @@ def test_there_must_be_a_backup_to_check(storage: Storage, tmp_path: Path) -> No
     checked = CliRunner().invoke(app, ["backup", str(tmp_path / "nothing"), "--verify"])
     assert isinstance(checked.exception, SetupError)
     assert not (tmp_path / "nothing").exists()
+
+
+def test_where_there_is_no_database_none_is_made_to_be_backed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(tmp_path / "storage"))
+    made = CliRunner().invoke(app, ["backup", str(tmp_path / "backup")])
+    assert isinstance(made.exception, Unavailable)
+    assert "no `neurotriage serve` ever ran in" in str(made.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_a_serve_that_does_not_run_is_backed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    monkeypatch.setenv("NEUROTRIAGE__STORAGE__ROOT", str(tmp_path / "storage"))
+    with EmbeddedPostgres(tmp_path / "storage" / "serve" / "postgres", durable=False) as postgres:
+        engine = connect(postgres.start())
+        migrate.upgrade(engine)
+        engine.dispose()
+    made = CliRunner().invoke(app, ["backup", str(tmp_path / "backup")])
+    assert (made.exit_code, ": 1 row, 0 files" in made.stdout) == (0, True), made
+    postgres.remove()

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from neurotriage.cli.serve_discovery import Serving, names_servers, runs, serve_folder, settings_beside_serve
-from neurotriage.core.settings import DatabaseSettings, Settings, load_settings
+from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import DatabaseSettings, Settings, config_file, load_settings
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from neurotriage.backup import Manifest
     from neurotriage.backup.progress import Tell
     from neurotriage.core.storage import Storage
+
+_DATABASE: Final = "postgres"  # the folder of the database of ``serve``
 
 
 def register(app: typer.Typer) -> None:
@@ -85,9 +88,14 @@ def _verify(folder: Path) -> None:
 @contextmanager
 def _beside_serve(settings: Settings) -> Iterator[Settings]:
     """With the database of a ``serve`` that runs, or else with its database alone."""
-    if runs(serve_folder(settings)):
+    folder = serve_folder(settings)
+    if runs(folder):
         yield settings_beside_serve()
         return
+    if not (folder / _DATABASE).exists():
+        raise Unavailable(
+            f"no `neurotriage serve` ever ran in {folder}, and {config_file()} names no database"
+        )
     with _without_serve(settings) as alone:
         yield alone
 
@@ -98,7 +106,7 @@ def _without_serve(settings: Settings) -> Iterator[Settings]:
     from neurotriage.embedded import EmbeddedPostgres
 
     folder = serve_folder(settings)
-    with Serving(folder), EmbeddedPostgres(folder / "postgres") as postgres:
+    with Serving(folder), EmbeddedPostgres(folder / _DATABASE) as postgres:
         yield settings.model_copy(update={"database": DatabaseSettings(url=postgres.start())})
 
 
