@@ -34,9 +34,9 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
     """
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        _require_known(_at(connection))
+        _require_known(revision_of(connection))
         command.upgrade(_config(connection), revision)
-        return _at(connection) or ""
+        return revision_of(connection) or ""
 
 
 def downgrade(engine: Engine, revision: str) -> str:
@@ -47,12 +47,12 @@ def downgrade(engine: Engine, revision: str) -> str:
     """
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        at = _at(connection)
+        at = revision_of(connection)
         _require_known(at)
         if revision != "base" and (at is None or _place(revision) > _place(at)):
             raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
         command.downgrade(_config(connection), revision)
-        return _at(connection) or ""
+        return revision_of(connection) or ""
 
 
 def revisions() -> list[str]:
@@ -63,7 +63,7 @@ def revisions() -> list[str]:
 def problem(engine: Engine) -> str | None:
     """Why the database cannot be used with this version, as a sentence with what to do; None: it can."""
     with engine.connect() as connection:
-        at = _at(connection)
+        at = revision_of(connection)
     newest = revisions()[-1]
     if at == newest:
         return None
@@ -77,7 +77,8 @@ def problem(engine: Engine) -> str | None:
     return _unknown(at)
 
 
-def _at(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """The revision that the database is at; None: it has no tables of ours."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,17 +89,31 @@ def template_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 _DATABASES = itertools.count(1)
 
 
-@pytest.fixture
-def database_url(template_url: str) -> Iterator[str]:
-    """A database of this test's own, with the schema."""
+@contextmanager
+def _own_database(template_url: str, copied: str) -> Iterator[str]:
+    """A database that is made as a copy of ``copied``, and dropped again; its URL."""
     template = make_url(template_url)
     name = f"test_{next(_DATABASES)}"
     admin = connect(str(template.set(database="postgres").render_as_string(hide_password=False)))
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f'create database {name} template "{template.database}"'))
+        connection.execute(text(f'create database {name} template "{copied}"'))
         yield template.set(database=name).render_as_string(hide_password=False)
         connection.execute(text(f"drop database {name} with (force)"))
     admin.dispose()
+
+
+@pytest.fixture
+def database_url(template_url: str) -> Iterator[str]:
+    """A database of this test's own, with the schema."""
+    with _own_database(template_url, str(make_url(template_url).database)) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(template_url: str) -> Iterator[str]:
+    """A database of this test's own, without a table."""
+    with _own_database(template_url, "template1") as url:
+        yield url
 
 
 @pytest.fixture

@@ -59,5 +59,10 @@ class Spools:
     def commitments(self) -> list[Path]:
         return by_arrival(self._every("commitments"), ".json")
 
+    def every(self) -> list[Path]:
+        """All that waits to be recorded, of whatever kind."""
+        notes = [*self.refused(), *self.rejected(), *self.ended(), *self.commitments()]
+        return [*self.waiting(), *self.reports(), *notes]
+
     def _every(self, part: str) -> list[Path]:
         return [self._root / name / part for name in names_in(self._root)]

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli.operations import pause, release, status
+from neurotriage.cli.operations import backup, pause, release, status
 from neurotriage.cli.services import demo, listen, metrics, serve, stow, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
@@ -65,6 +65,7 @@ COMMANDS = (
     commitments,
     identity,
     reject,
+    backup,
     doctor,
     certs,
     conformance,
