@@ -1,24 +1,26 @@
 """The alarms that stand, by the facts and the limits of the configuration."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from db.operations.destinations import DestinationLoad
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
+from neurotriage.core.alarm_code import AlarmCode
 from neurotriage.core.priority import Priority
 from neurotriage.core.settings import OperationsSettings, Settings
 from neurotriage.operations.facts import Facts
 from neurotriage.operations.roles import needed_roles
-from neurotriage.operations.values import Alarm, AlarmCode, Disk, Stored
+from neurotriage.operations.values import Alarm, Disk, Stored
 
 _GB: Final = 1e9
 
 
 def standing(facts: Facts, settings: Settings, disk: Disk | None, stored: Stored | None) -> tuple[Alarm, ...]:
     """Every alarm that stands, once per cause. What is not known raises ``unknown`` and no other."""
-    return (
+    found = (
         *_unknown(facts),
         *_processes(facts.processes, settings),
         *_queue(facts.queue, settings.operations, facts.at),
@@ -26,6 +28,17 @@ def standing(facts: Facts, settings: Settings, disk: Disk | None, stored: Stored
         *_disk(disk, stored, settings.operations, facts.at),
         *(alarm for item in facts.destinations or () for alarm in _destination(item)),
     )
+    return tuple(_acknowledged(alarm, facts) for alarm in found)
+
+
+def _acknowledged(alarm: Alarm, facts: Facts) -> Alarm:
+    """The alarm with who has taken note of it, where that time is not over."""
+    for row in facts.standing or ():
+        if (row.code, row.subject) == (alarm.code, alarm.subject) and row.is_acknowledged(facts.at):
+            return replace(
+                alarm, acknowledged_by=row.acknowledged_by, acknowledged_until=row.acknowledged_until
+            )
+    return alarm
 
 
 def _unknown(facts: Facts) -> Iterator[Alarm]:

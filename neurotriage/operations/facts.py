@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from db.operations.alarms import StandingAlarm
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
@@ -20,6 +21,7 @@ class Section(StrEnum):
     FLOW = "flow"
     DESTINATIONS = "destinations"
     SIZES = "sizes"
+    STANDING = "standing"
     DISK = "disk"
 
 
@@ -43,5 +45,6 @@ class Facts:
     flow: Flow | None = None
     destinations: tuple[DestinationLoad, ...] | None = None
     sizes: Sizes | None = None
+    standing: tuple[StandingAlarm, ...] | None = None  # as the watch has noted them
     disk: DiskFacts | None = None
     missing: Mapping[Section, str] = field(default_factory=dict)

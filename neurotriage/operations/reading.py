@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import is_outage, outage_as_unavailable
+from db.operations.alarms import standing
 from db.operations.destinations import destinations
 from db.operations.flow import flow
 from db.operations.processes import processes
@@ -29,6 +30,7 @@ _QUERIES: Final[Mapping[Section, Callable[[Connection], Any]]] = {
     Section.FLOW: flow,
     Section.DESTINATIONS: destinations,
     Section.SIZES: sizes,
+    Section.STANDING: standing,
 }
 
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from db.operations.sizes import Sizes
+from neurotriage.core.alarm_code import AlarmCode
 from neurotriage.core.priority import Priority
 from neurotriage.core.settings import OperationsSettings, Settings, StorageSettings
-from neurotriage.operations import AlarmCode, make_snapshot
+from neurotriage.operations import make_snapshot
 from neurotriage.operations.facts import DiskFacts, Facts, Section
 from tests.operations.made import AT, EMPTY, FLOW, GB, SETTINGS, WELL, load, process, waiting
 
