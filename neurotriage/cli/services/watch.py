@@ -17,7 +17,8 @@ def register(app: typer.Typer) -> None:
 def watch() -> None:
     """Watch the installation and tell its alarms.
 
-    By mail, webhook or command, as [alarms] says, until SIGTERM. Of several processes one acts at a time. `neurotriage alarms` shows what stands, and what was told.
+    By mail, webhook or command, as [alarms] says, until SIGTERM. Of several processes one acts at a time.
+    `neurotriage alarms` shows what stands, and what was told.
 
     Example: neurotriage watch
     """
