@@ -16,7 +16,6 @@ from typing import Final
 import structlog
 
 from dicom_listener.admission.admission import Admission
-from dicom_listener.admission.certificates import WARN_DAYS, expiries
 from dicom_listener.admission.peers import ListedHosts
 from dicom_listener.admission.places import Places
 from dicom_listener.admission.quotas import Quotas
@@ -36,6 +35,7 @@ from dicom_listener.connection import Connection, Surroundings
 from dicom_listener.ports import Port, open_port
 from dicom_listener.refused_associations import Refusal, RefusedAssociations
 from dicom_listener.spool import AssociationInfo, open_spool
+from neurotriage.core.certificates import WARN_DAYS, expiries
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.core.storage import Storage

@@ -6,11 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from db.operations.alarms import StandingAlarm
+from db.operations.arrivals import PeerArrivals
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
 from db.operations.sizes import Sizes
+from neurotriage.core.certificates import Expiry
 
 
 class Section(StrEnum):
@@ -22,6 +24,7 @@ class Section(StrEnum):
     DESTINATIONS = "destinations"
     SIZES = "sizes"
     STANDING = "standing"
+    ARRIVALS = "arrivals"
     DISK = "disk"
 
 
@@ -46,5 +49,7 @@ class Facts:
     destinations: tuple[DestinationLoad, ...] | None = None
     sizes: Sizes | None = None
     standing: tuple[StandingAlarm, ...] | None = None  # as the watch has noted them
+    arrivals: tuple[PeerArrivals, ...] | None = None  # none asked for: empty
     disk: DiskFacts | None = None
+    certificates: tuple[Expiry, ...] = ()  # of those files that this host has and may read
     missing: Mapping[Section, str] = field(default_factory=dict)

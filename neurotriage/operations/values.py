@@ -21,7 +21,7 @@ class Alarm:
     """What somebody should look at, once per cause."""
 
     code: AlarmCode
-    subject: str  # class, role, process or destination; empty: the installation
+    subject: str  # class, role, process, peer, file or destination; empty: the installation
     since: datetime | None  # None where nothing tells
     count: int | None  # of studies, objects or files; None where nothing is counted
     text: str  # a sentence

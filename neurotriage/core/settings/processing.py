@@ -63,6 +63,12 @@ class OperationsSettings(Section):
     disk_alarm_days: float = Field(
         7.0, ge=0, description="the disk will be full sooner, at the rate of the last days"
     )
+    quarantine_alarm: int = Field(
+        100, ge=0, description="more objects were set aside within a day; 0 tells no alarm"
+    )
+    silent_alarm_h: float = Field(
+        0.0, ge=0, le=168, description="a peer sent no study for so long in its usual hours; 0 tells no alarm"
+    )
 
 
 class MetricsSettings(Section):

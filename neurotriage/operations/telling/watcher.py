@@ -16,7 +16,7 @@ from neurotriage.core.errors import Unavailable
 from neurotriage.core.process import running
 from neurotriage.core.settings import AlarmsSettings, Settings
 from neurotriage.core.storage import Storage
-from neurotriage.operations.reading import gather
+from neurotriage.operations.reading import gather, wanted
 from neurotriage.operations.snapshot import make_snapshot
 from neurotriage.operations.telling.changes import changes
 from neurotriage.operations.telling.channels import Channels
@@ -55,7 +55,8 @@ class Watcher:
             self._outage.goes_on(self._snapshot().alarms, self._channels)
 
     def _snapshot(self) -> Snapshot:
-        return make_snapshot(gather(self._engine, Storage(self._settings.storage.root)), self._settings)
+        storage = Storage(self._settings.storage.root)
+        return make_snapshot(gather(self._engine, storage, wanted(self._settings)), self._settings)
 
     def _note(self, snapshot: Snapshot) -> None:
         """All rows of this look in one transaction: what changed, and what is to be told of it."""
