@@ -1,5 +1,6 @@
 """The tables. Comments are written for the admin who reads them in psql (``\\d+ studies``)."""
 
+from db.tables.alarms import AlarmNotice, AlarmRow
 from db.tables.analyses import (
     AnalysisRow,
     FindingRow,
@@ -30,6 +31,8 @@ from db.tables.revisions import Revision, RevisionInstance
 from db.tables.summaries import SummaryExchange, SummaryRequest
 
 __all__ = [
+    "AlarmNotice",
+    "AlarmRow",
     "AnalysisRow",
     "Association",
     "Base",

@@ -21,7 +21,9 @@ class Process(Base):
 
     id: Mapped[int] = key()
     host: Mapped[str] = mapped_column(comment="host name, in a container that of the container")
-    role: Mapped[str] = mapped_column(comment="listen (told by its ingester), analysis, delivery or summary")
+    role: Mapped[str] = mapped_column(
+        comment="listen (told by its ingester), analysis, delivery, summary or watch"
+    )
     pid: Mapped[int] = mapped_column(Integer, comment="process id on its host")
     software_version: Mapped[str] = mapped_column(comment="of neurotriage")
     started_at: Mapped[datetime] = mapped_column(

@@ -1,4 +1,4 @@
-"""Certificates: how long they hold, and a test authority with pairs for trials."""
+"""A test authority with certificates for trials of TLS."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,45 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from neurotriage.core.settings import ConfigurationError
 from neurotriage.core.storage import write_durably
 
-# An admin hears of the end this long before.
-WARN_DAYS: Final = 30
 TEST_DAYS: Final = 365
 # Clocks differ.
 _EARLIER: Final = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Expiry:
-    """Until when a certificate of a file holds."""
-
-    file: Path
-    subject: str
-    ends_at: datetime
-
-    def days_left(self, now: datetime) -> float:
-        """Days from ``now`` to the end; negative where it has passed."""
-        return (self.ends_at - now) / timedelta(days=1)
-
-
-def expiries(*files: Path | None) -> list[Expiry]:
-    """The ends of the certificates in these PEM files, the earliest first; None stands for no file.
-
-    Raises ``ConfigurationError`` naming a file that cannot be read.
-    """
-    found: list[Expiry] = []
-    for file in files:
-        if file is None:
-            continue
-        try:
-            certificates = x509.load_pem_x509_certificates(file.read_bytes())
-        except (OSError, ValueError) as error:
-            text = getattr(error, "strerror", None) or "no certificate in PEM form"
-            raise ConfigurationError(f"{file}: {text}") from error
-        found += [Expiry(file, c.subject.rfc4514_string(), c.not_valid_after_utc) for c in certificates]
-    return sorted(found, key=lambda expiry: expiry.ends_at)
 
 
 @dataclass(frozen=True, slots=True)

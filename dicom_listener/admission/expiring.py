@@ -13,7 +13,7 @@ log = structlog.get_logger()
 def tell_expiries(ports: Iterable[ServerTls]) -> None:
     """Log an error for each certificate of these ports that ends within ``WARN_DAYS``."""
     # Here: what reads them takes 8 MiB, which a listener without TLS never needs.
-    from dicom_listener.admission.certificates import WARN_DAYS, expiries
+    from neurotriage.core.certificates import WARN_DAYS, expiries
 
     for tls in ports:
         try:

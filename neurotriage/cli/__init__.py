@@ -5,8 +5,8 @@ import sys
 import typer
 
 from neurotriage import __version__
-from neurotriage.cli.operations import backup, pause, release, status
-from neurotriage.cli.services import demo, listen, metrics, serve, stow, work
+from neurotriage.cli.operations import alarms, backup, pause, release, status
+from neurotriage.cli.services import demo, listen, metrics, serve, stow, watch, work
 from neurotriage.cli.setup import certs, conformance, doctor, engines, migrate, settings, weights
 from neurotriage.cli.studies import (
     commitments,
@@ -47,11 +47,13 @@ COMMANDS = (
     stow,
     work,
     metrics,
+    watch,
     import_folder,
     pull,
     migrate,
     run,
     status,
+    alarms,
     results,
     summary,
     why,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from neurotriage.core.settings import Settings
+from neurotriage.doctor.alarms import look_at_alarms
 from neurotriage.doctor.check import Check, Part, Probe, State, examine
 from neurotriage.doctor.commitment import look_at_commitment
 from neurotriage.doctor.counting import look_at_counts
@@ -25,6 +26,7 @@ _LIMIT_S: Final = 20.0
 _ASSOCIATION_LIMIT_S: Final = 30.0  # above the time for a connection and for its association
 _DESTINATION_LIMIT_S: Final = 45.0  # and for a query
 _STORE_LIMIT_S: Final = 120.0
+_ALARMS_LIMIT_S: Final = 60.0  # a mail server is asked several times
 _WEIGHTS_LIMIT_S: Final = 120.0  # torch takes its time to import
 
 
@@ -74,6 +76,11 @@ def probes(settings: Settings, options: Options) -> list[Probe]:
         *(
             [Probe("summary", _LIMIT_S, partial(look_at_summary, settings.summary))]
             if settings.summary.asked or settings.summary.second_opinion.provider != "none"
+            else []
+        ),
+        *(
+            [Probe("alarms", _ALARMS_LIMIT_S, partial(look_at_alarms, settings, settings.alarms))]
+            if settings.alarms
             else []
         ),
         *(

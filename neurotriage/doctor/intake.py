@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dicom_listener.admission.certificates import WARN_DAYS, Expiry, expiries
 from dicom_listener.admission.tls import server_context
+from neurotriage.core.certificates import WARN_DAYS, Expiry, expiries
 from neurotriage.core.settings import ConfigurationError, ListenerTls, ListeningPort, Settings
 from neurotriage.doctor.check import Check, failed, ok, warning
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from dicom_listener.admission.certificates import expiries
 from dicom_listener.admission.tls import server_context
 from dicom_listener.stow.access import UnusableToken, read_token
 from dicom_listener.stow.server import require_encryption
+from neurotriage.core.certificates import expiries
 from neurotriage.core.process.own_port import cannot_bind
 from neurotriage.core.process.running import STOW, edited_since
 from neurotriage.core.settings import ConfigurationError, Settings, StowSettings

@@ -38,9 +38,11 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 # Started where the configuration asks for them.
 STOW: Final = "stow"
 METRICS: Final = "metrics"
+WATCH: Final = "watch"
 ASKED_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     STOW: (STOW,),
     METRICS: (METRICS,),
+    WATCH: (WATCH,),
     Role.SUMMARY: ("work", "--role", Role.SUMMARY),
 }
 _LISTENING_WITHIN_S: Final = 60.0
@@ -64,6 +66,8 @@ def _asked_for(settings: Settings, roles: tuple[str, ...]) -> Iterator[str]:
         yield Role.SUMMARY
     if settings.metrics is not None:
         yield METRICS
+    if settings.alarms is not None:
+        yield WATCH
 
 
 class Stack:

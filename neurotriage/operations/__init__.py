@@ -3,8 +3,8 @@
 Whoever shows the snapshot, or tells its alarms, renders it for itself.
 """
 
-from neurotriage.operations.reading import gather
+from neurotriage.operations.reading import gather, wanted
 from neurotriage.operations.snapshot import make_snapshot
-from neurotriage.operations.values import Alarm, AlarmCode, Snapshot
+from neurotriage.operations.values import Alarm, Snapshot
 
-__all__ = ["Alarm", "AlarmCode", "Snapshot", "gather", "make_snapshot"]
+__all__ = ["Alarm", "Snapshot", "gather", "make_snapshot", "wanted"]

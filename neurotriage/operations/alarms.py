@@ -1,32 +1,52 @@
 """The alarms that stand, by the facts and the limits of the configuration."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from db.operations.arrivals import WEEKS, PeerArrivals
 from db.operations.destinations import DestinationLoad
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
+from neurotriage.core.alarm_code import AlarmCode
+from neurotriage.core.certificates import WARN_DAYS, Expiry
 from neurotriage.core.priority import Priority
 from neurotriage.core.settings import OperationsSettings, Settings
 from neurotriage.operations.facts import Facts
 from neurotriage.operations.roles import needed_roles
-from neurotriage.operations.values import Alarm, AlarmCode, Disk, Stored
+from neurotriage.operations.values import Alarm, Disk, Stored
 
 _GB: Final = 1e9
+# A peer sends usually in hours in which it did in so many of the last four weeks: one may hold a holiday.
+_USUAL_WEEKS: Final = 3
 
 
 def standing(facts: Facts, settings: Settings, disk: Disk | None, stored: Stored | None) -> tuple[Alarm, ...]:
     """Every alarm that stands, once per cause. What is not known raises ``unknown`` and no other."""
-    return (
+    found = (
         *_unknown(facts),
         *_processes(facts.processes, settings),
         *_queue(facts.queue, settings.operations, facts.at),
         *_failed(facts),
         *_disk(disk, stored, settings.operations, facts.at),
+        *_quarantine(stored, settings.operations),
+        *_silent(facts.arrivals, settings),
+        *_certificates(facts.certificates, facts.at),
         *(alarm for item in facts.destinations or () for alarm in _destination(item)),
         *_pauses(facts, settings.operations),
     )
+    return tuple(_acknowledged(alarm, facts) for alarm in found)
+
+
+def _acknowledged(alarm: Alarm, facts: Facts) -> Alarm:
+    """The alarm with who has taken note of it, where that time is not over."""
+    for row in facts.standing or ():
+        if (row.code, row.subject) == (alarm.code, alarm.subject) and row.is_acknowledged(facts.at):
+            return replace(
+                alarm, acknowledged_by=row.acknowledged_by, acknowledged_until=row.acknowledged_until
+            )
+    return alarm
 
 
 def _unknown(facts: Facts) -> Iterator[Alarm]:
@@ -87,6 +107,36 @@ def _disk(
     elif stored is not None and stored.days_left is not None and stored.days_left < limits.disk_alarm_days:
         text = f"at the rate of the last days nothing can be received in {stored.days_left:.1f} days"
         yield Alarm(AlarmCode.DISK_FILLING, "", None, None, text)
+
+
+def _quarantine(stored: Stored | None, limits: OperationsSettings) -> Iterator[Alarm]:
+    count = 0 if stored is None else stored.quarantined_last_day
+    if limits.quarantine_alarm and count > limits.quarantine_alarm:
+        text = f"more than {limits.quarantine_alarm} objects were set aside within a day"
+        yield Alarm(AlarmCode.QUARANTINE_GROWING, "", None, count, text)
+
+
+def _silent(found: tuple[PeerArrivals, ...] | None, settings: Settings) -> Iterator[Alarm]:
+    """Peers that may send, sent nothing, and did in these hours of three of the last four weeks."""
+    titles = {peer.ae_title.strip() for peer in settings.peer}
+    for item in found or ():
+        if item.studies_now or item.weeks < _USUAL_WEEKS or (titles and item.peer not in titles):
+            continue
+        text = (
+            f"no study came within {settings.operations.silent_alarm_h:g} h; in the same hours of the last "
+            f"{WEEKS} weeks {item.studies_before} came, in {item.weeks} of them"
+        )
+        yield Alarm(AlarmCode.PEER_SILENT, item.peer, None, None, text)
+
+
+def _certificates(found: tuple[Expiry, ...], at: datetime) -> Iterator[Alarm]:
+    """One for each file, by the certificate in it that ends first."""
+    first = {str(item.file): item for item in sorted(found, key=lambda item: item.ends_at, reverse=True)}
+    for name, item in sorted(first.items()):
+        days = item.days_left(at)
+        if days < WARN_DAYS:
+            text = f"it {'ended' if days < 0 else 'ends'} on {item.ends_at:%Y-%m-%d}: renew it"
+            yield Alarm(AlarmCode.CERTIFICATE_ENDING, name, None, None, text)
 
 
 def _destination(item: DestinationLoad) -> Iterator[Alarm]:

@@ -24,7 +24,7 @@ from neurotriage.core.settings import MetricsSettings, Settings
 from neurotriage.core.storage import Storage
 from neurotriage.operations.metrics import families
 from neurotriage.operations.readiness import alive, not_ready
-from neurotriage.operations.reading import gather
+from neurotriage.operations.reading import gather, wanted
 from neurotriage.operations.roles import needed_roles
 from neurotriage.operations.snapshot import make_snapshot
 from neurotriage.operations.values import Snapshot
@@ -48,7 +48,7 @@ class CachedSnapshot:
         """Blocks while tables are asked."""
         with self._lock:
             if self._taken is None or time.monotonic() - self._taken[0] >= self._keep_s:
-                facts = gather(self._engine, Storage(self._settings.storage.root))
+                facts = gather(self._engine, Storage(self._settings.storage.root), wanted(self._settings))
                 self._taken = time.monotonic(), make_snapshot(facts, self._settings)
             return self._taken[1]
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from db.operations.alarms import StandingAlarm
+from db.operations.arrivals import PeerArrivals
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
 from db.operations.sizes import Sizes
 from db.pauses import StandingPause
+from neurotriage.core.certificates import Expiry
 
 
 class Section(StrEnum):
@@ -22,6 +25,8 @@ class Section(StrEnum):
     DESTINATIONS = "destinations"
     SIZES = "sizes"
     PAUSES = "pauses"
+    STANDING = "standing"
+    ARRIVALS = "arrivals"
     DISK = "disk"
 
 
@@ -46,5 +51,8 @@ class Facts:
     destinations: tuple[DestinationLoad, ...] | None = None
     sizes: Sizes | None = None
     pauses: tuple[StandingPause, ...] | None = None
+    standing: tuple[StandingAlarm, ...] | None = None  # as the watch has noted them
+    arrivals: tuple[PeerArrivals, ...] | None = None  # none asked for: empty
     disk: DiskFacts | None = None
+    certificates: tuple[Expiry, ...] = ()  # of those files that this host has and may read
     missing: Mapping[Section, str] = field(default_factory=dict)

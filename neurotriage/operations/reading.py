@@ -1,7 +1,11 @@
 """Reads the facts: a few queries, each in a read-only transaction of its own, and two looks at the disk."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
@@ -9,12 +13,16 @@ from sqlalchemy.exc import DBAPIError
 
 from db import pauses
 from db.engine import is_outage, outage_as_unavailable
+from db.operations.alarms import standing
+from db.operations.arrivals import PeerArrivals, arrivals
 from db.operations.destinations import destinations
 from db.operations.flow import flow
 from db.operations.processes import processes
 from db.operations.queue import queue
 from db.operations.sizes import sizes
+from neurotriage.core.certificates import Expiry, expiries
 from neurotriage.core.errors import Unavailable
+from neurotriage.core.settings import ConfigurationError, Settings
 from neurotriage.core.spool_files import names_in, written_at
 from neurotriage.core.storage import Storage
 from neurotriage.operations.facts import DiskFacts, Facts, Section
@@ -31,15 +39,37 @@ _QUERIES: Final[Mapping[Section, Callable[[Connection], Any]]] = {
     Section.DESTINATIONS: destinations,
     Section.SIZES: sizes,
     Section.PAUSES: pauses.standing,
+    Section.STANDING: standing,
 }
 
 
-def gather(engine: Engine, storage: Storage) -> Facts:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for only where the configuration says so."""
+
+    arrivals_within_s: float = 0.0  # 0: not asked for
+    certificates: tuple[Path, ...] = ()
+
+
+def wanted(settings: Settings) -> Wanted:
+    """What this configuration asks for: arrivals, and our certificates of ports and destinations."""
+    ports = [port.tls for port in settings.listener.ports]
+    servers = [*ports, settings.stow.tls if settings.stow is not None else None]
+    tables = [*servers, *(item.tls for item in settings.destination)]
+    files = [tls.certificate for tls in tables if tls is not None and tls.certificate is not None]
+    return Wanted(settings.operations.silent_alarm_h * 3600, tuple(dict.fromkeys(files)))
+
+
+def gather(engine: Engine, storage: Storage, asked: Wanted = Wanted()) -> Facts:
     """The facts now. What cannot be had is named in ``missing``; nothing is raised for it."""
+    queries: dict[Section, Callable[[Connection], Any]] = {
+        **_QUERIES,
+        Section.ARRIVALS: partial(_arrivals, within_s=asked.arrivals_within_s),
+    }
     found: dict[Section, Any] = {}
     missing: dict[Section, str] = {}
     reader = engine.execution_options(postgresql_readonly=True)
-    for section, query in _QUERIES.items():
+    for section, query in queries.items():
         try:
             with outage_as_unavailable(), reader.begin() as connection:
                 connection.execute(text(f"set local statement_timeout = {_STATEMENT_LIMIT_MS}; {BY_INDEX}"))
@@ -47,7 +77,7 @@ def gather(engine: Engine, storage: Storage) -> Facts:
         except Unavailable as error:
             missing[section] = str(error)
             if _is_away(error):
-                missing |= {other: str(error) for other in _QUERIES if other not in found}
+                missing |= {other: str(error) for other in queries if other not in found}
                 break
     try:
         found[Section.DISK] = _disk(storage)
@@ -56,6 +86,7 @@ def gather(engine: Engine, storage: Storage) -> Facts:
     return Facts(
         at=datetime.now(UTC),
         missing=missing,
+        certificates=tuple(_expiries(asked.certificates)),
         **{section.value: value for section, value in found.items()},
     )
 
@@ -64,6 +95,17 @@ def _is_away(error: Unavailable) -> bool:
     """Whether no connection can be had, so that every other query would wait in vain, too."""
     cause = error.__cause__
     return not isinstance(cause, DBAPIError) or (is_outage(cause) and cause.statement is None)
+
+
+def _arrivals(connection: Connection, within_s: float) -> tuple[PeerArrivals, ...]:
+    return arrivals(connection, within_s) if within_s else ()
+
+
+def _expiries(files: tuple[Path, ...]) -> Iterator[Expiry]:
+    """A file that another host has, or that is another user's, is no news here: the doctor tells it there."""
+    for file in files:
+        with suppress(ConfigurationError):
+            yield from expiries(file)
 
 
 def _disk(storage: Storage) -> DiskFacts:

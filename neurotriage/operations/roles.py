@@ -12,4 +12,5 @@ def needed_roles(settings: Settings) -> tuple[str, ...]:
         Role.ANALYSIS,
         *([Role.DELIVERY] if settings.destination else []),
         *([Role.SUMMARY] if settings.summary.asks else []),
+        *([running.WATCH] if settings.alarms is not None else []),
     )

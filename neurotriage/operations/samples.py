@@ -6,11 +6,12 @@ from typing import Final, TypeAlias
 
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Counts, Flow
+from neurotriage.core.alarm_code import AlarmCode
 from neurotriage.core.settings import Settings
 from neurotriage.operations.facts import Section
 from neurotriage.operations.readiness import not_ready
 from neurotriage.operations.roles import needed_roles
-from neurotriage.operations.values import AlarmCode, Disk, Snapshot, Stored
+from neurotriage.operations.values import Disk, Snapshot, Stored
 
 # What went to destinations that the configuration no longer names.
 NOT_CONFIGURED: Final = "not_configured"

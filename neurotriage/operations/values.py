@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from db.operations.destinations import DestinationLoad
@@ -11,27 +10,11 @@ from db.operations.flow import Flow
 from db.operations.processes import RunningProcess
 from db.operations.queue import QueuedClass
 from db.pauses import StandingPause
+from neurotriage.core.alarm_code import AlarmCode
 from neurotriage.operations.facts import Section
 
 # Raised where a field of the document changes its meaning or goes; new fields do not raise it.
 VERSION: Final = 1
-
-
-class AlarmCode(StrEnum):
-    """The kinds of alarm."""
-
-    UNKNOWN = "unknown"
-    ROLE_ABSENT = "role_absent"
-    PROCESS_GONE = "process_gone"
-    QUEUE_OLD = "queue_old"
-    STUDIES_FAILED = "studies_failed"
-    SPOOL_OLD = "spool_old"
-    DISK_SHORT = "disk_short"
-    DISK_FILLING = "disk_filling"
-    DELIVERY_WAITS = "delivery_waits"
-    DELIVERY_UNPROVEN = "delivery_unproven"
-    DELIVERY_ENDED = "delivery_ended"
-    PAUSED_LONG = "paused_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +22,12 @@ class Alarm:
     """What somebody should look at, once per cause."""
 
     code: AlarmCode
-    subject: str  # class, role, process or destination; empty: the installation
+    subject: str  # class, role, process, peer, file or destination; empty: the installation
     since: datetime | None  # None where nothing tells
     count: int | None  # of studies, objects or files; None where nothing is counted
     text: str  # a sentence
+    acknowledged_by: str = ""  # empty: nobody has, or the time for which somebody had is over
+    acknowledged_until: datetime | None = None  # None: until it ends
 
 
 @dataclass(frozen=True, slots=True)

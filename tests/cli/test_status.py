@@ -19,8 +19,9 @@ from bench.status import fill
 from db import pauses
 from neurotriage.cli import app
 from neurotriage.cli.operations.status_tables import shown
+from neurotriage.core.alarm_code import AlarmCode
 from neurotriage.core.settings import CONFIG_VARIABLE
-from neurotriage.operations import AlarmCode, document, make_snapshot
+from neurotriage.operations import document, make_snapshot
 from neurotriage.operations.facts import Facts
 from tests.operations.made import EMPTY, SETTINGS, WELL
 

@@ -16,10 +16,11 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from dicom_listener.admission import tls as tls_module
-from dicom_listener.admission.certificates import Pair, TestAuthority, expiries
+from dicom_listener.admission.certificates import Pair, TestAuthority
 from dicom_listener.ingest.notes import ingest_notes
 from dicom_listener.ingest.quarantine import Quarantine
 from dicom_listener.server import Listener
+from neurotriage.core.certificates import expiries
 from neurotriage.core.settings import (
     ConfigurationError,
     Settings,

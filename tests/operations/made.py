@@ -88,6 +88,8 @@ WELL = Facts(
     flow=FLOW,
     destinations=(load(),),
     sizes=Sizes(500 * GB, 3 * GB, 27 * GB, 3 * GB, AT - timedelta(days=40), 2),
+    standing=(),
+    arrivals=(),
     disk=DiskFacts(1000 * GB, 210 * GB, 3, AT - timedelta(seconds=2)),
 )
 EMPTY = Facts(
@@ -99,5 +101,7 @@ EMPTY = Facts(
     ),
     destinations=(),
     sizes=Sizes(0, 9_000_000, 0, 0, None, 0),
+    standing=(),
+    arrivals=(),
     disk=DiskFacts(1000 * GB, 900 * GB, 0, None),
 )

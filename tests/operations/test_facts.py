@@ -10,17 +10,20 @@ from sqlalchemy import Connection, Engine, text
 from bench.status import fill
 from db.delivery import deliveries
 from db.engine import connect
-from db.operations import destinations, flow, queue, sizes
+from db.operations import arrivals, destinations, flow, queue, sizes
+from db.operations.arrivals import PeerArrivals
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Spread
 from db.operations.queue import QueuedClass
+from dicom_listener.admission.certificates import TestAuthority
 from dicom_listener.spool import AssociationInfo, open_spool
 from neurotriage.core.priority import Priority
-from neurotriage.core.settings import StorageSettings
+from neurotriage.core.settings import ListenerSettings, ListenerTls, Settings, StorageSettings
 from neurotriage.core.states import DeliveryState
 from neurotriage.core.storage import Storage
 from neurotriage.operations import gather
 from neurotriage.operations.facts import Section
+from neurotriage.operations.reading import Wanted, wanted
 from tests.db.rows import (
     analysed,
     backlog_waits,
@@ -28,6 +31,7 @@ from tests.db.rows import (
     expire_leases,
     put_into,
     ready_revision,
+    receive,
     sending_right,
     stored,
     written,
@@ -218,6 +222,7 @@ LARGE = {"studies", "series", "instances", "revisions", "analyses", "result_obje
         destinations.STORED,
         destinations.ENDED,
         sizes.SIZES,
+        arrivals.ARRIVALS.replace(":within_s", "28800"),
     ],
 )
 def test_no_query_has_to_read_a_large_table_from_end_to_end(engine: Engine, statement: str) -> None:
@@ -294,3 +299,34 @@ def test_what_lies_in_the_spools_is_counted_with_the_age_of_its_oldest(
     assert disk.spool_files == 2
     assert disk.spool_oldest_at is not None
     assert begun - timedelta(seconds=1) <= disk.spool_oldest_at <= datetime.now(UTC)
+
+
+def _study_began(engine: Engine, uid: str, days_ago: float) -> None:
+    back = text("update studies set first_received_at = now() - make_interval(secs => :s) where id = :id")
+    with engine.begin() as connection:
+        study_id = receive(connection, 1, study=uid)
+        connection.execute(back, {"s": days_ago * 86_400, "id": study_id})
+
+
+def test_arrivals_of_a_peer_are_those_of_these_hours_now_and_in_the_last_four_weeks(
+    engine: Engine, tmp_path: Path
+) -> None:
+    days_ago = (0.5, 7.01, 7.05, 14.1, 20.9, 28.1, 35.1)  # none now; before: two, one, none, one, too old
+    for number, days in enumerate(days_ago):
+        _study_began(engine, f"1.2.{number}", days)
+    eight_hours = Wanted(arrivals_within_s=8 * 3600)
+    assert gather(engine, Storage(tmp_path), eight_hours).arrivals == (PeerArrivals("SCANNER", 0, 4, 3),)
+    assert gather(engine, Storage(tmp_path)).arrivals == ()
+    _study_began(engine, "1.2.99", 0.3)
+    (found,) = gather(engine, Storage(tmp_path), eight_hours).arrivals or ()
+    assert found.studies_now == 1
+
+
+def test_our_certificates_are_read_where_this_host_has_them(engine: Engine, tmp_path: Path) -> None:
+    pair = TestAuthority(tmp_path / "ca").pair("listener", ["127.0.0.1"], days=9)
+    tls = ListenerTls(certificate=pair.certificate, key=pair.key)
+    settings = Settings(listener=ListenerSettings(tls=tls))
+    (found,) = gather(engine, Storage(tmp_path), wanted(settings)).certificates
+    assert (found.file, round(found.days_left(datetime.now(UTC)))) == (pair.certificate, 9)
+    pair.certificate.unlink()
+    assert gather(engine, Storage(tmp_path), wanted(settings)).certificates == ()

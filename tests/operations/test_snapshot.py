@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from db.operations.arrivals import PeerArrivals
 from db.operations.sizes import Sizes
+from neurotriage.core.alarm_code import AlarmCode
+from neurotriage.core.certificates import Expiry
 from neurotriage.core.priority import Priority
-from neurotriage.core.settings import OperationsSettings, Settings, StorageSettings
-from neurotriage.operations import AlarmCode, make_snapshot
+from neurotriage.core.settings import OperationsSettings, Peer, Settings, StorageSettings
+from neurotriage.operations import make_snapshot
 from neurotriage.operations.facts import DiskFacts, Facts, Section
 from tests.operations.made import AT, EMPTY, FLOW, GB, SETTINGS, WELL, load, paused, process, waiting
 
@@ -169,3 +173,46 @@ def test_what_is_not_known_is_one_alarm_for_a_cause_and_never_passes_as_well() -
     assert told.missing == away
     for section in (told.queue, told.backlog, told.processes, told.flow, told.destinations, told.stored):
         assert section is None
+
+
+def test_a_quarantine_that_grows_is_an_alarm() -> None:
+    grown = replace(WELL, sizes=Sizes(0, 0, 0, 0, None, 101))
+    assert _alarms(grown) == [(AlarmCode.QUARANTINE_GROWING, "")]
+    off = SETTINGS.model_copy(update={"operations": OperationsSettings(quarantine_alarm=0)})
+    assert _alarms(grown, off) == []
+    assert _alarms(replace(WELL, sizes=Sizes(0, 0, 0, 0, None, 100))) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "weeks", "peers", "tells"),
+    [
+        (0, 3, (), True),
+        (0, 4, ("CT1",), True),
+        (1, 4, (), False),  # it sends
+        (0, 2, (), False),  # not usual
+        (0, 4, ("MR1",), False),  # it may send no longer
+    ],
+)
+def test_a_peer_that_is_silent_in_its_usual_hours_is_an_alarm(
+    now: int, weeks: int, peers: tuple[str, ...], tells: bool
+) -> None:
+    facts = replace(WELL, arrivals=(PeerArrivals("CT1", now, 9, weeks),))
+    peer = tuple(Peer(ae_title=title, host="10.1.2.3") for title in peers)
+    settings = SETTINGS.model_copy(update={"peer": peer})
+    assert _alarms(facts, settings) == ([(AlarmCode.PEER_SILENT, "CT1")] if tells else [])
+
+
+def test_each_file_with_a_certificate_that_ends_within_a_month_is_an_alarm() -> None:
+    days_left_of = {"own.pem": (29, 400), "other.pem": (31,), "old.pem": (-1,)}
+    found = tuple(
+        Expiry(Path(name), "CN=x", AT + timedelta(days=days))
+        for name in days_left_of
+        for days in days_left_of[name]
+    )
+    told = make_snapshot(replace(WELL, certificates=found), SETTINGS).alarms
+    assert [(alarm.code, alarm.subject) for alarm in told] == [
+        (AlarmCode.CERTIFICATE_ENDING, "old.pem"),
+        (AlarmCode.CERTIFICATE_ENDING, "own.pem"),
+    ]
+    assert "it ended on" in told[0].text
+    assert "it ends on" in told[1].text

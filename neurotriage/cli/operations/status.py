@@ -54,9 +54,9 @@ def status(
 
 def _snapshot(engine: "Engine", settings: Settings) -> "Snapshot":
     from neurotriage.core.storage import Storage
-    from neurotriage.operations import gather, make_snapshot
+    from neurotriage.operations import gather, make_snapshot, wanted
 
-    return make_snapshot(gather(engine, Storage(settings.storage.root)), settings)
+    return make_snapshot(gather(engine, Storage(settings.storage.root), wanted(settings)), settings)
 
 
 def _print(snapshot: "Snapshot", *, as_json: bool) -> None:

@@ -75,8 +75,17 @@ def _alarms(alarms: tuple[Alarm, ...]) -> Iterator[RenderableType]:
     for alarm in alarms:
         since = _NONE if alarm.since is None else f"{alarm.since:%m-%d %H:%M}"
         count = "" if alarm.count is None else str(alarm.count)
-        table.add_row(f"[red]{alarm.code}[/]", escape(alarm.subject), count, since, escape(alarm.text))
+        table.add_row(f"[red]{alarm.code}[/]", escape(alarm.subject), count, since, escape(_what(alarm)))
     yield table
+
+
+def _what(alarm: Alarm) -> str:
+    if not alarm.acknowledged_by:
+        return alarm.text
+    until = alarm.acknowledged_until
+    return f"{alarm.text} (acknowledged by {alarm.acknowledged_by}" + (
+        ")" if until is None else f" until {until:%m-%d %H:%M})"
+    )
 
 
 def _table(*headings: str) -> Table:
@@ -93,7 +102,7 @@ def _table(*headings: str) -> Table:
 def _queue(classes: tuple[QueuedClass, ...]) -> Table:
     table = _table("class", ">waiting", ">oldest", ">in analysis")
     for item in classes:
-        table.add_row(item.priority, str(item.waiting), _age(item.oldest_waiting_s), str(item.analysing))
+        table.add_row(item.priority, str(item.waiting), age(item.oldest_waiting_s), str(item.analysing))
     return table
 
 
@@ -103,7 +112,7 @@ def _backlog(backlog: Backlog) -> str:
     if not backlog.studies or backlog.done_in_s is None:
         return "nothing to do"
     rate = f"{backlog.seconds_per_study:.1f} s a study, workers: {backlog.analysis_workers}"
-    return f"{backlog.studies} to do, done in {_age(backlog.done_in_s)} ({rate})"
+    return f"{backlog.studies} to do, done in {age(backlog.done_in_s)} ({rate})"
 
 
 def _processes(processes: tuple[RunningProcess, ...], at: datetime) -> RenderableType:
@@ -116,7 +125,7 @@ def _processes(processes: tuple[RunningProcess, ...], at: datetime) -> Renderabl
         table.add_row(
             item.role,
             escape(f"{item.host}:{item.pid}"),
-            _age(max(0.0, (at - item.started_at).total_seconds())),
+            age(max(0.0, (at - item.started_at).total_seconds())),
             f"[red]GONE, {told}[/]" if item.is_gone else told,
             item.device or _NONE,
             escape(models or _NONE),
@@ -145,7 +154,7 @@ def _times(flow: Flow) -> Table:
 def _spread(spread: Spread | None) -> tuple[str, str, str]:
     if spread is None:
         return _NONE, _NONE, "0"
-    return _age(spread.p50_s), _age(spread.p95_s), str(spread.studies)
+    return age(spread.p50_s), age(spread.p95_s), str(spread.studies)
 
 
 def _destinations(destinations: tuple[DestinationLoad, ...]) -> RenderableType:
@@ -159,7 +168,7 @@ def _destinations(destinations: tuple[DestinationLoad, ...]) -> RenderableType:
             escape(item.name),
             str(item.objects_waiting),
             str(item.objects_held),
-            _age(item.oldest_waiting_s),
+            age(item.oldest_waiting_s),
             str(item.objects_stored_last_hour),
             str(item.objects_stored_last_day),
             str(item.objects_ended_last_day),
@@ -182,7 +191,7 @@ def _disk(disk: Disk) -> Text:
     free = (
         f"{_size(disk.free_bytes)} of {_size(disk.total_bytes)} free, {_size(disk.reserved_bytes)} reserved"
     )
-    oldest = "" if disk.spool_oldest_s is None else f", the oldest {_age(disk.spool_oldest_s)} old"
+    oldest = "" if disk.spool_oldest_s is None else f", the oldest {age(disk.spool_oldest_s)} old"
     return Text(f"  {free}; files in the spool: {disk.spool_files}{oldest}")
 
 
@@ -195,7 +204,7 @@ def _stored(stored: Stored) -> Text:
     )
 
 
-def _age(seconds: float | None) -> str:
+def age(seconds: float | None) -> str:
     """Two significant units: ``4.2 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if seconds is None:
         return _NONE

@@ -15,9 +15,10 @@ def register(app: typer.Typer) -> None:
 
 
 def metrics() -> None:
-    """Serve metrics and health by HTTP, as [metrics] says, until SIGTERM.
+    """Serve metrics and health by HTTP, as [metrics] says.
 
-    One service for the installation: /metrics for Prometheus, /livez and /readyz, each also of one role.
+    Until SIGTERM. One service for the installation: /metrics for Prometheus, /livez and /readyz, each also of
+    one role.
 
     Example: neurotriage metrics
     """

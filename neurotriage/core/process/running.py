@@ -19,6 +19,7 @@ from neurotriage.core.storage import Storage, write_durably
 LISTENER: Final = "listen"
 STOW: Final = "stow"
 METRICS: Final = "metrics"
+WATCH: Final = "watch"
 _SERVERS: Final = ("database", "broker", "storage")
 # The sections that each service uses.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -26,6 +27,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     Role.ANALYSIS: ("worker", "selection", "results", "summary", "destination", *_SERVERS),
     STOW: ("stow", "listener", "peer", "storage"),
     METRICS: ("metrics", "operations", "destination", "summary", *_SERVERS),
+    WATCH: ("alarms", "operations", "destination", "summary", *_SERVERS),
     Role.DELIVERY: ("delivery", "destination", "peer", *_SERVERS),
     Role.SUMMARY: ("summary", "worker", "results", "destination", *_SERVERS),
 }

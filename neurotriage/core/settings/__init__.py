@@ -1,5 +1,11 @@
 """The configuration: ``config.toml`` and environment variables; a file for each side of the product."""
 
+from neurotriage.core.settings.alarms import (
+    AlarmsSettings,
+    CommandSettings,
+    MailSettings,
+    WebhookSettings,
+)
 from neurotriage.core.settings.doors import IdentitySettings, PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AE_TITLE,
@@ -51,9 +57,11 @@ __all__ = [
     "AE_TITLE",
     "CONFIG_VARIABLE",
     "ENVIRONMENT_PREFIX",
+    "AlarmsSettings",
     "AssemblySettings",
     "BrokerSettings",
     "CalledTitle",
+    "CommandSettings",
     "ConfigurationError",
     "DatabaseSettings",
     "DeliverySettings",
@@ -63,6 +71,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTls",
     "ListeningPort",
+    "MailSettings",
     "MetricsSettings",
     "ObjectName",
     "OperationsSettings",
@@ -82,6 +91,7 @@ __all__ = [
     "StowSettings",
     "SummarySettings",
     "TlsSettings",
+    "WebhookSettings",
     "WorkerSettings",
     "config_file",
     "environment_of",

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from neurotriage.core.errors import SetupError
 from neurotriage.core.setting_errors import explained
+from neurotriage.core.settings.alarms import AlarmsSettings
 from neurotriage.core.settings.doors import IdentitySettings, PullSettings, StowSettings
 from neurotriage.core.settings.intake import (
     AssemblySettings,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     summary: SummarySettings = Field(default_factory=SummarySettings)
     operations: OperationsSettings = Field(default_factory=OperationsSettings)
     metrics: MetricsSettings | None = None
+    alarms: AlarmsSettings | None = None
     destination: tuple[Destination, ...] = ()
     peer: tuple[Peer, ...] = ()
 

@@ -64,6 +64,12 @@ class OperationsSettings(Section):
         7.0, ge=0, description="the disk will be full sooner, at the rate of the last days"
     )
     paused_alarm_s: float = Field(86_400.0, gt=0, description="what somebody paused has rested for longer")
+    quarantine_alarm: int = Field(
+        100, ge=0, description="more objects were set aside within a day; 0 tells no alarm"
+    )
+    silent_alarm_h: float = Field(
+        0.0, ge=0, le=168, description="a peer sent no study for so long in its usual hours; 0 tells no alarm"
+    )
 
 
 class MetricsSettings(Section):
