@@ -16,6 +16,7 @@ class DestinationLoad:
     name: str  # behind a slash the peer that sent the study
     objects_waiting: int
     objects_held: int  # until somebody releases them
+    held_since: datetime | None
     oldest_waiting_s: float | None  # None: nothing waits
     last_answer: str  # of what waits, in our words; empty where nothing does, or it was not tried yet
     objects_alarmed: int  # of what waits
@@ -30,6 +31,7 @@ WAITING: Final = f"""
 select destination,
     count(*) filter (where state in ('waiting', 'sending')) as waiting,
     count(*) filter (where state = 'held') as held,
+    min(waiting_since) filter (where state = 'held') as held_since,
     extract(epoch from clock_timestamp() - min(waiting_since) filter (where state in ('waiting', 'sending')))
         as oldest_s,
     count(*) filter (where state in ('waiting', 'sending') and alarmed_at is not null) as alarmed,
@@ -76,6 +78,7 @@ def destinations(connection: Connection) -> tuple[DestinationLoad, ...]:
                 name=name,
                 objects_waiting=waits.waiting if waits else 0,
                 objects_held=waits.held if waits else 0,
+                held_since=waits.held_since if waits else None,
                 oldest_waiting_s=float(waits.oldest_s) if waits and waits.oldest_s is not None else None,
                 last_answer=answer or "",
                 objects_alarmed=waits.alarmed if waits else 0,

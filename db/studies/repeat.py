@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, literal, or_, select
 
 from db import events
 from db.tables import Revision, RevisionInstance, Study
@@ -85,7 +85,11 @@ def reprocess(connection: Connection, study_id: int, *, reason: str) -> Repeated
 
 def last_failed() -> ColumnElement[bool]:
     """True of a study whose newest revision failed; those that ended ``unchanged`` are passed over."""
-    newest = (
+    return _newest_state() == RevisionState.FAILED
+
+
+def _newest_state() -> ColumnElement[str]:
+    return (
         select(Revision.state)
         .where(Revision.study_id == Study.id, Revision.state != RevisionState.UNCHANGED)
         .order_by(Revision.number.desc())
@@ -93,7 +97,6 @@ def last_failed() -> ColumnElement[bool]:
         .correlate(Study)
         .scalar_subquery()
     )
-    return newest == RevisionState.FAILED
 
 
 def candidates(
@@ -101,14 +104,12 @@ def candidates(
 ) -> tuple[list[int], int]:
     """Ids of the newest ``limit`` studies to analyse again, newest first, and how many there are in all.
 
-    ``failed``: only those whose newest revision failed, else all that are open or have a revision; ``since``:
-    only those whose first image came then or later.
+    ``failed``: only those whose newest revision failed, else all that are open or have a revision, but for
+    those that were cancelled; ``since``: only those whose first image came then or later.
     """
-    where = [
-        last_failed()
-        if failed
-        else or_(Study.state == StudyState.OPEN, exists().where(Revision.study_id == Study.id))
-    ]
+    not_cancelled = _newest_state().is_distinct_from(RevisionState.CANCELLED)
+    any_analysed = and_(exists().where(Revision.study_id == Study.id), not_cancelled)
+    where = [last_failed() if failed else or_(Study.state == StudyState.OPEN, any_analysed)]
     if since is not None:
         where.append(Study.first_received_at >= since)
     total = connection.execute(select(func.count()).select_from(Study).where(*where)).scalar_one()

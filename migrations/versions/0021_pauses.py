@@ -10,6 +10,9 @@ depends_on = None
 
 _WAITING = "ARRAY['waiting'::text, 'sending'::text]"
 _WAITING_OR_HELD = "ARRAY['held'::text, 'waiting'::text, 'sending'::text]"
+# What was cancelled says nothing of a study of which an older revision does.
+_NEWEST = "ORDER BY r0.number DESC"
+_NEWEST_THAT_SAYS = "ORDER BY (r0.state = 'cancelled'::text), r0.number DESC"
 
 
 def _replace_in_results(old: str, new: str) -> None:
@@ -65,12 +68,17 @@ def upgrade() -> None:
     _comment("deliveries", f"held, {_OF_DELIVERIES}", _OF_DELIVERIES)
     _comment("revisions", _OF_REVISIONS.replace(" or ", ", cancelled or "), _OF_REVISIONS)
     _replace_in_results(_WAITING, _WAITING_OR_HELD)
+    _replace_in_results(_NEWEST, _NEWEST_THAT_SAYS)
 
 
 def downgrade() -> None:
-    """What is held waits, and so is sent; what was cancelled failed, for an older release knows neither."""
-    op.execute("update deliveries set state = 'waiting' where state = 'held'")
+    """What is held is given up, what was cancelled failed: an older release knows neither."""
+    op.execute(
+        "update deliveries set state = 'given_up', last_status = 'held when an older release was installed' "
+        "where state = 'held'"
+    )
     op.execute("update revisions set state = 'failed' where state = 'cancelled'")
+    _replace_in_results(_NEWEST_THAT_SAYS, _NEWEST)
     _replace_in_results(_WAITING_OR_HELD, _WAITING)
     _comment("deliveries", _OF_DELIVERIES, f"held, {_OF_DELIVERIES}")
     _comment("revisions", _OF_REVISIONS, _OF_REVISIONS.replace(" or ", ", cancelled or "))

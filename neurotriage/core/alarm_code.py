@@ -20,4 +20,5 @@ class AlarmCode(StrEnum):
     DELIVERY_WAITS = "delivery_waits"
     DELIVERY_UNPROVEN = "delivery_unproven"
     DELIVERY_ENDED = "delivery_ended"
+    HELD_LONG = "held_long"
     PAUSED_LONG = "paused_long"

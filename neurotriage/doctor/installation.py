@@ -125,6 +125,7 @@ def _units(settings: Settings, folder: Path) -> Check:
     names = ["neurotriage.target", "neurotriage-listen.service", "neurotriage-work@.service"]
     names += ["neurotriage-stow.service"] if settings.stow is not None else []
     names += ["neurotriage-metrics.service"] if settings.metrics is not None else []
+    names += ["neurotriage-watch.service"] if settings.alarms is not None else []
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         advice = f"Copy them from {SYSTEMD} (docs/admin.md), unless something else runs the services."

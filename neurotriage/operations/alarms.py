@@ -33,7 +33,11 @@ def standing(facts: Facts, settings: Settings, disk: Disk | None, stored: Stored
         *_quarantine(stored, settings.operations),
         *_silent(facts.arrivals, settings),
         *_certificates(facts.certificates, facts.at),
-        *(alarm for item in facts.destinations or () for alarm in _destination(item)),
+        *(
+            alarm
+            for item in facts.destinations or ()
+            for alarm in _destination(item, facts.at, settings.operations)
+        ),
         *_pauses(facts, settings.operations),
     )
     return tuple(_acknowledged(alarm, facts) for alarm in found)
@@ -139,13 +143,16 @@ def _certificates(found: tuple[Expiry, ...], at: datetime) -> Iterator[Alarm]:
             yield Alarm(AlarmCode.CERTIFICATE_ENDING, name, None, None, text)
 
 
-def _destination(item: DestinationLoad) -> Iterator[Alarm]:
+def _destination(item: DestinationLoad, at: datetime, limits: OperationsSettings) -> Iterator[Alarm]:
     if item.objects_alarmed:
         text = item.last_answer or "objects wait for longer than [delivery] alarm_after_s"
         yield Alarm(AlarmCode.DELIVERY_WAITS, item.name, item.alarmed_since, item.objects_alarmed, text)
     if item.objects_unproven:
         text = "the destination said that it stored them, and there is no proof"
         yield Alarm(AlarmCode.DELIVERY_UNPROVEN, item.name, item.alarmed_since, item.objects_unproven, text)
+    if item.held_since is not None and (at - item.held_since).total_seconds() > limits.paused_alarm_s:
+        text = f"results have been held for more than {limits.paused_alarm_s:.0f} s: nobody has released them"
+        yield Alarm(AlarmCode.HELD_LONG, item.name, item.held_since, item.objects_held, text)
     if item.objects_ended_last_day:
         text = "refused or given up within a day: they are sent no more unless `neurotriage retry` is called"
         yield Alarm(AlarmCode.DELIVERY_ENDED, item.name, None, item.objects_ended_last_day, text)

@@ -120,6 +120,7 @@ def objects(snapshot: Snapshot, settings: Settings) -> Iterator[Sample]:
     """By destination."""
     states: dict[str, Callable[[DestinationLoad], float]] = {
         "waiting": lambda item: item.objects_waiting,
+        "held": lambda item: item.objects_held,
         "alarmed": lambda item: item.objects_alarmed,
         "unproven": lambda item: item.objects_unproven,
     }

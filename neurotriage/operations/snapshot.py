@@ -81,7 +81,7 @@ def _with_configured(
         return None
     known = {item.name.partition("/")[0] for item in found}
     quiet = [
-        DestinationLoad(item.name, 0, 0, None, "", 0, 0, None, 0, 0, 0)
+        DestinationLoad(item.name, 0, 0, None, None, "", 0, 0, None, 0, 0, 0)
         for item in settings.destination
         if item.name not in known
     ]

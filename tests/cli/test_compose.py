@@ -66,13 +66,14 @@ def test_all_parts_of_the_product_and_a_pacs_are_there() -> None:
             "listener",
             "stow",
             "metrics",
+            "watch",
             "analysis",
             "delivery",
             "summary",
             "orthanc",
         ),
     }
-    assert set(OURS) == {"migrate", "listener", "stow", "metrics", "analysis", "delivery", "summary"}
+    assert set(OURS) == {"migrate", "listener", "stow", "metrics", "watch", "analysis", "delivery", "summary"}
     assert 'ENTRYPOINT ["neurotriage"]' in DOCKERFILE
 
 
@@ -97,6 +98,7 @@ def test_the_services_run_what_serve_runs_and_what_the_tests_break() -> None:
         "summary": ASKED_FOR["summary"],
         "stow": ASKED_FOR["stow"],
         "metrics": ASKED_FOR["metrics"],
+        "watch": ASKED_FOR["watch"],
     }
     assert {name for name in OURS if "profiles" in OURS[name]} == set(ASKED_FOR)
 

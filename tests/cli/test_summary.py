@@ -16,7 +16,7 @@ from neurotriage.core.summary import Language
 from neurotriage.core.summary_text import summary_lines, summary_of
 from tests.db.rows import NOW, STUDY, analysis, claimed, ready_revision, receive
 from tests.results.told import told
-from worker import retell
+from worker.telling import retell
 
 OTHER = "1.2.4"
 FACTS = {"outcome": "present", "sides": ["left"]}

@@ -42,6 +42,7 @@ def load(name: str = "pacs", **changes: object) -> DestinationLoad:
         "oldest_waiting_s": None,
         "last_answer": "",
         "objects_held": 0,
+        "held_since": None,
         "objects_alarmed": 0,
         "objects_unproven": 0,
         "alarmed_since": None,

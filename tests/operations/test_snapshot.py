@@ -114,6 +114,10 @@ def test_configured_destinations_are_told_also_where_nothing_went_there() -> Non
         ),
         (replace(WELL, destinations=(load(objects_unproven=1),)), (AlarmCode.DELIVERY_UNPROVEN, "pacs")),
         (replace(WELL, destinations=(load(objects_ended_last_day=1),)), (AlarmCode.DELIVERY_ENDED, "pacs")),
+        (
+            replace(WELL, destinations=(load(objects_held=1, held_since=AT - timedelta(seconds=86_401)),)),
+            (AlarmCode.HELD_LONG, "pacs"),
+        ),
         (replace(WELL, pauses=(paused("analysis", 86_401),)), (AlarmCode.PAUSED_LONG, "analysis")),
     ],
 )

@@ -176,6 +176,8 @@ def _told(context: ResultContext, kind: ResultKind) -> Iterator[str]:
         yield words.digest
         if context.telling:
             yield f"telling {context.telling}"
+        if context.retold_at is not None:  # it stands in the object
+            yield context.retold_at.isoformat()
 
 
 def result_of(dataset: Dataset, kind: ResultKind, index: int) -> ResultObject:

@@ -59,9 +59,10 @@ def backup(
 def restore(
     folder: Path = typer.Argument(..., help="The folder of the backup.", exists=True, file_okay=False),
 ) -> None:
-    """Restore a backup into an empty database and an empty storage; services must not run.
+    """Restore a backup into an empty installation.
 
-    Call it again if it was interrupted. Start the services afterwards: what waited is taken up.
+    Database and storage must be empty, and no service may run. Call it again if it was interrupted. Start
+    the services afterwards: what waited is taken up.
 
     Example: neurotriage restore /mnt/backup/neurotriage
     """

@@ -6,6 +6,7 @@ import typer
 
 from neurotriage.cli import database
 from neurotriage.cli.asked import ask, checked_reason, made_by
+from neurotriage.core.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -21,7 +22,9 @@ def release(
     destination: str = typer.Option("", help="Only to this destination."),
     everything: bool = typer.Option(False, "--all", help="All that is held, of all studies."),
 ) -> None:
-    """Send results that are held: those for a [[destination]] with hold = true.
+    """Send results that are held.
+
+    Held is what is made for a [[destination]] with hold = true.
 
     Example: neurotriage release 1.2.826.0.1.3680043.8.498.1
     """
@@ -29,6 +32,9 @@ def release(
 
     if bool(study or destination) == everything:
         raise typer.BadParameter("give a study, --destination or both, or else --all")
+    known = [item.name for item in load_settings().destination]
+    if destination and destination not in known:
+        raise typer.BadParameter(f"no [[destination]] has the name {destination}; known: {', '.join(known)}")
     with database.engine() as engine, engine.begin() as connection:
         study_ids = _found(connection, study) if study else None
         count = let_go(connection, study_ids=study_ids, destination=destination or None, made_by=made_by())
@@ -40,7 +46,7 @@ def cancel(
     reason: str = typer.Option("", help="Why, for the record."),
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
 ) -> None:
-    """Do not analyse a study that waits, and send none of its results that do.
+    """Do not analyse a study that waits, nor send its results.
 
     What was sent stays where it is (`recall` and `reject` take it back). Further images make a study
     that is analysed, and so do those of a study that is not complete yet; `reprocess` analyses the study

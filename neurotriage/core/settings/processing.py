@@ -63,7 +63,9 @@ class OperationsSettings(Section):
     disk_alarm_days: float = Field(
         7.0, ge=0, description="the disk will be full sooner, at the rate of the last days"
     )
-    paused_alarm_s: float = Field(86_400.0, gt=0, description="what somebody paused has rested for longer")
+    paused_alarm_s: float = Field(
+        86_400.0, gt=0, description="what somebody paused has rested, or results were held, for longer"
+    )
     quarantine_alarm: int = Field(
         100, ge=0, description="more objects were set aside within a day; 0 tells no alarm"
     )

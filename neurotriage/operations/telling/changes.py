@@ -28,6 +28,8 @@ KNOWN_BY: Final[Mapping[AlarmCode, tuple[Section, ...]]] = {
     AlarmCode.DELIVERY_WAITS: (Section.DESTINATIONS,),
     AlarmCode.DELIVERY_UNPROVEN: (Section.DESTINATIONS,),
     AlarmCode.DELIVERY_ENDED: (Section.DESTINATIONS,),
+    AlarmCode.HELD_LONG: (Section.DESTINATIONS,),
+    AlarmCode.PAUSED_LONG: (Section.PAUSES,),
 }
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 from db.corrections import identity
 from db.delivery import deliveries
 from db.delivery.release import release
-from db.studies import assembly, leases, recall
+from db.studies import assembly, leases, recall, repeat
 from db.studies.cancel import cancel, what_follows
 from neurotriage.core.patient import PatientIdentity
 from neurotriage.core.states import DeliveryState
@@ -162,3 +162,22 @@ def test_a_revision_that_takes_back_what_was_sent_is_made_all_the_same(engine: E
         assert cancel(connection, study_id, made_by="test", reason="") == (0, 0)
         assert "takes back what was sent" in what_follows(connection, study_id)
         assert leases.claim_next(connection, owner="w", lease_s=60, attempts=3) is not None
+
+
+def test_what_was_said_before_stands_where_the_next_revision_is_cancelled(engine: Engine) -> None:
+    with engine.begin() as connection:
+        lease = claimed(connection, ready_revision(connection, 1, study="1.2.3"))
+        analysed(connection, lease, written(1, "pacs"))
+        ready_revision(connection, 2, study="1.2.3")
+        cancel(connection, _study_id(connection), made_by="test", reason="")
+        row = connection.execute(text("select state, outcome, revision from study_results")).one()
+        assert tuple(row) == ("analysed", "present", 1)
+
+
+def test_a_cancelled_study_is_not_analysed_again_with_all_others(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for study in ("1.2.3", "1.2.4"):
+            ready_revision(connection, 1, study=study)
+        cancel(connection, _study_id(connection), made_by="test", reason="")
+        found, total = repeat.candidates(connection, failed=False, since=None, limit=9)
+        assert (found, total) == ([_study_id(connection, "1.2.4")], 1)
