@@ -19,7 +19,7 @@ SLICE_BYTES: Final = 540_000
 
 # Runs in a separate process, as a worker does; its peak resident memory is that of the system.
 _ANALYSE: Final = """
-import json, resource, sys
+import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from neurotriage.dicom.manifest import scan_folder
@@ -35,7 +35,9 @@ limit_memory(int(sys.argv[3]))
 (study,) = scan_folder(Path(sys.argv[1])).studies
 selection = select_series(study, registry.eligibility)
 analysis, _ = analyse(selection, registry.modalities, lambda: models, datetime.now(UTC))
-peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# ru_maxrss of getrusage would include what the process that started this one holds.
+status = Path("/proc/self/status").read_text(encoding="ascii")
+peak_kb = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 end = {"outcome": analysis.outcome, "peak_mb": peak_kb // 1024, "degradations": analysis.degradations}
 print(json.dumps(end))
 """
