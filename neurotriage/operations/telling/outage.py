@@ -32,11 +32,16 @@ class Outage:
         """Whether it has lasted for so long that it is told."""
         return bool(self.alarms) and at - self.found_at >= timedelta(seconds=self.settings.after_s)
 
-    def goes_on(self, alarms: Sequence[Alarm], channels: Channels) -> None:
-        """Tell it once it has lasted for ``after_s``, to each channel until that takes it."""
+    def goes_on(self, alarms: Sequence[Alarm], why: str, channels: Channels) -> None:
+        """Tell it once it has lasted for ``after_s``, to each channel until that takes it.
+
+        Where all can be asked, what is told is that no alarm can be noted, and ``why``.
+        """
         at = datetime.now(UTC)
         unknown = tuple(alarm for alarm in alarms if alarm.code is AlarmCode.UNKNOWN)
-        self.alarms = unknown or self.alarms
+        text = f"alarms can be neither noted nor told, `neurotriage status` shows them: {why}"
+        not_noted = Alarm(AlarmCode.UNKNOWN, "alarms", self.found_at, None, text)
+        self.alarms = unknown or self.alarms or (not_noted,)
         if not self.is_long(at):
             return
         message = message_without_rows(self.alarms, Event.BEGAN, self.found_at, at)

@@ -52,7 +52,7 @@ class Watcher:
         except Unavailable as error:
             log.warning("alarms_not_noted", error=str(error))
             self._outage = self._outage or Outage(self._watched, datetime.now(UTC))
-            self._outage.goes_on(self._snapshot().alarms, self._channels)
+            self._outage.goes_on(self._snapshot().alarms, str(error), self._channels)
 
     def _snapshot(self) -> Snapshot:
         storage = Storage(self._settings.storage.root)

@@ -186,6 +186,35 @@ def test_without_postgres_that_is_told_once_and_its_end_too(
     assert outage.found_at < outage.ended_at
 
 
+@contextmanager
+def _disk_of_postgres_full(engine: Engine) -> Iterator[None]:
+    """Every table can be read, and those of alarms take no row."""
+    full = "$$ begin raise exception using errcode = 'disk_full'; end $$"
+    with engine.begin() as connection:
+        connection.execute(text(f"create function full_disk() returns trigger language plpgsql as {full}"))
+        connection.execute(
+            text("create trigger full_disk before insert or update on alarms execute function full_disk()")
+        )
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("drop function full_disk cascade"))
+
+
+def test_that_tables_take_no_row_is_told_once_and_its_end_too(
+    engine: Engine, tmp_path: Path, server: WebServer
+) -> None:
+    watcher = _watcher(engine, tmp_path, webhook=server.settings())
+    server.answers = [500]
+    with _disk_of_postgres_full(engine):
+        _looks(watcher, 4)
+        assert server.told() == [("began", "unknown")]
+        assert "DiskFull" in server.bodies[0]["alarms"][0]["text"]
+    _looks(watcher, 1)
+    assert server.told()[1:] == [("ended", "unknown")]
+    _looks(watcher, 2)
+    assert server.told()[2:] == [("began", "role_absent")] * 3
+
+
 def test_a_short_outage_of_postgres_is_not_told(
     engine: Engine, database_url: str, tmp_path: Path, server: WebServer
 ) -> None:
