@@ -3,7 +3,7 @@
 import smtplib
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
@@ -48,11 +48,16 @@ class Mail:
                 password = read_secret(settings.password_file).decode()
             except UnicodeDecodeError:
                 raise ChannelFailed(f"{settings.password_file}: no text in UTF-8") from None
+        if not f"{settings.user}{password or ''}".isascii():
+            # smtplib cannot send it, and its error would quote it.
+            raise ChannelFailed(f"{_place(settings)}: user or password holds more than ASCII")
         try:
-            with self._connected() as session:
+            with closing(self._connected()) as session:
                 if password is not None:
                     session.login(settings.user, password)
                 yield session
+                with suppress(smtplib.SMTPException, OSError):
+                    session.quit()  # whatever it answers now, it took what was sent
         except smtplib.SMTPResponseException as error:
             # Its own words may quote what we said; the code is told by RFC 5321, 4.2.3.
             raise ChannelFailed(f"{_place(settings)} answers {error.smtp_code}") from error

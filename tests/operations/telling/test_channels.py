@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiosmtpd.smtp import SMTP
 from pydantic import ValidationError
 
 from db.operations.alarm_notices import Event, OpenNotice
@@ -62,6 +63,27 @@ def test_a_wrong_password_is_told_and_not_quoted(tmp_path: Path) -> None:
             with pytest.raises(ChannelFailed, match=r"answers 535$"):
                 call()
         assert server.mails == []
+
+
+def test_no_letter_of_a_password_that_cannot_be_sent_is_quoted(tmp_path: Path) -> None:
+    with mail_server(tmp_path) as server:
+        settings = server.settings()
+        (tmp_path / "password").write_text("pass-wörd")
+        with pytest.raises(ChannelFailed, match=r"user or password holds more than ASCII$"):
+            Mail(settings, 10).send(MESSAGE)
+
+
+@pytest.mark.parametrize("farewell", ["421 I was about to close", "500 what?"])
+def test_a_mail_that_was_taken_is_sent_whatever_the_server_says_at_the_end(
+    tmp_path: Path, farewell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quit_rudely(self: SMTP, _: str | None) -> None:
+        await self.push(farewell)
+
+    monkeypatch.setattr(SMTP, "smtp_QUIT", quit_rudely)
+    with mail_server(tmp_path) as server:
+        Mail(server.settings(), 10).send(MESSAGE)  # a failure here would send it again, many times
+        assert len(server.mails) == 1
 
 
 def test_an_address_that_is_refused_does_not_keep_the_mail_from_the_others(tmp_path: Path) -> None:
