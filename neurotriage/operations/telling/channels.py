@@ -66,14 +66,12 @@ class Channels:
     def send(self, messages: Mapping[str, Message], took: Callable[[str, str | None], None]) -> None:
         """Send each channel its message, all at once; tell ``took`` of each why it failed (None: it did not).
 
-        A channel that hangs has failed, and is left alone until it is done.
+        A channel that hangs has failed, and is left alone until it is done; what it took by then is taken.
         """
         tries: dict[str, _Try | None] = {}
         for channel in self._channels:
-            hanging = self._hanging.get(channel.name)
             if channel.name in messages:
-                is_busy = hanging is not None and hanging.thread.is_alive()
-                tries[channel.name] = None if is_busy else _Try(channel, messages[channel.name])
+                tries[channel.name] = self._try(channel, messages[channel.name])
         for name, attempt in tries.items():
             if attempt is None:
                 took(name, _BUSY)
@@ -84,3 +82,18 @@ class Channels:
                 took(name, f"no answer within {self._limit_s:g} s")
             else:
                 took(name, attempt.error)
+
+    def _try(self, channel: Channel, message: Message) -> _Try | None:
+        """The message on its way, or the earlier try that took it late; None while the channel hangs."""
+        hanging = self._hanging.get(channel.name)
+        if hanging is not None:
+            if hanging.thread.is_alive():
+                return None
+            del self._hanging[channel.name]
+            if hanging.error is None and _causes(message) <= _causes(hanging.message):
+                return hanging
+        return _Try(channel, message)
+
+
+def _causes(message: Message) -> set[tuple[int, str, str, str]]:
+    return {(told.id, told.event, told.code, told.subject) for told in message.alarms}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ from neurotriage.operations.telling.channel import Channel, ChannelFailed
 from neurotriage.operations.telling.channels import Channels
 from neurotriage.operations.telling.command import Command
 from neurotriage.operations.telling.mail import Mail
-from neurotriage.operations.telling.message import message_of, schema, to_json, trial_message
+from neurotriage.operations.telling.message import Message, message_of, schema, to_json, trial_message
 from neurotriage.operations.telling.webhook import Webhook
+from tests.conftest import until
 from tests.operations.telling.receivers import mail_server, program, web_server
 
 ROOT = Path(__file__).parents[3]
@@ -176,6 +178,32 @@ def test_a_channel_that_hangs_or_is_broken_holds_up_no_other(tmp_path: Path) -> 
             assert told["mail"] == "a bug of ours: ZeroDivisionError"
             assert told["command"] in ("no answer within 1 s", "still busy with what it was given before")
         assert len(server.bodies) == 2
+
+
+@pytest.mark.unit
+def test_what_a_slow_channel_took_late_is_not_sent_again_and_what_is_new_is() -> None:
+    goes_on, sent = threading.Event(), []
+
+    class Slow:
+        name = "mail"
+
+        def send(self, message: Message) -> None:
+            goes_on.wait(60)
+            sent.append(message)
+
+        def check(self) -> str:
+            return ""
+
+    told: dict[str, str | None] = {}
+    channels = Channels((Slow(),), 0.2)
+    channels.send({"mail": MESSAGE}, told.__setitem__)
+    assert told["mail"] == "no answer within 0.2 s"
+    goes_on.set()
+    until(lambda: sent == [MESSAGE] and all(not t.name.startswith("tell by") for t in threading.enumerate()))
+    channels.send({"mail": MESSAGE}, told.__setitem__)
+    assert (told["mail"], sent) == (None, [MESSAGE])
+    channels.send({"mail": MESSAGE}, told.__setitem__)  # as a new message would be
+    assert len(sent) == 2
 
 
 @pytest.mark.unit
