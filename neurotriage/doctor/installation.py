@@ -19,7 +19,7 @@ from neurotriage.doctor.check import Check, failed, ok, warning
 
 UNITS: Final = Path("/etc/systemd/system")
 # Settings that name files with something secret in them.
-_SECRETS: Final = ("key", "key_password_file", "key_file", "token_file")
+_SECRETS: Final = ("key", "key_password_file", "key_file", "password_file", "token_file")
 _PASSWORD: Final = re.compile(r"://[^:@/\s]*:[^@\s]+@")
 _OTHERS: Final = stat.S_IRWXO
 _WRITE: Final = stat.S_IWGRP | stat.S_IWOTH

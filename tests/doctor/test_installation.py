@@ -72,6 +72,12 @@ SECRETS = {
         "destination": [{"name": "web", "type": "dicomweb", "url": "https://a/b", "token_file": path}]
     },
     "provider": lambda path: {"summary": {"provider": "groq", "key_file": path}},
+    "webhook": lambda path: {"alarms": {"webhook": {"url": "https://a/b", "key_file": path}}},
+    "mail": lambda path: {
+        "alarms": {
+            "mail": {"host": "a", "user": "b", "password_file": path, "sender": "a@b", "to": ["c@d"]},
+        }
+    },
     "further port": lambda path: {
         "listener": {
             "also": [{"port": 1, "tls": {"certificate": "c", "key": path, "client_certificates": "none"}}]
