@@ -5,10 +5,13 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from typing import Final
 
 from neurotriage.core.settings import CommandSettings
 from neurotriage.operations.telling.channel import ChannelFailed
 from neurotriage.operations.telling.message import Message, to_json
+
+_PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
 class Command:
@@ -20,7 +23,10 @@ class Command:
         self._argv, self._limit_s = settings.argv, limit_s
 
     def send(self, message: Message) -> None:
-        """Run it once, without a shell, in a session of its own; what it prints is not kept."""
+        """Run it once, without a shell, in a session of its own; what it prints is not kept.
+
+        Of our environment, which may hold passwords, it gets ``_PASSED_ON`` alone.
+        """
         try:
             process = subprocess.Popen(
                 self._argv,
@@ -28,6 +34,7 @@ class Command:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             )
         except OSError as error:
             raise ChannelFailed(f"{self._argv[0]}: {error.strerror}") from error
