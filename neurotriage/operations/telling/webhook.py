@@ -45,12 +45,17 @@ class Webhook:
         }
         try:
             with (
-                httpx.Client(verify=self._tls(), timeout=self._limit_s) as client,
+                # No proxy of the environment gets what is in plain text for this host alone.
+                httpx.Client(
+                    verify=self._tls(), timeout=self._limit_s, trust_env=self._is_encrypted
+                ) as client,
                 client.stream("POST", self._settings.url, content=body, headers=headers) as answer,
             ):
                 status = answer.status_code  # whatever else it says is not read
-        except (httpx.HTTPError, OSError, UnusableTlsFiles) as error:
-            raise ChannelFailed(f"{self._place}: {error or type(error).__name__}") from error
+        except (httpx.ProtocolError, httpx.ProxyError) as error:  # their words quote the other side's
+            raise ChannelFailed(f"{self._place}: {type(error).__name__}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnusableTlsFiles) as error:
+            raise ChannelFailed(f"{self._place}: {str(error) or type(error).__name__}") from error
         if not 200 <= status < 300:
             raise ChannelFailed(f"{self._place} answers {status}")
 
@@ -58,18 +63,21 @@ class Webhook:
         """Read the key and connect, with TLS where the address is of https; nothing is asked."""
         read_secret(self._settings.key_file, at_least=_KEY_BYTES)
         url = urlsplit(self._settings.url)
-        encrypted = url.scheme == "https"
-        address = url.hostname or "", url.port or (443 if encrypted else 80)
+        address = url.hostname or "", url.port or (443 if self._is_encrypted else 80)
         try:
             connection = socket.create_connection(address, timeout=self._limit_s)
             with closing(connection):
-                if encrypted:
+                if self._is_encrypted:
                     context = self._tls()
                     context.wrap_socket(connection, server_hostname=address[0]).close()
         except (OSError, UnusableTlsFiles) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise ChannelFailed(f"{self._place}: {reason}") from error
         return f"{self._place} can be reached; the key can be read"
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return urlsplit(self._settings.url).scheme == "https"
 
     def _tls(self) -> ssl.SSLContext:
         return client_context(TlsSettings(ca=self._settings.ca), "alarms.webhook")

@@ -1,6 +1,7 @@
 """Each channel reaches a real receiver, encrypted or signed, and says why it failed within a limit."""
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from neurotriage.operations.telling.mail import Mail
 from neurotriage.operations.telling.message import Message, message_of, schema, to_json, trial_message
 from neurotriage.operations.telling.webhook import Webhook
 from tests.conftest import until
-from tests.operations.telling.receivers import mail_server, program, web_server
+from tests.operations.telling.receivers import KEY, mail_server, program, web_server
 
 ROOT = Path(__file__).parents[3]
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -112,6 +113,35 @@ def test_a_webhook_is_signed_and_taken(tmp_path: Path) -> None:
             webhook.send(MESSAGE)
 
 
+def test_no_proxy_is_told_what_is_for_this_host_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "proxy").mkdir()
+    with web_server(tmp_path) as server, web_server(tmp_path / "proxy") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        Webhook(server.settings(), 10).send(MESSAGE)
+        assert (server.requests, proxy.requests) == (1, 0)
+
+
+def test_what_a_webhook_that_speaks_no_http_says_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(KEY)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"DOE^JANE is no HTTP\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        webhook = Webhook(WebhookSettings(url=f"http://127.0.0.1:{port}/", key_file=tmp_path / "key"), 10)
+        with pytest.raises(ChannelFailed, match=r"RemoteProtocolError$"):
+            webhook.send(MESSAGE)
+        answering.join()
+
+
 @pytest.mark.parametrize("content", [None, b"short"])
 def test_a_webhook_without_a_usable_key_sends_nothing(tmp_path: Path, content: bytes | None) -> None:
     with web_server(tmp_path) as server:
@@ -142,6 +172,16 @@ def test_a_command_gets_the_message_on_its_standard_input(tmp_path: Path) -> Non
 def test_no_shell_reads_the_words_of_a_command(tmp_path: Path) -> None:
     Command(program(arguments=(str(tmp_path / "$(touch x);told"),)), 20).send(MESSAGE)
     assert [path.name for path in tmp_path.iterdir()] == ["$(touch x);told"]
+
+
+def test_a_command_gets_no_secret_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUROTRIAGE__DATABASE__URL", "postgresql://neurotriage:a-secret@db/neurotriage")
+    monkeypatch.setenv("GROQ_API_KEY", "a-secret")
+    code = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(repr(dict(os.environ)))"
+    Command(program(code, (str(tmp_path / "told"),)), 20).send(MESSAGE)
+    told = (tmp_path / "told").read_text()
+    assert "PATH" in told
+    assert "a-secret" not in told
 
 
 def test_a_command_that_fails_or_does_not_end_is_told() -> None:
