@@ -40,10 +40,12 @@ select destination,
 from deliveries where {OPEN} group by destination
 """  # noqa: S608 - of our own text alone
 
-# The delay grows with each try, so what is tried last of all is what was tried.
+# The delay grows with each try, so what is tried last of all is what was tried. What waits again after it was
+# cancelled still holds the reason that somebody gave, which may name a patient.
 ANSWER: Final = """
 select last_status from deliveries
 where destination = :destination and state = 'waiting' and last_status <> ''
+    and last_status not like 'cancelled%'
 order by next_try_at desc limit 1
 """
 

@@ -15,6 +15,7 @@ from db.operations.arrivals import PeerArrivals
 from db.operations.destinations import DestinationLoad
 from db.operations.flow import Spread
 from db.operations.queue import QueuedClass
+from db.studies.cancel import cancel
 from dicom_listener.admission.certificates import TestAuthority
 from dicom_listener.spool import AssociationInfo, open_spool
 from neurotriage.core.priority import Priority
@@ -141,6 +142,16 @@ def test_the_times_of_the_backlog_are_left_out_and_its_studies_counted(engine: E
 def _only(found: tuple[DestinationLoad, ...]) -> DestinationLoad:
     (load,) = found
     return load
+
+
+def test_the_reason_that_somebody_gave_for_a_cancelled_study_is_no_answer(engine: Engine) -> None:
+    with engine.begin() as connection:
+        analysed(connection, claimed(connection, ready_revision(connection)), written(1, "pacs"))
+        (study_id,) = connection.execute(text("select id from studies")).scalars()
+        cancel(connection, study_id, made_by="jane@host", reason="images of DOE^JOHN")
+        assert deliveries.retry(connection, study_ids=[study_id]) == 1
+        told = _only(destinations.destinations(connection))
+    assert (told.objects_waiting, told.last_answer) == (1, "")
 
 
 def test_a_destination_is_told_with_what_waits_and_its_last_answer(engine: Engine) -> None:
