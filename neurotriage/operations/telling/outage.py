@@ -24,13 +24,10 @@ class Outage:
     settings: AlarmsSettings
     found_at: datetime
     alarms: tuple[Alarm, ...] = ()
+    was_long: bool = False  # so that it is told, and then its end; by the clock of this host alone
     _tries: dict[str, int] = field(default_factory=dict)
     _next_try_at: dict[str, datetime] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
-
-    def is_long(self, at: datetime) -> bool:
-        """Whether it has lasted for so long that it is told."""
-        return bool(self.alarms) and at - self.found_at >= timedelta(seconds=self.settings.after_s)
 
     def goes_on(self, alarms: Sequence[Alarm], why: str, channels: Channels) -> None:
         """Tell it once it has lasted for ``after_s``, to each channel until that takes it.
@@ -42,7 +39,8 @@ class Outage:
         text = f"alarms can be neither noted nor told, `neurotriage status` shows them: {why}"
         not_noted = Alarm(AlarmCode.UNKNOWN, "alarms", self.found_at, None, text)
         self.alarms = unknown or self.alarms or (not_noted,)
-        if not self.is_long(at):
+        self.was_long = self.was_long or at - self.found_at >= timedelta(seconds=self.settings.after_s)
+        if not self.was_long:
             return
         message = message_without_rows(self.alarms, Event.BEGAN, self.found_at, at)
         due = [name for name in channels.names if self._is_due(name, at)]

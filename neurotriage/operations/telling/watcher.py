@@ -47,8 +47,6 @@ class Watcher:
                 if is_ours:
                     self._note(self._snapshot())
                     self._tell()
-                else:
-                    self._outage = None  # whoever watches notes it
         except Unavailable as error:
             log.warning("alarms_not_noted", error=str(error))
             self._outage = self._outage or Outage(self._watched, datetime.now(UTC))
@@ -76,10 +74,10 @@ class Watcher:
 
     def _past(self, connection: Connection, outage: Outage, at: datetime) -> list[tuple[int, Event]]:
         """Note an outage that is over, where it was long enough to be told, so that its end is told."""
-        if not outage.is_long(at):
+        if not outage.was_long:
             return []
         rows = [_row(alarm) for alarm in outage.alarms]
-        ids = alarms.add_ended(connection, rows, outage.found_at, at)
+        ids = alarms.add_ended(connection, rows, min(outage.found_at, at), at)
         return [(row_id, Event.ENDED) for row_id in ids]
 
     def _tell(self) -> None:

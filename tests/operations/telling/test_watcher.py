@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,34 @@ def test_that_tables_take_no_row_is_told_once_and_its_end_too(
     assert server.told()[1:] == [("ended", "unknown")]
     _looks(watcher, 2)
     assert server.told()[2:] == [("began", "role_absent")] * 3
+
+
+def test_its_end_is_told_also_where_another_process_watches_just_then(
+    engine: Engine, database_url: str, tmp_path: Path, server: WebServer
+) -> None:
+    watcher = _watcher(engine, tmp_path, webhook=server.settings())
+    with _postgres_away(database_url):
+        _looks(watcher, 2)
+    with rows.watching(engine) as other:
+        assert other
+        _looks(watcher, 1)
+    _looks(watcher, 2)
+    assert server.told()[:2] == [("began", "unknown"), ("ended", "unknown")]
+
+
+def test_the_end_of_an_outage_is_told_though_the_clock_of_postgres_is_behind(
+    engine: Engine, database_url: str, tmp_path: Path, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = _watcher(engine, tmp_path, webhook=server.settings())
+    with _postgres_away(database_url):
+        _looks(watcher, 2)
+    behind = datetime.now(UTC) - timedelta(minutes=5)
+    monkeypatch.setattr(rows, "now", lambda _: behind)
+    _looks(watcher, 1)
+    assert server.told() == [("began", "unknown"), ("ended", "unknown")]
+    (outage,) = [alarm for alarm in _past(engine) if alarm.code == "unknown"]
+    assert outage.ended_at is not None
+    assert outage.found_at <= outage.ended_at
 
 
 def test_a_short_outage_of_postgres_is_not_told(
