@@ -1,7 +1,7 @@
 """The watch: look, note what changed, tell it. One process of several does so at a time."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from typing import Final
 
@@ -39,6 +39,7 @@ class Watcher:
         self._engine, self._settings, self._watched = engine, settings, watched
         self._channels = channels
         self._outage: Outage | None = None
+        self._taken: dict[str, dict[int, OpenNotice]] = {}  # by channel and id: sent, and not noted yet
 
     def look(self) -> None:
         """Note and tell what changed. Without Postgres that is told from memory; nothing is raised for it."""
@@ -82,20 +83,25 @@ class Watcher:
 
     def _tell(self) -> None:
         """One message per channel with all that it has not been told, where any of that is due."""
+        for name in tuple(self._taken):
+            self._note_taken(name)
         with self._engine.begin() as connection:
-            waiting = {name: _due(connection, name) for name in self._channels.names}
+            waiting = {
+                name: _due(connection, name, self._taken.get(name, {})) for name in self._channels.names
+            }
         at = datetime.now(UTC)
         messages = {name: message_of(notices, at) for name, notices in waiting.items() if notices}
         self._channels.send(messages, lambda name, error: self._noted(name, waiting[name], error))
 
     def _noted(self, name: str, notices: tuple[OpenNotice, ...], error: str | None) -> None:
+        if error is None:
+            log.info("alarms_told", channel=name, alarms=len(notices))
+            self._taken.setdefault(name, {}).update({notice.id: notice for notice in notices})
+            self._note_taken(name)
+            return
+        log.warning("alarms_not_told", channel=name, error=error)
         limits = self._watched
         with self._engine.begin() as connection:
-            if error is None:
-                log.info("alarms_told", channel=name, alarms=len(notices))
-                alarm_notices.mark_sent(connection, notices)
-                return
-            log.warning("alarms_not_told", channel=name, error=error)
             alarm_notices.mark_failed(
                 connection,
                 notices,
@@ -105,10 +111,21 @@ class Watcher:
                 max_tries=limits.max_tries,
             )
 
+    def _note_taken(self, name: str) -> None:
+        """Note what a channel took. Where that cannot be done, the next look does: it is not sent again."""
+        try:
+            with outage_as_unavailable(), self._engine.begin() as connection:
+                alarm_notices.mark_sent(connection, tuple(self._taken[name].values()))
+        except Unavailable as error:
+            log.warning("alarms_not_noted", error=str(error))
+            return
+        del self._taken[name]
 
-def _due(connection: Connection, channel: str) -> tuple[OpenNotice, ...]:
-    """What waits for a channel; nothing while none of it is due."""
-    notices = alarm_notices.open_notices(connection, channel, _MAX_TOLD)
+
+def _due(connection: Connection, channel: str, taken: Container[int]) -> tuple[OpenNotice, ...]:
+    """What waits for a channel, but what it took; nothing while none of it is due."""
+    found = alarm_notices.open_notices(connection, channel, _MAX_TOLD)
+    notices = tuple(notice for notice in found if notice.id not in taken)
     return notices if any(notice.is_due for notice in notices) else ()
 
 

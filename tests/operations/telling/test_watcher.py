@@ -188,13 +188,16 @@ def test_without_postgres_that_is_told_once_and_its_end_too(
 
 
 @contextmanager
-def _disk_of_postgres_full(engine: Engine) -> Iterator[None]:
-    """Every table can be read, and those of alarms take no row."""
+def _disk_of_postgres_full(engine: Engine, table: str = "alarms", only: str = "") -> Iterator[None]:
+    """Every table can be read, and one takes no row."""
     full = "$$ begin raise exception using errcode = 'disk_full'; end $$"
     with engine.begin() as connection:
         connection.execute(text(f"create function full_disk() returns trigger language plpgsql as {full}"))
         connection.execute(
-            text("create trigger full_disk before insert or update on alarms execute function full_disk()")
+            text(
+                "create trigger full_disk before insert or update on "
+                f"{table} for each row when (new.id is not null{only}) execute function full_disk()"
+            )
         )
     yield
     with engine.begin() as connection:
@@ -214,6 +217,24 @@ def test_that_tables_take_no_row_is_told_once_and_its_end_too(
     assert server.told()[1:] == [("ended", "unknown")]
     _looks(watcher, 2)
     assert server.told()[2:] == [("began", "role_absent")] * 3
+
+
+def test_what_was_sent_and_cannot_be_noted_is_sent_no_second_time_and_noted_later(
+    engine: Engine, tmp_path: Path, server: WebServer
+) -> None:
+    with mail_server(tmp_path) as mail:
+        watcher = _watcher(engine, tmp_path, mail=mail.settings(), webhook=server.settings())
+        with _disk_of_postgres_full(engine, "alarm_notices", " and new.sent_at is not null"):
+            _looks(watcher, 4)
+            assert len(mail.mails) == len(server.bodies) == 1
+            Presence(engine, LISTENER).tell()
+            _looks(watcher, 2)
+        assert server.told()[3:] == [("ended", "role_absent")]  # what comes later is told all the same
+        _looks(watcher, 1)
+        assert len(mail.mails) == len(server.bodies) == 2
+    notices = [notice for alarm in _past(engine) for notice in alarm.notices]
+    assert len(notices) == 8
+    assert all(notice.sent_at for notice in notices)
 
 
 def test_its_end_is_told_also_where_another_process_watches_just_then(
