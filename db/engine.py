@@ -34,7 +34,9 @@ def connect(url: str, *, pool_size: int = 3) -> Engine:
     """
     options = (
         f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS} "
-        f"-c idle_in_transaction_session_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+        f"-c idle_in_transaction_session_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC "
+        # The server's own: a session of a host that vanished, and every lock it has, ends as soon.
+        "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=4"
     )
     return create_engine(
         _postgres(url),

@@ -118,6 +118,18 @@ def test_a_deadlock_is_tried_again(engine: Engine) -> None:
     assert [is_outage(error) for error in errors] == [True]
 
 
+def test_a_lock_of_a_host_that_vanished_ends_within_minutes(engine: Engine) -> None:
+    """Postgres notices a lost peer by its own keep-alives: by default after two hours and more."""
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+    mine = connect(engine.url.render_as_string(hide_password=False))
+    with mine.connect() as connection:
+        idle_s, interval_s, count = (
+            int(connection.execute(text(f"show {name}")).scalar_one()) for name in names
+        )
+    mine.dispose()
+    assert 0 < idle_s + interval_s * count <= 120
+
+
 @pytest.mark.unit
 def test_a_bug_is_neither_an_outage_nor_the_fault_of_a_value() -> None:
     for error in (KeyError("x"), TypeError("x"), psycopg2.ProgrammingError("x")):
