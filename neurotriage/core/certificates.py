@@ -36,9 +36,11 @@ def expiries(*files: Path | None) -> list[Expiry]:
         if file is None:
             continue
         try:
-            certificates = x509.load_pem_x509_certificates(file.read_bytes())
-        except (OSError, ValueError) as error:
+            found += [
+                Expiry(file, certificate.subject.rfc4514_string(), certificate.not_valid_after_utc)
+                for certificate in x509.load_pem_x509_certificates(file.read_bytes())
+            ]
+        except (OSError, ValueError, x509.InvalidVersion) as error:  # a subject is read when it is asked for
             text = getattr(error, "strerror", None) or "no certificate in PEM form"
             raise ConfigurationError(f"{file}: {text}") from error
-        found += [Expiry(file, c.subject.rfc4514_string(), c.not_valid_after_utc) for c in certificates]
     return sorted(found, key=lambda expiry: expiry.ends_at)
