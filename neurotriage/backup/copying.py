@@ -52,18 +52,25 @@ class _Copying:
     former: Listing | None
     copied: int = 0
 
-    def take(self, path: str) -> None:
-        """Copy a file; one that is gone is left out."""
+    def take(self, path: str) -> bool:
+        """Copy a file; false where it is gone."""
         try:
             file = (self.storage.root / path).open("rb")
         except FileNotFoundError:
-            return
+            return False
         with file:
             status = os.fstat(file.fileno())
             kept = self._kept(path, status.st_size, status.st_mtime_ns)
             content = kept or self.objects.add(file)
         self.copied += kept is None
         self.listing.put(ListedFile(path, content, status.st_mtime_ns))
+        return True
+
+    def keep(self, path: str) -> None:
+        """Keep what the former backup has of a file that the storage lost: there may be no other copy."""
+        known = self.former.get(path) if self.former else None
+        if known is not None and self.objects.has(known.content):
+            self.listing.put(known)
 
     def _kept(self, path: str, size_bytes: int, mtime_ns: int) -> Content | None:
         """What the former backup has of a file that did not change since."""
@@ -88,8 +95,8 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
                 revision = migrate.revision_of(connection)
                 tables = tuple(copy_out(connection, objects, tell))
                 listing.name(files_of_rows(connection, storage))
-            _take_all(copying, tell)
-            files, size_bytes, missing = listing.totals
+            missing = _take_all(copying, tell)
+            files, size_bytes, _ = listing.totals
         manifest = Manifest(
             software_version=__version__,
             revision=revision or "",
@@ -114,12 +121,15 @@ def _added(objects: Objects, path: Path) -> Content:
         return objects.add(file)
 
 
-def _take_all(copying: _Copying, tell: Tell) -> None:
-    """Copy the files that rows name."""
-    total = copying.listing.totals[2]
+def _take_all(copying: _Copying, tell: Tell) -> int:
+    """Copy the files that rows name; the number of those that the storage lacks."""
+    total, lacking = copying.listing.totals[2], 0
     for number, path in enumerate(copying.listing.missing(), 1):
-        copying.take(path)
+        if not copying.take(path):
+            copying.keep(path)
+            lacking += 1
         tell("files", number, total)
+    return lacking
 
 
 def _former_listing(place: BackupFolder) -> Path | None:

@@ -200,6 +200,17 @@ def test_files_that_the_storage_lacks_are_counted_and_stop_nothing(clinic: Clini
     assert clinic.back_up().missing == 1
 
 
+def test_what_the_storage_lost_stays_in_the_backup(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    there, lost = hashes(clinic.storage), len(list((clinic.storage.root / "store").rglob("*.dcm")))
+    shutil.rmtree(clinic.storage.root / "store")
+    for _ in range(2):
+        manifest = clinic.back_up()
+        assert (manifest.missing, manifest.files) == (lost, len(there))
+    fresh.restore(clinic.folder)
+    assert hashes(fresh.storage) == there
+
+
 def test_two_backups_into_one_folder_are_one_too_many(clinic: Clinic) -> None:
     clinic.back_up()
     with (
