@@ -17,7 +17,7 @@ from neurotriage.backup.listing import ListedFile, Listing, new_listing, read_li
 from neurotriage.backup.manifest import BackupFolder, Manifest
 from neurotriage.backup.objects import Content, Objects
 from neurotriage.backup.progress import Tell
-from neurotriage.backup.tables import copy_out, files_of_rows, snapshot
+from neurotriage.backup.tables import copy_out, files_of_rows, installation_of, snapshot
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage
 
@@ -28,7 +28,8 @@ def back_up(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
     """Make the backup in ``folder`` one of this moment; what it has already is not copied again.
 
     Where it raises, the former backup in ``folder`` stays as it was: ``Unavailable`` where the database is
-    none of this version or another backup is being made there, ``OSError`` where a disk fails or is full.
+    none of this version, another backup is being made there or it is that of another installation,
+    ``OSError`` where a disk fails or is full.
     """
     problem = migrate.problem(engine)
     if problem is not None:
@@ -37,6 +38,7 @@ def back_up(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
         raise Unavailable(f"{folder} lies in the storage that it would back up: choose another disk")
     place = BackupFolder(folder)
     with place.locked(writing=True):
+        _require_ours(engine, place)
         manifest = _copied(engine, storage, place, tell)
         _remove_former(place, manifest)
     return manifest
@@ -92,6 +94,7 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
             for path in Spools(storage).every():
                 copying.take(str(path.relative_to(storage.root)))
             with snapshot(engine) as connection:
+                installation = installation_of(connection)
                 revision = migrate.revision_of(connection)
                 tables = tuple(copy_out(connection, objects, tell))
                 listing.name(files_of_rows(connection, storage))
@@ -100,6 +103,7 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
         manifest = Manifest(
             software_version=__version__,
             revision=revision or "",
+            installation=installation,
             began_at=began_at,
             ended_at=datetime.now(UTC),
             tables=tables,
@@ -130,6 +134,24 @@ def _take_all(copying: _Copying, tell: Tell) -> int:
             lacking += 1
         tell("files", number, total)
     return lacking
+
+
+def _require_ours(engine: Engine, place: BackupFolder) -> None:
+    """Raise ``Unavailable`` where the former backup is not of this installation: it would be deleted.
+
+    Such is a database that was set up anew after a disaster, before anybody has restored it.
+    """
+    try:
+        former = place.read().installation
+    except BackupDamaged:
+        return
+    with engine.connect() as connection:
+        ours = installation_of(connection)
+    if former not in ("", ours):
+        raise Unavailable(
+            f"{place.path} holds the backup of another installation than that of this database: "
+            "restore it, or choose another folder"
+        )
 
 
 def _former_listing(place: BackupFolder) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect, select, text
 
 from db import migrate
-from db.tables import AnalysisRow, Instance, Quarantined, ResultObjectRow
+from db.tables import AnalysisRow, Installation, Instance, Quarantined, ResultObjectRow
 from neurotriage.backup.damage import BackupDamaged
 from neurotriage.backup.manifest import TableCopy
 from neurotriage.backup.objects import Objects, Writing
@@ -35,6 +35,11 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         connection = opened.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         _without_limits(connection)
         yield connection
+
+
+def installation_of(connection: Connection) -> str:
+    """The identity of the installation whose database it is."""
+    return connection.execute(select(Installation.uid)).scalar_one()
 
 
 def copy_out(connection: Connection, objects: Objects, tell: Tell) -> Iterator[TableCopy]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from db import migrate
 from dicom_listener.spool import Spools
-from neurotriage.backup import BackupDamaged, copying, damaged_contents
+from neurotriage.backup import BackupDamaged, back_up, copying, damaged_contents
 from neurotriage.backup.manifest import BackupFolder
 from neurotriage.backup.objects import Objects
 from neurotriage.backup.progress import tell_nobody
@@ -209,6 +210,14 @@ def test_what_the_storage_lost_stays_in_the_backup(clinic: Clinic, fresh: Fresh)
         assert (manifest.missing, manifest.files) == (lost, len(there))
     fresh.restore(clinic.folder)
     assert hashes(fresh.storage) == there
+
+
+def test_a_database_set_up_anew_does_not_replace_the_backup(clinic: Clinic, fresh: Fresh) -> None:
+    former = clinic.back_up()
+    migrate.upgrade(fresh.engine)
+    with pytest.raises(Unavailable, match="the backup of another installation"):
+        back_up(fresh.engine, fresh.storage, clinic.folder, tell_nobody)
+    assert damaged_contents(clinic.folder, tell_nobody) == (former, [])
 
 
 def test_two_backups_into_one_folder_are_one_too_many(clinic: Clinic) -> None:
