@@ -33,10 +33,15 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
     schema is that of a newer version, or from before the first release.
     """
     with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        _require_known(revision_of(connection))
-        command.upgrade(_config(connection), revision)
-        return revision_of(connection) or ""
+        return upgrade_within(connection, revision)
+
+
+def upgrade_within(connection: Connection, revision: str = "head") -> str:
+    """As ``upgrade``, in the transaction of the caller."""
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    _require_known(revision_of(connection))
+    command.upgrade(_config(connection), revision)
+    return revision_of(connection) or ""
 
 
 def downgrade(engine: Engine, revision: str) -> str:

@@ -71,11 +71,14 @@ def require_empty(engine: Engine) -> None:
         _require_no_rows(connection)
 
 
-def copy_in(engine: Engine, objects: Objects, revision: str, tables: Sequence[TableCopy], tell: Tell) -> None:
-    """Make the schema of ``revision`` in an empty database and copy the tables in; all of them, or none.
+@contextmanager
+def copied_in(
+    engine: Engine, objects: Objects, revision: str, tables: Sequence[TableCopy], tell: Tell
+) -> Iterator[None]:
+    """Make the schema of ``revision`` in an empty database, copy the tables in and migrate them up.
 
-    Raises ``Unavailable`` where the database is not empty, ``BackupDamaged`` where a table has another number
-    of rows than it should.
+    All rows are there when the block has ended, or none. Raises ``Unavailable`` where the database is not
+    empty, ``BackupDamaged`` where a table has another number of rows than it should.
     """
     require_empty(engine)
     migrate.downgrade(engine, "base")  # it may be that of another revision
@@ -90,6 +93,8 @@ def copy_in(engine: Engine, objects: Objects, revision: str, tables: Sequence[Ta
             _fill_table(connection, objects, table)
             tell("tables", number, len(tables))
         _number_on(connection)
+        migrate.upgrade_within(connection)
+        yield
 
 
 def _copy_table(connection: Connection, objects: Objects, name: str, columns: tuple[str, ...]) -> TableCopy:

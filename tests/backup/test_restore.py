@@ -179,6 +179,7 @@ def test_a_file_with_other_bytes_is_never_overwritten(clinic: Clinic, fresh: Fre
 
 
 def test_a_restore_that_was_interrupted_goes_on(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.receive(2)
     manifest = clinic.back_up()
 
     class Interrupted(Exception):
@@ -188,11 +189,27 @@ def test_a_restore_that_was_interrupted_goes_on(clinic: Clinic, fresh: Fresh) ->
         if (what, number) == stop:
             raise Interrupted
 
-    for moment in (("files", 3), ("files", manifest.files - 1), ("tables", 5)):
+    last = manifest.files  # the second of two in the spool
+    for moment in (("files", 3), ("files", last - 2), ("tables", 5), ("files", last - 1), ("files", last)):
         stop = moment
         with pytest.raises(Interrupted):
             fresh.restore(clinic.folder, tell)
-        assert {count for name, (count, _) in contents(fresh.engine).items() if name == "studies"} <= {0}
+        assert contents(fresh.engine).get("studies", (0, ""))[0] == 0
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == contents(clinic.engine)
+    assert hashes(fresh.storage) == hashes(clinic.storage)
+
+
+def test_a_spooled_file_that_is_damaged_leaves_no_row(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    (waiting,) = (clinic.storage.spools / "main" / "new").iterdir()
+    digest = hashes(clinic.storage)[str(waiting.relative_to(clinic.storage.root))]
+    copy = clinic.folder / "objects" / digest[:2] / digest
+    data = copy.read_bytes()
+    copy.write_bytes(data[::-1])
+    with pytest.raises(BackupDamaged, match="is damaged"):
+        fresh.restore(clinic.folder)
+    copy.write_bytes(data)
     fresh.restore(clinic.folder)
     assert contents(fresh.engine) == contents(clinic.engine)
     assert hashes(fresh.storage) == hashes(clinic.storage)
