@@ -23,7 +23,8 @@ _ROWS_AT_ONCE: Final = 10_000
 _COMPRESSION: Final = 1  # the snapshot holds up vacuum: time counts for more than room
 _NUMBERED: Final = """
     select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid
-    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attidentity <> ''
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = current_schema() and c.relkind = 'r' and a.attidentity <> ''
     and not a.attisdropped
 """
 

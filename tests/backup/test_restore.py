@@ -44,6 +44,13 @@ def test_new_rows_are_numbered_after_the_restored_ones(clinic: Clinic, fresh: Fr
         assert receive(connection, 1, study="2.25.4") > newest
 
 
+def test_new_rows_are_numbered_so_in_a_schema_of_the_role_too(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    with fresh.engine.begin() as connection:
+        connection.execute(text("create schema authorization current_user"))
+    test_new_rows_are_numbered_after_the_restored_ones(clinic, fresh)
+
+
 def test_the_spool_is_recorded_after_a_restore(clinic: Clinic, fresh: Fresh) -> None:
     waiting = clinic.receive(2)
     clinic.back_up()
