@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect, select, text
 
 from db import migrate
-from db.tables import AnalysisRow, Installation, Instance, Quarantined, ResultObjectRow
+from db.tables import AnalysisRow, Base, Installation, Instance, Quarantined, ResultObjectRow
 from neurotriage.backup.damage import BackupDamaged
 from neurotriage.backup.manifest import TableCopy
 from neurotriage.backup.objects import Objects, Writing
@@ -44,8 +44,10 @@ def installation_of(connection: Connection) -> str:
 
 
 def copy_out(connection: Connection, objects: Objects, tell: Tell) -> Iterator[TableCopy]:
-    """Copy every table; one after those that it refers to."""
-    inspector, names = inspect(connection), _tables(connection)
+    """Copy every table of ours; one after those that it refers to."""
+    inspector = inspect(connection)
+    # Not those of others, which a restore would not find.
+    names = [name for name in _tables(connection) if name in Base.metadata.tables]
     for number, name in enumerate(names, 1):
         columns = tuple(column["name"] for column in inspector.get_columns(name))
         yield _copy_table(connection, objects, name, columns)
@@ -125,7 +127,7 @@ def _copy(connection: Connection, statement: str, file: gzip.GzipFile) -> int:
 
 
 def _tables(connection: Connection) -> list[str]:
-    """Every table of ours, one after those that it refers to."""
+    """Every table, one after those that it refers to."""
     found = inspect(connection).get_sorted_table_and_fkc_names()
     return [name for name, _ in found if name is not None and name != _REVISION]
 

@@ -51,6 +51,16 @@ def test_new_rows_are_numbered_so_in_a_schema_of_the_role_too(clinic: Clinic, fr
     test_new_rows_are_numbered_after_the_restored_ones(clinic, fresh)
 
 
+def test_a_table_of_others_is_no_part_of_it(clinic: Clinic, fresh: Fresh) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("create table spatial_ref_sys (srid int)"))
+    clinic.back_up()
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == {
+        name: rows for name, rows in contents(clinic.engine).items() if name != "spatial_ref_sys"
+    }
+
+
 def test_the_spool_is_recorded_after_a_restore(clinic: Clinic, fresh: Fresh) -> None:
     waiting = clinic.receive(2)
     clinic.back_up()
