@@ -20,6 +20,7 @@ from neurotriage.core.storage import Storage
 _REVISION: Final = "alembic_version"
 _IDENTITY: Final = "installation"
 _ROWS_AT_ONCE: Final = 10_000
+_FORM: Final = "(encoding 'UTF8')"  # whatever the encoding of client and database
 _COMPRESSION: Final = 1  # the snapshot holds up vacuum: time counts for more than room
 _NUMBERED: Final = """
     select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid
@@ -106,7 +107,7 @@ def _copy_table(connection: Connection, objects: Objects, name: str, columns: tu
     def fill(target: Writing) -> None:
         nonlocal rows
         with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_COMPRESSION, mtime=0) as packed:
-            rows = _copy(connection, f"copy {_named(connection, name, columns)} to stdout", packed)
+            rows = _copy(connection, f"copy {_named(connection, name, columns)} to stdout {_FORM}", packed)
 
     content = objects.write(fill)
     return TableCopy(name=name, columns=columns, rows=rows, content=content)
@@ -115,7 +116,7 @@ def _copy_table(connection: Connection, objects: Objects, name: str, columns: tu
 def _fill_table(connection: Connection, objects: Objects, table: TableCopy) -> None:
     named = _named(connection, table.name, table.columns)
     with objects.opened(table.content) as file, gzip.GzipFile(fileobj=file, mode="rb") as rows:
-        copied = _copy(connection, f"copy {named} from stdin", rows)
+        copied = _copy(connection, f"copy {named} from stdin {_FORM}", rows)
     if copied != table.rows:
         raise BackupDamaged(f"the table {table.name} has {copied} rows instead of {table.rows}")
 

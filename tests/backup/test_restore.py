@@ -61,6 +61,20 @@ def test_a_table_of_others_is_no_part_of_it(clinic: Clinic, fresh: Fresh) -> Non
     }
 
 
+def test_text_comes_back_whatever_encoding_the_client_names(
+    clinic: Clinic, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("update quarantined set reason = 'Müller'"))
+    clinic.engine.dispose()
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    clinic.back_up()
+    clinic.engine.dispose()
+    monkeypatch.undo()
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == contents(clinic.engine)
+
+
 def test_the_spool_is_recorded_after_a_restore(clinic: Clinic, fresh: Fresh) -> None:
     waiting = clinic.receive(2)
     clinic.back_up()
