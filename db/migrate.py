@@ -1,5 +1,7 @@
 """Bring a database to this version's schema, or back to an older one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +60,17 @@ def downgrade(engine: Engine, revision: str) -> str:
             raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
         command.downgrade(_config(connection), revision)
         return revision_of(connection) or ""
+
+
+@contextmanager
+def kept_out(engine: Engine) -> Iterator[None]:
+    """Let no migration begin while the block runs. Raises ``Unavailable`` where one runs."""
+    with engine.begin() as connection:
+        connection.execute(text("set local idle_in_transaction_session_timeout = 0"))
+        question = text("select pg_try_advisory_xact_lock_shared(:key)")
+        if not connection.execute(question, {"key": _MIGRATION_LOCK}).scalar_one():
+            raise Unavailable("the database is being migrated: try again when that has ended")
+        yield
 
 
 def revisions() -> list[str]:

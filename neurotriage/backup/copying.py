@@ -31,9 +31,7 @@ def back_up(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
     none of this version, another backup is being made there or it is that of another installation,
     ``OSError`` where a disk fails or is full.
     """
-    problem = migrate.problem(engine)
-    if problem is not None:
-        raise Unavailable(f"database: {problem}")
+    _require_schema(engine)
     if folder.resolve().is_relative_to(storage.root.resolve()):
         raise Unavailable(f"{folder} lies in the storage that it would back up: choose another disk")
     place = BackupFolder(folder)
@@ -93,7 +91,9 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
             copying = _Copying(storage, objects, listing, known)
             for path in Spools(storage).every():
                 copying.take(str(path.relative_to(storage.root)))
-            with snapshot(engine) as connection:
+            # A table that a migration writes anew is empty to a snapshot from before.
+            with migrate.kept_out(engine), snapshot(engine) as connection:
+                _require_schema(engine)
                 installation = installation_of(connection)
                 revision = migrate.revision_of(connection)
                 tables = tuple(copy_out(connection, objects, tell))
@@ -134,6 +134,12 @@ def _take_all(copying: _Copying, tell: Tell) -> int:
             lacking += 1
         tell("files", number, total)
     return lacking
+
+
+def _require_schema(engine: Engine) -> None:
+    problem = migrate.problem(engine)
+    if problem is not None:
+        raise Unavailable(f"database: {problem}")
 
 
 def _require_ours(engine: Engine, place: BackupFolder) -> None:
