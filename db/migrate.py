@@ -53,13 +53,18 @@ def downgrade(engine: Engine, revision: str) -> str:
     version, or at one from before the first release.
     """
     with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        at = revision_of(connection)
-        _require_known(at)
-        if revision != "base" and (at is None or _place(revision) > _place(at)):
-            raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
-        command.downgrade(_config(connection), revision)
-        return revision_of(connection) or ""
+        return downgrade_within(connection, revision)
+
+
+def downgrade_within(connection: Connection, revision: str) -> str:
+    """As ``downgrade``, in the transaction of the caller."""
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    at = revision_of(connection)
+    _require_known(at)
+    if revision != "base" and (at is None or _place(revision) > _place(at)):
+        raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
+    command.downgrade(_config(connection), revision)
+    return revision_of(connection) or ""
 
 
 @contextmanager

@@ -84,14 +84,14 @@ def copied_in(
     All rows are there when the block has ended, or none. Raises ``Unavailable`` where the database is not
     empty, ``BackupDamaged`` where a table has another number of rows than it should.
     """
-    require_empty(engine)
-    migrate.downgrade(engine, "base")  # it may be that of another revision
-    migrate.upgrade(engine, revision)
     with engine.begin() as connection:
         _without_limits(connection)
         names = ", ".join(_quoted(connection, name) for name in _tables(connection))
-        connection.execute(text(f"lock table {names} in access exclusive mode"))
+        if names:
+            connection.execute(text(f"lock table {names} in access exclusive mode"))
         _require_no_rows(connection)  # a service that runs may have written since
+        migrate.downgrade_within(connection, "base")  # it may be that of another revision
+        migrate.upgrade_within(connection, revision)
         connection.execute(text(f"delete from {_IDENTITY}"))  # noqa: S608
         for number, table in enumerate(tables, 1):
             _fill_table(connection, objects, table)

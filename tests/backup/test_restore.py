@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from db import migrate
 from neurotriage.backup import BackupDamaged
@@ -294,6 +295,27 @@ def test_rows_that_a_service_writes_meanwhile_stop_a_restore(clinic: Clinic, fre
         fresh.restore(clinic.folder, tell)
     assert contents(fresh.engine)["instances"][0] == 1
     assert not (fresh.storage.spools / "main" / "new").exists()
+
+
+def test_no_service_writes_rows_that_a_restore_would_drop(
+    clinic: Clinic, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.back_up()
+    migrate.upgrade(fresh.engine)
+    command, refused = migrate.command.downgrade, []
+
+    def downgrade(*arguments: object) -> None:
+        with fresh.engine.connect() as connection:
+            connection.execute(text("set local lock_timeout = '100ms'"))
+            with pytest.raises(OperationalError, match="lock timeout"):
+                receive(connection, 1, study="2.25.4")
+        refused.append(arguments)
+        command(*arguments)
+
+    monkeypatch.setattr(migrate.command, "downgrade", downgrade)
+    fresh.restore(clinic.folder)
+    assert len(refused) == 1
+    assert contents(fresh.engine) == contents(clinic.engine)
 
 
 def test_a_folder_without_a_backup_is_told(fresh: Fresh, tmp_path: Path) -> None:
