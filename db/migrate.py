@@ -1,5 +1,7 @@
 """Bring a database to this version's schema, or back to an older one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +35,15 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
     schema is that of a newer version, or from before the first release.
     """
     with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        _require_known(revision_of(connection))
-        command.upgrade(_config(connection), revision)
-        return revision_of(connection) or ""
+        return upgrade_within(connection, revision)
+
+
+def upgrade_within(connection: Connection, revision: str = "head") -> str:
+    """As ``upgrade``, in the transaction of the caller."""
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    _require_known(revision_of(connection))
+    command.upgrade(_config(connection), revision)
+    return revision_of(connection) or ""
 
 
 def downgrade(engine: Engine, revision: str) -> str:
@@ -46,13 +53,29 @@ def downgrade(engine: Engine, revision: str) -> str:
     version, or at one from before the first release.
     """
     with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        at = revision_of(connection)
-        _require_known(at)
-        if revision != "base" and (at is None or _place(revision) > _place(at)):
-            raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
-        command.downgrade(_config(connection), revision)
-        return revision_of(connection) or ""
+        return downgrade_within(connection, revision)
+
+
+def downgrade_within(connection: Connection, revision: str) -> str:
+    """As ``downgrade``, in the transaction of the caller."""
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    at = revision_of(connection)
+    _require_known(at)
+    if revision != "base" and (at is None or _place(revision) > _place(at)):
+        raise Unavailable(f"database: it is at revision {at or 'base'}, which is before {revision}")
+    command.downgrade(_config(connection), revision)
+    return revision_of(connection) or ""
+
+
+@contextmanager
+def kept_out(engine: Engine) -> Iterator[None]:
+    """Let no migration begin while the block runs. Raises ``Unavailable`` where one runs."""
+    with engine.begin() as connection:
+        connection.execute(text("set local idle_in_transaction_session_timeout = 0"))
+        question = text("select pg_try_advisory_xact_lock_shared(:key)")
+        if not connection.execute(question, {"key": _MIGRATION_LOCK}).scalar_one():
+            raise Unavailable("the database is being migrated: try again when that has ended")
+        yield
 
 
 def revisions() -> list[str]:

@@ -14,8 +14,8 @@ spool, and is durable in the store before its row is committed. So first the spo
 in one snapshot, then the files that these rows name: what was acknowledged before the backup began is in the
 copied spool, or its row is in the snapshot and its file in the store. A spooled file that is gone when it
 would be copied was recorded before the snapshot. One that is in both is recorded again after a restore, which
-only raises its counter. A restore goes the other way: files, rows, spool, so that rows never name a file that
-is not there yet.
+only raises its counter. A restore goes the other way: files, rows, spool, and commits the rows at its end, so
+that they never name a file that is not there yet, and that one which was interrupted finds no row.
 """
 
 from neurotriage.backup.check import damaged_contents

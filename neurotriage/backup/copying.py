@@ -17,7 +17,7 @@ from neurotriage.backup.listing import ListedFile, Listing, new_listing, read_li
 from neurotriage.backup.manifest import BackupFolder, Manifest
 from neurotriage.backup.objects import Content, Objects
 from neurotriage.backup.progress import Tell
-from neurotriage.backup.tables import copy_out, files_of_rows, snapshot
+from neurotriage.backup.tables import copy_out, files_of_rows, installation_of, snapshot
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage
 
@@ -28,15 +28,15 @@ def back_up(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
     """Make the backup in ``folder`` one of this moment; what it has already is not copied again.
 
     Where it raises, the former backup in ``folder`` stays as it was: ``Unavailable`` where the database is
-    none of this version or another backup is being made there, ``OSError`` where a disk fails or is full.
+    none of this version, another backup is being made there or it is that of another installation,
+    ``OSError`` where a disk fails or is full.
     """
-    problem = migrate.problem(engine)
-    if problem is not None:
-        raise Unavailable(f"database: {problem}")
+    _require_schema(engine)
     if folder.resolve().is_relative_to(storage.root.resolve()):
         raise Unavailable(f"{folder} lies in the storage that it would back up: choose another disk")
     place = BackupFolder(folder)
     with place.locked(writing=True):
+        _require_ours(engine, place)
         manifest = _copied(engine, storage, place, tell)
         _remove_former(place, manifest)
     return manifest
@@ -52,18 +52,25 @@ class _Copying:
     former: Listing | None
     copied: int = 0
 
-    def take(self, path: str) -> None:
-        """Copy a file; one that is gone is left out."""
+    def take(self, path: str) -> bool:
+        """Copy a file; false where it is gone."""
         try:
             file = (self.storage.root / path).open("rb")
         except FileNotFoundError:
-            return
+            return False
         with file:
             status = os.fstat(file.fileno())
             kept = self._kept(path, status.st_size, status.st_mtime_ns)
             content = kept or self.objects.add(file)
         self.copied += kept is None
         self.listing.put(ListedFile(path, content, status.st_mtime_ns))
+        return True
+
+    def keep(self, path: str) -> None:
+        """Keep what the former backup has of a file that the storage lost: there may be no other copy."""
+        known = self.former.get(path) if self.former else None
+        if known is not None and self.objects.has(known.content):
+            self.listing.put(known)
 
     def _kept(self, path: str, size_bytes: int, mtime_ns: int) -> Content | None:
         """What the former backup has of a file that did not change since."""
@@ -84,15 +91,19 @@ def _copied(engine: Engine, storage: Storage, place: BackupFolder, tell: Tell) -
             copying = _Copying(storage, objects, listing, known)
             for path in Spools(storage).every():
                 copying.take(str(path.relative_to(storage.root)))
-            with snapshot(engine) as connection:
+            # A table that a migration writes anew is empty to a snapshot from before.
+            with migrate.kept_out(engine), snapshot(engine) as connection:
+                _require_schema(engine)
+                installation = installation_of(connection)
                 revision = migrate.revision_of(connection)
                 tables = tuple(copy_out(connection, objects, tell))
                 listing.name(files_of_rows(connection, storage))
-            _take_all(copying, tell)
-            files, size_bytes, missing = listing.totals
+            missing = _take_all(copying, tell)
+            files, size_bytes, _ = listing.totals
         manifest = Manifest(
             software_version=__version__,
             revision=revision or "",
+            installation=installation,
             began_at=began_at,
             ended_at=datetime.now(UTC),
             tables=tables,
@@ -114,12 +125,39 @@ def _added(objects: Objects, path: Path) -> Content:
         return objects.add(file)
 
 
-def _take_all(copying: _Copying, tell: Tell) -> None:
-    """Copy the files that rows name."""
-    total = copying.listing.totals[2]
+def _take_all(copying: _Copying, tell: Tell) -> int:
+    """Copy the files that rows name; the number of those that the storage lacks."""
+    total, lacking = copying.listing.totals[2], 0
     for number, path in enumerate(copying.listing.missing(), 1):
-        copying.take(path)
+        if not copying.take(path):
+            copying.keep(path)
+            lacking += 1
         tell("files", number, total)
+    return lacking
+
+
+def _require_schema(engine: Engine) -> None:
+    problem = migrate.problem(engine)
+    if problem is not None:
+        raise Unavailable(f"database: {problem}")
+
+
+def _require_ours(engine: Engine, place: BackupFolder) -> None:
+    """Raise ``Unavailable`` where the former backup is not of this installation: it would be deleted.
+
+    Such is a database that was set up anew after a disaster, before anybody has restored it.
+    """
+    try:
+        former = place.read().installation
+    except BackupDamaged:
+        return
+    with engine.connect() as connection:
+        ours = installation_of(connection)
+    if former not in ("", ours):
+        raise Unavailable(
+            f"{place.path} holds the backup of another installation than that of this database: "
+            "restore it, or choose another folder"
+        )
 
 
 def _former_listing(place: BackupFolder) -> Path | None:

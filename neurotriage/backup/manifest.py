@@ -41,6 +41,7 @@ class Manifest(BaseModel):
     form: Literal[1] = _FORM  # of the backup folder
     software_version: str  # of neurotriage
     revision: str  # of the schema
+    installation: str = ""  # whose it is; early backups do not say
     began_at: datetime  # what was acknowledged before is in the backup
     ended_at: datetime
     tables: tuple[TableCopy, ...]  # a table comes after those that it refers to

@@ -14,7 +14,7 @@ from neurotriage.backup.listing import ListedFile, Listing, read_listing
 from neurotriage.backup.manifest import BackupFolder, Manifest
 from neurotriage.backup.objects import Objects, Writing, copy, digest_of
 from neurotriage.backup.progress import Tell
-from neurotriage.backup.tables import copy_in, require_empty
+from neurotriage.backup.tables import copied_in, require_empty
 from neurotriage.core.errors import Unavailable
 from neurotriage.core.storage import Storage, atomic_write, sync_folder
 
@@ -23,7 +23,7 @@ def restore(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
     """Restore the backup in ``folder`` and bring the database to this version's schema.
 
     Nothing is overwritten. One that was interrupted goes on when it is called again: files that are there
-    already, byte for byte, stay. No row is there before all of its files are. Raises ``BackupDamaged`` where
+    already, byte for byte, stay. No row is there before all files are. Raises ``BackupDamaged`` where
     the backup cannot be used, ``Unavailable`` where database or storage hold anything else or do not answer,
     ``OSError`` where the disk fails.
     """
@@ -36,9 +36,8 @@ def restore(engine: Engine, storage: Storage, folder: Path, tell: Tell) -> Manif
             _require_no_others(storage, listing)
             restoring = _Restoring(storage, place.objects, manifest.files, tell)
             restoring.put(file for file in listing.files() if not _is_spooled(storage, file))
-            copy_in(engine, place.objects, manifest.revision, manifest.tables, tell)
-            migrate.upgrade(engine)
-            restoring.put(file for file in listing.files() if _is_spooled(storage, file))
+            with copied_in(engine, place.objects, manifest.revision, manifest.tables, tell):
+                restoring.put(file for file in listing.files() if _is_spooled(storage, file))
     return manifest
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect, select, text
 
 from db import migrate
-from db.tables import AnalysisRow, Instance, Quarantined, ResultObjectRow
+from db.tables import AnalysisRow, Base, Installation, Instance, Quarantined, ResultObjectRow
 from neurotriage.backup.damage import BackupDamaged
 from neurotriage.backup.manifest import TableCopy
 from neurotriage.backup.objects import Objects, Writing
@@ -20,10 +20,12 @@ from neurotriage.core.storage import Storage
 _REVISION: Final = "alembic_version"
 _IDENTITY: Final = "installation"
 _ROWS_AT_ONCE: Final = 10_000
+_FORM: Final = "(encoding 'UTF8')"  # whatever the encoding of client and database
 _COMPRESSION: Final = 1  # the snapshot holds up vacuum: time counts for more than room
 _NUMBERED: Final = """
     select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid
-    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attidentity <> ''
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = current_schema() and c.relkind = 'r' and a.attidentity <> ''
     and not a.attisdropped
 """
 
@@ -37,9 +39,16 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def installation_of(connection: Connection) -> str:
+    """The identity of the installation whose database it is."""
+    return connection.execute(select(Installation.uid)).scalar_one()
+
+
 def copy_out(connection: Connection, objects: Objects, tell: Tell) -> Iterator[TableCopy]:
-    """Copy every table; one after those that it refers to."""
-    inspector, names = inspect(connection), _tables(connection)
+    """Copy every table of ours; one after those that it refers to."""
+    inspector = inspect(connection)
+    # Not those of others, which a restore would not find.
+    names = [name for name in _tables(connection) if name in Base.metadata.tables]
     for number, name in enumerate(names, 1):
         columns = tuple(column["name"] for column in inspector.get_columns(name))
         yield _copy_table(connection, objects, name, columns)
@@ -66,25 +75,30 @@ def require_empty(engine: Engine) -> None:
         _require_no_rows(connection)
 
 
-def copy_in(engine: Engine, objects: Objects, revision: str, tables: Sequence[TableCopy], tell: Tell) -> None:
-    """Make the schema of ``revision`` in an empty database and copy the tables in; all of them, or none.
+@contextmanager
+def copied_in(
+    engine: Engine, objects: Objects, revision: str, tables: Sequence[TableCopy], tell: Tell
+) -> Iterator[None]:
+    """Make the schema of ``revision`` in an empty database, copy the tables in and migrate them up.
 
-    Raises ``Unavailable`` where the database is not empty, ``BackupDamaged`` where a table has another number
-    of rows than it should.
+    All rows are there when the block has ended, or none. Raises ``Unavailable`` where the database is not
+    empty, ``BackupDamaged`` where a table has another number of rows than it should.
     """
-    require_empty(engine)
-    migrate.downgrade(engine, "base")  # it may be that of another revision
-    migrate.upgrade(engine, revision)
     with engine.begin() as connection:
         _without_limits(connection)
         names = ", ".join(_quoted(connection, name) for name in _tables(connection))
-        connection.execute(text(f"lock table {names} in access exclusive mode"))
+        if names:
+            connection.execute(text(f"lock table {names} in access exclusive mode"))
         _require_no_rows(connection)  # a service that runs may have written since
+        migrate.downgrade_within(connection, "base")  # it may be that of another revision
+        migrate.upgrade_within(connection, revision)
         connection.execute(text(f"delete from {_IDENTITY}"))  # noqa: S608
         for number, table in enumerate(tables, 1):
             _fill_table(connection, objects, table)
             tell("tables", number, len(tables))
         _number_on(connection)
+        migrate.upgrade_within(connection)
+        yield
 
 
 def _copy_table(connection: Connection, objects: Objects, name: str, columns: tuple[str, ...]) -> TableCopy:
@@ -93,7 +107,7 @@ def _copy_table(connection: Connection, objects: Objects, name: str, columns: tu
     def fill(target: Writing) -> None:
         nonlocal rows
         with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_COMPRESSION, mtime=0) as packed:
-            rows = _copy(connection, f"copy {_named(connection, name, columns)} to stdout", packed)
+            rows = _copy(connection, f"copy {_named(connection, name, columns)} to stdout {_FORM}", packed)
 
     content = objects.write(fill)
     return TableCopy(name=name, columns=columns, rows=rows, content=content)
@@ -102,7 +116,7 @@ def _copy_table(connection: Connection, objects: Objects, name: str, columns: tu
 def _fill_table(connection: Connection, objects: Objects, table: TableCopy) -> None:
     named = _named(connection, table.name, table.columns)
     with objects.opened(table.content) as file, gzip.GzipFile(fileobj=file, mode="rb") as rows:
-        copied = _copy(connection, f"copy {named} from stdin", rows)
+        copied = _copy(connection, f"copy {named} from stdin {_FORM}", rows)
     if copied != table.rows:
         raise BackupDamaged(f"the table {table.name} has {copied} rows instead of {table.rows}")
 
@@ -114,7 +128,7 @@ def _copy(connection: Connection, statement: str, file: gzip.GzipFile) -> int:
 
 
 def _tables(connection: Connection) -> list[str]:
-    """Every table of ours, one after those that it refers to."""
+    """Every table, one after those that it refers to."""
     found = inspect(connection).get_sorted_table_and_fkc_names()
     return [name for name, _ in found if name is not None and name != _REVISION]
 

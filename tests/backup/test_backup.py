@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
+from db import migrate
+from db.engine import connect
 from dicom_listener.spool import Spools
-from neurotriage.backup import BackupDamaged, copying, damaged_contents
+from neurotriage.backup import BackupDamaged, back_up, copying, damaged_contents
 from neurotriage.backup.manifest import BackupFolder
 from neurotriage.backup.objects import Objects
 from neurotriage.backup.progress import tell_nobody
@@ -198,6 +201,53 @@ def test_a_content_that_is_gone_is_found_and_copied_again(clinic: Clinic) -> Non
 def test_files_that_the_storage_lacks_are_counted_and_stop_nothing(clinic: Clinic) -> None:
     shutil.rmtree(clinic.storage.quarantine)
     assert clinic.back_up().missing == 1
+
+
+def test_what_the_storage_lost_stays_in_the_backup(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    there, lost = hashes(clinic.storage), len(list((clinic.storage.root / "store").rglob("*.dcm")))
+    shutil.rmtree(clinic.storage.root / "store")
+    for _ in range(2):
+        manifest = clinic.back_up()
+        assert (manifest.missing, manifest.files) == (lost, len(there))
+    fresh.restore(clinic.folder)
+    assert hashes(fresh.storage) == there
+
+
+def test_a_database_set_up_anew_does_not_replace_the_backup(clinic: Clinic, fresh: Fresh) -> None:
+    former = clinic.back_up()
+    migrate.upgrade(fresh.engine)
+    with pytest.raises(Unavailable, match="the backup of another installation"):
+        back_up(fresh.engine, fresh.storage, clinic.folder, tell_nobody)
+    assert damaged_contents(clinic.folder, tell_nobody) == (former, [])
+
+
+def test_no_migration_begins_while_rows_are_copied(clinic: Clinic) -> None:
+    """It would wait until its lock times out: here at once."""
+    refused = []
+
+    def tell(what: str, number: int, _total: int) -> None:
+        if (what, number) == ("tables", 1):
+            impatient = connect(clinic.engine.url.render_as_string(hide_password=False))
+            with impatient.connect() as connection:
+                connection.execute(text("set local lock_timeout = '100ms'"))
+                with pytest.raises(OperationalError, match="lock timeout"):
+                    migrate.upgrade_within(connection)
+            impatient.dispose()
+            refused.append(what)
+
+    clinic.back_up(tell)
+    assert refused == ["tables"]
+    migrate.upgrade(clinic.engine)  # it does not wait for a backup that has ended
+
+
+def test_a_backup_during_a_migration_is_refused_and_leaves_the_former_one(clinic: Clinic) -> None:
+    former = clinic.back_up()
+    with clinic.engine.begin() as connection:
+        migrate.upgrade_within(connection)
+        with pytest.raises(Unavailable, match="being migrated"):
+            clinic.back_up()
+    assert damaged_contents(clinic.folder, tell_nobody) == (former, [])
 
 
 def test_two_backups_into_one_folder_are_one_too_many(clinic: Clinic) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from db import migrate
 from neurotriage.backup import BackupDamaged
@@ -42,6 +43,37 @@ def test_new_rows_are_numbered_after_the_restored_ones(clinic: Clinic, fresh: Fr
     with fresh.engine.begin() as connection:
         newest = connection.execute(text("select max(id) from studies")).scalar_one()
         assert receive(connection, 1, study="2.25.4") > newest
+
+
+def test_new_rows_are_numbered_so_in_a_schema_of_the_role_too(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    with fresh.engine.begin() as connection:
+        connection.execute(text("create schema authorization current_user"))
+    test_new_rows_are_numbered_after_the_restored_ones(clinic, fresh)
+
+
+def test_a_table_of_others_is_no_part_of_it(clinic: Clinic, fresh: Fresh) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("create table spatial_ref_sys (srid int)"))
+    clinic.back_up()
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == {
+        name: rows for name, rows in contents(clinic.engine).items() if name != "spatial_ref_sys"
+    }
+
+
+def test_text_comes_back_whatever_encoding_the_client_names(
+    clinic: Clinic, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("update quarantined set reason = 'Müller'"))
+    clinic.engine.dispose()
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    clinic.back_up()
+    clinic.engine.dispose()
+    monkeypatch.undo()
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == contents(clinic.engine)
 
 
 def test_the_spool_is_recorded_after_a_restore(clinic: Clinic, fresh: Fresh) -> None:
@@ -179,6 +211,7 @@ def test_a_file_with_other_bytes_is_never_overwritten(clinic: Clinic, fresh: Fre
 
 
 def test_a_restore_that_was_interrupted_goes_on(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.receive(2)
     manifest = clinic.back_up()
 
     class Interrupted(Exception):
@@ -188,11 +221,27 @@ def test_a_restore_that_was_interrupted_goes_on(clinic: Clinic, fresh: Fresh) ->
         if (what, number) == stop:
             raise Interrupted
 
-    for moment in (("files", 3), ("files", manifest.files - 1), ("tables", 5)):
+    last = manifest.files  # the second of two in the spool
+    for moment in (("files", 3), ("files", last - 2), ("tables", 5), ("files", last - 1), ("files", last)):
         stop = moment
         with pytest.raises(Interrupted):
             fresh.restore(clinic.folder, tell)
-        assert {count for name, (count, _) in contents(fresh.engine).items() if name == "studies"} <= {0}
+        assert contents(fresh.engine).get("studies", (0, ""))[0] == 0
+    fresh.restore(clinic.folder)
+    assert contents(fresh.engine) == contents(clinic.engine)
+    assert hashes(fresh.storage) == hashes(clinic.storage)
+
+
+def test_a_spooled_file_that_is_damaged_leaves_no_row(clinic: Clinic, fresh: Fresh) -> None:
+    clinic.back_up()
+    (waiting,) = (clinic.storage.spools / "main" / "new").iterdir()
+    digest = hashes(clinic.storage)[str(waiting.relative_to(clinic.storage.root))]
+    copy = clinic.folder / "objects" / digest[:2] / digest
+    data = copy.read_bytes()
+    copy.write_bytes(data[::-1])
+    with pytest.raises(BackupDamaged, match="is damaged"):
+        fresh.restore(clinic.folder)
+    copy.write_bytes(data)
     fresh.restore(clinic.folder)
     assert contents(fresh.engine) == contents(clinic.engine)
     assert hashes(fresh.storage) == hashes(clinic.storage)
@@ -246,6 +295,27 @@ def test_rows_that_a_service_writes_meanwhile_stop_a_restore(clinic: Clinic, fre
         fresh.restore(clinic.folder, tell)
     assert contents(fresh.engine)["instances"][0] == 1
     assert not (fresh.storage.spools / "main" / "new").exists()
+
+
+def test_no_service_writes_rows_that_a_restore_would_drop(
+    clinic: Clinic, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.back_up()
+    migrate.upgrade(fresh.engine)
+    command, refused = migrate.command.downgrade, []
+
+    def downgrade(*arguments: object) -> None:
+        with fresh.engine.connect() as connection:
+            connection.execute(text("set local lock_timeout = '100ms'"))
+            with pytest.raises(OperationalError, match="lock timeout"):
+                receive(connection, 1, study="2.25.4")
+        refused.append(arguments)
+        command(*arguments)
+
+    monkeypatch.setattr(migrate.command, "downgrade", downgrade)
+    fresh.restore(clinic.folder)
+    assert len(refused) == 1
+    assert contents(fresh.engine) == contents(clinic.engine)
 
 
 def test_a_folder_without_a_backup_is_told(fresh: Fresh, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def backup(
     """Back up database and storage, while the services run.
 
     What FOLDER has already is not copied again. Until the new backup is whole, the former one stays. Exit 1
-    if files are missing that the database names, or with --verify if anything is damaged.
+    if files are missing that the database names (FOLDER keeps what it has of them), or with --verify if
+    anything is damaged.
 
     Example: neurotriage backup /mnt/backup/neurotriage
     """
