@@ -1,13 +1,15 @@
 """Checks of the broker and the workers."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from neurotriage.core.process.doorbell import WARM, celery_app
 from neurotriage.core.process.role import Role
@@ -82,7 +84,10 @@ def _answers(app: Celery, roles: Sequence[str]) -> dict[str, list[str]]:
     """The workers that answer a ping, by role; busy ones get a second, longer chance."""
     workers: dict[str, list[str]] = {}
     for limit_s in _PINGS_S:
-        answers = app.control.inspect(timeout=limit_s).ping() or {}
+        # The broker has just answered: a read that times out here is a worker's silence.
+        answers: Mapping[str, object] = {}
+        with suppress(NoAnswer):
+            answers = app.control.inspect(timeout=limit_s).ping() or {}
         workers = {role: sorted(name for name in answers if name.startswith(f"{role}-")) for role in roles}
         if all(workers.values()):
             break
@@ -91,7 +96,9 @@ def _answers(app: Celery, roles: Sequence[str]) -> dict[str, list[str]]:
 
 def _warm(app: Celery) -> dict[str, float | None]:
     """Seconds in which each analysis worker warmed up; None if it did not."""
-    replies = app.control.broadcast(WARM, reply=True, timeout=_PINGS_S[0]) or []
+    replies: Sequence[Mapping[str, object]] = ()
+    with suppress(NoAnswer):
+        replies = app.control.broadcast(WARM, reply=True, timeout=_PINGS_S[0]) or []
     return {
         name: answer["warm_in_s"]
         for reply in replies
