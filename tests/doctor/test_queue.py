@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
+from celery.app.control import Control, Inspect
 
 from neurotriage.core.settings import environment_of
 from neurotriage.doctor import State
@@ -27,6 +29,19 @@ def test_a_broker_that_does_not_answer_fails_and_its_password_stays_secret() -> 
     (found,) = look_at_queue(settings(broker={"url": "redis://:hunter2@127.0.0.1:1/0"}))
     assert found.state is State.FAILED
     assert "hunter2" not in repr(found)
+
+
+def test_a_ping_whose_answer_does_not_come_is_no_failure_of_the_broker(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(Control, "broadcast", silent)
+    monkeypatch.setattr(Inspect, "ping", silent)
+    checks = by_subject(look_at_queue(settings(broker={"url": broker_url})))
+    assert checks["broker"].state is State.OK
+    assert "none answers" in checks["analysis worker"].said
 
 
 def test_a_worker_that_runs_is_seen(database_url: str, broker_url: str, tmp_path: Path) -> None:
